@@ -1,0 +1,48 @@
+-- name: GetFile :one
+-- GetFile finds a file by its id, or by its file name where no id matches.
+SELECT id, name, filename, size, modified_at, sha256, document
+FROM files
+WHERE fileset_id = @fileset_id AND (name = @name OR filename = @name)
+ORDER BY (name = @name) DESC
+LIMIT 1;
+
+-- name: ListFiles :many
+-- ListFiles returns the files of a fileset in the order of files.json.
+SELECT name, document
+FROM files WHERE fileset_id = @fileset_id ORDER BY position, name;
+
+-- name: ListFileNames :many
+-- ListFileNames returns the ids of the files of a fileset in the order of files.json.
+SELECT name FROM files WHERE fileset_id = @fileset_id ORDER BY position, name;
+
+-- name: ListScanFiles :many
+-- ListScanFiles returns all files of a scan, fileset by fileset, for its info.
+SELECT fs.name AS fileset, f.name, f.filename, f.document
+FROM filesets fs
+JOIN files f ON f.fileset_id = fs.id
+WHERE fs.scan_id = @scan_id
+ORDER BY fs.position, fs.name, f.position, f.name;
+
+-- name: InsertFiles :exec
+-- InsertFiles adds files at the end of a fileset. The tree, which was written
+-- first, has refused ids that are taken: a row of that id is a stale one.
+INSERT INTO files (id, fileset_id, name, filename, position, size, modified_at, sha256, document, metadata)
+SELECT i.id, @fileset_id, i.name, i.filename,
+       (SELECT coalesce(max(f.position), -1) FROM files f WHERE f.fileset_id = @fileset_id) + i.ordinal,
+       i.size, i.modified_at, i.sha256, i.document::json, i.metadata::jsonb
+FROM (SELECT unnest(@ids::uuid[]) AS id,
+             unnest(@ordinals::integer[]) AS ordinal,
+             unnest(@names::text[]) AS name,
+             unnest(@filenames::text[]) AS filename,
+             unnest(@sizes::bigint[]) AS size,
+             unnest(@modified::timestamptz[]) AS modified_at,
+             unnest(@sha256s::bytea[]) AS sha256,
+             unnest(@documents::text[]) AS document,
+             unnest(@metadatas::text[]) AS metadata) AS i
+ON CONFLICT (fileset_id, name) DO UPDATE SET
+    filename = excluded.filename, size = excluded.size, modified_at = excluded.modified_at,
+    sha256 = excluded.sha256, document = excluded.document, metadata = excluded.metadata;
+
+-- name: SetFileDocument :exec
+-- SetFileDocument keeps new metadata of a file.
+UPDATE files SET document = @document, metadata = @metadata WHERE id = @id;

@@ -1,0 +1,18 @@
+-- name: GetFileset :one
+-- GetFileset returns a fileset of a scan with its metadata.
+SELECT id, name, document FROM filesets WHERE scan_id = @scan_id AND name = @name;
+
+-- name: ListFilesets :many
+-- ListFilesets returns the filesets of a scan in the order of files.json.
+SELECT id, name, document FROM filesets WHERE scan_id = @scan_id ORDER BY position, name;
+
+-- name: InsertFileset :exec
+-- InsertFileset adds a fileset at the end; filesets_name_key says that the name is taken.
+INSERT INTO filesets (id, scan_id, name, position, document, metadata)
+VALUES (@id, @scan_id, @name,
+        (SELECT coalesce(max(f.position) + 1, 0) FROM filesets f WHERE f.scan_id = @scan_id),
+        @document, @metadata);
+
+-- name: SetFilesetDocument :exec
+-- SetFilesetDocument keeps new metadata of a fileset.
+UPDATE filesets SET document = @document, metadata = @metadata WHERE id = @id;

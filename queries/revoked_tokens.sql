@@ -1,0 +1,26 @@
+-- name: RevokeToken :exec
+INSERT INTO revoked_tokens (id, kind, username, reason, expires_at)
+VALUES (@id, @kind, @username, @reason, @expires_at)
+ON CONFLICT ON CONSTRAINT revoked_tokens_pkey DO NOTHING;
+
+-- name: RevocationHorizon :one
+-- RevocationHorizon returns a number below which no transaction runs any more.
+-- Asked before ListRevoked, it is where the next ListRevoked has to begin.
+SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS horizon;
+
+-- name: ListRevoked :many
+-- ListRevoked returns what was revoked by transactions at or above the horizon.
+SELECT id, expires_at
+FROM revoked_tokens
+WHERE written_by >= @horizon::bigint AND expires_at > @now::timestamptz;
+
+-- name: NotifyRevoked :exec
+SELECT pg_notify('plantdb_revoked', '');
+
+-- name: ListenRevoked :exec
+LISTEN plantdb_revoked;
+
+-- name: DeleteExpiredRevocations :execrows
+DELETE FROM revoked_tokens
+WHERE id IN (SELECT r.id FROM revoked_tokens r WHERE r.expires_at < @before
+             LIMIT @batch::int FOR UPDATE SKIP LOCKED);

@@ -1,0 +1,198 @@
+-- name: GetScan :one
+-- GetScan returns what policy asks of a scan and where it lies.
+SELECT s.id, s.name, coalesce(t.name, '')::text AS timelapse, s.owner, s.sharing, s.visibility
+FROM scans s
+LEFT JOIN timelapses t ON t.id = s.timelapse_id
+WHERE s.name = @name;
+
+-- name: GetScanDocument :one
+-- GetScanDocument returns the metadata as it is shown, with what policy asks.
+SELECT name, owner, sharing, visibility, document
+FROM scans
+WHERE name = @name;
+
+-- name: GetScanInfo :one
+-- GetScanInfo returns the scan-info object, null where it has to be made, with what policy asks.
+SELECT id, name, owner, sharing, visibility, info
+FROM scans
+WHERE name = @name;
+
+-- name: GetScanInfoSource :one
+-- GetScanInfoSource returns the columns of a scan that its info is made of and
+-- holds the row until the info is kept.
+SELECT id, name, document, info, broken, changed_at, has_measures, voxel_floor
+FROM scans
+WHERE id = @id
+FOR UPDATE;
+
+-- name: SetScanInfo :exec
+-- SetScanInfo keeps a scan-info object that was made of the rows read in the same transaction.
+UPDATE scans SET info = @info WHERE id = @id;
+
+-- name: ListScans :many
+-- ListScans returns the scans that the caller may read, in the order of their
+-- names. contains is a jsonb object that the metadata must hold; {} holds for
+-- all. with_broken adds those that cannot be used.
+SELECT s.name, s.document
+FROM scans s
+LEFT JOIN timelapses t ON t.id = s.timelapse_id
+WHERE (s.visibility = ANY(@visibilities::text[]) OR s.owner = @username::text OR s.sharing && @groups::text[])
+  AND (sqlc.narg(timelapse)::text IS NULL OR t.name = sqlc.narg(timelapse)::text)
+  AND (@contains::jsonb = '{}'::jsonb OR s.metadata @> @contains::jsonb)
+  AND (@with_broken::boolean OR s.broken IS NULL)
+ORDER BY s.name;
+
+-- name: ListScanNames :many
+-- ListScanNames is ListScans for who wants neither a filter nor the metadata.
+SELECT s.name
+FROM scans s
+LEFT JOIN timelapses t ON t.id = s.timelapse_id
+WHERE (s.visibility = ANY(@visibilities::text[]) OR s.owner = @username::text OR s.sharing && @groups::text[])
+  AND (sqlc.narg(timelapse)::text IS NULL OR t.name = sqlc.narg(timelapse)::text)
+  AND s.broken IS NULL
+ORDER BY s.name;
+
+-- name: ListScanInfos :many
+-- ListScanInfos returns scan-info objects by name; those that have to be made first are null.
+SELECT id, name, info
+FROM scans
+WHERE name = ANY(@names::text[])
+ORDER BY name;
+
+-- name: ListAllScanInfos :many
+-- ListAllScanInfos returns the scan-info objects that the caller may read, broken scans included.
+SELECT id, name, info
+FROM scans
+WHERE visibility = ANY(@visibilities::text[]) OR owner = @username::text OR sharing && @groups::text[]
+ORDER BY name;
+
+-- name: CountScans :one
+-- CountScans counts the scans that can be used.
+SELECT count(*) FROM scans WHERE broken IS NULL;
+
+-- name: ListScanSignatures :many
+-- ListScanSignatures returns what a reconcile compares with the tree.
+SELECT s.name, coalesce(t.name, '')::text AS timelapse, s.signature, (s.broken IS NOT NULL)::boolean AS broken
+FROM scans s
+LEFT JOIN timelapses t ON t.id = s.timelapse_id;
+
+-- name: WriteScan :exec
+-- WriteScan writes a scan with its filesets and files as they were read from
+-- disk; one statement, because an index of thousands of scans is made of it.
+-- With keep_access the row's owner, sharing and visibility stay, where there is
+-- a row. A digest is kept while name, size and time say that the bytes are the
+-- same. What is no longer on disk is for ForgetParts.
+WITH scan AS (
+    INSERT INTO scans (id, name, timelapse_id, owner, sharing, visibility, document, metadata, info,
+                       changed_at, has_measures, voxel_floor, broken, file_count, byte_count, signature, indexed_at)
+    VALUES (@id, @name, (SELECT t.id FROM timelapses t WHERE t.name = @timelapse::text), @owner, @sharing, @visibility,
+            @document, @metadata, @info, @changed_at, @has_measures, @voxel_floor, @broken, @file_count, @byte_count,
+            @signature, now())
+    ON CONFLICT (name) DO UPDATE SET
+        timelapse_id = excluded.timelapse_id,
+        owner = CASE WHEN @keep_access::boolean THEN scans.owner ELSE excluded.owner END,
+        sharing = CASE WHEN @keep_access::boolean THEN scans.sharing ELSE excluded.sharing END,
+        visibility = CASE WHEN @keep_access::boolean THEN scans.visibility ELSE excluded.visibility END,
+        document = excluded.document,
+        metadata = excluded.metadata,
+        info = excluded.info,
+        changed_at = excluded.changed_at,
+        has_measures = excluded.has_measures,
+        voxel_floor = excluded.voxel_floor,
+        broken = excluded.broken,
+        file_count = excluded.file_count,
+        byte_count = excluded.byte_count,
+        signature = excluded.signature,
+        indexed_at = excluded.indexed_at
+    RETURNING id
+), kept AS (
+    INSERT INTO filesets (id, scan_id, name, position, document, metadata)
+    SELECT i.id, scan.id, i.name, i.position, i.document::json, i.metadata::jsonb
+    FROM scan, (SELECT unnest(@fileset_ids::uuid[]) AS id,
+                       unnest(@filesets::text[]) AS name,
+                       unnest(@fileset_positions::integer[]) AS position,
+                       unnest(@fileset_documents::text[]) AS document,
+                       unnest(@fileset_metadatas::text[]) AS metadata) AS i
+    ON CONFLICT (scan_id, name) DO UPDATE SET
+        position = excluded.position, document = excluded.document, metadata = excluded.metadata
+    RETURNING id, name
+)
+INSERT INTO files (id, fileset_id, name, filename, position, size, modified_at, document, metadata)
+SELECT i.id, kept.id, i.name, i.filename, i.position, i.size, i.modified_at, i.document::json, i.metadata::jsonb
+FROM (SELECT unnest(@file_ids::uuid[]) AS id,
+             unnest(@file_filesets::text[]) AS fileset,
+             unnest(@files::text[]) AS name,
+             unnest(@filenames::text[]) AS filename,
+             unnest(@file_positions::integer[]) AS position,
+             unnest(@sizes::bigint[]) AS size,
+             unnest(@modified::timestamptz[]) AS modified_at,
+             unnest(@file_documents::text[]) AS document,
+             unnest(@file_metadatas::text[]) AS metadata) AS i
+JOIN kept ON kept.name = i.fileset
+ON CONFLICT (fileset_id, name) DO UPDATE SET
+    filename = excluded.filename, position = excluded.position, size = excluded.size,
+    modified_at = excluded.modified_at, document = excluded.document, metadata = excluded.metadata,
+    sha256 = CASE WHEN files.size = excluded.size AND files.modified_at = excluded.modified_at
+                       AND files.filename = excluded.filename THEN files.sha256 END;
+
+-- name: ForgetParts :exec
+-- ForgetParts forgets the filesets and files of a scan that are no longer on
+-- disk; file_filesets and files together are the files that are.
+WITH scan AS (
+    SELECT id FROM scans WHERE scans.name = @name
+), gone AS (
+    DELETE FROM filesets USING scan
+    WHERE filesets.scan_id = scan.id AND NOT (filesets.name = ANY(@filesets::text[]))
+)
+DELETE FROM files
+USING filesets, scan
+WHERE files.fileset_id = filesets.id AND filesets.scan_id = scan.id AND filesets.name = ANY(@filesets::text[])
+  AND NOT EXISTS (
+      SELECT 1 FROM (SELECT unnest(@file_filesets::text[]) AS fileset, unnest(@files::text[]) AS name) AS k
+      WHERE k.fileset = filesets.name AND k.name = files.name);
+
+-- name: InsertScan :exec
+-- InsertScan adds a scan that was just made on disk; scans_name_key says that the name is taken.
+INSERT INTO scans (id, name, timelapse_id, owner, sharing, visibility, document, metadata, changed_at, signature)
+VALUES (@id, @name, (SELECT t.id FROM timelapses t WHERE t.name = @timelapse::text), @owner, @sharing, @visibility,
+        @document, @metadata, @changed_at, '');
+
+-- name: SetScanDocument :exec
+-- SetScanDocument keeps new metadata; info and signature are void from then on.
+UPDATE scans
+SET document = @document, metadata = @metadata, owner = @owner, sharing = @sharing, visibility = @visibility,
+    info = NULL, signature = ''
+WHERE id = @id;
+
+-- name: VoidScan :exec
+-- VoidScan voids what was derived from a scan whose parts have other metadata.
+UPDATE scans SET info = NULL, signature = '' WHERE id = @id;
+
+-- name: GrowScan :exec
+-- GrowScan counts what was added to a scan and voids what was derived.
+-- changed_at is when files.json was written, for that changed the directory.
+UPDATE scans
+SET file_count = file_count + @files::integer, byte_count = byte_count + @bytes::bigint, changed_at = @changed_at,
+    info = NULL, signature = ''
+WHERE id = @id;
+
+-- name: DeleteScan :exec
+-- DeleteScan forgets a scan that is no longer in the tree.
+DELETE FROM scans WHERE name = @name;
+
+-- name: LockNames :exec
+-- LockNames holds names of scans or timelapses against every other writer on
+-- this database until the transaction ends. It waits timeout milliseconds for
+-- each, as does whatever else the transaction waits for. All the names that a
+-- transaction needs are locked by one call and in the order of their keys, so
+-- that two of them never wait for each other, not even when two names share a
+-- key. The WHERE clause comes before the output is made: the timeout is set
+-- before the first wait.
+SELECT pg_advisory_xact_lock(7353, k.key)
+FROM (SELECT DISTINCT hashtext(n.name) AS key FROM unnest(@names::text[]) AS n(name) ORDER BY key) AS k
+WHERE set_config('lock_timeout', @timeout::text, true) IS NOT NULL;
+
+-- name: RelaxCommit :exec
+-- RelaxCommit lets the transaction commit without waiting for the disk: what
+-- it writes can be read from the tree again.
+SELECT set_config('synchronous_commit', 'off', true);

@@ -1,0 +1,77 @@
+-- name: InsertSession :exec
+INSERT INTO sessions (id, user_id, created_at, last_seen_at, expires_at, absolute_expires_at, address, user_agent)
+VALUES (@id, @user_id, @created_at, @created_at, @expires_at, @absolute_expires_at, sqlc.narg(address), @user_agent);
+
+-- name: LockSession :one
+-- LockSession holds the session until the transaction ends. Only its own
+-- columns are sure to be current after a wait; what else a refresh needs it
+-- reads afterwards.
+SELECT s.id, s.user_id, s.generation, s.ended_at, s.absolute_expires_at, u.username, u.is_active
+FROM sessions s
+JOIN users u ON u.id = s.user_id
+WHERE s.id = @id
+FOR UPDATE OF s;
+
+-- name: LockLiveSessions :many
+-- LockLiveSessions holds the live sessions of a user, the least recently used
+-- first. The caller holds the user.
+SELECT id FROM sessions
+WHERE user_id = @user_id AND ended_at IS NULL AND expires_at > @now::timestamptz
+ORDER BY last_seen_at, id
+FOR UPDATE;
+
+-- name: EndSessions :many
+-- EndSessions ends sessions that the caller holds and revokes what access
+-- tokens of them may still be alive. The minute is more than any leeway of a clock.
+WITH ended AS (
+    UPDATE sessions SET ended_at = @now::timestamptz, end_reason = @reason::text
+    WHERE sessions.id = ANY (@ids::uuid[]) AND ended_at IS NULL
+    RETURNING sessions.id, sessions.user_id, sessions.ended_at
+)
+INSERT INTO revoked_tokens (id, kind, username, reason, expires_at)
+SELECT e.id, 'session', u.username, @reason::text,
+    coalesce(max(r.access_expires_at), max(e.ended_at)) + interval '1 minute'
+FROM ended e
+JOIN users u ON u.id = e.user_id
+LEFT JOIN refresh_tokens r ON r.session_id = e.id
+GROUP BY e.id, u.username
+ON CONFLICT ON CONSTRAINT revoked_tokens_pkey DO NOTHING
+RETURNING id, username, expires_at;
+
+-- name: GetSessionActor :one
+-- GetSessionActor returns all that decides what the bearer of an access token
+-- may do.
+SELECT s.ended_at, s.last_seen_at, u.id AS user_id, u.username, u.fullname, u.roles, u.is_active,
+    ARRAY(SELECT g.name FROM groups g JOIN group_members m ON m.group_id = g.id
+          WHERE m.user_id = u.id ORDER BY g.name)::text[] AS groups
+FROM sessions s
+JOIN users u ON u.id = s.user_id
+WHERE s.id = @id;
+
+-- name: GetSession :one
+SELECT s.id, s.user_id, u.username
+FROM sessions s
+JOIN users u ON u.id = s.user_id
+WHERE s.id = @id AND s.ended_at IS NULL AND s.expires_at > @now::timestamptz;
+
+-- name: ListSessions :many
+SELECT s.id, s.created_at, s.last_seen_at, s.expires_at, s.address, s.user_agent
+FROM sessions s
+JOIN users u ON u.id = s.user_id
+WHERE u.username = @username AND s.ended_at IS NULL AND s.expires_at > @now::timestamptz
+ORDER BY s.last_seen_at DESC, s.id
+LIMIT @page_size::int;
+
+-- name: TouchSessions :execrows
+-- TouchSessions records use of those not seen since seen_before; a session that
+-- somebody holds is left for the next time.
+UPDATE sessions SET last_seen_at = @now::timestamptz
+WHERE id IN (SELECT s.id FROM sessions s
+             WHERE s.id = ANY (@ids::uuid[]) AND s.ended_at IS NULL
+               AND s.last_seen_at <= @seen_before::timestamptz
+             FOR UPDATE SKIP LOCKED);
+
+-- name: DeleteExpiredSessions :execrows
+DELETE FROM sessions
+WHERE id IN (SELECT s.id FROM sessions s WHERE s.expires_at < @before
+             LIMIT @batch::int FOR UPDATE SKIP LOCKED);
