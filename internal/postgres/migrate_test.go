@@ -1,0 +1,134 @@
+package postgres_test
+
+import (
+	"bytes"
+	"io/fs"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/romi/plantdb-go/internal/pgtest"
+	"github.com/romi/plantdb-go/internal/postgres"
+	"github.com/romi/plantdb-go/migrations"
+)
+
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// objects lists what is in the schema public, but for goose's own table.
+func objects(t *testing.T, url string) []string {
+	t.Helper()
+	pool, err := postgres.Open(t.Context(), url, postgres.PoolOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	rows, _ := pool.Query(t.Context(), `
+		SELECT relkind::text || ' ' || relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname NOT LIKE 'goose%'
+		UNION ALL
+		SELECT contype::text || ' ' || conname FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND conname NOT LIKE 'goose%'
+		UNION ALL
+		SELECT 'function ' || proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+		UNION ALL
+		SELECT 'type ' || typname FROM pg_type WHERE typnamespace = 'public'::regnamespace AND typtype IN ('d', 'e')
+		ORDER BY 1`)
+	list, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+// applied counts the migrations that are applied, out of all.
+func applied(t *testing.T, url string) (n, of int) {
+	t.Helper()
+	status, err := postgres.MigrationStatus(t.Context(), url)
+	if err != nil {
+		t.Fatalf("MigrationStatus = %v", err)
+	}
+	for _, m := range status {
+		if !m.AppliedAt.IsZero() {
+			n++
+		}
+	}
+	return n, len(status)
+}
+
+func TestMigrateUpDownUp(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	files, err := fs.Glob(migrations.FS, "*.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	up := objects(t, url)
+	if n, of := applied(t, url); n != len(files) || of != len(files) {
+		t.Errorf("applied %d of %d, want all %d", n, of, len(files))
+	}
+	if err := postgres.MigrateDownTo(t.Context(), url, 0); err != nil {
+		t.Fatalf("MigrateDownTo(0) = %v", err)
+	}
+	if left := objects(t, url); len(left) > 0 {
+		t.Errorf("MigrateDownTo(0) leaves %q, want nothing", left)
+	}
+	if n, of := applied(t, url); n != 0 || of != len(files) {
+		t.Errorf("applied %d of %d, want 0 of %d", n, of, len(files))
+	}
+	var log bytes.Buffer
+	if err := postgres.Migrate(t.Context(), url, slog.New(slog.NewTextHandler(&log, nil))); err != nil {
+		t.Fatalf("Migrate = %v", err)
+	}
+	if diff := cmp.Diff(up, objects(t, url)); diff != "" {
+		t.Errorf("up, down, up makes another schema than up (-up +again):\n%s", diff)
+	}
+	for _, name := range files {
+		if !strings.Contains(log.String(), "name="+name) {
+			t.Errorf("the log does not tell of %s:\n%s", name, log.String())
+		}
+	}
+	if err := postgres.Migrate(t.Context(), url, quiet()); err != nil {
+		t.Errorf("Migrate once more = %v, want nil", err)
+	}
+}
+
+func TestMigrateOneDown(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	if err := postgres.MigrateDownTo(t.Context(), url, 1); err != nil {
+		t.Fatalf("MigrateDownTo(1) = %v", err)
+	}
+	status, err := postgres.MigrationStatus(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range status {
+		if pending := m.AppliedAt.IsZero(); pending != (m.Version > 1) {
+			t.Errorf("after MigrateDownTo(1) %s: pending = %v", m.Name, pending)
+		}
+	}
+	if len(status) == 0 || status[0].Name != "00001_accounts.sql" {
+		t.Errorf("MigrationStatus = %v, want 00001_accounts.sql first", status)
+	}
+}
+
+func TestMigrateAtOnce(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	if err := postgres.MigrateDownTo(t.Context(), url, 0); err != nil {
+		t.Fatal(err)
+	}
+	errs := make(chan error, 4)
+	for range cap(errs) {
+		go func() { errs <- postgres.Migrate(t.Context(), url, quiet()) }()
+	}
+	for range cap(errs) {
+		if err := <-errs; err != nil {
+			t.Errorf("Migrate at once with others = %v, want nil", err)
+		}
+	}
+	if n, of := applied(t, url); n != of {
+		t.Errorf("applied %d of %d, want all", n, of)
+	}
+}
