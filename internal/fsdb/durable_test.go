@@ -1,0 +1,354 @@
+package fsdb
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+)
+
+// faultyDisk does what rootDisk does until call number fail, counted from 0,
+// which answers err; with dead set so does every later one, as if the machine
+// had lost its power. It remembers what a power cut could still undo, and that
+// nothing gets a name before its bytes are safe.
+type faultyDisk struct {
+	rootDisk
+	dir  string
+	fail int
+	err  error
+	dead bool
+
+	mu      sync.Mutex
+	calls   int
+	dirty   map[string]bool // files and directories of the staging area that are not synced
+	pending []change
+	early   []string // names given too early
+}
+
+// change is a change of a directory that was not synced yet.
+type change struct {
+	dir    string
+	rename bool
+	undo   func()
+}
+
+var errPower = errors.New("power cut")
+
+func (d *faultyDisk) call() error {
+	d.calls++
+	if n := d.calls - 1; n == d.fail || d.dead && n > d.fail {
+		return d.err
+	}
+	return nil
+}
+
+func (d *faultyDisk) create(name string) (file, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.call(); err != nil {
+		return nil, err
+	}
+	f, err := d.rootDisk.create(name)
+	if err != nil {
+		return nil, err
+	}
+	d.dirty[name], d.dirty[path.Dir(name)] = true, true
+	return &faultyFile{file: f, disk: d, name: name}, nil
+}
+
+type faultyFile struct {
+	file
+	disk *faultyDisk
+	name string
+}
+
+func (f *faultyFile) Write(p []byte) (int, error) {
+	f.disk.mu.Lock()
+	defer f.disk.mu.Unlock()
+	if err := f.disk.call(); err != nil {
+		return 0, err
+	}
+	return f.file.Write(p)
+}
+
+func (f *faultyFile) Sync() error {
+	f.disk.mu.Lock()
+	defer f.disk.mu.Unlock()
+	if err := f.disk.call(); err != nil {
+		return err
+	}
+	delete(f.disk.dirty, f.name)
+	return nil // the machine stays on, so the real sync would only cost time
+}
+
+func (d *faultyDisk) mkdir(name string, perm fs.FileMode) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.call(); err != nil {
+		return err
+	}
+	if err := d.rootDisk.mkdir(name, perm); err != nil {
+		return err
+	}
+	if strings.HasPrefix(name, stagingDir+"/") {
+		d.dirty[name], d.dirty[path.Dir(name)] = true, true
+	}
+	d.pending = append(d.pending, change{dir: path.Dir(name), undo: func() { _ = os.RemoveAll(filepath.Join(d.dir, name)) }})
+	return nil
+}
+
+func (d *faultyDisk) rename(from, to string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.call(); err != nil {
+		return err
+	}
+	for name := range d.dirty {
+		if name == from || strings.HasPrefix(name, from+"/") {
+			d.early = append(d.early, name+" as "+to)
+		}
+	}
+	full := filepath.Join(d.dir, to)
+	old, readErr := os.ReadFile(full)
+	if err := d.rootDisk.rename(from, to); err != nil {
+		return err
+	}
+	d.pending = append(d.pending, change{dir: path.Dir(to), rename: true, undo: func() {
+		_ = os.RemoveAll(full)
+		if readErr == nil {
+			_ = os.WriteFile(full, old, 0o600)
+		}
+	}})
+	return nil
+}
+
+func (d *faultyDisk) removeAll(name string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.call(); err != nil {
+		return err
+	}
+	return d.rootDisk.removeAll(name)
+}
+
+func (d *faultyDisk) syncDir(name string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.call(); err != nil {
+		return err
+	}
+	delete(d.dirty, name)
+	kept := d.pending[:0]
+	for _, c := range d.pending {
+		if c.dir != name {
+			kept = append(kept, c)
+		}
+	}
+	d.pending = kept
+	return nil
+}
+
+// losses are what a power cut may do to changes that were not synced.
+var losses = map[string]func([]change){
+	"all kept": func([]change) {},
+	"all lost": func(pending []change) {
+		for i := range pending {
+			pending[len(pending)-1-i].undo()
+		}
+	},
+	// Filesystems may write renames in different directories in any order.
+	"only the last rename kept": func(pending []change) {
+		for i := range pending {
+			if c := pending[len(pending)-1-i]; i > 0 && c.rename {
+				c.undo()
+			}
+		}
+	},
+}
+
+// writes are the writing calls, each on the tree that newWritable makes.
+var writes = map[string]func(*Tree) error{
+	"CreateScan":           func(t *Tree) error { return t.CreateScan(ctx, Loc{Scan: "new"}, object(`{"a":1}`)) },
+	"CreateScan in":        func(t *Tree) error { return t.CreateScan(ctx, Loc{Timelapse: "tl", Scan: "new"}, object(`{}`)) },
+	"CreateFileset":        func(t *Tree) error { return t.CreateFileset(ctx, Loc{Scan: "s"}, "new", object(`{"a":1}`)) },
+	"AddFiles":             func(t *Tree) error { return addTwo(t, "images") },
+	"AddFiles, first ones": func(t *Tree) error { return addTwo(t, "PointCloud_1_0") },
+	"ReplaceFile":          replace,
+	"WriteScanMetadata":    func(t *Tree) error { return t.WriteScanMetadata(ctx, Loc{Scan: "s"}, object(`{"b":2}`)) },
+	"WriteFilesetMetadata": func(t *Tree) error { return t.WriteFilesetMetadata(ctx, Loc{Scan: "s"}, "images", object(`{"b":2}`)) },
+	"WriteFileMetadata": func(t *Tree) error {
+		return t.WriteFileMetadata(ctx, Loc{Scan: "s"}, "images", "00000_rgb", object(`{"b":2}`))
+	},
+	"WriteFileMetadata new": func(t *Tree) error {
+		return t.WriteFileMetadata(ctx, Loc{Scan: "s"}, "PointCloud_1_0", "PointCloud", object(`{"b":2}`))
+	},
+	"CreateTimelapse": func(t *Tree) error { return t.CreateTimelapse(ctx, Timelapse{ID: "new", Metadata: object(`{}`)}) },
+	"WriteTimelapse": func(t *Tree) error {
+		return t.WriteTimelapse(ctx, Timelapse{ID: "tl", Scans: []string{"m"}, Metadata: object(`{}`)})
+	},
+}
+
+func addTwo(t *Tree, fileset string) error {
+	var batch []NewFile
+	for _, id := range []string{"one", "two"} {
+		content, err := t.Stage(ctx, strings.NewReader("content of "+id), 100)
+		if err != nil {
+			return errors.Join(err, discardAll(batch))
+		}
+		batch = append(batch, NewFile{ID: id, Name: id + ".jpg", Content: content, Metadata: object(`{"n":1}`)})
+	}
+	errs, err := t.AddFiles(ctx, Loc{Scan: "s"}, fileset, batch)
+	return errors.Join(append(errs, err, discardAll(batch))...)
+}
+
+func discardAll(batch []NewFile) (err error) {
+	for _, f := range batch {
+		err = errors.Join(err, f.Content.Discard())
+	}
+	return err
+}
+
+func replace(t *Tree) error {
+	content, err := t.Stage(ctx, strings.NewReader("replaced"), 100)
+	if err != nil {
+		return err
+	}
+	return errors.Join(t.ReplaceFile(ctx, Loc{Scan: "s"}, "images", "00000_rgb", content), content.Discard())
+}
+
+func newWritable(t *testing.T) *Tree {
+	return newTree(t, files{
+		"s/files.json": `{"filesets":[{"id":"images","files":[{"id":"00000_rgb","file":"00000_rgb.jpg"}]},
+			{"id":"PointCloud_1_0","files":[{"id":"PointCloud","file":"PointCloud.ply"}]}]}`,
+		"s/metadata/images/00000_rgb.json": `{"channel":"rgb"}`,
+		"s/images/00000_rgb.jpg":           "first",
+		"s/PointCloud_1_0/PointCloud.ply":  "ply",
+		"tl/timelapse.json":                `{"id":"tl"}`,
+	})
+}
+
+// state is all that a reader finds in the tree, contents included.
+func state(t *testing.T, tree *Tree) string {
+	t.Helper()
+	var b strings.Builder
+	for _, e := range must[[]Entry](t)(tree.Entries(ctx)) {
+		if e.Timelapse {
+			tl := must[*Timelapse](t)(tree.ReadTimelapse(ctx, e.Loc.Timelapse))
+			fmt.Fprintf(&b, "%s: %v %s %v\n", tl.ID, tl.Scans, tl.Metadata, tl.Warnings)
+			continue
+		}
+		s := readScan(t, tree, e.Loc)
+		fmt.Fprintf(&b, "%s: %s", e.Loc.Dir(), tell(s))
+		for _, set := range s.Filesets {
+			for _, f := range set.Files {
+				data := must[[]byte](t)(os.ReadFile(filepath.Join(tree.Dir(), e.Loc.Dir(), set.ID, f.Name)))
+				fmt.Fprintf(&b, "%q\n", data)
+			}
+		}
+	}
+	return b.String()
+}
+
+// run does a write on a fresh tree whose disk fails at call number fail.
+func run(t *testing.T, write func(*Tree) error, fail int, err error, dead bool) (*Tree, *faultyDisk, error) {
+	t.Helper()
+	tree := newWritable(t)
+	d := &faultyDisk{rootDisk: rootDisk{tree.root}, dir: tree.Dir(), fail: fail, err: err, dead: dead, dirty: map[string]bool{}}
+	tree.disk = d
+	got := write(tree)
+	tree.disk = rootDisk{tree.root}
+	if len(d.early) > 0 {
+		t.Errorf("got a name before it was synced: %v", d.early)
+	}
+	return tree, d, got
+}
+
+// TestPowerCut cuts the power after every single step of every write, lets the
+// disk lose what was not synced, and looks at what a reader then finds: the old
+// state or the new one, the new one if the write was acknowledged; and the
+// write can be done again.
+func TestPowerCut(t *testing.T) {
+	t.Parallel()
+	for name, write := range writes {
+		for loss, lose := range losses {
+			t.Run(name+", "+loss, func(t *testing.T) {
+				t.Parallel()
+				before := state(t, newWritable(t))
+				done, _, err := run(t, write, -1, nil, false)
+				if err != nil {
+					t.Fatal(err)
+				}
+				after := state(t, done)
+				if after == before {
+					t.Fatal("the write changes nothing that a reader could find")
+				}
+				for step := 0; ; step++ {
+					tree, d, err := run(t, write, step, errPower, true)
+					lose(d.pending)
+					checkState(t, fmt.Sprintf("step %d", step), state(t, tree), before, after, err == nil)
+					if d.calls <= step {
+						break // the power went after the last step
+					}
+					if err := write(tree); err != nil && state(t, tree) != after {
+						t.Errorf("step %d: the write again = %v\n%s", step, err, state(t, tree))
+					}
+				}
+			})
+		}
+	}
+}
+
+func checkState(t *testing.T, when, got, before, after string, acknowledged bool) {
+	t.Helper()
+	if acknowledged && got != after || got != before && got != after {
+		t.Errorf("%s (acknowledged: %t): a reader finds\n%s\nbefore:\n%s\nafter:\n%s", when, acknowledged, got, before, after)
+	}
+}
+
+// TestDiskFull lets each step of every write fail once.
+func TestDiskFull(t *testing.T) {
+	t.Parallel()
+	for name, write := range writes {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			before := state(t, newWritable(t))
+			done, _, err := run(t, write, -1, nil, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			after := state(t, done)
+			for step := 0; ; step++ {
+				tree, d, err := run(t, write, step, &fs.PathError{Op: "op", Path: "p", Err: syscall.ENOSPC}, false)
+				if d.calls <= step {
+					break
+				}
+				when := fmt.Sprintf("step %d", step)
+				checkState(t, when, state(t, tree), before, after, err == nil)
+				if err != nil && !errors.Is(err, ErrNoSpace) {
+					t.Errorf("%s: %v, want ErrNoSpace", when, err)
+				}
+				if left := staged(t, tree); err != nil && len(left) > 0 {
+					t.Errorf("%s: left in staging: %v", when, left)
+				}
+			}
+		})
+	}
+}
+
+func TestWrap(t *testing.T) {
+	t.Parallel()
+	for cause, want := range map[error]error{
+		syscall.ENOSPC: ErrNoSpace, syscall.EDQUOT: ErrNoSpace, syscall.EROFS: ErrReadOnly, syscall.EACCES: ErrReadOnly, syscall.EPERM: ErrReadOnly,
+		syscall.EIO: syscall.EIO, ErrNotFound: ErrNotFound, nil: nil,
+	} {
+		if err := wrap("write", "thing", cause); !errors.Is(err, want) {
+			t.Errorf("wrap(%v) = %v, want %v", cause, err, want)
+		}
+	}
+}

@@ -1,0 +1,115 @@
+package fsdb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+)
+
+// Bounds on the walk through a scan, far above what any pipeline makes.
+const (
+	maxScanFiles = 200_000
+	maxScanDepth = 16
+)
+
+// ScanDir is the open directory of a scan; see OpenScanDir.
+type ScanDir struct{ root *os.Root }
+
+// OpenScanDir opens the directory of a scan for reading files by their name
+// below it, cheaply one after the other; the caller closes it. ErrNotFound if
+// there is no such scan or it is a link.
+func (t *Tree) OpenScanDir(ctx context.Context, loc Loc) (*ScanDir, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("open scan %q: %w", loc.Dir(), err)
+	}
+	root, err := t.openScan(loc)
+	if err != nil {
+		return nil, unopened(loc.Dir(), err)
+	}
+	return &ScanDir{root}, nil
+}
+
+// Close releases the directory; open files stay open.
+func (d *ScanDir) Close() error { return d.root.Close() }
+
+// Open opens a file by its slash-separated name below the scan; the caller
+// closes it. ErrNotFound unless it is a regular file that a name or a link
+// inside the scan leads to.
+func (d *ScanDir) Open(name string) (*os.File, fs.FileInfo, error) {
+	f, info, err := openRegular(d.root, name)
+	return f, info, unopened(name, err)
+}
+
+// Files returns the names of all regular files of the scan, links to some
+// included, sorted by byte; ErrTooLarge if there are more than 200,000 or they
+// lie more than 16 directories deep. Left out are the previews that upstream
+// keeps in the scan, accounts (a scan may be a tree of its own), names with a
+// leading dot, names that are not UTF-8, and links to directories.
+func (d *ScanDir) Files(ctx context.Context) ([]string, error) {
+	w := scanWalk{ctx: ctx, root: d.root}
+	if err := w.walk(".", 1); err != nil {
+		return nil, fmt.Errorf("list the files of a scan: %w", err)
+	}
+	slices.Sort(w.names)
+	return w.names, nil
+}
+
+type scanWalk struct {
+	ctx   context.Context
+	root  *os.Root
+	names []string
+}
+
+func (w *scanWalk) walk(dir string, depth int) error {
+	if err := w.ctx.Err(); err != nil {
+		return err
+	}
+	entries, err := w.list(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		name := path.Join(dir, e.Name())
+		switch {
+		case !readable(e.Name()) || name == webcacheDir || slices.Contains(unserved, e.Name()):
+		case e.IsDir():
+			if depth == maxScanDepth {
+				return ErrTooLarge.With("the directories of the scan nest more than %d deep", maxScanDepth)
+			}
+			if err := w.walk(name, depth+1); err != nil {
+				return err
+			}
+		case w.regular(e, name):
+			if len(w.names) == maxScanFiles {
+				return ErrTooLarge.With("the scan has more than %d files", maxScanFiles)
+			}
+			w.names = append(w.names, name)
+		}
+	}
+	return nil
+}
+
+// list returns what a directory holds; one that is gone meanwhile is empty.
+func (w *scanWalk) list(dir string) ([]fs.DirEntry, error) {
+	f, err := w.root.Open(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }() // only read
+	return f.ReadDir(-1)
+}
+
+func (w *scanWalk) regular(e fs.DirEntry, name string) bool {
+	if e.Type()&fs.ModeSymlink == 0 {
+		return e.Type().IsRegular()
+	}
+	info, err := w.root.Stat(name)
+	return err == nil && info.Mode().IsRegular()
+}

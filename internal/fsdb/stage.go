@@ -1,0 +1,119 @@
+package fsdb
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math"
+	"sync/atomic"
+	"time"
+)
+
+// Staged is content that is on the disk and not yet in the tree. It is used up
+// by the call that gives it a name, or by Discard.
+type Staged struct {
+	tree *Tree
+	name string
+	size int64
+	sum  [sha256.Size]byte
+	made time.Time
+	used atomic.Bool
+}
+
+// Stage copies r into the hidden staging directory of the tree's filesystem
+// and returns once the bytes would survive a power cut. Memory stays flat
+// however long r is. ErrTooLarge if r holds more than limit bytes, ErrNoSpace
+// if the disk does; an error of r is wrapped. On an error nothing is left.
+func (t *Tree) Stage(ctx context.Context, r io.Reader, limit int64) (*Staged, error) {
+	name, f, err := t.createStaged()
+	if err != nil {
+		return nil, wrap("stage", "content", err)
+	}
+	s := &Staged{tree: t, name: name}
+	sum := sha256.New()
+	limit = min(limit, math.MaxInt64-1) // one byte more tells too large
+	s.size, err = io.Copy(io.MultiWriter(f, sum), io.LimitReader(contextReader{ctx, r}, limit+1))
+	switch {
+	case err != nil:
+	case s.size > limit:
+		err = ErrTooLarge.With("the content is larger than %d bytes", limit)
+	default:
+		err = f.Sync()
+	}
+	err = errors.Join(err, f.Close())
+	if err == nil {
+		s.made, err = t.modified(name)
+	}
+	if err != nil {
+		t.discard(name)
+		return nil, wrap("stage", "content", err)
+	}
+	sum.Sum(s.sum[:0])
+	return s, nil
+}
+
+// Size returns the length in bytes.
+func (s *Staged) Size() int64 { return s.size }
+
+// Modified returns the time of modification that the file will have.
+func (s *Staged) Modified() time.Time { return s.made }
+
+func (t *Tree) modified(name string) (time.Time, error) {
+	info, err := t.root.Lstat(name)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return info.ModTime(), nil
+}
+
+// SHA256 returns the digest of the bytes.
+func (s *Staged) SHA256() [sha256.Size]byte { return s.sum }
+
+// Discard removes the content if no call has used it up; it may be called
+// always and more than once.
+func (s *Staged) Discard() error {
+	if s.used.Swap(true) {
+		return nil
+	}
+	return wrap("discard", s.name, s.tree.disk.removeAll(s.name))
+}
+
+// take claims the content for a rename.
+func (s *Staged) take() error {
+	if s == nil || s.used.Swap(true) {
+		return errors.New("the staged content was used already")
+	}
+	return nil
+}
+
+// Sweep removes what calls that never finished left in the staging directory
+// and that did not change for olderThan, and returns how many things it
+// removed. Content being staged changes while it grows, so an hour is safe.
+func (t *Tree) Sweep(ctx context.Context, olderThan time.Duration) (int, error) {
+	entries, err := fs.ReadDir(t.root.FS(), stagingDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, wrap("sweep", stagingDir, err)
+	}
+	removed := 0
+	before := time.Now().Add(-olderThan)
+	for _, e := range entries {
+		if err := ctx.Err(); err != nil {
+			return removed, fmt.Errorf("sweep %q: %w", stagingDir, err)
+		}
+		info, err := e.Info()
+		if err != nil || info.ModTime().After(before) {
+			continue // gone meanwhile, or still in use
+		}
+		if err := t.disk.removeAll(stagingDir + "/" + e.Name()); err != nil {
+			return removed, wrap("sweep", stagingDir, err)
+		}
+		removed++
+	}
+	return removed, nil
+}
