@@ -1,0 +1,204 @@
+package tokenauth_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/romi/plantdb-go/tokenauth"
+)
+
+// exampleRing would come from a secret store; 64 bytes is the least.
+func exampleRing() *tokenauth.Keyring {
+	key, err := tokenauth.NewHMACKey([]byte(strings.Repeat("0123456789abcdef", 4)))
+	if err != nil {
+		panic(err)
+	}
+	ring, err := tokenauth.NewKeyring(key)
+	if err != nil {
+		panic(err)
+	}
+	return ring
+}
+
+// issue makes an access token for user, as the login of a service would.
+func issue(ring *tokenauth.Keyring, user string) string {
+	now := time.Now()
+	raw, err := ring.Sign(tokenauth.Claims{
+		ID: "token-of-" + user, Subject: user, Issuer: "shop", Audience: "shop-clients", SessionID: "session-of-" + user,
+		Type: tokenauth.Access, IssuedAt: now, ExpiresAt: now.Add(15 * time.Minute),
+	})
+	if err != nil {
+		panic(err)
+	}
+	return raw
+}
+
+// call sends a request with a token, if there is one, and prints the answer.
+func call(h http.Handler, path, raw string) {
+	r := httptest.NewRequestWithContext(context.Background(), http.MethodGet, path, http.NoBody)
+	if raw != "" {
+		r.Header.Set("Authorization", "Bearer "+raw)
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	fmt.Println(w.Code, strings.TrimSpace(w.Body.String()))
+}
+
+// A net/http service with one route for those who are known and one for all.
+func Example() {
+	ring := exampleRing()
+	a := &tokenauth.Authenticator{
+		Verifier: &tokenauth.Verifier{Keys: ring, Issuer: "shop", Audience: "shop-clients", Leeway: 2 * time.Second},
+	}
+	hello := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if c, ok := tokenauth.FromContext(r.Context()); ok {
+			_, _ = fmt.Fprintf(w, "hello %s", c.Subject)
+			return
+		}
+		_, _ = fmt.Fprint(w, "hello stranger")
+	})
+	mux := http.NewServeMux()
+	mux.Handle("GET /orders", tokenauth.Middleware(a, tokenauth.Required)(hello))
+	mux.Handle("GET /", tokenauth.Middleware(a, tokenauth.Optional)(hello))
+
+	call(mux, "/orders", issue(ring, "alice"))
+	call(mux, "/", "")
+	call(mux, "/orders", "")
+	// Output:
+	// 200 hello alice
+	// 200 hello stranger
+	// 401 {"message":"Missing token","error":"Missing token","code":"token_missing","status":401,"title":"Unauthorized","detail":"Missing token"}
+}
+
+// A Huma service: what each operation declares is what is enforced.
+func ExampleHumaMiddleware() {
+	ring := exampleRing()
+	cfg := huma.DefaultConfig("Shop", "1.0.0")
+	cfg.CreateHooks = nil
+	cfg.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"bearer": {Type: "http", Scheme: "bearer"}}
+	mux := http.NewServeMux()
+	api := humago.New(mux, cfg)
+	api.UseMiddleware(tokenauth.HumaMiddleware(api, &tokenauth.Authenticator{
+		Verifier: &tokenauth.Verifier{Keys: ring, Issuer: "shop", Audience: "shop-clients"},
+	}))
+
+	type output struct{ Body string }
+	hello := func(ctx context.Context, _ *struct{}) (*output, error) {
+		if c, ok := tokenauth.FromContext(ctx); ok {
+			return &output{"hello " + c.Subject}, nil
+		}
+		return &output{"hello stranger"}, nil
+	}
+	huma.Register(api, huma.Operation{
+		OperationID: "orders", Method: http.MethodGet, Path: "/orders",
+		Security: []map[string][]string{{"bearer": {}}},
+	}, hello)
+	huma.Register(api, huma.Operation{
+		OperationID: "home", Method: http.MethodGet, Path: "/home",
+		Security: []map[string][]string{{"bearer": {}}, {}}, // the empty entry: optional
+	}, hello)
+	huma.Register(api, huma.Operation{
+		OperationID: "health", Method: http.MethodGet, Path: "/health",
+		Security: []map[string][]string{}, // empty, not nil: public
+	}, hello)
+
+	call(mux, "/orders", issue(ring, "alice"))
+	call(mux, "/home", "")
+	call(mux, "/health", "not even a token")
+	call(mux, "/orders", "")
+	// Output:
+	// 200 "hello alice"
+	// 200 "hello stranger"
+	// 200 "hello stranger"
+	// 401 {"title":"Unauthorized","status":401,"detail":"Missing token","errors":[{"message":"Missing token"}]}
+}
+
+// A token callback: a set of what was logged out, and a function after it that
+// knows whom the shop has barred.
+func ExampleChecker() {
+	ring := exampleRing()
+	loggedOut := &tokenauth.Memory{}
+	barred := tokenauth.CheckerFunc(func(_ context.Context, c *tokenauth.Claims) (bool, string, error) {
+		return c.Subject == "mallory", tokenauth.ErrUserInactive.Code, nil
+	})
+	v := &tokenauth.Verifier{
+		Keys: ring, Issuer: "shop", Audience: "shop-clients",
+		Checker: tokenauth.Chain(loggedOut, barred),
+	}
+	ctx := context.Background()
+	try := func(raw string) {
+		c, err := v.Verify(ctx, raw, tokenauth.Access)
+		if err != nil {
+			fmt.Println("refused:", err)
+			return
+		}
+		fmt.Println("welcome", c.Subject)
+	}
+
+	alice := issue(ring, "alice")
+	try(alice)
+	try(issue(ring, "mallory"))
+
+	// Alice logs out: all tokens of her session end, until they would have expired.
+	loggedOut.Revoke("session-of-alice", time.Now().Add(15*time.Minute))
+	try(alice)
+	// Output:
+	// welcome alice
+	// refused: User is not active
+	// refused: Session has ended
+}
+
+// An authority of the site's own, asked over HTTP.
+func ExampleCallback() {
+	authority := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = fmt.Fprint(w, `{"revoked": true, "reason": "left the company"}`)
+	}))
+	defer authority.Close()
+	callback, err := tokenauth.NewCallback(tokenauth.CallbackConfig{URL: authority.URL, TTL: 5 * time.Second, Client: authority.Client()})
+	if err != nil {
+		panic(err)
+	}
+	ring := exampleRing()
+	v := &tokenauth.Verifier{Keys: ring, Issuer: "shop", Audience: "shop-clients", Checker: callback}
+
+	_, err = v.Verify(context.Background(), issue(ring, "alice"), tokenauth.Access)
+	fmt.Println(err)
+	// Output: Token has been revoked: left the company
+}
+
+// Rotation: the new key signs, the old one still verifies what it signed.
+func ExampleKeyring_Replace() {
+	ring := exampleRing()
+	old, err := tokenauth.NewHMACKey([]byte(strings.Repeat("0123456789abcdef", 4)))
+	if err != nil {
+		panic(err)
+	}
+	next, err := tokenauth.NewHMACKey([]byte(strings.Repeat("fedcba9876543210", 4)))
+	if err != nil {
+		panic(err)
+	}
+	raw := issue(ring, "alice")
+	v := &tokenauth.Verifier{Keys: ring, Issuer: "shop", Audience: "shop-clients"}
+
+	if err := ring.Replace(next, old); err != nil {
+		panic(err)
+	}
+	_, err = v.Verify(context.Background(), raw, tokenauth.Access)
+	fmt.Println("while the old key verifies:", err)
+
+	if err := ring.Replace(next); err != nil {
+		panic(err)
+	}
+	_, err = v.Verify(context.Background(), raw, tokenauth.Access)
+	fmt.Println("once it is retired:", err)
+	// Output:
+	// while the old key verifies: <nil>
+	// once it is retired: Token was signed with an unknown key
+}
