@@ -1,0 +1,139 @@
+package auth
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/romi/plantdb-go/tokenauth"
+)
+
+// modelToken is a pair that was given out, as a client remembers it.
+type modelToken struct {
+	pair Pair
+	used time.Time // zero: not yet
+}
+
+// modelSession is all that the rules of refresh say of a session: a line of
+// pairs, the last of which is current.
+type modelSession struct {
+	line     []modelToken
+	ended    bool
+	absolute time.Time
+}
+
+// verdict is what a refresh with the token of that generation must answer; a
+// nil error with fresh false is the current pair again.
+func (m *modelSession) verdict(generation int, now time.Time, c Config) (fresh bool, err error) {
+	t := m.line[generation]
+	switch {
+	case !now.Before(t.pair.RefreshClaims.ExpiresAt.Add(c.Leeway)):
+		return false, tokenauth.ErrExpired
+	case m.ended || !now.Before(m.absolute):
+		return false, tokenauth.ErrSessionEnded
+	case generation == len(m.line)-1:
+		return true, nil
+	case now.Before(t.used.Add(c.RefreshGrace)):
+		return false, nil
+	}
+	m.ended = true
+	return false, tokenauth.ErrRefreshReused
+}
+
+// TestRefreshStateMachine holds the service to the model: whatever clients do,
+// on whatever replica and at whatever time, a session never forks, an ended one
+// never comes back, and of its refresh tokens only the current one works
+// outside the grace.
+func TestRefreshStateMachine(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	short := func(c *Config) {
+		c.SessionTimeout, c.RefreshTimeout, c.AbsoluteTimeout = time.Minute, 5*time.Minute, 20*time.Minute
+		c.MaxSessions = 0
+	}
+	replicas := []*Service{w.service(t, short), w.service(t, short)}
+	users := []string{"alice", "bob"}
+	for _, u := range users {
+		register(t, replicas[0], u)
+	}
+	rapid.Check(t, func(r *rapid.T) {
+		var sessions []*modelSession
+		replica := func() *Service { return replicas[rapid.IntRange(0, len(replicas)-1).Draw(r, "replica")] }
+		c := replicas[0].c
+		r.Repeat(map[string]func(*rapid.T){
+			"login": func(r *rapid.T) {
+				_, pair, err := replica().Login(t.Context(), rapid.SampledFrom(users).Draw(r, "user"), password)
+				if err != nil {
+					r.Fatalf("Login = %v", err)
+				}
+				sessions = append(sessions, &modelSession{line: []modelToken{{pair: pair}}, absolute: w.Now().Add(c.AbsoluteTimeout)})
+			},
+			"refresh": func(r *rapid.T) {
+				if len(sessions) == 0 {
+					r.Skip()
+				}
+				i := rapid.IntRange(0, len(sessions)-1).Draw(r, "session")
+				// Late generations are the interesting ones.
+				back := rapid.IntRange(0, min(2, len(sessions[i].line)-1)).Draw(r, "back")
+				s := replica()
+				if err := sessions[i].refresh(t, s, len(sessions[i].line)-1-back, w.Now()); err != nil {
+					r.Fatalf("session %d: %v", i, err)
+				}
+			},
+			"logout": func(r *rapid.T) {
+				if len(sessions) == 0 {
+					r.Skip()
+				}
+				m := sessions[rapid.IntRange(0, len(sessions)-1).Draw(r, "session")]
+				_, err := replica().Logout(t.Context(), &m.line[len(m.line)-1].pair.RefreshClaims)
+				if err != nil && !errors.Is(err, ErrNotLoggedIn) {
+					r.Fatalf("Logout = %v", err)
+				}
+				m.ended = true
+			},
+			"time": func(*rapid.T) {
+				w.step(rapid.SampledFrom([]time.Duration{
+					time.Second, 5 * time.Second, c.RefreshGrace, c.SessionTimeout, c.RefreshTimeout - time.Second, c.Leeway,
+				}).Draw(r, "step"))
+			},
+			"clean up": func(r *rapid.T) {
+				if _, err := replica().CleanUp(t.Context()); err != nil {
+					r.Fatalf("CleanUp = %v", err)
+				}
+			},
+		})
+	})
+}
+
+// refresh trades a token of the line in and compares with the model.
+func (m *modelSession) refresh(t *testing.T, s *Service, generation int, now time.Time) error {
+	fresh, want := m.verdict(generation, now, s.c)
+	got, err := s.Refresh(t.Context(), m.line[generation].pair.Refresh)
+	if !errors.Is(err, want) || (err == nil) != (want == nil) {
+		return fmt.Errorf("Refresh(generation %d of %d) = %w, want %w", generation, len(m.line)-1, err, want)
+	}
+	if err != nil {
+		return nil
+	}
+	current := m.line[len(m.line)-1]
+	if !fresh {
+		if got != current.pair {
+			return fmt.Errorf("Refresh(generation %d) = %+v, want the current pair %+v", generation, got.RefreshClaims, current.pair.RefreshClaims)
+		}
+		return nil
+	}
+	if got.RefreshClaims.Generation != len(m.line) || got.RefreshClaims.SessionID != current.pair.RefreshClaims.SessionID {
+		return fmt.Errorf("Refresh(generation %d) = %+v, want generation %d of the same session", generation, got.RefreshClaims, len(m.line))
+	}
+	// Where the old access token has not run out, it is revoked at once.
+	alive := now.Before(current.pair.AccessClaims.ExpiresAt.Add(s.c.Leeway))
+	if dead, _, _ := s.revoked.set.IsRevoked(t.Context(), &current.pair.AccessClaims); alive && !dead {
+		return errors.New("the access token of the pair before is alive")
+	}
+	m.line[len(m.line)-1].used = now
+	m.line = append(m.line, modelToken{pair: got})
+	return nil
+}
