@@ -1,0 +1,376 @@
+package scan
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	iofs "io/fs"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/romi/plantdb-go/internal/fsdb"
+	"github.com/romi/plantdb-go/internal/storedzip"
+)
+
+// ManifestName is the last entry of an archive: the SHA-256 of every other one
+// in the form of sha256sum, which can check it once it is unpacked. Upstream
+// takes it for one more file beside files.json.
+const ManifestName = "manifest-sha256.txt"
+
+const (
+	// rememberedSums bounds the cache of checksums, to some ten megabytes.
+	rememberedSums = 1 << 15
+	// archiveFiles is how many files all archives together hold open, so that
+	// they are what they were when their archive began. Those beyond are
+	// opened when their turn comes, and end the archive if they have changed.
+	archiveFiles = 4096
+	// restless is well above the steps in which file systems count time.
+	restless = time.Second
+)
+
+// Archives makes archives of scans. It remembers checksums, so that an archive
+// that is asked for again is sent without being read first.
+type Archives struct {
+	scans *Service
+	sums  *lru.Cache[fileVersion, sums]
+	open  atomic.Int64 // files held open
+}
+
+// NewArchives returns the archives of the scans of s.
+func NewArchives(s *Service) *Archives {
+	cache, err := lru.New[fileVersion, sums](rememberedSums)
+	if err != nil { // only for a size below one
+		panic(err)
+	}
+	return &Archives{scans: s, sums: cache}
+}
+
+// fileVersion changes whenever the bytes of a file do, on one filesystem.
+type fileVersion struct {
+	inode          uint64
+	size, modified int64
+}
+
+func versionOf(info iofs.FileInfo) fileVersion {
+	v := fileVersion{size: info.Size(), modified: info.ModTime().UnixNano()}
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		v.inode = stat.Ino
+	}
+	return v
+}
+
+// sums are the checksums of a file.
+type sums struct {
+	crc    uint32
+	sha256 [sha256.Size]byte
+}
+
+// Archive is a scan as a ZIP file, laid out and not yet read; see package
+// storedzip for how it is written.
+type Archive struct {
+	*storedzip.Archive
+	Name string // file name
+	// Version changes whenever the bytes of the archive do.
+	Version string
+
+	archives *Archives
+	modified time.Time // when the youngest file changed
+	dir      *fsdb.ScanDir
+	files    []*archived
+}
+
+// Open lays out the archive of a scan; the caller closes it. It holds all
+// files of the scan but previews, hidden ones and accounts, in the order of
+// their names relative to the scan, and the manifest. With filesets it holds of
+// these only what belongs to the named ones or to none.
+//
+// The files are those that the scan has now: what replaces one of them later
+// does not show. One that is changed in place ends the writing of the archive
+// with storedzip.ErrChanged before its end.
+//
+// Errors: those of finding the scan, ErrUnknownFileset, fsdb.ErrNotFound when
+// the directory went after the index was made, fsdb.ErrTooLarge.
+func (a *Archives) Open(ctx context.Context, name string, filesets []string) (*Archive, error) {
+	r, _, err := a.scans.open(ctx, a.scans.pool, name, opRead, CanRead)
+	if err != nil {
+		return nil, err
+	}
+	keep, err := a.scans.chosen(ctx, r, filesets)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := a.scans.tree.OpenScanDir(ctx, r.loc())
+	if err != nil {
+		return nil, err
+	}
+	out := &Archive{Name: r.Name + ".zip", archives: a, dir: dir}
+	if err := out.layOut(ctx, keep); err != nil {
+		return nil, errors.Join(fmt.Errorf("archive scan %q: %w", r.Name, err), out.Close())
+	}
+	return out, nil
+}
+
+// Close lets the files go. Nothing can be written afterwards.
+func (a *Archive) Close() error {
+	errs := []error{a.dir.Close()}
+	for _, f := range a.files {
+		if f.held != nil {
+			errs = append(errs, f.held.Close())
+			a.archives.open.Add(-1)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// chosen says which names below a scan belong into its archive. All do unless
+// filesets are named.
+func (s *Service) chosen(ctx context.Context, r row, filesets []string) (func(name string) bool, error) {
+	if len(filesets) == 0 {
+		return func(string) bool { return true }, nil
+	}
+	for _, name := range filesets {
+		if _, err := s.fileset(ctx, s.pool, r, name); err != nil {
+			return nil, err
+		}
+	}
+	return func(name string) bool {
+		dir, rest, nested := strings.Cut(name, "/")
+		if !nested {
+			return true
+		}
+		if dir != "metadata" {
+			return slices.Contains(filesets, dir)
+		}
+		if of, _, nested := strings.Cut(rest, "/"); nested {
+			return slices.Contains(filesets, of)
+		}
+		return rest == "metadata.json" || slices.Contains(filesets, strings.TrimSuffix(rest, ".json"))
+	}, nil
+}
+
+func (a *Archive) layOut(ctx context.Context, keep func(string) bool) error {
+	names, err := a.dir.Files(ctx)
+	if err != nil {
+		return err
+	}
+	version := sha256.New()
+	fmt.Fprintln(version, "1") // to be raised when the same files make another archive
+	var entries []storedzip.Entry
+	for _, name := range names {
+		if !keep(name) || name == ManifestName {
+			continue
+		}
+		f, err := a.file(name)
+		if errors.Is(err, fsdb.ErrNotFound) {
+			continue // it went after the directory was read
+		}
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(version, "%q %v\n", name, f.version)
+		if f.modified.After(a.modified) {
+			a.modified = f.modified
+		}
+		entries = append(entries, f.entry())
+	}
+	entries = append(entries, a.manifestEntry())
+	a.Version = hex.EncodeToString(version.Sum(nil))
+	a.Archive, err = storedzip.New(entries)
+	return err
+}
+
+// archived is a file of an archive.
+type archived struct {
+	archive  *Archive
+	name     string
+	version  fileVersion
+	modified time.Time
+	held     *os.File // nil where too many are open
+	summed   *sums    // once they were asked for
+}
+
+func (a *Archive) file(name string) (*archived, error) {
+	opened, info, err := a.dir.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	f := &archived{archive: a, name: name, version: versionOf(info), modified: info.ModTime()}
+	a.files = append(a.files, f)
+	if a.archives.open.Add(1) <= archiveFiles {
+		f.held = opened
+		return f, nil
+	}
+	a.archives.open.Add(-1)
+	return f, opened.Close()
+}
+
+func (f *archived) entry() storedzip.Entry {
+	return storedzip.Entry{
+		Name: f.name, Size: f.version.size, Modified: f.modified,
+		Sum: func(ctx context.Context) (uint32, error) {
+			s, err := f.sums(ctx)
+			return s.crc, err
+		},
+		Open: func(context.Context) (io.ReadSeekCloser, error) { return f.open() },
+	}
+}
+
+// content is a file of an archive, open. Its Close is storedzip.ErrChanged if
+// it is no longer what was laid out.
+type content struct {
+	*os.File
+	of *archived
+}
+
+// open returns the bytes that were laid out, or storedzip.ErrChanged.
+func (f *archived) open() (*content, error) {
+	if f.held != nil {
+		return &content{f.held, f}, nil
+	}
+	opened, _, err := f.archive.dir.Open(f.name)
+	if errors.Is(err, fsdb.ErrNotFound) {
+		return nil, storedzip.ErrChanged
+	}
+	if err != nil {
+		return nil, err
+	}
+	c := &content{opened, f}
+	if err := c.check(); err != nil {
+		return nil, errors.Join(err, opened.Close())
+	}
+	return c, nil
+}
+
+func (c *content) check() error {
+	info, err := c.Stat()
+	if err == nil && versionOf(info) != c.of.version {
+		err = storedzip.ErrChanged
+	}
+	return err
+}
+
+// Close implements io.Closer.
+func (c *content) Close() error {
+	err := c.check()
+	if c.of.held == nil {
+		err = errors.Join(err, c.File.Close())
+	}
+	return err
+}
+
+// sums returns the checksums of the bytes that were laid out, which are read
+// once, and not even that where this version of the file is remembered.
+func (f *archived) sums(ctx context.Context) (sums, error) {
+	if f.summed != nil {
+		return *f.summed, nil
+	}
+	cache := f.archive.archives.sums
+	if known, ok := cache.Get(f.version); ok {
+		f.summed = &known
+		return known, nil
+	}
+	c, err := f.open()
+	if err != nil {
+		return sums{}, err
+	}
+	s, err := sumsOf(ctx, c, f.version.size)
+	if err := errors.Join(err, c.Close()); err != nil {
+		return sums{}, fmt.Errorf("sum %q: %w", f.name, err)
+	}
+	f.summed = &s
+	// A file that has only just changed may change again without its time
+	// showing it.
+	if time.Since(f.modified) > restless {
+		cache.Add(f.version, s)
+	}
+	return s, nil
+}
+
+func sumsOf(ctx context.Context, r io.ReaderAt, size int64) (sums, error) {
+	crc, digest := crc32.NewIEEE(), sha256.New()
+	source := contextReader{ctx, io.NewSectionReader(r, 0, size)}
+	buffer := make([]byte, min(256<<10, size+1))
+	n, err := io.CopyBuffer(io.MultiWriter(crc, digest), source, buffer)
+	if err == nil && n < size {
+		err = storedzip.ErrChanged
+	}
+	s := sums{crc: crc.Sum32()}
+	digest.Sum(s.sha256[:0])
+	return s, err
+}
+
+// contextReader ends with its context.
+type contextReader struct {
+	ctx context.Context //nolint:containedctx // It is the reader's whole purpose.
+	r   io.Reader
+}
+
+// Read implements io.Reader.
+func (r contextReader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.r.Read(p)
+}
+
+// manifestEntry is the list of the files that a has so far. Its length is
+// known without their digests.
+func (a *Archive) manifestEntry() storedzip.Entry {
+	var size int64
+	for _, f := range a.files {
+		size += int64(len(manifestLine(f.name, [sha256.Size]byte{})))
+	}
+	var text []byte
+	content := func(ctx context.Context) ([]byte, error) {
+		if text != nil {
+			return text, nil
+		}
+		made := make([]byte, 0, size)
+		for _, f := range a.files {
+			s, err := f.sums(ctx)
+			if err != nil {
+				return nil, err
+			}
+			made = append(made, manifestLine(f.name, s.sha256)...)
+		}
+		text = made
+		return text, nil
+	}
+	return storedzip.Entry{
+		Name: ManifestName, Size: size, Modified: a.modified,
+		Sum: func(ctx context.Context) (uint32, error) {
+			text, err := content(ctx)
+			return crc32.ChecksumIEEE(text), err
+		},
+		Open: func(ctx context.Context) (io.ReadSeekCloser, error) {
+			text, err := content(ctx)
+			return readSeekNopCloser{bytes.NewReader(text)}, err
+		},
+	}
+}
+
+type readSeekNopCloser struct{ io.ReadSeeker }
+
+// Close implements io.Closer.
+func (readSeekNopCloser) Close() error { return nil }
+
+// manifestLine is a line of sha256sum, which escapes names that would break it.
+func manifestLine(name string, digest [sha256.Size]byte) string {
+	escaped := strings.NewReplacer(`\`, `\\`, "\n", `\n`, "\r", `\r`).Replace(name)
+	mark := ""
+	if escaped != name {
+		mark = `\`
+	}
+	return fmt.Sprintf("%s%x  %s\n", mark, digest, escaped)
+}

@@ -1,0 +1,124 @@
+package scan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	iofs "io/fs"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/romi/plantdb-go/internal/fsdb"
+)
+
+// Content is an open file of the tree; the receiver closes it.
+type Content struct {
+	*os.File
+	Name     string // file name, with extension
+	Size     int64
+	Modified time.Time
+	// Version changes whenever the bytes do: the SHA-256 in hex where it is
+	// known, else a text made of path, size and time.
+	Version string
+
+	reopen opener
+}
+
+type opener func(context.Context) (*os.File, iofs.FileInfo, error)
+
+// OpenFile opens a file by its id or its file name.
+func (s *Service) OpenFile(ctx context.Context, name, fileset, file string) (*Content, error) {
+	r, fs, err := s.readFileset(ctx, name, fileset)
+	if err != nil {
+		return nil, err
+	}
+	got, err := s.file(ctx, s.pool, r, fs, file)
+	if err != nil {
+		return nil, err
+	}
+	c, err := openContent(ctx, strings.Join([]string{r.Name, fs.Name, got.Filename}, "/"), func(ctx context.Context) (*os.File, iofs.FileInfo, error) {
+		return s.tree.OpenFile(ctx, r.loc(), fs.Name, got.Filename)
+	})
+	if errors.Is(err, fsdb.ErrNotFound) { // it went after the index was made
+		return nil, unknownFile(r.Name, fs.Name, file)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if len(got.Sha256) > 0 && c.Size == got.Size && c.Modified.Truncate(time.Microsecond).Equal(got.ModifiedAt) {
+		c.Version = fmt.Sprintf("%x", got.Sha256)
+	}
+	return c, nil
+}
+
+// openContent opens what lies at a path of the tree.
+func openContent(ctx context.Context, path string, open opener) (*Content, error) {
+	f, stat, err := open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &Content{
+		File: f, Name: stat.Name(), Size: stat.Size(), Modified: stat.ModTime(), reopen: open,
+		Version: fmt.Sprintf("%s|%d|%d", path, stat.Size(), stat.ModTime().UnixNano()),
+	}, nil
+}
+
+// Again opens the same bytes once more; c may be closed before. ErrChanged if
+// another file has taken the name since.
+func (c *Content) Again(ctx context.Context) (*os.File, error) {
+	f, stat, err := c.reopen(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if stat.Size() != c.Size || !stat.ModTime().Equal(c.Modified) {
+		return nil, errors.Join(ErrChanged, f.Close())
+	}
+	return f, nil
+}
+
+// OpenAsset opens any file below a scan by its path, which begins with the
+// scan's id or its timelapse's; the last part may lack the extension if it is
+// the id of a known file. Everything else is ErrNoAsset, what the actor may
+// not see included; ErrForbidden is only for an API token that may not read
+// what its owner may.
+func (s *Service) OpenAsset(ctx context.Context, path string) (*Content, error) {
+	r, rest, err := s.openAssetScan(ctx, path)
+	if errors.Is(err, ErrUnknownScan) || err == nil && rest == "" {
+		return nil, ErrNoAsset
+	}
+	if err != nil {
+		return nil, err
+	}
+	c, err := openContent(ctx, r.Name+"/"+rest, func(ctx context.Context) (*os.File, iofs.FileInfo, error) {
+		return s.tree.OpenPath(ctx, r.loc().Dir()+"/"+rest)
+	})
+	if !errors.Is(err, fsdb.ErrNotFound) {
+		return c, err
+	}
+	fileset, file, ok := strings.Cut(rest, "/")
+	if !ok || strings.Contains(file, "/") {
+		return nil, ErrNoAsset
+	}
+	c, err = s.OpenFile(ctx, r.Name, fileset, file)
+	if errors.Is(err, ErrUnknownFile) || errors.Is(err, ErrUnknownFileset) {
+		return nil, ErrNoAsset
+	}
+	return c, err
+}
+
+// openAssetScan finds the scan that a path leads into, and what of the path
+// lies below it.
+func (s *Service) openAssetScan(ctx context.Context, path string) (r row, rest string, err error) {
+	first, rest, _ := strings.Cut(path, "/")
+	r, _, err = s.open(ctx, s.pool, first, opRead, CanRead)
+	if !errors.Is(err, ErrUnknownScan) {
+		return r, rest, err
+	}
+	name, rest, _ := strings.Cut(rest, "/")
+	r, _, err = s.open(ctx, s.pool, name, opRead, CanRead)
+	if err == nil && (first == "" || r.timelapse != first) {
+		err = unknownScan(name)
+	}
+	return r, rest, err
+}

@@ -1,0 +1,292 @@
+package scan
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/romi/plantdb-go/db"
+	"github.com/romi/plantdb-go/internal/actor"
+	"github.com/romi/plantdb-go/internal/fsdb"
+)
+
+// Create makes an empty scan that belongs to the actor. metadata may be nil;
+// its timelapse.id puts the scan into that timelapse, its sharing names groups
+// that exist, its visibility may be private; an owner in it is ignored.
+//
+// Errors: ErrNoActor, ErrForbidden, ErrScanExists (also for the name of a
+// timelapse), ErrUnknownTimelapse, ErrMetadata, ErrBiology, ErrSharing, ErrBusy
+// and fsdb.ErrName or fsdb.ErrReserved; with these nothing was made. When it
+// returns nil the scan survives a power cut. After any other error the scan may
+// be there; the same call again makes it or finds it, and returns nil.
+func (s *Service) Create(ctx context.Context, name string, metadata json.RawMessage) error {
+	a, err := acting(ctx)
+	if err != nil {
+		return err
+	}
+	if !CanCreate(a, name) {
+		return forbidden(a, opCreateScan)
+	}
+	if err := fsdb.CheckName(fsdb.ScanName, name); err != nil {
+		return err
+	}
+	if metadata, err = s.checkNewScan(ctx, metadata); err != nil {
+		return err
+	}
+	if metadata, err = stampScan(metadata, a, s.now()); err != nil {
+		return ErrMetadata.Because(err)
+	}
+	loc := fsdb.Loc{Timelapse: textAt(metadata, "timelapse", "id"), Scan: name}
+	names := []string{name}
+	if loc.Timelapse != "" {
+		if !storable(loc.Timelapse) {
+			return unknownTimelapse(loc.Timelapse)
+		}
+		names = []string{loc.Timelapse, name}
+	}
+	var verdict error
+	err = s.locked(ctx, func(tx pgx.Tx) (err error) {
+		verdict, err = s.create(ctx, tx, a, loc, metadata)
+		return err
+	}, names...)
+	return errors.Join(err, verdict)
+}
+
+func (s *Service) checkNewScan(ctx context.Context, metadata json.RawMessage) (json.RawMessage, error) {
+	metadata, err := objectOrEmpty(metadata)
+	if err != nil {
+		return nil, err
+	}
+	if err := CheckBiology(metadata); err != nil {
+		return nil, err
+	}
+	if v, ok := lookup(metadata, "visibility"); ok && string(v) != `"`+Public+`"` && string(v) != `"`+Private+`"` {
+		return nil, ErrMetadata.With("Visibility must be 'public' or 'private'")
+	}
+	return s.checkSharing(ctx, metadata)
+}
+
+// checkSharing makes sharing a list of groups that exist.
+func (s *Service) checkSharing(ctx context.Context, metadata json.RawMessage) (json.RawMessage, error) {
+	raw, ok := lookup(metadata, "sharing")
+	if !ok {
+		return metadata, nil
+	}
+	var groups []string
+	if err := json.Unmarshal(raw, &groups); err != nil {
+		var one string
+		if json.Unmarshal(raw, &one) != nil {
+			return nil, ErrSharing
+		}
+		groups = []string{one}
+	}
+	for i := range groups {
+		groups[i] = cleanText(groups[i]) // what cannot be stored is no group
+	}
+	missing, err := s.groups.MissingGroups(ctx, groups)
+	if err != nil {
+		return nil, err
+	}
+	if len(missing) > 0 {
+		return nil, ErrSharing.With("One or more sharing groups do not exist")
+	}
+	list, err := encode(groups)
+	if err != nil {
+		return nil, fmt.Errorf("encode sharing: %w", err)
+	}
+	return setMember(metadata, "sharing", list), nil
+}
+
+// create makes the scan on disk and in the index; the caller holds its name
+// and its timelapse's. The verdict is for the client, and the transaction is
+// to be committed with it.
+func (s *Service) create(ctx context.Context, tx pgx.Tx, a actor.Actor, loc fsdb.Loc, metadata json.RawMessage) (verdict, err error) {
+	taken, err := s.q.NameTaken(ctx, tx, loc.Scan)
+	if err != nil {
+		return nil, fmt.Errorf("look for name %q: %w", loc.Scan, err)
+	}
+	if taken {
+		return scanExists(loc.Scan), nil
+	}
+	var in db.GetTimelapseRow
+	if loc.Timelapse != "" {
+		if in, err = s.timelapse(ctx, tx, loc.Timelapse); err != nil {
+			return nil, err
+		}
+		if !CanWrite(a, Access{Name: in.Name, Owner: in.Owner, Visibility: Public}) {
+			return forbidden(a, opCreateScan), nil
+		}
+	}
+	// The tree first: a crash between leaves a scan that the next reconcile
+	// finds, the other order a row without a scan.
+	switch err := s.tree.CreateScan(ctx, loc, metadata); {
+	case errors.Is(err, fsdb.ErrScanExists):
+		return s.adoptScan(ctx, tx, loc, metadata)
+	case errors.Is(err, fsdb.ErrNotFound):
+		return unknownTimelapse(loc.Timelapse), nil
+	case err != nil:
+		return nil, err
+	}
+	if err := s.insertScan(ctx, tx, loc, metadata); err != nil {
+		return nil, err
+	}
+	if loc.Timelapse == "" {
+		return nil, nil
+	}
+	return nil, s.register(ctx, tx, a, in, loc)
+}
+
+func (s *Service) insertScan(ctx context.Context, tx pgx.Tx, loc fsdb.Loc, metadata json.RawMessage) error {
+	metadata, err := onDisk(metadata)
+	if err != nil {
+		return err
+	}
+	access := accessOf(loc.Scan, metadata)
+	err = s.q.InsertScan(ctx, tx, db.InsertScanParams{
+		ID: newID(), Name: loc.Scan, Timelapse: loc.Timelapse,
+		Owner: access.Owner, Sharing: access.Sharing, Visibility: access.Visibility,
+		Document: metadata, Metadata: searchable(metadata), ChangedAt: s.now(),
+	})
+	if err != nil {
+		return fmt.Errorf("insert scan %q: %w", loc.Scan, err)
+	}
+	return nil
+}
+
+// adoptScan takes a scan into the index that the tree has and the index does
+// not: it came from outside, or of a call whose transaction failed. In the
+// latter case the client that tries again gets what it asked for.
+func (s *Service) adoptScan(ctx context.Context, tx pgx.Tx, loc fsdb.Loc, asked json.RawMessage) (verdict, err error) {
+	read, err := s.tree.ReadScan(ctx, loc)
+	if errors.Is(err, fsdb.ErrNotFound) || err == nil && read.Broken != "" {
+		return scanExists(loc.Scan), nil // something else has the name
+	}
+	if err != nil {
+		return nil, fmt.Errorf("adopt scan %q: %w", loc.Dir(), err)
+	}
+	if err := s.writeRows(ctx, tx, read); err != nil {
+		return nil, err
+	}
+	if len(read.Filesets) == 0 && sameBut(read.Metadata, asked) {
+		return nil, nil
+	}
+	return scanExists(loc.Scan), nil
+}
+
+// register adds the scan to the marker of its timelapse, whose owner becomes
+// the actor if nobody was recorded. The scan is in the timelapse because its
+// directory is; the marker only tells the order, so that a marker which cannot
+// be written is no failure.
+func (s *Service) register(ctx context.Context, tx pgx.Tx, a actor.Actor, in db.GetTimelapseRow, loc fsdb.Loc) error {
+	marker, err := s.tree.ReadTimelapse(ctx, loc.Timelapse)
+	if err == nil {
+		marker.Scans = append(marker.Scans, loc.Scan)
+		if marker.Owner == nil {
+			marker.Owner = &a.Username
+		}
+		err = s.tree.WriteTimelapse(ctx, *marker)
+	}
+	if err != nil {
+		s.log.WarnContext(ctx, "scan not registered in its timelapse", slog.String("scan", loc.Dir()), slog.Any("err", err))
+		return nil
+	}
+	owner := cleanOwner(*marker.Owner)
+	if err := s.q.SetTimelapseMembers(ctx, tx, cleanTexts(marker.Scans), owner, in.ID); err != nil {
+		return fmt.Errorf("keep members of timelapse %q: %w", loc.Timelapse, err)
+	}
+	return nil
+}
+
+// CreateFileset makes an empty fileset. Errors: those of finding the scan,
+// ErrForbidden, ErrFilesetExists, ErrMetadata, ErrBusy, fsdb.ErrName,
+// fsdb.ErrReserved and fsdb.ErrBroken, after which nothing was made; after any
+// other the same call again makes the fileset or finds it.
+func (s *Service) CreateFileset(ctx context.Context, name, fileset string, metadata json.RawMessage) error {
+	_, a, err := s.open(ctx, s.pool, name, opCreateFileset, CanWrite)
+	if err != nil {
+		return err
+	}
+	if err := fsdb.CheckName(fsdb.FilesetName, fileset); err != nil {
+		return err
+	}
+	if metadata, err = objectOrEmpty(metadata); err != nil {
+		return err
+	}
+	if metadata, err = stamp(metadata, a, s.now()); err != nil {
+		return ErrMetadata.Because(err)
+	}
+	var verdict error
+	err = s.locked(ctx, func(tx pgx.Tx) error {
+		r, _, err := s.open(ctx, tx, name, opCreateFileset, CanWrite)
+		if err != nil {
+			return err
+		}
+		err = s.tree.CreateFileset(ctx, r.loc(), fileset, metadata)
+		if errors.Is(err, fsdb.ErrFilesetExists) {
+			verdict, err = s.adoptFileset(ctx, tx, r, fileset, metadata)
+			return err
+		}
+		if err != nil {
+			return err
+		}
+		return s.insertFileset(ctx, tx, r, fileset, metadata)
+	}, name)
+	return errors.Join(err, verdict)
+}
+
+func (s *Service) insertFileset(ctx context.Context, tx pgx.Tx, r row, fileset string, metadata json.RawMessage) error {
+	metadata, err := onDisk(metadata)
+	if err != nil {
+		return err
+	}
+	err = s.q.InsertFileset(ctx, tx, db.InsertFilesetParams{
+		ID: newID(), ScanID: r.id, Name: fileset, Document: metadata, Metadata: searchable(metadata),
+	})
+	if err != nil {
+		return fmt.Errorf("insert fileset %q of scan %q: %w", fileset, r.Name, err)
+	}
+	return s.grow(ctx, tx, r, 0, 0)
+}
+
+// grow counts files that were added, and makes info and signature void.
+func (s *Service) grow(ctx context.Context, tx pgx.Tx, r row, files int32, bytes int64) error {
+	err := s.q.GrowScan(ctx, tx, db.GrowScanParams{ID: r.id, Files: files, Bytes: bytes, ChangedAt: s.now()})
+	if err != nil {
+		return fmt.Errorf("count files of scan %q: %w", r.Name, err)
+	}
+	return nil
+}
+
+// adoptFileset is adoptScan for a fileset.
+func (s *Service) adoptFileset(ctx context.Context, tx pgx.Tx, r row, fileset string, asked json.RawMessage) (verdict, err error) {
+	_, err = s.fileset(ctx, tx, r, fileset)
+	if err == nil {
+		return filesetExists(r.Name, fileset), nil
+	}
+	if !errors.Is(err, ErrUnknownFileset) {
+		return nil, err
+	}
+	read, err := s.adopt(ctx, tx, r)
+	if err != nil {
+		return nil, err
+	}
+	for _, fs := range read.Filesets {
+		if fs.ID == fileset && len(fs.Files) == 0 && sameBut(fs.Metadata, asked) {
+			return nil, nil
+		}
+	}
+	return filesetExists(r.Name, fileset), nil
+}
+
+// adopt reads a scan again that the tree knows more of than the index.
+func (s *Service) adopt(ctx context.Context, tx pgx.Tx, r row) (*fsdb.Scan, error) {
+	read, err := s.tree.ReadScan(ctx, r.loc())
+	if err != nil {
+		return nil, fmt.Errorf("adopt parts of scan %q: %w", r.Name, err)
+	}
+	return read, s.writeRows(ctx, tx, read)
+}

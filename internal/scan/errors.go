@@ -1,0 +1,60 @@
+package scan
+
+import "github.com/romi/plantdb-go/internal/fault"
+
+// The failures that callers of the service may see, beside those of the tree
+// (package fsdb). Texts are upstream's, because its clients show them.
+var (
+	ErrNoActor          = fault.New(fault.Unauthenticated, "token_missing", "No authenticated user!")
+	ErrForbidden        = fault.New(fault.Forbidden, "forbidden", "You do not have the permission to do this.")
+	ErrUnknownScan      = fault.New(fault.NotFound, "unknown_scan", "Unknown scan id!")
+	ErrUnknownTimelapse = fault.New(fault.NotFound, "unknown_timelapse", "Unknown timelapse id!")
+	ErrUnknownFileset   = fault.New(fault.NotFound, "unknown_fileset", "Unknown fileset id!")
+	ErrUnknownFile      = fault.New(fault.NotFound, "unknown_file", "Unknown file id!")
+	ErrNoAsset          = fault.New(fault.NotFound, "unknown_asset", "The requested URL was not found on the server. If you entered the URL manually please check your spelling and try again.")
+	ErrScanExists       = fault.New(fault.Conflict, "scan_exists", "Scan id already exists!")
+	ErrTimelapseExists  = fault.New(fault.Conflict, "timelapse_exists", "Timelapse id already exists!")
+	ErrFilesetExists    = fault.New(fault.Conflict, "fileset_exists", "Fileset id already exists!")
+	ErrFileExists       = fault.New(fault.Conflict, "file_exists", "File id already exists!")
+	ErrBiology          = fault.New(fault.Invalid, "bad_biology", "Invalid biological metadata")
+	ErrMetadata         = fault.New(fault.Invalid, "bad_metadata", "Metadata must be a dictionary")
+	ErrSharing          = fault.New(fault.Invalid, "bad_sharing", "Sharing field must be a list of group names")
+	ErrFilter           = fault.New(fault.Invalid, "bad_filter", "Invalid JSON format in filterQuery parameter.")
+	ErrExtension        = fault.New(fault.Invalid, "bad_extension", "Invalid file extension.")
+	ErrEmptyFile        = fault.New(fault.Invalid, "empty_file", "The file is empty.")
+	ErrMemberElsewhere  = fault.New(fault.Invalid, "timelapse_fixed", "A scan cannot be moved into a timelapse by its metadata.")
+	ErrChanged          = fault.New(fault.Unavailable, "file_changed", "The file was replaced while it was read, try again.")
+	ErrBusy             = fault.New(fault.Locked, "scan_busy", "Another writer holds the scan.")
+)
+
+func unknownScan(name string) error {
+	return ErrUnknownScan.With("Unknown scan id '%s'!", printable(name))
+}
+
+func unknownTimelapse(name string) error {
+	return ErrUnknownTimelapse.With("Unknown timelapse id '%s'!", printable(name))
+}
+
+func unknownFileset(scan, fileset string) error {
+	return ErrUnknownFileset.With("Unknown fileset id '%s' in scan '%s'!", printable(fileset), scan)
+}
+
+func unknownFile(scan, fileset, file string) error {
+	return ErrUnknownFile.With("Unknown file id '%s' in scan/fileset '%s/%s'!", printable(file), scan, fileset)
+}
+
+func scanExists(name string) error {
+	return ErrScanExists.With("Scan id '%s' already exists!", name)
+}
+
+func timelapseExists(name string) error {
+	return ErrTimelapseExists.With("Timelapse id '%s' already exists!", name)
+}
+
+func filesetExists(scan, fileset string) error {
+	return ErrFilesetExists.With("Fileset id '%s' already exists in scan '%s'!", fileset, scan)
+}
+
+func fileExists(scan, fileset, file string) error {
+	return ErrFileExists.With("File id '%s' already exists in scan/fileset '%s/%s'!", file, scan, fileset)
+}

@@ -1,0 +1,261 @@
+package scan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"sync"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/romi/plantdb-go/db"
+	"github.com/romi/plantdb-go/internal/fsdb"
+)
+
+// Reconciled says what a reconcile found.
+type Reconciled struct {
+	Scans   int // directories that are, or should be, scans
+	Read    int // read anew because something changed
+	Removed int // rows of scans that are no longer in the tree
+	Broken  int // scans that cannot be used
+}
+
+// Reconcile makes the index say what the tree says: what changed since it was
+// last read is read again, each scan in one transaction, what is gone is
+// forgotten. It takes the tree as it is and writes nothing into it. A damaged
+// scan becomes a row with its reason; only a failing disk or database ends it.
+// Several may run at once, also on several machines. It acts for the server
+// itself and asks for no permission.
+func (s *Service) Reconcile(ctx context.Context) (Reconciled, error) {
+	entries, err := s.tree.Entries(ctx)
+	if err != nil {
+		return Reconciled{}, fmt.Errorf("list the tree: %w", err)
+	}
+	if err := s.reconcileTimelapses(ctx, entries); err != nil {
+		return Reconciled{}, err
+	}
+	rows, err := s.q.ListScanSignatures(ctx, s.pool)
+	if err != nil {
+		return Reconciled{}, fmt.Errorf("list the index: %w", err)
+	}
+	known := make(map[string]db.ListScanSignaturesRow, len(rows))
+	for _, r := range rows {
+		known[r.Name] = r
+	}
+	scans := s.uniqueScans(ctx, entries)
+	done, err := s.indexChanged(ctx, scans, known)
+	if err != nil {
+		return done, err
+	}
+	for _, e := range scans {
+		delete(known, e.Loc.Scan)
+	}
+	for name := range known {
+		gone, err := s.forget(ctx, name)
+		if err != nil {
+			return done, err
+		}
+		if gone {
+			done.Removed++
+		}
+	}
+	return done, s.forgetTimelapses(ctx, entries)
+}
+
+// uniqueScans drops the timelapses and, since ids are unique over the whole
+// tree, all but one scan of each id: the first that looks sound.
+func (s *Service) uniqueScans(ctx context.Context, entries []fsdb.Entry) []fsdb.Entry {
+	place := make(map[string]int, len(entries))
+	scans := make([]fsdb.Entry, 0, len(entries))
+	for _, e := range entries {
+		if e.Timelapse {
+			continue
+		}
+		i, taken := place[e.Loc.Scan]
+		if !taken {
+			place[e.Loc.Scan] = len(scans)
+			scans = append(scans, e)
+			continue
+		}
+		used, ignored := scans[i], e
+		if used.Broken != "" && e.Broken == "" {
+			used, ignored = ignored, used
+		}
+		scans[i] = used
+		s.warn(ctx, ignored.Loc.Dir(), "another scan has the id and is used: "+used.Loc.Dir(), nil)
+	}
+	return scans
+}
+
+// tally counts what became of scans that are indexed side by side.
+type tally struct {
+	mu       sync.Mutex
+	done     Reconciled
+	seen     int
+	progress func(done, total int)
+}
+
+func (t *tally) add(read, broken bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.seen++
+	if read {
+		t.done.Read++
+	}
+	if broken {
+		t.done.Broken++
+	}
+	if t.progress != nil {
+		t.progress(t.seen, t.done.Scans)
+	}
+}
+
+func (s *Service) indexChanged(ctx context.Context, scans []fsdb.Entry, known map[string]db.ListScanSignaturesRow) (Reconciled, error) {
+	t := tally{done: Reconciled{Scans: len(scans)}, progress: s.progress}
+	group, ctx := errgroup.WithContext(ctx)
+	// Twice the cores: half of them wait for the database.
+	group.SetLimit(2 * runtime.GOMAXPROCS(0))
+	for _, e := range scans {
+		group.Go(func() error {
+			row, ok := known[e.Loc.Scan]
+			if ok && row.Timelapse == e.Loc.Timelapse && s.unchanged(ctx, e, row.Signature) {
+				t.add(false, row.Broken)
+				return nil
+			}
+			broken, err := s.index(ctx, e, ok)
+			if err != nil {
+				return err
+			}
+			t.add(true, broken)
+			return nil
+		})
+	}
+	err := group.Wait()
+	return t.done, err
+}
+
+// unchanged says whether a scan is as it was when it had that signature. What
+// has a name that cannot be asked for has the zero one as long as it exists.
+func (s *Service) unchanged(ctx context.Context, e fsdb.Entry, known []byte) bool {
+	signature, err := s.tree.Signature(ctx, e.Loc)
+	if err != nil && (e.Broken == "" || !errors.Is(err, fsdb.ErrNotFound)) {
+		return false
+	}
+	return string(signature[:]) == string(known)
+}
+
+// index reads one scan from disk and writes its rows, in one transaction that
+// holds the scan against writers. known says that there are rows of it.
+func (s *Service) index(ctx context.Context, e fsdb.Entry, known bool) (broken bool, err error) {
+	err = s.locked(ctx, func(tx pgx.Tx) error {
+		if err := s.q.RelaxCommit(ctx, tx); err != nil {
+			return fmt.Errorf("relax commits of the index: %w", err)
+		}
+		read, err := s.tree.ReadScan(ctx, e.Loc)
+		switch {
+		case errors.Is(err, fsdb.ErrNotFound) && e.Broken != "":
+			read = &fsdb.Scan{Loc: e.Loc, Broken: e.Broken, Metadata: empty}
+		case errors.Is(err, fsdb.ErrNotFound):
+			_, err := s.forgetGone(ctx, tx, e.Loc.Scan)
+			return err
+		case err != nil:
+			return fmt.Errorf("read scan %q: %w", e.Loc.Dir(), err)
+		}
+		broken = read.Broken != ""
+		s.warn(ctx, read.Dir(), read.Broken, read.Warnings)
+		if !known {
+			return s.writeScan(ctx, tx, read)
+		}
+		return s.writeRows(ctx, tx, read)
+	}, e.Loc.Scan)
+	if unwritable(err) {
+		return true, s.indexUnwritable(ctx, e.Loc, err)
+	}
+	return broken, err
+}
+
+// indexUnwritable makes a row of a scan that PostgreSQL does not take: one bad
+// scan must not keep all others out.
+func (s *Service) indexUnwritable(ctx context.Context, loc fsdb.Loc, cause error) error {
+	s.log.ErrorContext(ctx, "scan cannot be indexed", slog.String("scan", loc.Dir()), slog.Any("err", cause))
+	return s.locked(ctx, func(tx pgx.Tx) error {
+		signature, err := s.tree.Signature(ctx, loc)
+		if err != nil {
+			return fmt.Errorf("look at scan %q: %w", loc.Dir(), err)
+		}
+		return s.writeRows(ctx, tx, &fsdb.Scan{
+			Loc: loc, Signature: signature, Metadata: empty, Broken: "it holds something that the index does not take",
+		})
+	}, loc.Scan)
+}
+
+// warn logs the damage of a scan or timelapse, once for each state of it.
+func (s *Service) warn(ctx context.Context, path, broken string, warnings []string) {
+	if broken == "" && len(warnings) == 0 {
+		s.warned.Delete(path)
+		return
+	}
+	damage := fmt.Sprint(broken, warnings)
+	if last, ok := s.warned.Swap(path, damage); ok && last == damage {
+		return
+	}
+	s.log.WarnContext(ctx, "the tree is damaged", slog.String("path", path),
+		slog.String("broken", broken), slog.Any("warnings", warnings))
+}
+
+// forget removes the row of a scan that a reconcile did not meet, if it is gone.
+func (s *Service) forget(ctx context.Context, name string) (gone bool, err error) {
+	err = s.locked(ctx, func(tx pgx.Tx) (err error) {
+		gone, err = s.forgetGone(ctx, tx, name)
+		return err
+	}, name)
+	return gone, err
+}
+
+// forgetGone removes the row of a scan unless the tree has it where the row
+// says, for it may have been made since the tree was listed.
+func (s *Service) forgetGone(ctx context.Context, tx pgx.Tx, name string) (gone bool, err error) {
+	r, err := s.scan(ctx, tx, name)
+	if errors.Is(err, ErrUnknownScan) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if there, err := s.present(ctx, r.loc()); there || err != nil {
+		return false, err
+	}
+	if err := s.q.DeleteScan(ctx, tx, name); err != nil {
+		return false, fmt.Errorf("forget scan %q: %w", name, err)
+	}
+	return true, nil
+}
+
+// present says whether there is a directory at loc that counts as a scan: not
+// a timelapse itself, and inside one if loc says so.
+func (s *Service) present(ctx context.Context, loc fsdb.Loc) (bool, error) {
+	marked := func(id string) (bool, error) {
+		_, err := s.tree.TimelapseSignature(ctx, id)
+		return err == nil, missing(err)
+	}
+	if loc.Timelapse == "" {
+		if timelapse, err := marked(loc.Scan); timelapse || err != nil {
+			return false, err
+		}
+	} else if timelapse, err := marked(loc.Timelapse); !timelapse || err != nil {
+		return false, err
+	}
+	_, err := s.tree.Signature(ctx, loc)
+	return err == nil, missing(err)
+}
+
+// missing returns nil for an error that only says that nothing is there.
+func missing(err error) error {
+	if errors.Is(err, fsdb.ErrNotFound) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,106 @@
+package scan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/romi/plantdb-go/db"
+	"github.com/romi/plantdb-go/internal/fsdb"
+)
+
+// reconcileTimelapses reads the timelapses that changed; it comes before their
+// scans, whose rows name them.
+func (s *Service) reconcileTimelapses(ctx context.Context, entries []fsdb.Entry) error {
+	rows, err := s.q.ListTimelapses(ctx, s.pool)
+	if err != nil {
+		return fmt.Errorf("list timelapses: %w", err)
+	}
+	known := make(map[string][]byte, len(rows))
+	for _, r := range rows {
+		known[r.Name] = r.Signature
+	}
+	for _, e := range entries {
+		if !e.Timelapse {
+			if e.Loc.Timelapse != "" {
+				s.warnOfPython(ctx)
+			}
+			continue
+		}
+		id := e.Loc.Timelapse
+		signature, err := s.tree.TimelapseSignature(ctx, id)
+		if err == nil && string(signature[:]) == string(known[id]) {
+			continue
+		}
+		if err := s.indexTimelapse(ctx, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Service) warnOfPython(ctx context.Context) {
+	s.pythons.Do(func() {
+		s.log.WarnContext(ctx, "timelapses hold scans: Python programs of PlantDB up to 0.17 cannot open this tree themselves")
+	})
+}
+
+func (s *Service) indexTimelapse(ctx context.Context, id string) error {
+	return s.locked(ctx, func(tx pgx.Tx) error {
+		read, err := s.tree.ReadTimelapse(ctx, id)
+		if errors.Is(err, fsdb.ErrNotFound) {
+			return nil // gone since the tree was listed
+		}
+		if err != nil {
+			return fmt.Errorf("read timelapse %q: %w", id, err)
+		}
+		s.warn(ctx, id, "", read.Warnings)
+		return s.writeTimelapse(ctx, tx, read)
+	}, id)
+}
+
+func (s *Service) writeTimelapse(ctx context.Context, tx pgx.Tx, t *fsdb.Timelapse) error {
+	arg := db.UpsertTimelapseParams{
+		ID: newID(), Name: t.ID, CreatedAt: cleanText(t.CreatedAt), Document: t.Metadata,
+		Metadata: searchable(t.Metadata), Signature: t.Signature[:], Members: cleanTexts(t.Scans),
+	}
+	if t.Owner != nil {
+		arg.Owner = cleanOwner(*t.Owner)
+	}
+	if err := s.q.UpsertTimelapse(ctx, tx, arg); err != nil {
+		return fmt.Errorf("index timelapse %q: %w", t.ID, err)
+	}
+	return nil
+}
+
+// forgetTimelapses removes the rows of those that are gone; it comes after
+// their scans.
+func (s *Service) forgetTimelapses(ctx context.Context, entries []fsdb.Entry) error {
+	present := map[string]bool{}
+	for _, e := range entries {
+		if e.Timelapse {
+			present[e.Loc.Timelapse] = true
+		}
+	}
+	rows, err := s.q.ListTimelapses(ctx, s.pool)
+	if err != nil {
+		return fmt.Errorf("list timelapses: %w", err)
+	}
+	for _, r := range rows {
+		if present[r.Name] {
+			continue
+		}
+		err := s.locked(ctx, func(tx pgx.Tx) error {
+			if _, err := s.tree.TimelapseSignature(ctx, r.Name); !errors.Is(err, fsdb.ErrNotFound) {
+				return err // nil for one that was made since the tree was listed
+			}
+			return s.q.DeleteTimelapse(ctx, tx, r.Name)
+		}, r.Name)
+		if err != nil {
+			return fmt.Errorf("forget timelapse %q: %w", r.Name, err)
+		}
+	}
+	return nil
+}

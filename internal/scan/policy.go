@@ -1,0 +1,115 @@
+package scan
+
+import (
+	"slices"
+
+	"github.com/romi/plantdb-go/internal/actor"
+)
+
+// Private is the visibility of a scan that only its owner, the groups it is
+// shared with and administrators may see. Public ones everybody may read.
+const (
+	Public  = "public"
+	Private = "private"
+)
+
+// Access is what policy asks of a scan.
+type Access struct {
+	Name       string
+	Owner      *string // nil: nobody is recorded, and so nobody but an administrator owns it
+	Sharing    []string
+	Visibility string
+}
+
+// rule is a question to policy: CanRead, CanWrite and their like.
+type rule func(actor.Actor, Access) bool
+
+// roleOn is the role that a has on a scan: an administrator keeps his, the
+// owner and the members of a group it is shared with contribute, everybody
+// else has his own highest role. The empty role may do nothing.
+func roleOn(a actor.Actor, s Access) actor.Role {
+	role := a.HighestRole()
+	if role == actor.Admin {
+		return role
+	}
+	if isOwner(a, s) || a.InGroup(s.Sharing) {
+		return actor.Contributor
+	}
+	if s.Visibility == Private {
+		return ""
+	}
+	return role
+}
+
+func isOwner(a actor.Actor, s Access) bool {
+	return s.Owner != nil && a.Username != "" && !a.Guest && *s.Owner == a.Username
+}
+
+// CanSee says whether the person behind a may know that s exists. An API token
+// narrows what may be done, not what its owner may know.
+func CanSee(a actor.Actor, s Access) bool { return roleOn(a, s).Allows(actor.Read) }
+
+// CanRead says whether a may read s: everybody who may see it, within the
+// scope of an API token.
+func CanRead(a actor.Actor, s Access) bool { return a.MayOn(s.Name, roleOn(a, s), actor.Read) }
+
+// CanWrite says whether a may change the filesets, files and metadata of s:
+// its owner, a member of its groups, an administrator, and contributors.
+func CanWrite(a actor.Actor, s Access) bool { return a.MayOn(s.Name, roleOn(a, s), actor.Write) }
+
+// CanCreate says whether a may make a scan or timelapse of that name.
+func CanCreate(a actor.Actor, name string) bool {
+	return !a.Guest && a.MayOn(name, a.HighestRole(), actor.Create)
+}
+
+// require returns nil if allowed says yes. What one may not see does not
+// exist; what one may see but not do is forbidden, in upstream's words.
+func require(a actor.Actor, s Access, operation string, allowed rule) error {
+	if !CanSee(a, s) {
+		return unknownScan(s.Name)
+	}
+	if !allowed(a, s) {
+		return forbidden(a, operation)
+	}
+	return nil
+}
+
+func forbidden(a actor.Actor, operation string) error {
+	if a.Guest && operation != opRead {
+		return ErrNoActor
+	}
+	if a.Scope != nil {
+		return ErrForbidden.With("Token from User %s does not have required permissions to use %s", a.Username, operation)
+	}
+	return ErrForbidden.With("User %s does not have required permissions to use %s", a.Username, operation)
+}
+
+// sight is CanSee in the words of the queries that list what a may see: scans
+// of these visibilities, of this owner, or shared with one of these groups.
+type sight struct {
+	visibilities []string
+	username     string
+	groups       []string
+}
+
+func sightOf(a actor.Actor) sight {
+	s := sight{visibilities: []string{}, username: a.Username, groups: slices.Concat([]string{}, a.Groups)}
+	if a.Guest {
+		s.username = "" // is nobody's owner
+	}
+	switch role := a.HighestRole(); {
+	case role == actor.Admin:
+		s.visibilities = append(s.visibilities, Public, Private)
+	case role.Allows(actor.Read):
+		s.visibilities = append(s.visibilities, Public)
+	}
+	return s
+}
+
+// withinScope drops what an API token may not read.
+func withinScope[T any](a actor.Actor, list []T, name func(T) string) []T {
+	if a.Scope == nil {
+		return list
+	}
+	return slices.DeleteFunc(list, func(e T) bool { return !a.Scope.Allows(name(e), actor.Read) })
+}

@@ -1,0 +1,143 @@
+package scan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/romi/plantdb-go/internal/fsdb"
+)
+
+// Refresh brings the index up to date with the whole tree and returns how many
+// scans it holds. Everybody may ask, so whoever asks while it runs gets the
+// answer of the next run together with all others who do.
+func (s *Service) Refresh(ctx context.Context) (int64, error) {
+	if _, err := acting(ctx); err != nil {
+		return 0, err
+	}
+	err := s.reload.do(ctx, func(ctx context.Context) error {
+		began := time.Now()
+		done, err := s.Reconcile(ctx)
+		if err == nil {
+			s.log.InfoContext(ctx, "tree reconciled", slog.Int("scans", done.Scans), slog.Int("read", done.Read),
+				slog.Int("removed", done.Removed), slog.Int("broken", done.Broken), slog.Duration("took", time.Since(began)))
+		}
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	return s.Count(ctx)
+}
+
+// RefreshScan brings the index up to date with one scan, known or new.
+// ErrUnknownScan if the tree does not have it, or the actor may not see it.
+func (s *Service) RefreshScan(ctx context.Context, name string) error {
+	if _, err := acting(ctx); err != nil {
+		return err
+	}
+	r, err := s.scan(ctx, s.pool, name)
+	known := err == nil
+	switch {
+	case known:
+		if _, _, err := s.open(ctx, s.pool, name, opReload, CanSee); err != nil {
+			return err
+		}
+	case !errors.Is(err, ErrUnknownScan):
+		return err
+	}
+	e, err := s.locate(ctx, r, known, name)
+	if err != nil {
+		return err
+	}
+	if _, err := s.index(ctx, e, true); err != nil {
+		return err
+	}
+	// It may be gone, or have turned out to be private.
+	_, _, err = s.open(ctx, s.pool, name, opReload, CanSee)
+	return err
+}
+
+// locate finds a scan in the tree: where the index says, if it is there, else
+// wherever a reconcile would find it. ErrUnknownScan if it is nowhere.
+func (s *Service) locate(ctx context.Context, r row, known bool, name string) (fsdb.Entry, error) {
+	if known {
+		there, err := s.present(ctx, r.loc())
+		if err != nil {
+			return fsdb.Entry{}, err
+		}
+		if there {
+			return fsdb.Entry{Loc: r.loc()}, nil
+		}
+	}
+	entries, err := s.tree.Entries(ctx)
+	if err != nil {
+		return fsdb.Entry{}, fmt.Errorf("list the tree: %w", err)
+	}
+	for _, e := range s.uniqueScans(ctx, entries) {
+		if e.Loc.Scan != name {
+			continue
+		}
+		if e.Loc.Timelapse != "" {
+			err = s.indexTimelapse(ctx, e.Loc.Timelapse)
+		}
+		return e, err
+	}
+	if known {
+		_, err = s.forget(ctx, name)
+	}
+	return fsdb.Entry{}, errors.Join(err, unknownScan(name))
+}
+
+// coalescer runs one function at a time; all who ask while it runs share the
+// next run, which begins after they asked.
+type coalescer struct {
+	mu      sync.Mutex
+	running bool
+	next    *run
+}
+
+type run struct {
+	done chan struct{}
+	err  error
+}
+
+// do returns when a run of fn that began after the call has ended. A caller
+// that goes away does not end the run of the others.
+func (c *coalescer) do(ctx context.Context, fn func(context.Context) error) error {
+	c.mu.Lock()
+	if c.next == nil {
+		c.next = &run{done: make(chan struct{})}
+	}
+	r := c.next
+	if !c.running {
+		c.running = true
+		go c.loop(context.WithoutCancel(ctx), fn)
+	}
+	c.mu.Unlock()
+	select {
+	case <-r.done:
+		return r.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (c *coalescer) loop(ctx context.Context, fn func(context.Context) error) {
+	for {
+		c.mu.Lock()
+		r := c.next
+		c.next = nil
+		if r == nil {
+			c.running = false
+			c.mu.Unlock()
+			return
+		}
+		c.mu.Unlock()
+		r.err = fn(ctx)
+		close(r.done)
+	}
+}

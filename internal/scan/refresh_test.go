@@ -1,0 +1,152 @@
+package scan
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/romi/plantdb-go/internal/actor"
+)
+
+func TestRefresh(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, plainScan("a", `{}`), plainScan("b", `{}`))
+	if n, err := f.Refresh(as(t, guest)); n != 2 || err != nil {
+		t.Errorf("Refresh() = %d, %v, want 2", n, err)
+	}
+	f.remove(t, "a")
+	if n, err := f.Refresh(as(t, guest)); n != 1 || err != nil {
+		t.Errorf("Refresh() = %d, %v, want 1", n, err)
+	}
+}
+
+func TestRefreshScan(t *testing.T) {
+	t.Parallel()
+	f := indexed(t, plainScan("known", `{}`), plainScan("hidden", `{"owner": "ann", "visibility": "private"}`), plainScan("moves", `{}`),
+		plainScan("goes", `{}`), files{"tl/timelapse.json": `{}`, "configs/x.toml": ""})
+	plainScan("known", `{"owner": "ann"}`).write(t, f.dir)
+	plainScan("new", `{}`).write(t, f.dir)
+	plainScan("newprivate", `{"owner": "ann", "visibility": "private"}`).write(t, f.dir)
+	plainScan("tl/inside", `{}`).write(t, f.dir)
+	plainScan("newtl/deep", `{}`).write(t, f.dir)
+	files{"newtl/timelapse.json": `{}`, "torn/files.json": `{`}.write(t, f.dir)
+	f.move(t, "moves", "tl/moves")
+	f.remove(t, "goes")
+	for _, tt := range []struct {
+		name string
+		a    actor.Actor
+		want error
+	}{
+		{"known", guest, nil},
+		{"new", guest, nil},
+		{"inside", guest, nil},
+		{"deep", guest, nil},
+		{"moves", guest, nil},
+		{"torn", guest, nil}, // as the broken scan that it is
+		{"goes", guest, ErrUnknownScan},
+		{"hidden", guest, ErrUnknownScan},
+		{"hidden", ann, nil},
+		{"newprivate", guest, ErrUnknownScan}, // though it is found
+		{"newprivate", ann, nil},
+		{"absent", guest, ErrUnknownScan},
+		{"", guest, ErrUnknownScan},
+		{"tl", guest, ErrUnknownScan},
+		{"configs", guest, ErrUnknownScan},
+		{"romidb", guest, ErrUnknownScan},
+		{"../known", guest, ErrUnknownScan},
+		{"tl/inside", guest, ErrUnknownScan},
+		{".plantdb", guest, ErrUnknownScan},
+		{"a\x00b", guest, ErrUnknownScan},
+		{"a\xffb", guest, ErrUnknownScan},
+		{"known", nobody, ErrUnknownScan},
+	} {
+		if err := f.RefreshScan(as(t, tt.a), tt.name); !errors.Is(err, tt.want) {
+			t.Errorf("RefreshScan(%s, %q) = %v, want %v", tt.a.Username, tt.name, err, tt.want)
+		}
+	}
+	private := "private 2 17 sound images[00000_rgb=00000_rgb.jpg:11,00001_rgb=00001_rgb.jpg:6]"
+	f.expect(t, "refreshed", map[string]string{
+		"known": "known ann " + plainRow, "new": "new " + plainRow, "newprivate": "newprivate ann " + private, "hidden": "hidden ann " + private,
+		"inside": "tl/inside " + plainRow, "deep": "newtl/deep " + plainRow, "moves": "tl/moves " + plainRow,
+		"torn": "torn public 0 0 it has no metadata directory",
+	})
+}
+
+// All who ask while a run goes on share the next, which begins after they asked.
+func TestCoalescer(t *testing.T) {
+	t.Parallel()
+	var c coalescer
+	var runs atomic.Int32
+	started, release := make(chan struct{}), make(chan error)
+	fn := func(context.Context) error {
+		runs.Add(1)
+		started <- struct{}{}
+		return <-release
+	}
+	var wg sync.WaitGroup
+	ask := func(want error) {
+		wg.Go(func() {
+			if err := c.do(t.Context(), fn); !errors.Is(err, want) {
+				t.Errorf("do() = %v, want %v", err, want)
+			}
+		})
+	}
+	ask(nil)
+	<-started // the first runs
+	failed := errors.New("the second run fails")
+	for range 20 {
+		ask(failed)
+	}
+	canceled, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := c.do(canceled, fn); !errors.Is(err, context.Canceled) {
+		t.Errorf("do(canceled) = %v, want context.Canceled", err)
+	}
+	// Whether all twenty wait already, nobody can know; those that come later
+	// make a run of their own.
+	release <- nil
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		wg.Wait()
+	}()
+	for {
+		select {
+		case <-started:
+			release <- failed
+		case <-ended:
+			if n := runs.Load(); n < 2 || n > 21 {
+				t.Errorf("%d runs, want two or a few more", n)
+			}
+			return
+		}
+	}
+}
+
+// One who goes away does not end the run, for others may have joined it.
+func TestCoalescerGoesOn(t *testing.T) {
+	t.Parallel()
+	var c coalescer
+	started, release, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	left := make(chan error)
+	go func() {
+		left <- c.do(ctx, func(ctx context.Context) error {
+			close(started)
+			<-release
+			ended <- ctx.Err()
+			return nil
+		})
+	}()
+	<-started
+	cancel()
+	if err := <-left; !errors.Is(err, context.Canceled) {
+		t.Errorf("do() of who left = %v, want context.Canceled", err)
+	}
+	close(release)
+	if err := <-ended; err != nil {
+		t.Errorf("the run's context is %v, want it alive", err)
+	}
+}

@@ -1,0 +1,220 @@
+package scan
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/romi/plantdb-go/internal/pgtest"
+)
+
+var errLost = errors.New("the database went away")
+
+// losing is a database whose next transactions cannot be committed.
+type losing struct {
+	*pgxpool.Pool
+	lose atomic.Int32
+}
+
+func (l *losing) Begin(ctx context.Context) (pgx.Tx, error) {
+	tx, err := l.Pool.Begin(ctx)
+	return losingTx{tx, l}, err
+}
+
+type losingTx struct {
+	pgx.Tx
+	of *losing
+}
+
+func (tx losingTx) Commit(ctx context.Context) error {
+	if tx.of.lose.Add(-1) < 0 {
+		return tx.Tx.Commit(ctx)
+	}
+	return errors.Join(errLost, tx.Rollback(ctx))
+}
+
+// The tree was written, then the database failed: the client that makes the
+// same call again gets what it asked for, another gets a conflict, and without
+// either the next reconcile mends the index.
+func TestLostTransaction(t *testing.T) {
+	t.Parallel()
+	const series = `{"timelapse": {"id": "tl"}, "x": 1}`
+	calls := map[string]struct {
+		call, other func(ctx context.Context, s *Service) error // the same name, asked for otherwise
+		conflict    error
+		made        func(t *testing.T, f fixture) bool
+	}{
+		"Create": {
+			func(ctx context.Context, s *Service) error { return s.Create(ctx, "n", json.RawMessage(`{"x": 1}`)) },
+			func(ctx context.Context, s *Service) error { return s.Create(ctx, "n", json.RawMessage(`{"x": 2}`)) },
+			ErrScanExists, func(t *testing.T, f fixture) bool { return strings.HasPrefix(f.rows(t)["n"], "n ann public 0 0 sound") },
+		},
+		"Create in a timelapse": {
+			func(ctx context.Context, s *Service) error { return s.Create(ctx, "n", json.RawMessage(series)) },
+			func(ctx context.Context, s *Service) error {
+				return s.Create(ctx, "n", json.RawMessage(`{"timelapse": {"id": "tl"}}`))
+			},
+			ErrScanExists, func(t *testing.T, f fixture) bool {
+				return strings.HasPrefix(f.rows(t)["n"], "tl/n ann public 0 0 sound")
+			},
+		},
+		"CreateFileset": {
+			func(ctx context.Context, s *Service) error { return s.CreateFileset(ctx, "s", "new", nil) },
+			func(ctx context.Context, s *Service) error {
+				return s.CreateFileset(ctx, "s", "new", json.RawMessage(`{"x": 2}`))
+			},
+			ErrFilesetExists, func(t *testing.T, f fixture) bool { return strings.HasSuffix(f.rows(t)["s"], " new[]") },
+		},
+		"CreateTimelapse": {
+			func(ctx context.Context, s *Service) error { _, err := s.CreateTimelapse(ctx, "n", nil); return err },
+			func(ctx context.Context, s *Service) error {
+				_, err := s.CreateTimelapse(ctx, "n", json.RawMessage(`{"x": 2}`))
+				return err
+			},
+			ErrTimelapseExists, func(t *testing.T, f fixture) bool {
+				return slices.Contains(must[[]string](t)(f.Timelapses(as(t, ann))), "n")
+			},
+		},
+		"upload": {
+			func(ctx context.Context, s *Service) error {
+				return upload(ctx, s, "s", "images", "n", "jpg", "bytes", `{"x": 1}`)
+			},
+			func(ctx context.Context, s *Service) error {
+				return upload(ctx, s, "s", "images", "n", "jpg", "other", `{"x": 1}`)
+			},
+			ErrFileExists, func(t *testing.T, f fixture) bool { return strings.Contains(f.rows(t)["s"], ",n=n.jpg:5]") },
+		},
+	}
+	for name, c := range calls {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for what, then := range map[string]func(t *testing.T, f fixture){
+				"again": func(t *testing.T, f fixture) {
+					if err := c.call(as(t, ann), f.Service); err != nil {
+						t.Errorf("the same call again = %v, want nil", err)
+					}
+					if err := c.call(as(t, ann), f.Service); !errors.Is(err, c.conflict) {
+						t.Errorf("the same call a third time = %v, want %v", err, c.conflict)
+					}
+				},
+				"otherwise": func(t *testing.T, f fixture) {
+					if err := c.other(as(t, ann), f.Service); !errors.Is(err, c.conflict) {
+						t.Errorf("another call = %v, want %v", err, c.conflict)
+					}
+				},
+				"reconcile": func(t *testing.T, f fixture) { f.reconcile(t) },
+			} {
+				pool := &losing{Pool: pgtest.New(t)}
+				f := fixtureOn(t, pool, t.TempDir(), plainScan("s", `{"owner": "ann"}`), files{"tl/timelapse.json": `{}`})
+				f.reconcile(t)
+				pool.lose.Store(1)
+				if err := c.call(as(t, ann), f.Service); !errors.Is(err, errLost) {
+					t.Fatalf("%s: the first call = %v, want %v", what, err, errLost)
+				}
+				if c.made(t, f) {
+					t.Fatalf("%s: the index has it after a lost transaction", what)
+				}
+				then(t, f)
+				if what != "otherwise" && !c.made(t, f) {
+					t.Errorf("%s: the index does not have it: %v", what, f.rows(t))
+				}
+				before := f.rows(t)
+				f.reconcile(t)
+				f.expect(t, what+", reconciled", before)
+			}
+		})
+	}
+}
+
+// A write of metadata that the index lost is there after the next one.
+func TestLostMetadata(t *testing.T) {
+	t.Parallel()
+	pool := &losing{Pool: pgtest.New(t)}
+	f := fixtureOn(t, pool, t.TempDir(), plainScan("s", `{"owner": "ann"}`))
+	f.reconcile(t)
+	ctx := as(t, ann)
+	for name, set := range map[string]func(Update) (json.RawMessage, error){
+		"scan":    func(u Update) (json.RawMessage, error) { return f.SetMetadata(ctx, "s", u) },
+		"fileset": func(u Update) (json.RawMessage, error) { return f.SetFilesetMetadata(ctx, "s", "images", u) },
+		"file":    func(u Update) (json.RawMessage, error) { return f.SetFileMetadata(ctx, "s", "images", "00000_rgb", u) },
+	} {
+		pool.lose.Store(1)
+		if _, err := set(Update{Metadata: json.RawMessage(`{"a": 1}`)}); !errors.Is(err, errLost) {
+			t.Errorf("%s: first call = %v, want %v", name, err, errLost)
+		}
+		got, err := set(Update{Metadata: json.RawMessage(`{"b": 2}`)})
+		if err != nil || decode(t, got)["a"] != 1.0 || decode(t, got)["b"] != 2.0 {
+			t.Errorf("%s: second call = %s, %v, want both keys", name, got, err)
+		}
+	}
+}
+
+// What came from outside is not given to who asks for its name.
+func TestForeignNameIsAConflict(t *testing.T) {
+	t.Parallel()
+	f := indexed(t, plainScan("s", `{"owner": "ann"}`))
+	plainScan("came", `{"owner": "ann"}`).write(t, f.dir)
+	files{"cametl/timelapse.json": `{"owner": "ann", "scans": ["x"]}`, "s/extra.txt": ""}.write(t, f.dir)
+	if err := f.Create(as(t, ann), "came", nil); !errors.Is(err, ErrScanExists) {
+		t.Errorf("Create(came) = %v, want ErrScanExists", err)
+	}
+	if _, err := f.Info(as(t, guest), "came"); err != nil {
+		t.Errorf("Info(came) = %v, want it taken in", err)
+	}
+	if err := f.Create(as(t, ann), "cametl", nil); !errors.Is(err, ErrScanExists) {
+		t.Errorf("Create(cametl) = %v, want ErrScanExists", err)
+	}
+	if _, err := f.CreateTimelapse(as(t, ann), "cametl", nil); !errors.Is(err, ErrTimelapseExists) {
+		t.Errorf("CreateTimelapse(cametl) = %v, want ErrTimelapseExists", err)
+	}
+	// A file name that belongs to another id.
+	if err := upload(as(t, ann), f.Service, "s", "images", "00000_rgb.jpg", "txt", "x", ""); err != nil {
+		t.Errorf("upload of an id that is another's file name = %v", err)
+	}
+}
+
+// No call takes a second connection while it holds one: with a pool of one
+// each of them would wait for itself.
+func TestOneConnectionIsEnough(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	config := must[*pgxpool.Config](t)(pgxpool.ParseConfig(url))
+	config.MaxConns = 1
+	pool := must[*pgxpool.Pool](t)(pgxpool.NewWithConfig(t.Context(), config))
+	t.Cleanup(pool.Close)
+	f := fixtureOn(t, pool, t.TempDir(), plainScan("s", `{"owner": "ann"}`), plainScan("tl/m", `{}`), files{"tl/timelapse.json": `{}`})
+	ctx, u := as(t, ann), Update{Metadata: json.RawMessage(`{"a": 1}`)}
+	steps := []func() error{
+		func() error { _, err := f.Refresh(ctx); return err },
+		func() error { return f.RefreshScan(ctx, "s") },
+		func() error { return f.Create(ctx, "n", json.RawMessage(`{"sharing": "lab"}`)) },
+		func() error { return f.Create(ctx, "o", json.RawMessage(`{"timelapse": {"id": "tl"}}`)) },
+		func() error { return f.CreateFileset(ctx, "n", "images", nil) },
+		func() error { return upload(ctx, f.Service, "n", "images", "x", "jpg", "x", "") },
+		func() error { _, err := f.SetMetadata(ctx, "n", u); return err },
+		func() error { _, err := f.SetFilesetMetadata(ctx, "n", "images", u); return err },
+		func() error { _, err := f.SetFileMetadata(ctx, "n", "images", "x", u); return err },
+		func() error { _, err := f.CreateTimelapse(ctx, "t2", nil); return err },
+		func() error { _, err := f.Infos(ctx, Query{}); return err },
+		func() error { _, err := f.Infos(ctx, Query{Timelapse: "tl"}); return err },
+		func() error { _, err := f.Timelapse(ctx, "tl"); return err },
+		func() error { _, err := f.Reconcile(ctx); return err },
+	}
+	done := make(chan error, 1)
+	go func() {
+		for i, step := range steps {
+			if err := step(); err != nil {
+				t.Errorf("step %d = %v", i, err)
+			}
+		}
+		done <- nil
+	}()
+	waitFor(t, "the end of all calls", func() bool { return len(done) == 1 })
+}

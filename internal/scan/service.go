@@ -1,0 +1,212 @@
+// Package scan holds the rules for scans, their filesets, files, metadata and
+// timelapses: who may do what, what a name may be, how the tree on disk and
+// its index in SQL stay one. The tree (package fsdb) is the truth and is
+// always written first; the rows say the same a moment later and can be made
+// again from it. It knows no HTTP: package api declares and decodes, this
+// package decides.
+//
+// Every exported method takes who acts from the context (package actor) and
+// does nothing without one, but for Count, OnProgress and Reconcile. Exported
+// methods own their transaction; the unexported ones take it.
+//
+// # When the index fails
+//
+// Where the tree was written and the database then failed, the call returns an
+// error and the tree is ahead. The next reconcile brings the index up to it.
+// A client that repeats its call before that is answered as if the first call
+// had never failed: what lies on disk and is not in the index is taken in, and
+// where it is just what the call would have made, the call succeeds.
+package scan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/romi/plantdb-go/db"
+	"github.com/romi/plantdb-go/internal/actor"
+	"github.com/romi/plantdb-go/internal/fsdb"
+	"github.com/romi/plantdb-go/internal/postgres"
+)
+
+// The names of operations in messages about permissions, as upstream's.
+const (
+	opRead            = "read"
+	opCreateScan      = "create_scan"
+	opCreateFileset   = "create_fileset"
+	opCreateFile      = "create_file"
+	opSetMetadata     = "set_metadata"
+	opReload          = "reload"
+	opCreateTimelapse = "create_timelapse"
+)
+
+// Groups tells whether groups exist; the accounts know.
+type Groups interface {
+	// MissingGroups returns those of the names that are no group.
+	MissingGroups(ctx context.Context, names []string) ([]string, error)
+}
+
+// Config bounds what the service takes.
+type Config struct {
+	// MaxFileBytes is the largest file that an upload may make.
+	MaxFileBytes int64
+	// Extensions are what an uploaded file may end in, lower case with dot.
+	Extensions []string
+	// LockTimeout is how long a write waits for another writer of the scan.
+	LockTimeout time.Duration
+}
+
+// DefaultConfig returns the bounds of a server that was told nothing else.
+func DefaultConfig() Config {
+	return Config{
+		MaxFileBytes: 8 << 30,
+		Extensions: []string{
+			".jpg", ".jpeg", ".png", ".tif", ".txt", ".json", ".ply", ".yaml", ".toml", // upstream's
+			".tiff", ".npz", ".npy", ".csv", ".p", ".pt", ".zip", ".xml", ".md",
+		},
+		LockTimeout: 10 * time.Second,
+	}
+}
+
+// Service is the rules over one tree and its index. It is safe for concurrent
+// use, also by several processes on the same tree and database.
+type Service struct {
+	pool   postgres.DB
+	q      *db.Queries
+	tree   *fsdb.Tree
+	groups Groups
+	config Config
+	log    *slog.Logger
+	now    func() time.Time
+
+	uploads  batcher
+	reload   coalescer
+	progress func(done, total int)
+	warned   sync.Map  // path of a scan or timelapse -> string: the damage that was logged last
+	pythons  sync.Once // what Python programs make of timelapses was logged
+}
+
+// New returns the service of a tree and its index.
+func New(pool postgres.DB, tree *fsdb.Tree, groups Groups, c Config, log *slog.Logger) *Service {
+	s := &Service{
+		pool: pool, q: db.New(), tree: tree, groups: groups, config: c, log: log, now: time.Now,
+	}
+	s.uploads.flush = s.flushFiles
+	return s
+}
+
+// OnProgress makes fn be told how far a reconcile is: one call at a time, done
+// rising to total. It is set before the service is used, or between reconciles;
+// nil ends it.
+func (s *Service) OnProgress(fn func(done, total int)) { s.progress = fn }
+
+// row is a scan as policy and paths need it.
+type row struct {
+	id        uuid.UUID
+	timelapse string
+	Access
+}
+
+func (r row) loc() fsdb.Loc { return fsdb.Loc{Timelapse: r.timelapse, Scan: r.Name} }
+
+// acting returns who acts; ErrNoActor if nobody does.
+func acting(ctx context.Context) (actor.Actor, error) {
+	a, ok := actor.FromContext(ctx)
+	if !ok {
+		return a, ErrNoActor
+	}
+	return a, nil
+}
+
+// open finds a scan and asks policy. ErrUnknownScan also for one that the
+// actor may not see.
+func (s *Service) open(ctx context.Context, tx db.DBTX, name, operation string, allowed rule) (row, actor.Actor, error) {
+	a, err := acting(ctx)
+	if err != nil {
+		return row{}, a, err
+	}
+	r, err := s.scan(ctx, tx, name)
+	if err != nil {
+		return row{}, a, err
+	}
+	return r, a, require(a, r.Access, operation, allowed)
+}
+
+// scan finds a scan for who needs no leave.
+func (s *Service) scan(ctx context.Context, tx db.DBTX, name string) (row, error) {
+	if !storable(name) {
+		return row{}, unknownScan(name)
+	}
+	got, err := s.q.GetScan(ctx, tx, name)
+	if err != nil {
+		return row{}, notFound(err, unknownScan(name), "find scan %q", name)
+	}
+	return row{got.ID, got.Timelapse, Access{got.Name, got.Owner, got.Sharing, got.Visibility}}, nil
+}
+
+// notFound turns a missing row into unknown; every other error is wrapped.
+func notFound(err, unknown error, format string, args ...any) error {
+	if errors.Is(err, pgx.ErrNoRows) {
+		return unknown
+	}
+	return fmt.Errorf(format+": %w", append(args, err)...)
+}
+
+func (s *Service) fileset(ctx context.Context, tx db.DBTX, r row, name string) (db.GetFilesetRow, error) {
+	if !storable(name) {
+		return db.GetFilesetRow{}, unknownFileset(r.Name, name)
+	}
+	fs, err := s.q.GetFileset(ctx, tx, r.id, name)
+	if err != nil {
+		return fs, notFound(err, unknownFileset(r.Name, name), "find fileset %q of scan %q", name, r.Name)
+	}
+	return fs, nil
+}
+
+func (s *Service) file(ctx context.Context, tx db.DBTX, r row, fs db.GetFilesetRow, name string) (db.GetFileRow, error) {
+	if !storable(name) {
+		return db.GetFileRow{}, unknownFile(r.Name, fs.Name, name)
+	}
+	f, err := s.q.GetFile(ctx, tx, fs.ID, name)
+	if err != nil {
+		return f, notFound(err, unknownFile(r.Name, fs.Name, name), "find file %q of fileset %q of scan %q", name, fs.Name, r.Name)
+	}
+	return f, nil
+}
+
+func (s *Service) timelapse(ctx context.Context, tx db.DBTX, name string) (db.GetTimelapseRow, error) {
+	if !storable(name) {
+		return db.GetTimelapseRow{}, unknownTimelapse(name)
+	}
+	t, err := s.q.GetTimelapse(ctx, tx, name)
+	if err != nil {
+		return t, notFound(err, unknownTimelapse(name), "find timelapse %q", name)
+	}
+	return t, nil
+}
+
+// locked runs fn in a transaction that holds names of scans or timelapses
+// against all other writers on this database; fn locks no other. ErrBusy if
+// somebody else holds one for longer than the timeout.
+func (s *Service) locked(ctx context.Context, fn func(tx pgx.Tx) error, names ...string) error {
+	timeout := strconv.FormatInt(s.config.LockTimeout.Milliseconds(), 10)
+	err := postgres.InTx(ctx, s.pool, func(tx pgx.Tx) error {
+		if err := s.q.LockNames(ctx, tx, names, timeout); err != nil {
+			return fmt.Errorf("lock %q: %w", names, err)
+		}
+		return fn(tx)
+	})
+	if postgres.LockTimedOut(err) {
+		name := names[len(names)-1]
+		return ErrBusy.With("Could not acquire exclusive lock for scan %s within %.1f seconds", name, s.config.LockTimeout.Seconds()).
+			After(time.Second).Because(err)
+	}
+	return err
+}

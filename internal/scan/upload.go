@@ -1,0 +1,275 @@
+package scan
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/romi/plantdb-go/db"
+	"github.com/romi/plantdb-go/internal/actor"
+	"github.com/romi/plantdb-go/internal/fsdb"
+)
+
+// Upload is a file on its way into a fileset. Either Commit or Discard ends it.
+type Upload struct {
+	s                   *Service
+	actor               actor.Actor
+	scan, fileset, file string
+	staged              *fsdb.Staged
+}
+
+// BeginUpload checks all that can be known before the bytes are taken: that
+// the fileset is there, that the actor may write, that the id is allowed and
+// free. Errors: those of finding the scan, ErrForbidden, ErrUnknownFileset,
+// fsdb.ErrName, ErrFileExists.
+func (s *Service) BeginUpload(ctx context.Context, name, fileset, file string) (*Upload, error) {
+	r, a, err := s.open(ctx, s.pool, name, opCreateFile, CanWrite)
+	if err != nil {
+		return nil, err
+	}
+	fs, err := s.fileset(ctx, s.pool, r, fileset)
+	if err != nil {
+		return nil, err
+	}
+	if err := fsdb.CheckName(fsdb.FileName, file); err != nil {
+		return nil, err
+	}
+	got, err := s.file(ctx, s.pool, r, fs, file)
+	if err == nil && got.Name == file { // and not only a file name
+		return nil, fileExists(name, fileset, file)
+	}
+	if err != nil && !errors.Is(err, ErrUnknownFile) {
+		return nil, err
+	}
+	return &Upload{s: s, actor: a, scan: name, fileset: fileset, file: file}, nil
+}
+
+// Stage takes the bytes, once, with flat memory. They are on the disk of the
+// tree when it returns, but no reader sees them yet.
+func (u *Upload) Stage(ctx context.Context, content io.Reader) error {
+	staged, err := u.s.tree.Stage(ctx, content, u.s.config.MaxFileBytes)
+	if err != nil {
+		return err
+	}
+	u.staged = staged
+	return nil
+}
+
+// Discard drops what was staged; after Commit it does nothing.
+func (u *Upload) Discard() {
+	if u.staged != nil {
+		_ = u.staged.Discard() // the sweep of staging finds what could not be removed
+		u.staged = nil
+	}
+}
+
+// Commit makes the staged bytes the file <id><ext> of the fileset; Stage comes
+// before it. When it returns nil, file and metadata survive a power cut; a
+// reader sees all of them or none. Uploads into one fileset at the same time
+// share their lock, their syncs and their transaction.
+//
+// Errors: ErrExtension, ErrMetadata, ErrEmptyFile (what upstream's client sends
+// when it repeats an upload after a refresh: it has read its file to the end), ErrFileExists,
+// ErrBusy, ErrForbidden, fsdb.ErrName, fsdb.ErrBroken, and those of finding the
+// fileset; with these nothing of the file is there. After any other error it
+// may be, and the same upload again makes it or finds it, and returns nil.
+func (u *Upload) Commit(ctx context.Context, ext string, metadata json.RawMessage) error {
+	ext, err := u.s.extension(ext)
+	if err != nil {
+		return err
+	}
+	if metadata, err = objectOrEmpty(metadata); err != nil {
+		return err
+	}
+	if u.staged.Size() == 0 {
+		return ErrEmptyFile
+	}
+	if metadata, err = stamp(metadata, u.actor, u.s.now()); err != nil {
+		return ErrMetadata.Because(err)
+	}
+	file := fsdb.NewFile{ID: u.file, Name: u.file + ext, Content: u.staged, Metadata: metadata}
+	u.staged = nil // the batch's from here on
+	return u.s.uploads.submit(ctx, uploadKey{u.scan, u.fileset}, u.actor, file)
+}
+
+// extension returns ext in its stored form: lower case with a dot.
+func (s *Service) extension(ext string) (string, error) {
+	ext = "." + strings.TrimPrefix(strings.ToLower(strings.TrimSpace(ext)), ".")
+	if !slices.Contains(s.config.Extensions, ext) {
+		return "", ErrExtension.With("Invalid file extension. Must be one of: %s", strings.Join(s.config.Extensions, ", "))
+	}
+	return ext, nil
+}
+
+// flushFiles writes one batch into its fileset and answers for each file.
+func (s *Service) flushFiles(ctx context.Context, key uploadKey, batch []pending) []error {
+	answers := make([]error, len(batch))
+	err := s.locked(ctx, func(tx pgx.Tx) error {
+		r, err := s.scan(ctx, tx, key.scan)
+		if err != nil {
+			return err
+		}
+		fs, err := s.fileset(ctx, tx, r, key.fileset)
+		if err != nil {
+			return err
+		}
+		return s.addFiles(ctx, tx, r, fs, batch, answers)
+	}, key.scan)
+	for i, p := range batch {
+		if err != nil {
+			answers[i] = err
+		}
+		_ = p.file.Content.Discard() // does nothing for what was taken; the sweep of staging finds the rest
+	}
+	return answers
+}
+
+// addFiles adds those of the batch whose uploaders still may write, first to
+// the tree, and says in answers what became of each.
+func (s *Service) addFiles(ctx context.Context, tx pgx.Tx, r row, fs db.GetFilesetRow, batch []pending, answers []error) error {
+	var files []fsdb.NewFile
+	var place []int // of each file in the batch
+	for i, p := range batch {
+		// The scan may have changed hands while the bytes came.
+		if answers[i] = require(p.actor, r.Access, opCreateFile, CanWrite); answers[i] == nil {
+			files, place = append(files, p.file), append(place, i)
+		}
+	}
+	refused, err := s.tree.AddFiles(ctx, r.loc(), fs.Name, files)
+	if errors.Is(err, fsdb.ErrNotFound) {
+		return unknownFileset(r.Name, fs.Name)
+	}
+	if err != nil {
+		return err
+	}
+	var added, doubtful []fsdb.NewFile
+	for i, fault := range refused {
+		switch {
+		case fault == nil:
+			added = append(added, files[i])
+		case errors.Is(fault, fsdb.ErrFileExists):
+			fault = fileExists(r.Name, fs.Name, files[i].ID)
+			doubtful = append(doubtful, files[i])
+		}
+		answers[place[i]] = fault
+	}
+	if err := s.insertFiles(ctx, tx, r, fs.ID, added); err != nil {
+		return err
+	}
+	known, err := s.adoptFiles(ctx, tx, r, fs, doubtful)
+	if err != nil {
+		return err
+	}
+	for i, p := range batch {
+		if errors.Is(answers[i], ErrFileExists) && known[p.file.Content] {
+			answers[i] = nil
+		}
+	}
+	return nil
+}
+
+// adoptFiles looks at files that the tree has already. Those that the index
+// does not have came from outside, or of an upload whose transaction failed:
+// it takes them in, and returns which of the contents are the bytes that lie
+// there, for these uploads have what they want.
+func (s *Service) adoptFiles(ctx context.Context, tx pgx.Tx, r row, fs db.GetFilesetRow, files []fsdb.NewFile) (there map[*fsdb.Staged]bool, err error) {
+	files, err = s.unindexed(ctx, tx, r, fs, files)
+	if err != nil || len(files) == 0 {
+		return nil, err
+	}
+	if _, err := s.adopt(ctx, tx, r); err != nil {
+		return nil, err
+	}
+	there = map[*fsdb.Staged]bool{}
+	for _, f := range files {
+		got, err := s.file(ctx, tx, r, fs, f.ID)
+		if errors.Is(err, ErrUnknownFile) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if got.Name != f.ID || got.Filename != f.Name {
+			continue // the name is another file's
+		}
+		if there[f.Content], err = s.holds(ctx, r.loc(), fs.Name, f); err != nil {
+			return nil, err
+		}
+	}
+	return there, nil
+}
+
+// unindexed returns the first of each id that the index does not have.
+func (s *Service) unindexed(ctx context.Context, tx pgx.Tx, r row, fs db.GetFilesetRow, files []fsdb.NewFile) (without []fsdb.NewFile, err error) {
+	for _, f := range files {
+		got, err := s.file(ctx, tx, r, fs, f.ID)
+		if err != nil && !errors.Is(err, ErrUnknownFile) {
+			return nil, err
+		}
+		known := err == nil && got.Name == f.ID
+		twice := slices.ContainsFunc(without, func(o fsdb.NewFile) bool { return o.ID == f.ID })
+		if !known && !twice {
+			without = append(without, f)
+		}
+	}
+	return without, nil
+}
+
+// holds says whether the tree has these bytes under this name.
+func (s *Service) holds(ctx context.Context, loc fsdb.Loc, fileset string, f fsdb.NewFile) (bool, error) {
+	file, stat, err := s.tree.OpenFile(ctx, loc, fileset, f.Name)
+	if errors.Is(err, fsdb.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer file.Close() // Only read.
+	if stat.Size() != f.Content.Size() {
+		return false, nil
+	}
+	sum := sha256.New()
+	if _, err := io.Copy(sum, file); err != nil {
+		return false, fmt.Errorf("read file %q of fileset %q of scan %q: %w", f.Name, fileset, loc.Dir(), err)
+	}
+	want := f.Content.SHA256()
+	return bytes.Equal(sum.Sum(nil), want[:]), nil
+}
+
+func (s *Service) insertFiles(ctx context.Context, tx pgx.Tx, r row, fileset uuid.UUID, files []fsdb.NewFile) error {
+	if len(files) == 0 {
+		return nil
+	}
+	arg := db.InsertFilesParams{FilesetID: fileset}
+	var size int64
+	for i, f := range files {
+		digest := f.Content.SHA256()
+		metadata, err := onDisk(f.Metadata)
+		if err != nil {
+			return err
+		}
+		arg.Ids = append(arg.Ids, newID())
+		arg.Ordinals = append(arg.Ordinals, int32(i+1)) // at most maxBatch
+		arg.Names = append(arg.Names, f.ID)
+		arg.Filenames = append(arg.Filenames, f.Name)
+		arg.Sizes = append(arg.Sizes, f.Content.Size())
+		arg.Modified = append(arg.Modified, f.Content.Modified())
+		arg.Sha256s = append(arg.Sha256s, digest[:])
+		arg.Documents = append(arg.Documents, string(metadata))
+		arg.Metadatas = append(arg.Metadatas, string(searchable(metadata)))
+		size += f.Content.Size()
+	}
+	if err := s.q.InsertFiles(ctx, tx, arg); err != nil {
+		return fmt.Errorf("insert files of scan %q: %w", r.Name, err)
+	}
+	return s.grow(ctx, tx, r, int32(len(files)), size) //nolint:gosec // at most maxBatch
+}

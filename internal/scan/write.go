@@ -1,0 +1,166 @@
+package scan
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/romi/plantdb-go/db"
+)
+
+// SetMetadata changes the metadata of a scan and returns all of it as it is
+// shown. Errors: those of finding the scan, ErrForbidden, ErrMetadata,
+// ErrBiology, ErrMemberElsewhere, ErrBusy, and fsdb.ErrBroken for metadata on
+// disk that cannot be read. After any other error the same call may be made
+// again.
+func (s *Service) SetMetadata(ctx context.Context, name string, u Update) (shown json.RawMessage, err error) {
+	if err := CheckBiology(u.Metadata); err != nil {
+		return nil, err
+	}
+	err = s.changing(ctx, name, func(tx pgx.Tx, r row) error {
+		old, err := s.tree.ReadScanMetadata(ctx, r.loc())
+		if err != nil {
+			return err
+		}
+		updated, changed, err := u.applyToScan(old, s.now())
+		if err != nil {
+			return err
+		}
+		if changed {
+			if err := s.tree.WriteScanMetadata(ctx, r.loc(), updated); err != nil {
+				return err
+			}
+		}
+		shown, err = s.showScan(ctx, tx, r, updated, changed)
+		return err
+	})
+	return shown, err
+}
+
+// showScan returns the metadata of a scan as it is shown, filled from its
+// images; changed metadata it keeps in the row.
+func (s *Service) showScan(ctx context.Context, tx pgx.Tx, r row, metadata json.RawMessage, changed bool) (json.RawMessage, error) {
+	images, err := s.fileset(ctx, tx, r, imagesFileset)
+	if err != nil && !errors.Is(err, ErrUnknownFileset) {
+		return nil, err
+	}
+	if metadata, err = onDisk(metadata); err != nil {
+		return nil, err
+	}
+	shown := Filled(metadata, images.Document)
+	if !changed {
+		return shown, nil
+	}
+	access := accessOf(r.Name, metadata)
+	err = s.q.SetScanDocument(ctx, tx, db.SetScanDocumentParams{
+		ID: r.id, Document: shown, Metadata: searchable(shown),
+		Owner: access.Owner, Sharing: access.Sharing, Visibility: access.Visibility,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("keep metadata of scan %q: %w", r.Name, err)
+	}
+	return shown, nil
+}
+
+// SetFilesetMetadata changes the metadata of a fileset and returns all of it.
+// Errors as SetMetadata, and ErrUnknownFileset.
+func (s *Service) SetFilesetMetadata(ctx context.Context, name, fileset string, u Update) (updated json.RawMessage, err error) {
+	err = s.changing(ctx, name, func(tx pgx.Tx, r row) error {
+		fs, err := s.fileset(ctx, tx, r, fileset)
+		if err != nil {
+			return err
+		}
+		old, err := s.tree.ReadFilesetMetadata(ctx, r.loc(), fs.Name)
+		if err != nil {
+			return err
+		}
+		var changed bool
+		if updated, changed, err = u.applyToPart(old, s.now()); err != nil || !changed {
+			return err
+		}
+		if err := s.tree.WriteFilesetMetadata(ctx, r.loc(), fs.Name, updated); err != nil {
+			return err
+		}
+		if updated, err = onDisk(updated); err != nil {
+			return err
+		}
+		if err := s.q.SetFilesetDocument(ctx, tx, updated, searchable(updated), fs.ID); err != nil {
+			return fmt.Errorf("keep metadata of fileset %q of scan %q: %w", fileset, name, err)
+		}
+		if fs.Name == imagesFileset {
+			return s.refill(ctx, tx, r)
+		}
+		return s.void(ctx, tx, r)
+	})
+	return updated, err
+}
+
+// refill shows the scan's metadata anew, whose images have other metadata.
+func (s *Service) refill(ctx context.Context, tx pgx.Tx, r row) error {
+	metadata, err := s.tree.ReadScanMetadata(ctx, r.loc())
+	if err != nil {
+		// Damage of another file does not forbid this write; the reconcile
+		// that the void signature asks for says the same of it.
+		return s.void(ctx, tx, r)
+	}
+	_, err = s.showScan(ctx, tx, r, metadata, true)
+	return err
+}
+
+func (s *Service) void(ctx context.Context, tx pgx.Tx, r row) error {
+	if err := s.q.VoidScan(ctx, tx, r.id); err != nil {
+		return fmt.Errorf("void info of scan %q: %w", r.Name, err)
+	}
+	return nil
+}
+
+// SetFileMetadata changes the metadata of a file and returns all of it.
+// Errors as SetFilesetMetadata, and ErrUnknownFile.
+func (s *Service) SetFileMetadata(ctx context.Context, name, fileset, file string, u Update) (updated json.RawMessage, err error) {
+	err = s.changing(ctx, name, func(tx pgx.Tx, r row) error {
+		fs, err := s.fileset(ctx, tx, r, fileset)
+		if err != nil {
+			return err
+		}
+		f, err := s.file(ctx, tx, r, fs, file)
+		if err != nil {
+			return err
+		}
+		old, err := s.tree.ReadFileMetadata(ctx, r.loc(), fs.Name, f.Name)
+		if err != nil {
+			return err
+		}
+		var changed bool
+		if updated, changed, err = u.applyToPart(old, s.now()); err != nil || !changed {
+			return err
+		}
+		if err := s.tree.WriteFileMetadata(ctx, r.loc(), fs.Name, f.Name, updated); err != nil {
+			return err
+		}
+		if updated, err = onDisk(updated); err != nil {
+			return err
+		}
+		if err := s.q.SetFileDocument(ctx, tx, updated, searchable(updated), f.ID); err != nil {
+			return fmt.Errorf("keep metadata of file %q of fileset %q of scan %q: %w", file, fileset, name, err)
+		}
+		return s.void(ctx, tx, r)
+	})
+	return updated, err
+}
+
+// changing asks policy before anything waits, and again under the lock.
+func (s *Service) changing(ctx context.Context, name string, fn func(tx pgx.Tx, r row) error) error {
+	if _, _, err := s.open(ctx, s.pool, name, opSetMetadata, CanWrite); err != nil {
+		return err
+	}
+	return s.locked(ctx, func(tx pgx.Tx) error {
+		r, _, err := s.open(ctx, tx, name, opSetMetadata, CanWrite)
+		if err != nil {
+			return err
+		}
+		return fn(tx, r)
+	}, name)
+}
