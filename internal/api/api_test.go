@@ -1,0 +1,218 @@
+package api_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/romi/plantdb-go/internal/actor"
+	"github.com/romi/plantdb-go/internal/api"
+	"github.com/romi/plantdb-go/internal/auth"
+	"github.com/romi/plantdb-go/internal/demo"
+	"github.com/romi/plantdb-go/internal/fsdb"
+	"github.com/romi/plantdb-go/internal/observe"
+	"github.com/romi/plantdb-go/internal/pgtest"
+	"github.com/romi/plantdb-go/internal/preview"
+	"github.com/romi/plantdb-go/internal/scan"
+	"github.com/romi/plantdb-go/tokenauth"
+)
+
+// site is the whole surface over a real database and a real tree.
+type site struct {
+	t        *testing.T
+	url      string
+	keys     *tokenauth.Keyring
+	dir      string
+	pool     *pgxpool.Pool
+	accounts *auth.Service
+}
+
+// newSite serves the small sample scans real_plant and virtual_plant with the
+// users admin, carol (contributor), rita (reader), all with the password
+// "correct horse", and guest.
+func newSite(t *testing.T, config api.Config) *site {
+	t.Helper()
+	dir := t.TempDir()
+	if err := demo.Write(t.Context(), dir, demo.Options{Scans: []string{"real_plant", "growth_series"}, Width: 160, Height: 120}); err != nil {
+		t.Fatalf("demo.Write = %v", err)
+	}
+	return newSiteOn(t, dir, config)
+}
+
+// newAccounts is newSite without scans, and with other settings for accounts.
+func newAccounts(t *testing.T, config api.Config, change ...func(*auth.Config)) *site {
+	t.Helper()
+	return newSiteOn(t, t.TempDir(), config, change...)
+}
+
+func newSiteOn(t *testing.T, dir string, config api.Config, change ...func(*auth.Config)) *site {
+	t.Helper()
+	tree, err := fsdb.Create(dir)
+	if err != nil {
+		t.Fatalf("fsdb.Create = %v", err)
+	}
+	t.Cleanup(func() { _ = tree.Close() })
+	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	pool := pgtest.New(t)
+	key, err := tokenauth.NewHMACKey(bytes.Repeat([]byte{7}, 64))
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := tokenauth.NewKeyring(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	settings := auth.Default()
+	settings.Hash = auth.HashParams{Memory: 64, Time: 1, Threads: 1}
+	for _, fn := range change {
+		fn(&settings)
+	}
+	accounts := auth.New(pool, keys, settings, log)
+	ctx := actor.NewContext(t.Context(), actor.System())
+	if _, err := accounts.Bootstrap(ctx, auth.FirstStart{AdminPassword: password}); err != nil {
+		t.Fatalf("Bootstrap = %v", err)
+	}
+	for name, role := range map[string]actor.Role{"carol": actor.Contributor, "rita": actor.Reader} {
+		if _, err := accounts.Register(ctx, auth.NewUser{Username: name, Fullname: "Test " + name, Password: password, Roles: []actor.Role{role}}); err != nil {
+			t.Fatalf("Register(%s) = %v", name, err)
+		}
+	}
+	if err := accounts.Load(ctx); err != nil {
+		t.Fatalf("Load = %v", err)
+	}
+	keepFresh(t, accounts)
+	scans := scan.New(pool, tree, accounts, scan.DefaultConfig(), log)
+	if _, err := scans.Reconcile(ctx); err != nil {
+		t.Fatalf("Reconcile = %v", err)
+	}
+	previews, err := preview.Open(filepath.Join(dir, ".plantdb", "cache"), preview.Options{Log: log})
+	if err != nil {
+		t.Fatalf("preview.Open = %v", err)
+	}
+	t.Cleanup(func() { _ = previews.Close() })
+	config.Location, config.Version = dir, "test"
+	config.UsernameCheck = true
+	server := httptest.NewServer(api.New(api.Services{
+		Auth: accounts, Scans: scans, Previews: previews, Verifier: accounts.Verifier(),
+		Metrics: observe.NewMetrics(pool), Ready: pool.Ping, Log: log,
+	}, config))
+	t.Cleanup(server.Close)
+	return &site{t, server.URL, keys, dir, pool, accounts}
+}
+
+// keepFresh runs what a server runs: after some seconds without it, no token
+// would be taken for good.
+func keepFresh(t *testing.T, accounts *auth.Service) {
+	t.Helper()
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	done := make(chan error, 1)
+	go func() { done <- accounts.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Errorf("Run = %v", err)
+		}
+	})
+}
+
+const password = "correct horse battery"
+
+// answer is what came back.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+func (a answer) json(t *testing.T) map[string]any {
+	t.Helper()
+	var v map[string]any
+	if err := json.Unmarshal(a.body, &v); err != nil {
+		t.Fatalf("answer %d %q is no JSON object: %v", a.status, a.body, err)
+	}
+	return v
+}
+
+type header struct{ name, value string }
+
+func bearer(token string) header { return header{"Authorization", "Bearer " + token} }
+
+var asJSON = header{"Content-Type", "application/json"}
+
+func (s *site) do(method, path, body string, headers ...header) answer {
+	s.t.Helper()
+	r, err := http.NewRequestWithContext(s.t.Context(), method, s.url+path, strings.NewReader(body))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, h := range headers {
+		r.Header.Add(h.name, h.value)
+	}
+	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	resp, err := client.Do(r)
+	if err != nil {
+		s.t.Fatalf("%s %s: %v", method, path, err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	content, err := io.ReadAll(resp.Body)
+	if err != nil {
+		s.t.Fatalf("%s %s: read answer: %v", method, path, err)
+	}
+	return answer{resp.StatusCode, resp.Header, content}
+}
+
+// login returns the tokens of a new session.
+func (s *site) login(username string) (access, refresh string) {
+	s.t.Helper()
+	a := s.do(http.MethodPost, "/api/v1/auth/login", `{"username":"`+username+`","password":"`+password+`"}`, asJSON)
+	if a.status != http.StatusOK {
+		s.t.Fatalf("login(%s) = %d %s", username, a.status, a.body)
+	}
+	v := a.json(s.t)
+	return v["access_token"].(string), v["refresh_token"].(string)
+}
+
+// upload posts a multipart form.
+func (s *site) upload(path, token string, content []byte, fields map[string]string) answer {
+	s.t.Helper()
+	body, contentType := form(s.t, content, fields)
+	return s.do(http.MethodPost, path, body, bearer(token), header{"Content-Type", contentType})
+}
+
+// wantProblem checks status, code and that every error has its text three times.
+func wantProblem(t *testing.T, what string, a answer, status int, code string) {
+	t.Helper()
+	v := a.json(t)
+	if a.status != status || v["code"] != code {
+		t.Errorf("%s = %d %s, want %d with code %q", what, a.status, a.body, status, code)
+	}
+	if v["message"] == "" || v["message"] != v["error"] || v["message"] != v["detail"] || v["status"] != float64(a.status) {
+		t.Errorf("%s: message, error, detail or status disagree: %s", what, a.body)
+	}
+	if ct := a.header.Get("Content-Type"); ct != "application/json" {
+		t.Errorf("%s: Content-Type = %q, want application/json", what, ct)
+	}
+}
+
+func staged(t *testing.T, dir string) []string {
+	t.Helper()
+	var names []string
+	entries, err := os.ReadDir(filepath.Join(dir, ".plantdb", "staging"))
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}

@@ -1,0 +1,132 @@
+package api
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/romi/plantdb-go/internal/preview"
+	"github.com/romi/plantdb-go/internal/scan"
+)
+
+const tagAssets = "assets"
+
+type imageQuery struct {
+	FilePath
+	Size     string `query:"size" doc:"thumb (150 pixels, the default), large (1500), orig, or the longest side in pixels, 16 to 4096." example:"thumb"`
+	AsBase64 string `query:"as_base64" doc:"true, 1 or yes: the image as text in a JSON object."`
+}
+
+type base64Image struct {
+	ContentType string `json:"content-type" example:"image/jpeg"`
+	Image       string `json:"image" contentEncoding:"base64"`
+}
+
+func (s *server) registerAssets() {
+	register(s, route{
+		id: "get-asset", method: http.MethodGet, path: "/assets/files/{path}", tag: tagAssets, security: optional, rate: rateRead, rest: true,
+		summary: "Download any file of a scan",
+		doc:     "By its path, which begins with the id of the scan or of its timelapse. The last part may lack its extension.",
+		errors:  []int{http.StatusNotFound, http.StatusForbidden}, responses: fileResponses(),
+	}, func(ctx context.Context, in *struct {
+		Path string `path:"path" doc:"Path below the tree." example:"real_plant/metadata/metadata.json"`
+	}) (*download, error) {
+		return s.download(s.scans.OpenAsset(ctx, in.Path))
+	})
+	register(s, route{
+		id: "get-image", method: http.MethodGet, path: "/assets/image/{scan_id}/{fileset_id}/{file_id}", tag: tagAssets,
+		security: optional, rate: rateImage, summary: "Look at an image",
+		doc:    "The image itself, or a JPEG of it that fits into the size: aspect kept, never enlarged, upright.",
+		errors: []int{http.StatusNotFound, http.StatusForbidden, http.StatusUnprocessableEntity}, responses: s.imageResponses(),
+	}, s.getImage)
+}
+
+func (s *server) imageResponses() map[string]*huma.Response {
+	responses := fileResponses()
+	responses["200"] = &huma.Response{Description: "The image; with as_base64 as text.", Content: map[string]*huma.MediaType{
+		"image/jpeg":       {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}},
+		"application/json": {Schema: s.api.OpenAPI().Components.Schemas.Schema(base64Type, true, "Base64Image")},
+	}}
+	return responses
+}
+
+func (s *server) getImage(ctx context.Context, in *imageQuery) (*download, error) {
+	size, original, err := preview.ImageSize(in.Size)
+	if err != nil {
+		return nil, err
+	}
+	c, err := s.scans.OpenFile(ctx, in.Scan, in.Fileset, in.File)
+	if err != nil {
+		return nil, err
+	}
+	if !original {
+		if c, err = s.thumbnail(ctx, c, size); err != nil {
+			return nil, err
+		}
+	}
+	if isTrue(strings.ToLower(in.AsBase64)) {
+		return s.asBase64(c)
+	}
+	out, err := s.download(c, nil)
+	if err != nil {
+		return nil, err
+	}
+	send := out.Body
+	return &download{func(ctx huma.Context) {
+		ctx.SetHeader("X-Content-Encoding", "binary")
+		send(ctx)
+	}}, nil
+}
+
+// thumbnail returns the preview of c, which it closes.
+func (s *server) thumbnail(ctx context.Context, c *scan.Content, size int) (*scan.Content, error) {
+	defer c.Close() // Nothing was written to it.
+	f, stat, err := s.previews.Image(ctx, preview.Source{
+		Key: c.Version,
+		// It may be made for others once this request has gone.
+		Open: func() (io.ReadSeekCloser, int64, error) {
+			f, err := c.Again(context.WithoutCancel(ctx))
+			return f, c.Size, err
+		},
+	}, size)
+	if err != nil {
+		return nil, err
+	}
+	return &scan.Content{
+		File: f, Name: strings.TrimSuffix(c.Name, extension(c.Name)) + ".jpeg", Size: stat.Size(),
+		Modified: c.Modified, Version: fmt.Sprintf("%s %d", c.Version, size),
+	}, nil
+}
+
+func extension(name string) string {
+	if i := strings.LastIndexByte(name, '.'); i > 0 {
+		return name[i:]
+	}
+	return ""
+}
+
+// maxBase64 bounds what is sent as text, for it has to be held in memory.
+const maxBase64 = 64 << 20
+
+func (s *server) asBase64(c *scan.Content) (*download, error) {
+	defer c.Close() // Nothing was written to it.
+	if c.Size > maxBase64 {
+		return nil, newProblem(http.StatusBadRequest, "too_large", "The image is too large to be sent as text.")
+	}
+	image, err := io.ReadAll(io.LimitReader(c.File, maxBase64))
+	if err != nil {
+		return nil, fmt.Errorf("read image: %w", err)
+	}
+	body := base64Image{typeOf(c.Name), base64.StdEncoding.EncodeToString(image)}
+	return &download{func(ctx huma.Context) {
+		ctx.SetHeader("Content-Type", "application/json")
+		ctx.SetHeader("X-Content-Encoding", "base64")
+		ctx.SetStatus(http.StatusOK)
+		_ = jsonFormat.Marshal(ctx.BodyWriter(), body) // the connection is what can fail
+	}}, nil
+}

@@ -1,0 +1,226 @@
+package api_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/romi/plantdb-go/internal/api"
+	"github.com/romi/plantdb-go/tokenauth"
+)
+
+// The documents in the repository are those of the code.
+func TestDocumentsAreFresh(t *testing.T) {
+	t.Parallel()
+	for _, d := range api.Documents(api.DocumentVersion) {
+		if filepath.Ext(d.Name) != ".yaml" {
+			continue
+		}
+		file := filepath.Join("..", "..", "openapi", d.Name)
+		want, err := os.ReadFile(file)
+		if err != nil {
+			t.Errorf("read %s: %v; run make gen", d.Name, err)
+			continue
+		}
+		if diff := cmp.Diff(string(want), string(d.Content)); diff != "" {
+			t.Errorf("openapi/%s is stale; run make gen (-file +code):\n%s", d.Name, diff)
+		}
+	}
+}
+
+type operation struct {
+	Path, Method string
+	OperationID  string                     `json:"operationId"`
+	Summary      string                     `json:"summary"`
+	Tags         []string                   `json:"tags"`
+	Security     []map[string][]string      `json:"security"`
+	Responses    map[string]json.RawMessage `json:"responses"`
+	Parameters   []struct {
+		Name, In, Description string
+	} `json:"parameters"`
+}
+
+// public says that the operation looks for no token.
+func (o operation) public() bool { return len(o.Security) == 0 }
+
+// optional says that it also answers without a token.
+func (o operation) optional() bool {
+	return slices.ContainsFunc(o.Security, func(s map[string][]string) bool { return len(s) == 0 })
+}
+
+func operations(t *testing.T, name string) []operation {
+	t.Helper()
+	var doc struct {
+		Paths map[string]map[string]operation `json:"paths"`
+	}
+	for _, d := range api.Documents(api.DocumentVersion) {
+		if d.Name == name {
+			if err := json.Unmarshal(d.Content, &doc); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	var list []operation
+	for path, item := range doc.Paths {
+		for method, op := range item {
+			op.Path, op.Method = path, strings.ToUpper(method)
+			list = append(list, op)
+		}
+	}
+	if len(list) == 0 {
+		t.Fatalf("%s holds no operation", name)
+	}
+	return list
+}
+
+func TestEveryOperationIsDocumented(t *testing.T) {
+	t.Parallel()
+	id := regexp.MustCompile(`^[a-z]+(-[a-z]+)*$`)
+	for _, op := range operations(t, "openapi.json") {
+		where := op.Method + " " + op.Path
+		if !id.MatchString(op.OperationID) {
+			t.Errorf("%s: operationId %q is no good method name", where, op.OperationID)
+		}
+		if op.Summary == "" || len(op.Tags) != 1 || op.Security == nil {
+			t.Errorf("%s: summary %q, tags %v, security %v: each must be said", where, op.Summary, op.Tags, op.Security)
+		}
+		if _, ok := op.Responses["422"]; ok && op.Tags[0] != "assets" {
+			t.Errorf("%s documents 422, which is for damaged files and never for bad input", where)
+		}
+		_, has401 := op.Responses["401"]
+		if !op.public() && !has401 {
+			t.Errorf("%s needs a token and documents no 401", where)
+		}
+		for _, p := range op.Parameters {
+			if p.Description == "" && p.Name != "id" && p.Name != "limit" {
+				t.Errorf("%s: parameter %s has no description", where, p.Name)
+			}
+		}
+	}
+}
+
+// concrete fills a path's parameters.
+var parameter = regexp.MustCompile(`\{[^}]*\}`)
+
+func concrete(path string) string {
+	return parameter.ReplaceAllStringFunc(path, func(p string) string {
+		switch p {
+		case "{id}":
+			return "01890a5d-ac96-774b-bcce-b302099a8057"
+		case "{path}":
+			return "nope/x.txt"
+		default:
+			return "nope"
+		}
+	})
+}
+
+// What each operation declares in its document is what holds: without a good
+// token a protected one answers 401 with WWW-Authenticate, whatever else is
+// wrong with the request.
+func TestPolicyOfTheDocument(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, api.Config{Rates: api.NoRates, TokenLocations: []tokenauth.Location{tokenauth.Header, tokenauth.Cookie}})
+	tokens := badTokens(t, s)
+	for _, document := range []string{"openapi.json", "openapi-legacy.json"} {
+		for _, op := range operations(t, document) {
+			if op.public() {
+				continue
+			}
+			path := concrete(op.Path)
+			if !op.optional() {
+				want401(t, op.Method+" "+op.Path+" without a token", s.do(op.Method, path, ""))
+				want401(t, op.Method+" "+op.Path+" with Bearer None", s.do(op.Method, path, "", bearer("None")))
+			}
+			for name, token := range tokens {
+				want401(t, op.Method+" "+op.Path+" with a token that is "+name, s.do(op.Method, path, "", bearer(token)))
+			}
+		}
+	}
+}
+
+func want401(t *testing.T, what string, a answer) {
+	t.Helper()
+	challenge := a.header.Get("WWW-Authenticate")
+	if a.status != http.StatusUnauthorized || !strings.HasPrefix(challenge, "Bearer") {
+		t.Errorf("%s = %d, WWW-Authenticate %q, want 401 with Bearer: %s", what, a.status, challenge, a.body)
+	}
+}
+
+func badTokens(t *testing.T, s *site) map[string]string {
+	t.Helper()
+	access, refresh := s.login("admin")
+	parts := strings.Split(access, ".")
+	sign := func(keys *tokenauth.Keyring, change func(*tokenauth.Claims)) string {
+		c := tokenauth.Claims{
+			ID: "01890a5d-ac96-774b-bcce-b302099a8057", Subject: "admin", Issuer: "plantdb-api", Audience: "plantdb-client",
+			SessionID: "01890a5d-ac96-774b-bcce-b302099a8057", Type: tokenauth.Access,
+			IssuedAt: time.Now(), ExpiresAt: time.Now().Add(time.Hour),
+		}
+		change(&c)
+		raw, err := keys.Sign(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return raw
+	}
+	strange, err := tokenauth.NewHMACKey(bytes.Repeat([]byte{9}, 64))
+	if err != nil {
+		t.Fatal(err)
+	}
+	strangers, err := tokenauth.NewKeyring(strange)
+	if err != nil {
+		t.Fatal(err)
+	}
+	none := "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0"
+	return map[string]string{
+		"garbage":                "xyz",
+		"of the wrong type":      refresh,
+		"alg none":               none + "." + parts[1] + ".",
+		"of another signature":   parts[0] + "." + parts[1] + "." + strings.Repeat("A", len(parts[2])),
+		"of an unknown key":      sign(strangers, func(*tokenauth.Claims) {}),
+		"expired":                sign(s.keys, func(c *tokenauth.Claims) { c.ExpiresAt = time.Now().Add(-time.Minute) }),
+		"not valid yet":          sign(s.keys, func(c *tokenauth.Claims) { c.IssuedAt = time.Now().Add(time.Hour) }),
+		"of another issuer":      sign(s.keys, func(c *tokenauth.Claims) { c.Issuer = "somebody" }),
+		"of another audience":    sign(s.keys, func(c *tokenauth.Claims) { c.Audience = "somebody" }),
+		"of an unknown session":  sign(s.keys, func(*tokenauth.Claims) {}),
+		"for an unknown subject": sign(s.keys, func(c *tokenauth.Claims) { c.Subject = "nobody" }),
+		"longer than the bound":  strings.Repeat("A", 9000),
+	}
+}
+
+// Logged in and not allowed is 403, with the scope that lacks.
+func TestForbidden(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, api.Config{})
+	token, _ := s.login("rita")
+	for _, tt := range []struct{ method, path, body string }{
+		{"POST", "/api/v1/scans/new", ""},
+		{"POST", "/api/v1/scans/real_plant/metadata", `{"metadata":{"a":1}}`},
+		{"POST", "/api/v1/filesets/real_plant/new", ""},
+		{"POST", "/api/v1/timelapses", `{"id":"t"}`},
+		{"POST", "/api/v1/auth/register", `{"username":"x","fullname":"X","password":"long enough pass"}`},
+		{"GET", "/api/v1/users", ""},
+		{"GET", "/api/v1/users/admin", ""},
+		{"POST", "/api/v1/groups", `{"name":"g"}`},
+		{"GET", "/api/v1/users/admin/sessions", ""},
+	} {
+		a := s.do(tt.method, tt.path, tt.body, bearer(token), asJSON)
+		wantProblem(t, tt.method+" "+tt.path, a, http.StatusForbidden, "forbidden")
+		if got := a.header.Get("WWW-Authenticate"); !strings.Contains(got, "insufficient_scope") {
+			t.Errorf("%s %s: WWW-Authenticate = %q, want insufficient_scope", tt.method, tt.path, got)
+		}
+		if want := "User rita does not have required permissions to use "; !strings.HasPrefix(a.json(t)["message"].(string), want) {
+			t.Errorf("%s %s: message %s, want %s...", tt.method, tt.path, a.body, want)
+		}
+	}
+}

@@ -1,0 +1,116 @@
+package api
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/romi/plantdb-go/internal/scan"
+)
+
+// download is an open file that the answer sends and closes.
+type download struct {
+	Body func(huma.Context)
+}
+
+// fileResponses documents what http.ServeContent answers.
+func fileResponses() map[string]*huma.Response {
+	binary := map[string]*huma.MediaType{"application/octet-stream": {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}}
+	return map[string]*huma.Response{
+		"200": {Description: "The bytes; Content-Type by the file's extension.", Content: binary},
+		"206": {Description: "The ranges that were asked for.", Content: binary},
+		"304": {Description: "Not modified since If-None-Match or If-Modified-Since."},
+		"412": {Description: "If-Match or If-Unmodified-Since does not hold."},
+		"416": {Description: "No such range."},
+	}
+}
+
+// types are those that a table of the machine may not know or name otherwise.
+var types = map[string]string{
+	".json": "application/json", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png",
+	".tif": "image/tiff", ".tiff": "image/tiff", ".txt": "text/plain; charset=utf-8", ".csv": "text/csv; charset=utf-8",
+	".toml": "application/octet-stream", ".ply": "application/octet-stream", ".yaml": "application/yaml",
+	".xml": "application/xml", ".zip": "application/zip", ".md": "text/markdown; charset=utf-8",
+}
+
+// typeOf is the content type of a file. What a browser would run is sent as
+// plain bytes: files come from many hands.
+func typeOf(name string) string {
+	ext := strings.ToLower(path.Ext(name))
+	if t, ok := types[ext]; ok {
+		return t
+	}
+	t := mime.TypeByExtension(ext)
+	if t == "" || strings.HasPrefix(t, "text/html") || strings.Contains(t, "script") || strings.Contains(t, "svg") || strings.Contains(t, "xhtml") {
+		return "application/octet-stream"
+	}
+	return t
+}
+
+// download sends c with ranges and conditions (RFC 9110); see http.ServeContent.
+func (s *server) download(c *scan.Content, err error) (*download, error) {
+	if err != nil {
+		return nil, err
+	}
+	return &download{func(ctx huma.Context) {
+		defer c.Close() // Nothing was written to it.
+		r, w := humago.Unwrap(ctx)
+		fileHeaders(w.Header(), c.Name, c.Version)
+		w.Header().Set("Content-Type", typeOf(c.Name))
+		http.ServeContent(&rangeErrors{ResponseWriter: w}, r, "", c.Modified, c.File)
+	}}, nil
+}
+
+func fileHeaders(h http.Header, name, version string) {
+	h.Set("Content-Disposition", mime.FormatMediaType("inline", map[string]string{"filename": name}))
+	h.Set("Cache-Control", "no-cache")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("ETag", etag(version))
+}
+
+// etag is strong: a version names bytes.
+func etag(version string) string {
+	if digest, err := hex.DecodeString(version); err == nil && len(digest) == sha256.Size {
+		return strconv.Quote(version)
+	}
+	return strconv.Quote(fmt.Sprintf("%x", sha256.Sum256([]byte(version))))
+}
+
+// rangeErrors answers a range that cannot be had as a problem.
+type rangeErrors struct {
+	http.ResponseWriter
+	refused bool
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (w *rangeErrors) WriteHeader(status int) {
+	if status == http.StatusRequestedRangeNotSatisfiable {
+		w.refused = true
+		writeProblem(w.ResponseWriter, newProblem(status, "range_not_satisfiable", "The server cannot provide the requested range."))
+		return
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write drops the text that stands in place of the problem.
+func (w *rangeErrors) Write(b []byte) (int, error) {
+	if w.refused {
+		return len(b), nil
+	}
+	return w.ResponseWriter.Write(b)
+}
+
+// ReadFrom leaves copying to the connection, which can do without memory.
+func (w *rangeErrors) ReadFrom(r io.Reader) (int64, error) { return io.Copy(w.ResponseWriter, r) }
+
+// Unwrap lets http.ResponseController reach the connection.
+func (w *rangeErrors) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -1,0 +1,248 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/romi/plantdb-go/internal/scan"
+)
+
+const tagFiles = "files"
+
+// maxField bounds a text field of a multipart form, the metadata of a file.
+const maxField = 1 << 20
+
+// uploadIdle bounds how long an upload may stand still before its connection
+// is closed; as long as bytes come, it may take any time.
+const uploadIdle = 60 * time.Second
+
+// filePart is a multipart form that is read as it comes, once the service has
+// said that the file may be written.
+type filePart struct {
+	reader *multipart.Reader
+}
+
+// Resolve takes the form away from Huma, which would read it into memory.
+func (f *filePart) Resolve(ctx huma.Context) []error {
+	r, w := humago.Unwrap(ctx)
+	// The server's deadline is for the head of a request and short bodies.
+	r.Body = &patientBody{ReadCloser: r.Body, control: http.NewResponseController(w)}
+	reader, err := r.MultipartReader()
+	if err != nil {
+		return []error{newProblem(http.StatusBadRequest, "no_file", "No file provided")}
+	}
+	f.reader = reader
+	return nil
+}
+
+// patientBody moves the read deadline on with every read.
+type patientBody struct {
+	io.ReadCloser
+	control *http.ResponseController
+}
+
+// Read implements io.Reader.
+func (b *patientBody) Read(p []byte) (int, error) {
+	// A connection without deadlines, as in some tests, just has none.
+	_ = b.control.SetReadDeadline(time.Now().Add(uploadIdle))
+	return b.ReadCloser.Read(p)
+}
+
+// form is what has come of a multipart upload.
+type form struct {
+	file          bool
+	ext, metadata string
+}
+
+// receive reads the parts in whatever order they come.
+func (f *filePart) receive(ctx context.Context, up *scan.Upload) (got form, err error) {
+	for {
+		part, err := f.reader.NextPart()
+		if errors.Is(err, io.EOF) {
+			return got, nil
+		}
+		if err != nil {
+			return got, brokenUpload(err)
+		}
+		switch part.FormName() {
+		case "file":
+			if got.file {
+				return got, newProblem(http.StatusBadRequest, "invalid_request", "More than one file provided")
+			}
+			got.file = true
+			err = up.Stage(ctx, &sourceReader{part})
+		case "ext":
+			got.ext, err = field(part)
+		case "metadata":
+			got.metadata, err = field(part)
+		}
+		if err != nil {
+			return got, err
+		}
+	}
+}
+
+// sourceError marks a failure of the connection, not of the disk.
+type sourceError struct{ error }
+
+// sourceReader tells errors of reading from those of writing.
+type sourceReader struct{ r io.Reader }
+
+// Read implements io.Reader.
+func (s *sourceReader) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = sourceError{brokenUpload(err)}
+	}
+	return n, err
+}
+
+// Unwrap returns the problem to answer with.
+func (e sourceError) Unwrap() error { return e.error }
+
+func brokenUpload(err error) error {
+	return newProblem(http.StatusBadRequest, "broken_upload", "The upload ended before it was complete: "+reason(err))
+}
+
+func reason(err error) string {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return "the connection was closed"
+	}
+	return "the form could not be read"
+}
+
+func field(part *multipart.Part) (string, error) {
+	value, err := io.ReadAll(io.LimitReader(part, maxField+1))
+	if err != nil {
+		return "", brokenUpload(err)
+	}
+	if len(value) > maxField {
+		return "", newProblem(http.StatusRequestEntityTooLarge, "too_large",
+			fmt.Sprintf("The field %q is larger than %d bytes.", shortened(part.FormName(), 50), maxField))
+	}
+	return string(value), nil
+}
+
+// check refuses a form that lacks something, in upstream's words.
+func (f form) check() error {
+	switch {
+	case !f.file:
+		return newProblem(http.StatusBadRequest, "no_file", "No file provided")
+	case strings.TrimSpace(f.ext) == "":
+		return newProblem(http.StatusBadRequest, "no_extension", "'ext' field is required")
+	}
+	return nil
+}
+
+// object is the metadata as JSON; clients send that, or a Python dict literal.
+func (f form) object() (json.RawMessage, error) {
+	text := strings.TrimSpace(f.metadata)
+	if text == "" {
+		return nil, nil
+	}
+	if json.Valid([]byte(text)) {
+		return json.RawMessage(text), nil
+	}
+	if converted, ok := pythonLiteral(text); ok {
+		return converted, nil
+	}
+	return nil, newProblem(http.StatusBadRequest, "invalid_metadata", "Invalid metadata format: must be JSON or a Python dict string")
+}
+
+func (s *server) registerFiles() {
+	register(s, route{
+		id: "get-file", method: http.MethodGet, path: "/files/{scan_id}/{fileset_id}/{file_id}", tag: tagFiles,
+		security: optional, rate: rateRead, summary: "Download a file",
+		doc:       "The bytes of a file, with ranges and conditional requests.",
+		errors:    []int{http.StatusNotFound, http.StatusForbidden},
+		responses: fileResponses(),
+	}, func(ctx context.Context, in *FilePath) (*download, error) {
+		return s.download(s.scans.OpenFile(ctx, in.Scan, in.Fileset, in.File))
+	})
+	register(s, route{
+		id: "create-file", method: http.MethodPost, path: "/files/{scan_id}/{fileset_id}/{file_id}", tag: tagFiles,
+		security: required, status: http.StatusCreated, summary: "Upload a file",
+		doc: "Takes a file into a fileset. Once the answer is 201, the file survives a power cut; without it nothing of it is there.",
+		errors: []int{http.StatusForbidden, http.StatusNotFound, http.StatusConflict, http.StatusRequestEntityTooLarge,
+			http.StatusLocked, http.StatusInsufficientStorage},
+	}, s.createFile)
+	register(s, route{
+		id: "get-file-metadata", method: http.MethodGet, path: "/files/{scan_id}/{fileset_id}/{file_id}/metadata", tag: tagFiles,
+		security: optional, rate: rateRead, summary: "Read the metadata of a file",
+		errors: []int{http.StatusNotFound, http.StatusForbidden},
+	}, func(ctx context.Context, in *struct {
+		FilePath
+		KeyQuery
+	}) (*reply[metadataBody], error) {
+		return in.of(s.scans.FileMetadata(ctx, in.Scan, in.Fileset, in.File))
+	})
+	register(s, route{
+		id: "update-file-metadata", method: http.MethodPost, path: "/files/{scan_id}/{fileset_id}/{file_id}/metadata", tag: tagFiles,
+		security: required, rate: rateFileset, summary: "Change the metadata of a file",
+		doc: "Sets keys and returns all metadata.", errors: writeErrors,
+	}, func(ctx context.Context, in *struct {
+		FilePath
+		Payload Strict[metadataUpdate]
+	}) (*reply[metadataBody], error) {
+		if len(in.Payload.Value.Metadata) == 0 {
+			return nil, newProblem(http.StatusBadRequest, "missing_metadata", "Missing metadata in request body")
+		}
+		u, err := in.Payload.Value.update()
+		if err != nil {
+			return nil, err
+		}
+		return KeyQuery{}.of(s.scans.SetFileMetadata(ctx, in.Scan, in.Fileset, in.File, u))
+	})
+}
+
+func (s *server) createFile(ctx context.Context, in *struct {
+	FilePath
+	Form filePart
+}) (*reply[created], error) {
+	up, err := s.scans.BeginUpload(ctx, in.Scan, in.Fileset, in.File)
+	if err != nil {
+		return nil, err
+	}
+	defer up.Discard()
+	got, err := in.Form.receive(ctx, up)
+	if err != nil {
+		return nil, err
+	}
+	if err := got.check(); err != nil {
+		return nil, err
+	}
+	metadata, err := got.object()
+	if err != nil {
+		return nil, err
+	}
+	err = up.Commit(ctx, got.ext, metadata)
+	return replyOf(created{fmt.Sprintf("File created and written successfully in fileset '%s'.", in.Fileset), in.File}, err)
+}
+
+// document describes the form.
+func (*filePart) document(huma.Registry, string) *huma.RequestBody {
+	return &huma.RequestBody{
+		Required: true,
+		Content: map[string]*huma.MediaType{"multipart/form-data": {Schema: &huma.Schema{
+			Type: huma.TypeObject, Required: []string{"file", "ext"},
+			Properties: map[string]*huma.Schema{
+				"file": {Type: huma.TypeString, Format: "binary", Description: "The bytes."},
+				"ext": {
+					Type: huma.TypeString, Examples: []any{"jpg"},
+					Description: "Extension of the file, with or without dot: " + strings.Join(scan.DefaultConfig().Extensions, ", "),
+				},
+				"metadata": {Type: huma.TypeString, Description: "Metadata of the file: a JSON object as text.", Examples: []any{`{"channel": "rgb"}`}},
+			},
+		}}},
+	}
+}

@@ -1,0 +1,78 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"reflect"
+
+	"github.com/romi/plantdb-go/internal/scan"
+)
+
+const tagFilesets = "filesets"
+
+var infoType = reflect.TypeFor[scan.Info]()
+
+type newFileset struct {
+	_        struct{} `json:"-" additionalProperties:"true"`
+	Metadata Object   `json:"metadata,omitempty" doc:"Metadata of the fileset; created, created_by and last_modified are set by the server."`
+}
+
+type fileList struct {
+	Files []string `json:"files" doc:"File ids in the order of files.json."`
+}
+
+func (s *server) registerFilesets() {
+	register(s, route{
+		id: "create-fileset", method: http.MethodPost, path: "/filesets/{scan_id}/{fileset_id}", tag: tagFilesets,
+		security: required, rate: rateFileset, status: http.StatusCreated,
+		summary: "Create a fileset", doc: "An empty fileset in a scan that you may write.",
+		errors: []int{http.StatusForbidden, http.StatusNotFound, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusLocked, http.StatusInsufficientStorage},
+	}, func(ctx context.Context, in *struct {
+		FilesetPath
+		Payload Lenient[newFileset]
+	}) (*reply[created], error) {
+		err := s.scans.CreateFileset(ctx, in.Scan, in.Fileset, json.RawMessage(in.Payload.Value.Metadata))
+		return replyOf(created{fmt.Sprintf("Fileset created successfully in '%s'.", in.Scan), in.Fileset}, err)
+	})
+	register(s, route{
+		id: "get-fileset-metadata", method: http.MethodGet, path: "/filesets/{scan_id}/{fileset_id}/metadata", tag: tagFilesets,
+		security: optional, rate: rateRead, summary: "Read the metadata of a fileset",
+		errors: []int{http.StatusNotFound, http.StatusForbidden},
+	}, func(ctx context.Context, in *struct {
+		FilesetPath
+		KeyQuery
+	}) (*reply[metadataBody], error) {
+		return in.of(s.scans.FilesetMetadata(ctx, in.Scan, in.Fileset))
+	})
+	register(s, route{
+		id: "update-fileset-metadata", method: http.MethodPost, path: "/filesets/{scan_id}/{fileset_id}/metadata", tag: tagFilesets,
+		security: required, rate: rateFileset, summary: "Change the metadata of a fileset",
+		doc: "Sets keys and returns all metadata.", errors: writeErrors,
+	}, func(ctx context.Context, in *struct {
+		FilesetPath
+		Payload Strict[metadataUpdate]
+	}) (*reply[metadataBody], error) {
+		u, err := in.Payload.Value.update()
+		if err != nil {
+			return nil, err
+		}
+		return KeyQuery{}.of(s.scans.SetFilesetMetadata(ctx, in.Scan, in.Fileset, u))
+	})
+	register(s, route{
+		id: "list-files", method: http.MethodGet, path: "/filesets/{scan_id}/{fileset_id}/files", tag: tagFilesets,
+		security: optional, rate: rateRead, summary: "List the files of a fileset",
+		errors: []int{http.StatusNotFound, http.StatusForbidden},
+	}, func(ctx context.Context, in *struct {
+		FilesetPath
+		FilterQuery
+	}) (*reply[fileList], error) {
+		f, err := in.filter()
+		if err != nil {
+			return nil, err
+		}
+		names, err := s.scans.FileNames(ctx, in.Scan, in.Fileset, f)
+		return replyOf(fileList{names}, err)
+	})
+}

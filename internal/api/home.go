@@ -1,0 +1,101 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"strings"
+)
+
+const tagServer = "server"
+
+// home says what is where. Every key of the lists is a path, as upstream's
+// clients test.
+type home struct {
+	Name           string            `json:"name"`
+	Description    string            `json:"description"`
+	Commons        string            `json:"plantdb.commons" doc:"Generation of the API."`
+	Server         string            `json:"plantdb.server" doc:"Version of this server."`
+	Base           map[string]string `json:"base endpoints"`
+	Authentication map[string]string `json:"authentication endpoints"`
+	Scans          map[string]string `json:"scans endpoints"`
+	Filesets       map[string]string `json:"filesets endpoints"`
+	Files          map[string]string `json:"files endpoints"`
+	Assets         map[string]string `json:"assets endpoints"`
+}
+
+// generation is the upstream generation whose API this is.
+const generation = "0.17.0"
+
+type health struct {
+	Status   string         `json:"status" enum:"healthy"`
+	Message  string         `json:"message"`
+	Database healthDatabase `json:"database"`
+}
+
+type healthDatabase struct {
+	Location  string `json:"location" doc:"Name of the tree's directory."`
+	ScanCount int64  `json:"scan_count"`
+}
+
+func (s *server) registerHome() {
+	register(s, route{
+		id: "get-home", method: http.MethodGet, path: "/", tag: tagServer, security: public, rate: rateRead,
+		summary: "What is where", doc: "Name and version of the server, and its routes.",
+	}, func(context.Context, *struct{}) (*reply[home], error) { return &reply[home]{s.home()}, nil })
+	register(s, route{
+		id: "get-health", method: http.MethodGet, path: "/health", tag: tagServer, security: public, rate: rateRead,
+		summary: "Is the server healthy?", doc: "Asks the database how many scans there are.",
+	}, func(ctx context.Context, _ *struct{}) (*reply[health], error) {
+		n, err := s.scans.Count(ctx)
+		return replyOf(health{"healthy", "API is running correctly", healthDatabase{filepath.Base(s.config.Location), n}}, err)
+	})
+	register(s, route{
+		id: "refresh", method: http.MethodGet, path: "/refresh", tag: tagServer, security: public, rate: rateReload,
+		summary: "Bring the index up to date with the tree",
+		doc:     "Reads what was changed in the directory from outside. Calls at the same time share one run.",
+		errors:  []int{http.StatusBadRequest, http.StatusNotFound},
+	}, s.refresh)
+}
+
+func (s *server) refresh(ctx context.Context, in *struct {
+	Scan string `query:"scan_id" doc:"Only this scan." example:"real_plant"`
+}) (*reply[message], error) {
+	ctx, err := s.asGuest(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if in.Scan == "" {
+		n, err := s.scans.Refresh(ctx)
+		return replyOf(message{fmt.Sprintf("Successfully reloaded entire database with %d scans.", n)}, err)
+	}
+	if err := pathName(&in.Scan); err != nil {
+		return nil, err
+	}
+	err = s.scans.RefreshScan(ctx, in.Scan)
+	return replyOf(message{fmt.Sprintf("Successfully reloaded scan '%s'.", in.Scan)}, err)
+}
+
+// home lists the routes from the document, so that it cannot forget one.
+func (s *server) home() home {
+	h := home{
+		Name: "PlantDB REST API", Description: "RESTful API for querying PlantDB", Commons: generation, Server: s.config.Version,
+		Base: map[string]string{}, Authentication: map[string]string{}, Scans: map[string]string{},
+		Filesets: map[string]string{}, Files: map[string]string{}, Assets: map[string]string{},
+	}
+	lists := map[string]map[string]string{
+		tagServer: h.Base, tagAuth: h.Authentication, tagScans: h.Scans, tagFilesets: h.Filesets, tagFiles: h.Files, tagAssets: h.Assets,
+	}
+	for path, item := range s.api.OpenAPI().Paths {
+		for _, op := range operationsOf(item) {
+			list, ok := lists[op.Tags[0]]
+			if !ok {
+				continue // upstream has no list for timelapses
+			}
+			key := s.config.Prefix + path
+			list[key] = strings.TrimPrefix(list[key]+"; "+op.Method+": "+op.Summary, "; ")
+		}
+	}
+	return h
+}

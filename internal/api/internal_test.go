@@ -1,0 +1,284 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/romi/plantdb-go/internal/observe"
+)
+
+func TestASCII(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		`{"a":1}`:        `{"a":1}`,
+		`"–"`:            `"\u2013"`,
+		`"é😀x"`:          `"\u00e9\ud83d\ude00x"`,
+		"\"\xff\"":       `"\ufffd"`,
+		`["é", "plain"]`: `["\u00e9", "plain"]`,
+	} {
+		if got := string(ascii([]byte(in))); got != want {
+			t.Errorf("ascii(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestPythonLiteral(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		`{'a': 1, 'b': [True, False, None]}`: `{"a": 1, "b": [true, false, null]}`,
+		`{'it': "isn't", 'q': 'say "x"'}`:    `{"it": "isn't", "q": "say \"x\""}`,
+		`{'n': 1e-05, 'u': 'True é\n'}`:      `{"n": 1e-05, "u": "True é\n"}`,
+		`{'t': (1, 2)}`:                      "",
+		`{'a': __import__('os')}`:            "",
+		`{'open': 'quote}`:                   "",
+		`{'bad': '\x41'}`:                    "",
+		`{1: 2}`:                             "",
+		``:                                   "",
+	} {
+		got, ok := pythonLiteral(in)
+		if ok != (want != "") || ok && string(got) != want {
+			t.Errorf("pythonLiteral(%q) = %q, %v, want %q", in, got, ok, want)
+		}
+	}
+}
+
+func FuzzPythonLiteral(f *testing.F) {
+	f.Add(`{'a': 1, "b": [True, None]}`)
+	f.Add(`{'a': '\\'}`)
+	f.Fuzz(func(t *testing.T, in string) {
+		if out, ok := pythonLiteral(in); ok && !json.Valid(out) {
+			t.Errorf("pythonLiteral(%q) = %q, no JSON", in, out)
+		}
+	})
+}
+
+func TestLimiter(t *testing.T) {
+	t.Parallel()
+	l := newLimiter(3)
+	now := time.Now()
+	l.now = func() time.Time { return now }
+	alice, bob := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+	for i := range 3 {
+		if ok, left, _ := l.take(alice); !ok || left != 2-i {
+			t.Errorf("take %d = %v, %d left, want true, %d", i+1, ok, left, 2-i)
+		}
+	}
+	ok, _, wait := l.take(alice)
+	if ok || wait <= 0 || wait > 20*time.Second {
+		t.Errorf("take 4 = %v, wait %s, want refused until a third of a minute has passed", ok, wait)
+	}
+	if ok, _, _ := l.take(bob); !ok {
+		t.Error("another address is refused too")
+	}
+	now = now.Add(wait)
+	if ok, _, _ := l.take(alice); !ok {
+		t.Error("refused again after the wait that was told")
+	}
+	// All of one /64 is one client.
+	for range 3 {
+		l.take(netip.MustParseAddr("2001:db8::1"))
+	}
+	if ok, _, _ := l.take(netip.MustParseAddr("2001:db8::ffff")); ok {
+		t.Error("a neighbour in the same /64 is let through")
+	}
+}
+
+func TestClientAddress(t *testing.T) {
+	t.Parallel()
+	s := &server{config: Config{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}}
+	for _, tt := range []struct {
+		name, peer string
+		forwarded  []string
+		want       string
+	}{
+		{"no proxy", "192.0.2.1:99", nil, "192.0.2.1"},
+		{"spoofed", "192.0.2.1:99", []string{"198.51.100.7"}, "192.0.2.1"},
+		{"proxy", "10.0.0.1:99", []string{"198.51.100.7"}, "198.51.100.7"},
+		{"spoofed before a proxy", "10.0.0.1:99", []string{"203.0.113.9, 198.51.100.7"}, "198.51.100.7"},
+		{"two proxies", "10.0.0.1:99", []string{"198.51.100.7, 10.0.0.2"}, "198.51.100.7"},
+		{"two headers", "10.0.0.1:99", []string{"198.51.100.7", "10.0.0.2"}, "198.51.100.7"},
+		{"garbage", "10.0.0.1:99", []string{"unknown"}, "10.0.0.1"},
+		{"mapped", "[::ffff:10.0.0.1]:99", []string{"198.51.100.7"}, "198.51.100.7"},
+	} {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
+		r.RemoteAddr = tt.peer
+		r.Header["X-Forwarded-For"] = tt.forwarded
+		if got := s.clientAddress(r).String(); got != tt.want {
+			t.Errorf("%s: clientAddress = %s, want %s", tt.name, got, tt.want)
+		}
+	}
+}
+
+// newBare is the surface without services: what needs none can be asked.
+func newBare(t *testing.T, config Config) http.Handler {
+	t.Helper()
+	return New(Services{Log: slog.New(slog.DiscardHandler), Metrics: observe.NewMetrics(nil)}, config)
+}
+
+func ask(h http.Handler, method, path string, headers ...string) *httptest.ResponseRecorder {
+	r := httptest.NewRequestWithContext(context.Background(), method, path, nil)
+	for i := 0; i+1 < len(headers); i += 2 {
+		r.Header.Add(headers[i], headers[i+1])
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+func TestRoutes(t *testing.T) {
+	t.Parallel()
+	h := newBare(t, Config{Prefix: "/plantdb"})
+	for _, tt := range []struct {
+		method, path   string
+		status         int
+		header, equals string
+	}{
+		{"GET", "/", 302, "Location", "/plantdb/api/v1/"},
+		{"GET", "/api/v1", 308, "Location", "/plantdb/api/v1/"},
+		{"GET", "/api/v1/", 200, "Content-Type", "application/json"},
+		{"GET", "/plantdb/api/v1/", 200, "", ""},
+		{"GET", "/plantdb/", 302, "", ""},
+		{"GET", "/plantdbx/api/v1/", 404, "", ""},
+		{"HEAD", "/api/v1/", 200, "", ""},
+		{"GET", "/nowhere", 404, "Content-Type", "application/json"},
+		{"GET", "/api/v1/nowhere/", 404, "", ""},
+		{"DELETE", "/api/v1/health", 405, "Allow", "GET, HEAD, OPTIONS"},
+		{"OPTIONS", "/api/v1/health/", 204, "Allow", "GET, HEAD, OPTIONS"},
+		{"GET", "/docs/", 200, "Content-Type", "text/html; charset=utf-8"},
+		{"GET", "/openapi.json", 200, "Content-Type", "application/json"},
+		{"GET", "/openapi-3.0.yaml", 200, "Content-Type", "application/yaml"},
+		{"GET", "/metrics", 200, "", ""},
+	} {
+		w := ask(h, tt.method, tt.path)
+		if w.Code != tt.status || tt.header != "" && w.Header().Get(tt.header) != tt.equals {
+			t.Errorf("%s %s = %d, %s: %q, want %d, %q", tt.method, tt.path, w.Code, tt.header, w.Header().Get(tt.header), tt.status, tt.equals)
+		}
+	}
+	if w := ask(h, "GET", "/", "Accept", "text/html,*/*"); w.Header().Get("Location") != "/plantdb/docs/" {
+		t.Errorf("GET / of a browser leads to %q, want the documentation", w.Header().Get("Location"))
+	}
+	var home map[string]any
+	if err := json.Unmarshal(ask(h, "GET", "/api/v1/").Body.Bytes(), &home); err != nil {
+		t.Fatal(err)
+	}
+	for list, paths := range home {
+		m, ok := paths.(map[string]any)
+		for path := range m {
+			if ok && !strings.HasPrefix(path, "/plantdb/") {
+				t.Errorf("home: %s has %q, want all below the deploy prefix", list, path)
+			}
+		}
+	}
+}
+
+func TestCORS(t *testing.T) {
+	t.Parallel()
+	h := newBare(t, Config{})
+	w := ask(h, "OPTIONS", "/api/v1/scans", "Origin", "http://x", "Access-Control-Request-Method", "GET", "Access-Control-Request-Headers", "authorization")
+	for name, want := range map[string]string{
+		"Access-Control-Allow-Origin": "http://x", "Access-Control-Allow-Headers": "authorization",
+		"Access-Control-Allow-Methods": "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT", "Vary": "Origin", "Access-Control-Allow-Credentials": "",
+	} {
+		if got := w.Header().Get(name); got != want {
+			t.Errorf("preflight: %s = %q, want %q", name, got, want)
+		}
+	}
+	if got := ask(h, "GET", "/api/v1/").Header().Get("Access-Control-Allow-Origin"); got != "*" {
+		t.Errorf("without Origin: Access-Control-Allow-Origin = %q, want *", got)
+	}
+}
+
+// A handler that panics, or fails by a name nobody knows, says nothing of why.
+func TestBlandFailures(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	s := newServer(Services{Log: slog.New(slog.NewJSONHandler(&log, nil)), Metrics: observe.NewMetrics(nil)}, Config{})
+	register(s, route{id: "test-panic", method: http.MethodGet, path: "/test/panic", tag: tagServer, security: public, summary: "x"},
+		func(context.Context, *struct{}) (*reply[message], error) { panic("secret of the panic") })
+	register(s, route{id: "test-failure", method: http.MethodGet, path: "/test/failure", tag: tagServer, security: public, summary: "x"},
+		func(context.Context, *struct{}) (*reply[message], error) { return nil, io.ErrNoProgress })
+	h := s.observed(router{s.mux})
+	for path, cause := range map[string]string{"/api/v1/test/panic": "secret of the panic", "/api/v1/test/failure": io.ErrNoProgress.Error()} {
+		w := ask(h, "GET", path, "X-Request-Id", "my-request-1")
+		if w.Code != http.StatusInternalServerError || !strings.Contains(w.Body.String(), `"message":"Internal Server Error"`) || strings.Contains(w.Body.String(), cause) {
+			t.Errorf("GET %s = %d %s, want a bland 500", path, w.Code, w.Body)
+		}
+		if !strings.Contains(log.String(), cause) || !strings.Contains(log.String(), "my-request-1") {
+			t.Errorf("GET %s: the log has neither cause nor request id: %s", path, log.String())
+		}
+	}
+}
+
+// Huma's errors never repeat the value that they refuse.
+func TestRefusedValuesAreNotRepeated(t *testing.T) {
+	t.Parallel()
+	h := newBare(t, Config{})
+	for _, body := range []string{`{"username":"u","password":["hunter2"]}`, `{"username":{"x":"hunter2"},"password":"p"}`, `hunter2`, `"hunter2"`} {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/api/v1/auth/login", strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/json")
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code != http.StatusBadRequest || strings.Contains(w.Body.String(), "hunter2") {
+			t.Errorf("login with %s = %d %s, want 400 without the value", body, w.Code, w.Body)
+		}
+	}
+	err := humaProblem(http.StatusUnprocessableEntity, "validation failed", []error{&huma.ErrorDetail{Message: "expected integer", Location: "query.limit", Value: "hunter2"}})
+	if err.Status != http.StatusBadRequest || strings.Contains(err.Message, "hunter2") || len(err.Errors) != 1 || err.Errors[0].Location != "query.limit" {
+		t.Errorf("humaProblem = %+v, want 400 with the place and not the value", err)
+	}
+}
+
+// Every JSON that goes in or out is shown by an example, which is what its
+// schema says; and no example is left of an operation that went.
+func TestExamples(t *testing.T) {
+	t.Parallel()
+	s := newServer(Services{Log: slog.New(slog.DiscardHandler), Metrics: observe.NewMetrics(nil)}, Config{})
+	unused := maps.Clone(examples())
+	for path, item := range s.api.OpenAPI().Paths {
+		for _, op := range operationsOf(item) {
+			delete(unused, op.OperationID)
+			if op.RequestBody != nil {
+				checkExample(t, s, op.Method+" "+path+": request", op.RequestBody.Content["application/json"])
+			}
+			checkExample(t, s, op.Method+" "+path+": answer", op.Responses[strconv.Itoa(op.DefaultStatus)].Content["application/json"])
+		}
+	}
+	for id := range unused {
+		t.Errorf("examples.json has %q, which is no operation", id)
+	}
+}
+
+func checkExample(t *testing.T, s *server, what string, media *huma.MediaType) {
+	t.Helper()
+	if media == nil {
+		return
+	}
+	raw, ok := media.Example.(json.RawMessage)
+	if !ok {
+		t.Errorf("%s has no example: add one to examples.json", what)
+		return
+	}
+	var value any
+	if err := json.Unmarshal(raw, &value); err != nil {
+		t.Fatal(err)
+	}
+	media.Schema.PrecomputeMessages()
+	var found huma.ValidateResult
+	huma.Validate(s.api.OpenAPI().Components.Schemas, media.Schema, huma.NewPathBuffer(nil, 0), huma.ModeReadFromServer, value, &found)
+	for _, err := range found.Errors {
+		t.Errorf("%s: the example is not what the schema says: %v", what, err)
+	}
+}

@@ -1,0 +1,175 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// maxJSONBody bounds a JSON body; files come another way.
+const maxJSONBody = 16 << 20
+
+// jsonFormat writes as upstream does: ASCII with escapes, a newline at the end.
+var jsonFormat = huma.Format{
+	Marshal: func(w io.Writer, v any) error {
+		var buf bytes.Buffer
+		enc := json.NewEncoder(&buf)
+		enc.SetEscapeHTML(false)
+		if err := enc.Encode(v); err != nil {
+			return fmt.Errorf("encode answer: %w", err)
+		}
+		_, err := w.Write(ascii(buf.Bytes()))
+		return err
+	},
+	Unmarshal: json.Unmarshal,
+}
+
+// ascii returns the JSON text with every character beyond ASCII escaped.
+func ascii(text []byte) []byte {
+	i := 0
+	for i < len(text) && text[i] < utf8.RuneSelf {
+		i++
+	}
+	if i == len(text) {
+		return text
+	}
+	out := append(make([]byte, 0, len(text)+len(text)/2), text[:i]...)
+	for i < len(text) {
+		if c := text[i]; c < utf8.RuneSelf {
+			out = append(out, c)
+			i++
+			continue
+		}
+		r, size := utf8.DecodeRune(text[i:])
+		i += size
+		if high, low := utf16.EncodeRune(r); high != utf8.RuneError {
+			out = fmt.Appendf(out, `\u%04x\u%04x`, high, low)
+			continue
+		}
+		out = fmt.Appendf(out, `\u%04x`, r)
+	}
+	return out
+}
+
+// Object is a JSON object of any members, passed on as it came: key order and
+// numbers are kept. Decoding takes any JSON; the rules say what is no object.
+type Object json.RawMessage
+
+// MarshalJSON implements json.Marshaler.
+func (o Object) MarshalJSON() ([]byte, error) {
+	if len(o) == 0 {
+		return []byte("{}"), nil
+	}
+	return o, nil
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (o *Object) UnmarshalJSON(raw []byte) error {
+	*o = append((*o)[:0], raw...)
+	return nil
+}
+
+// Schema implements huma.SchemaProvider.
+func (Object) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true, Description: "Any JSON object."}
+}
+
+// Value is any JSON value, passed on as it came.
+type Value json.RawMessage
+
+// MarshalJSON implements json.Marshaler.
+func (v Value) MarshalJSON() ([]byte, error) { return v, nil }
+
+// Schema implements huma.SchemaProvider.
+func (Value) Schema(huma.Registry) *huma.Schema { return &huma.Schema{Description: "Any JSON value."} }
+
+// Strict is a JSON body that must be there: another content type is 415,
+// broken JSON 400. Properties it does not name are ignored, for old clients
+// send some.
+type Strict[T any] struct{ Value T }
+
+// Resolve reads the body.
+func (b *Strict[T]) Resolve(ctx huma.Context) []error {
+	if !isJSON(ctx.Header("Content-Type")) {
+		return []error{newProblem(http.StatusUnsupportedMediaType, "unsupported_media_type", msgNotJSON)}
+	}
+	body, err := readJSON(ctx)
+	if err != nil {
+		return []error{err}
+	}
+	if err := decode(body, &b.Value); err != nil {
+		return []error{err}
+	}
+	return nil
+}
+
+// Lenient is a JSON body that counts as nothing when it is missing or broken,
+// as upstream reads some.
+type Lenient[T any] struct{ Value T }
+
+// Resolve reads the body.
+func (b *Lenient[T]) Resolve(ctx huma.Context) []error {
+	body, err := readJSON(ctx)
+	if err != nil {
+		return []error{err}
+	}
+	if decode(body, &b.Value) != nil {
+		b.Value = *new(T)
+	}
+	return nil
+}
+
+func isJSON(contentType string) bool {
+	media, _, err := mime.ParseMediaType(contentType)
+	return err == nil && (media == "application/json" || strings.HasPrefix(media, "application/") && strings.HasSuffix(media, "+json"))
+}
+
+// readJSON reads the body by way of ctx, which puts back what a token finder read.
+func readJSON(ctx huma.Context) ([]byte, error) {
+	reader := ctx.BodyReader()
+	if reader == nil {
+		return nil, nil
+	}
+	body, err := io.ReadAll(io.LimitReader(reader, maxJSONBody+1))
+	if err != nil {
+		return nil, newProblem(http.StatusBadRequest, "invalid_request", msgBrokenJSON)
+	}
+	if len(body) > maxJSONBody {
+		return nil, newProblem(http.StatusRequestEntityTooLarge, "too_large",
+			fmt.Sprintf("The body is larger than %d bytes.", maxJSONBody))
+	}
+	return body, nil
+}
+
+// decode names the place of a value of the wrong type and never the value.
+func decode(body []byte, v any) error {
+	err := json.Unmarshal(body, v)
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		place := "body"
+		if wrong.Field != "" {
+			place += "." + wrong.Field
+		}
+		p := newProblem(http.StatusBadRequest, "invalid_request", fmt.Sprintf("%s: unexpected %s", place, kindOf(wrong.Value)))
+		p.Errors = []Place{{Location: place, Message: "unexpected " + kindOf(wrong.Value)}}
+		return p
+	}
+	if err != nil {
+		return newProblem(http.StatusBadRequest, "invalid_request", msgBrokenJSON)
+	}
+	return nil
+}
+
+// kindOf drops the literal from encoding/json's "number 12.5".
+func kindOf(value string) string {
+	kind, _, _ := strings.Cut(value, " ")
+	return kind
+}

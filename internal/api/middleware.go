@@ -1,0 +1,219 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/romi/plantdb-go/internal/auth"
+	"github.com/romi/plantdb-go/internal/observe"
+)
+
+// trace is what the layers of one request tell each other for the log.
+type trace struct {
+	operation, username string
+	address             netip.Addr
+}
+
+type traceKey struct{}
+
+// note says which operation answers the request.
+func note(ctx context.Context, operation string) {
+	if t, ok := ctx.Value(traceKey{}).(*trace); ok {
+		t.operation = operation
+	}
+}
+
+// noteUser says who asks.
+func noteUser(ctx context.Context, username string) {
+	if t, ok := ctx.Value(traceKey{}).(*trace); ok {
+		t.username = username
+	}
+}
+
+// addressOf returns who asks.
+func addressOf(ctx context.Context) netip.Addr {
+	if t, ok := ctx.Value(traceKey{}).(*trace); ok {
+		return t.address
+	}
+	return netip.Addr{}
+}
+
+// recorder remembers what was answered.
+type recorder struct {
+	http.ResponseWriter
+	status int
+	bytes  int64
+}
+
+func (r *recorder) WriteHeader(status int) {
+	if r.status == 0 && status >= http.StatusOK {
+		r.status = status
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+func (r *recorder) Write(b []byte) (int, error) {
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+	n, err := r.ResponseWriter.Write(b)
+	r.bytes += int64(n)
+	return n, err
+}
+
+// ReadFrom leaves copying to the connection, which sends files without reading
+// them into memory.
+func (r *recorder) ReadFrom(src io.Reader) (int64, error) {
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+	n, err := io.Copy(r.ResponseWriter, src)
+	r.bytes += n
+	return n, err
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+// observed gives each request an id, counts it, logs it, and answers 500 where
+// a handler panics. The log has the path and never the query, which may hold a
+// token, nor a header.
+func (s *server) observed(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		began := time.Now()
+		id := observe.NewRequestID(r.Header.Get("X-Request-Id"))
+		w.Header().Set("X-Request-Id", id)
+		address := s.clientAddress(r)
+		t := &trace{address: address}
+		ctx := context.WithValue(observe.WithRequestID(r.Context(), id), traceKey{}, t)
+		ctx = auth.WithClient(ctx, auth.Client{Address: address, UserAgent: shortened(r.UserAgent(), 200), RequestID: id})
+		rec := &recorder{ResponseWriter: w}
+		end := s.metrics.Begin()
+		s.recovered(rec, r.WithContext(ctx), next)
+		end(t.operation, rec.status)
+		s.logRequest(ctx, r, rec, t, address, time.Since(began))
+	})
+}
+
+func (s *server) recovered(w *recorder, r *http.Request, next http.Handler) {
+	defer func() {
+		cause := recover()
+		if cause == nil {
+			return
+		}
+		if err, ok := cause.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+			panic(cause) // net/http's own way to cut a connection
+		}
+		s.log.ErrorContext(r.Context(), "handler panicked", slog.String("request_id", observe.RequestID(r.Context())),
+			slog.String("panic", fmt.Sprint(cause)), slog.String("stack", string(debug.Stack())))
+		if w.status == 0 {
+			writeProblem(w, newProblem(http.StatusInternalServerError, "internal", "Internal Server Error"))
+		}
+	}()
+	next.ServeHTTP(w, r)
+}
+
+func (s *server) logRequest(ctx context.Context, r *http.Request, rec *recorder, t *trace, address netip.Addr, took time.Duration) {
+	level := slog.LevelInfo
+	switch {
+	case rec.status >= http.StatusInternalServerError:
+		level = slog.LevelError
+	case t.operation == "" || t.operation == "get-health" || t.operation == "get-ready":
+		level = slog.LevelDebug
+	}
+	s.log.LogAttrs(ctx, level, "request", slog.String("request_id", observe.RequestID(ctx)),
+		slog.String("method", r.Method), slog.String("path", shortened(r.URL.Path, 300)), slog.Int("status", rec.status),
+		slog.Int64("bytes", rec.bytes), slog.Duration("took", took), slog.String("user", t.username),
+		slog.String("address", address.String()))
+}
+
+func shortened(s string, limit int) string {
+	s = strings.ToValidUTF8(s, "?")
+	if len(s) > limit {
+		return strings.ToValidUTF8(s[:limit], "")
+	}
+	return s
+}
+
+// clientAddress is who asks: the peer, or what a trusted proxy says of it.
+func (s *server) clientAddress(r *http.Request) netip.Addr {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	address := peer.Addr().Unmap()
+	if !s.trusted(address) {
+		return address
+	}
+	// The last hop that no trusted proxy added is the client; what stands
+	// before it the client may have written itself.
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for _, text := range slices.Backward(hops) {
+		hop, err := netip.ParseAddr(strings.TrimSpace(text))
+		if err != nil {
+			break
+		}
+		if address = hop.Unmap(); !s.trusted(address) {
+			break
+		}
+	}
+	return address
+}
+
+func (s *server) trusted(address netip.Addr) bool {
+	for _, prefix := range s.config.TrustedProxies {
+		if prefix.Contains(address) {
+			return true
+		}
+	}
+	return false
+}
+
+// cors answers as upstream does: any origin may call, without credentials.
+func cors(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		origin := r.Header.Get("Origin")
+		if origin == "" {
+			h.Set("Access-Control-Allow-Origin", "*")
+			next.ServeHTTP(w, r)
+			return
+		}
+		h.Set("Access-Control-Allow-Origin", origin)
+		h.Add("Vary", "Origin")
+		h.Set("Access-Control-Expose-Headers", "Content-Disposition, ETag, Link, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, Retry-After, WWW-Authenticate, X-Request-Id")
+		if r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" {
+			h.Set("Access-Control-Allow-Methods", "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT")
+			if asked := r.Header.Get("Access-Control-Request-Headers"); asked != "" {
+				h.Set("Access-Control-Allow-Headers", asked)
+			}
+			h.Set("Access-Control-Max-Age", "600")
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// unprefixed lets routes answer with and without the deploy prefix, which the
+// Python client loses on some calls.
+func (s *server) unprefixed(next http.Handler) http.Handler {
+	prefix := s.config.Prefix
+	if prefix == "" {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if rest, ok := strings.CutPrefix(r.URL.Path, prefix); ok && (rest == "" || rest[0] == '/') {
+			r = withPath(r, rest)
+			r.URL.RawPath = strings.TrimPrefix(r.URL.RawPath, prefix)
+		}
+		next.ServeHTTP(w, r)
+	})
+}

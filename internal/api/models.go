@@ -1,0 +1,315 @@
+package api
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	iofs "io/fs"
+	"net/http"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/romi/plantdb-go/internal/ply"
+	"github.com/romi/plantdb-go/internal/preview"
+	"github.com/romi/plantdb-go/internal/scan"
+)
+
+var (
+	rateModel    = perMinute{5, 6_000}
+	rateSequence = perMinute{60, 60_000}
+)
+
+// ModelQuery says how much of a model is sent, and in which form. It is
+// exported for Huma, which fills embedded structs only then.
+type ModelQuery struct {
+	Size   string `query:"size" doc:"preview (a grid of 1.8), orig for the file itself, or the size of the grid in the unit of the file." example:"preview"`
+	Coords string `query:"coords" doc:"true, 1 or yes: the coordinates as JSON."`
+}
+
+type cloudInput struct {
+	ScanPath
+	ModelQuery
+	Type string `query:"type" doc:"gt is the ground truth of a virtual plant; anything else, and the default, the reconstruction." example:"default"`
+}
+
+type meshInput struct {
+	ScanPath
+	ModelQuery
+}
+
+type sequenceInput struct {
+	ScanPath
+	Type string `query:"type" doc:"angles, internodes, fruit_points, manual_angles or manual_internodes for this list alone; anything else, and the default, all." example:"angles"`
+}
+
+// sequences are the lists that can be had alone.
+var sequences = []string{"angles", "internodes", "fruit_points", "manual_angles", "manual_internodes"}
+
+// modelErrors are what the routes of a scan's outputs can fail with. 422 is for
+// a stored file that is not what its name says.
+var modelErrors = []int{http.StatusBadRequest, http.StatusNotFound, http.StatusForbidden, http.StatusUnprocessableEntity}
+
+func (s *server) registerModels() {
+	register(s, route{
+		id: "get-pointcloud", method: http.MethodGet, path: "/assets/pointcloud/{scan_id}", tag: tagAssets, security: optional, rate: rateModel,
+		summary: "Download the point cloud of a scan",
+		doc:     "A PLY file with one point for each cell of a grid, or the file itself.",
+		errors:  modelErrors, responses: modelResponses("coordinates"),
+	}, s.getPointCloud)
+	register(s, route{
+		id: "get-mesh", method: http.MethodGet, path: "/assets/mesh/{scan_id}", tag: tagAssets, security: optional, rate: rateModel,
+		summary: "Download the mesh of a scan",
+		doc:     "The PLY file itself unless a size is given: then its vertices are merged on a grid.",
+		errors:  modelErrors, responses: modelResponses("triangles", "vertices"),
+	}, s.getMesh)
+	register(s, route{
+		id: "get-skeleton", method: http.MethodGet, path: "/assets/skeleton/{scan_id}", tag: tagAssets, security: optional, rate: rateModel,
+		summary: "Read the curve skeleton of a scan", doc: "Points, and lines between them by their numbers.",
+		errors: modelErrors, responses: jsonResponses("The skeleton.", listsOf("points", "lines")),
+	}, s.getSkeleton)
+	register(s, route{
+		id: "get-sequence", method: http.MethodGet, path: "/assets/sequence/{scan_id}", tag: tagAssets, security: optional, rate: rateSequence,
+		summary: "Read the angles and internodes of a scan",
+		doc:     "What was measured along the stem, by the pipeline and by hand, as it is stored: the pipeline's angles are in degrees.",
+		errors:  modelErrors, responses: jsonResponses("The sequences, or the one that was asked for.", &huma.Schema{}),
+	}, s.getSequence)
+}
+
+// listsOf is the schema of an object of lists.
+func listsOf(names ...string) *huma.Schema {
+	lists := &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true, Properties: map[string]*huma.Schema{}}
+	for _, name := range names {
+		row := &huma.Schema{Type: huma.TypeArray, Items: &huma.Schema{Type: huma.TypeNumber}}
+		lists.Properties[name] = &huma.Schema{Type: huma.TypeArray, Items: row}
+	}
+	return lists
+}
+
+func modelResponses(lists ...string) map[string]*huma.Response {
+	responses := fileResponses()
+	responses["200"].Description = "The PLY file, or its coordinates."
+	responses["200"].Content["application/json"] = &huma.MediaType{Schema: listsOf(lists...)}
+	return responses
+}
+
+func jsonResponses(description string, schema *huma.Schema) map[string]*huma.Response {
+	responses := fileResponses()
+	responses["200"] = answers(description, map[string]*huma.Schema{"application/json": schema})["200"]
+	return responses
+}
+
+// outputError answers in the words of the surface. Upstream calls an unknown
+// scan a bad request on these routes.
+func outputError(ctx context.Context, err error, scanID, task string) error {
+	status := http.StatusBadRequest
+	older := surfaceOf(ctx) != v017
+	if older && task == scan.TaskMeasures {
+		status = http.StatusNotFound
+	}
+	switch {
+	case errors.Is(err, scan.ErrUnknownScan):
+		return newProblem(status, "unknown_scan", fmt.Sprintf("Scan '%s' not found!", scanID))
+	case older && errors.Is(err, scan.ErrNoTask):
+		return scan.ErrNoTask.With("No '%s' fileset mapped!", task)
+	case older && errors.Is(err, scan.ErrNoOutput):
+		return scan.ErrNoOutput.With("No '%s' file found!", task)
+	}
+	return err
+}
+
+func (s *server) getPointCloud(ctx context.Context, in *cloudInput) (*download, error) {
+	task := scan.TaskPointCloud
+	if in.Type == "gt" {
+		task = scan.TaskGroundTruth
+	}
+	c, err := s.scans.OpenOutput(ctx, in.Scan, task)
+	if err != nil {
+		return nil, outputError(ctx, err, in.Scan, task)
+	}
+	return s.pointCloud(ctx, c, in.ModelQuery)
+}
+
+// pointCloud sends c, and closes it.
+func (s *server) pointCloud(ctx context.Context, c *scan.Content, q ModelQuery) (*download, error) {
+	if _, err := strconv.ParseFloat(q.Size, 64); err != nil && q.Size != "orig" {
+		q.Size = "preview" // upstream takes any word for it
+	}
+	return s.model(ctx, c, q, model{s.previews.PointCloud, writePoints})
+}
+
+func (s *server) getMesh(ctx context.Context, in *meshInput) (*download, error) {
+	c, err := s.scans.OpenOutput(ctx, in.Scan, scan.TaskMesh)
+	if err != nil {
+		return nil, outputError(ctx, err, in.Scan, scan.TaskMesh)
+	}
+	return s.mesh(ctx, c, in.ModelQuery)
+}
+
+// mesh sends c, and closes it.
+func (s *server) mesh(ctx context.Context, c *scan.Content, q ModelQuery) (*download, error) {
+	if _, err := strconv.ParseFloat(q.Size, 64); err != nil && q.Size != "preview" {
+		q.Size = "orig" // as upstream does with any word
+	}
+	return s.model(ctx, c, q, model{s.previews.Mesh, writeMesh})
+}
+
+// model is what a kind of model can be turned into.
+type model struct {
+	thin  func(context.Context, preview.Source, float64) (*os.File, iofs.FileInfo, error)
+	write func(*bufio.Writer, *ply.Mesh)
+}
+
+func (s *server) model(ctx context.Context, c *scan.Content, q ModelQuery, m model) (*download, error) {
+	voxel, original, err := preview.VoxelSize(q.Size)
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	if !original {
+		if c, err = thinned(ctx, c, m, voxel); err != nil {
+			return nil, err
+		}
+	}
+	if isTrue(strings.ToLower(q.Coords)) {
+		return s.coordinates(ctx, c, m)
+	}
+	return s.download(c, nil)
+}
+
+// thinned returns c on a grid, and closes it.
+func thinned(ctx context.Context, c *scan.Content, m model, voxel float64) (*scan.Content, error) {
+	defer c.Close() // Nothing was written to it.
+	f, stat, err := m.thin(ctx, preview.Source{
+		Key: c.Version,
+		// It may be made for others once this request has gone.
+		Open: func() (io.ReadSeekCloser, int64, error) {
+			f, err := c.Again(context.WithoutCancel(ctx))
+			return f, c.Size, err
+		},
+	}, voxel)
+	if err != nil {
+		return nil, err
+	}
+	return &scan.Content{
+		File: f, Name: c.Name, Size: stat.Size(), Modified: c.Modified, Version: fmt.Sprintf("%s voxel %g", c.Version, voxel),
+	}, nil
+}
+
+// maxCoordinates bounds the models that are sent as JSON, and so the memory for
+// one answer: some fifty megabytes.
+const maxCoordinates = 2_000_000
+
+// errCoordinates tells what to do instead.
+var errCoordinates = ply.ErrTooLarge.With("The model has more than %d points or triangles; ask for a larger grid, or for the file.", maxCoordinates)
+
+// coordinates sends c as JSON, and closes it.
+func (s *server) coordinates(ctx context.Context, c *scan.Content, m model) (*download, error) {
+	defer c.Close() // Nothing was written to it.
+	read, err := s.readModel(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return &download{func(ctx huma.Context) {
+		ctx.SetHeader("Content-Type", "application/json")
+		ctx.SetHeader("Cache-Control", "no-cache")
+		ctx.SetStatus(http.StatusOK)
+		if ctx.Method() == http.MethodHead {
+			return
+		}
+		// The connection is what can fail, and then every further write does.
+		w := bufio.NewWriterSize(ctx.BodyWriter(), 64<<10)
+		m.write(w, read)
+		_ = w.Flush()
+	}}, nil
+}
+
+// readModel reads as many models at a time as there are cores.
+func (s *server) readModel(ctx context.Context, c *scan.Content) (*ply.Mesh, error) {
+	select {
+	case s.models <- struct{}{}:
+		defer func() { <-s.models }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	m, err := ply.Read(io.LimitReader(c.File, c.Size), ply.Limits{Points: maxCoordinates, Triangles: maxCoordinates, Size: c.Size})
+	if errors.Is(err, ply.ErrTooLarge) {
+		return nil, errCoordinates
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read model %q: %w", c.Name, err)
+	}
+	// Only what is sent is kept for as long as the client takes.
+	return &ply.Mesh{Points: m.Points, Triangles: m.Triangles}, nil
+}
+
+// modelSlots is how many models are read at a time.
+func modelSlots() chan struct{} { return make(chan struct{}, runtime.GOMAXPROCS(0)) }
+
+func writePoints(w *bufio.Writer, m *ply.Mesh) {
+	_, _ = w.WriteString(`{"coordinates":`)
+	writeRows(w, m.Points)
+	_, _ = w.WriteString("}\n")
+}
+
+func writeMesh(w *bufio.Writer, m *ply.Mesh) {
+	_, _ = w.WriteString(`{"triangles":`)
+	writeRows(w, m.Triangles)
+	_, _ = w.WriteString(`,"vertices":`)
+	writeRows(w, m.Points)
+	_, _ = w.WriteString("}\n")
+}
+
+// writeRows writes a list of rows without ever holding more than one as text.
+func writeRows[T float64 | uint32, R ~[3]T](w *bufio.Writer, rows []R) {
+	text := []byte{'['}
+	for i, row := range rows {
+		if i > 0 {
+			text = append(text, ',')
+		}
+		for k, v := range [3]T(row) {
+			text = append(text, "[,,"[k])
+			text = strconv.AppendFloat(text, float64(v), 'g', -1, 64)
+		}
+		_, _ = w.Write(append(text, ']'))
+		text = text[:0]
+	}
+	_, _ = w.Write(append(text, ']'))
+}
+
+func (s *server) getSkeleton(ctx context.Context, in *ScanPath) (*download, error) {
+	d, err := s.scans.Skeleton(ctx, in.Scan)
+	if err != nil {
+		return nil, outputError(ctx, err, in.Scan, scan.TaskSkeleton)
+	}
+	return sendDocument(d, "CurveSkeleton.json"), nil
+}
+
+func (s *server) getSequence(ctx context.Context, in *sequenceInput) (*download, error) {
+	if !slices.Contains(sequences, in.Type) {
+		in.Type = ""
+	}
+	d, err := s.scans.Sequence(ctx, in.Scan, in.Type)
+	if err != nil {
+		return nil, outputError(ctx, err, in.Scan, scan.TaskMeasures)
+	}
+	return sendDocument(d, "AnglesAndInternodes.json"), nil
+}
+
+// sendDocument sends JSON with ranges and conditions.
+func sendDocument(d scan.Document, name string) *download {
+	return &download{func(ctx huma.Context) {
+		r, w := humago.Unwrap(ctx)
+		fileHeaders(w.Header(), name, d.Version)
+		w.Header().Set("Content-Type", "application/json")
+		text := append(slices.Clip(ascii(d.JSON)), newline...)
+		http.ServeContent(&rangeErrors{ResponseWriter: w}, r, "", d.Modified, bytes.NewReader(text))
+	}}
+}

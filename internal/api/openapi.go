@@ -1,0 +1,157 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/yaml"
+
+	"github.com/romi/plantdb-go/internal/observe"
+)
+
+var base64Type = reflect.TypeFor[base64Image]()
+
+// humaConfig leaves Huma only what it does well here: registering, decoding
+// and documenting. Its own routes for documents and schemas stay off.
+func humaConfig(c Config) huma.Config {
+	config := huma.DefaultConfig("PlantDB", c.Version)
+	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
+	config.CreateHooks = nil
+	config.Formats = map[string]huma.Format{"application/json": jsonFormat}
+	config.DefaultFormat = "application/json"
+	config.Info.Description = "Keeps the scans of plant phenotyping robots, with the files reconstructed from them, and serves them to people and programs. " +
+		"The routes are those of ROMI's PlantDB 0.17; errors carry a stable code."
+	config.Info.License = &huma.License{Name: "Apache-2.0", URL: "https://www.apache.org/licenses/LICENSE-2.0"}
+	// Relative to the document, so that it is right behind any deploy prefix.
+	config.Servers = []*huma.Server{{URL: "./", Description: "This server."}}
+	config.Tags = []*huma.Tag{
+		{Name: tagServer, Description: "The server itself."},
+		{Name: tagAuth, Description: "Login, sessions and tokens."},
+		{Name: tagUsers, Description: "Accounts and their passwords."},
+		{Name: tagGroups, Description: "Groups that scans are shared with."},
+		{Name: tagScans, Description: "Scans: one plant, photographed once."},
+		{Name: tagFilesets, Description: "Filesets: the files that one task made of a scan."},
+		{Name: tagFiles, Description: "Files and their metadata."},
+		{Name: tagTimelapses, Description: "Timelapses: scans of one plant over time."},
+		{Name: tagAssets, Description: "Files and previews, by path or kind."},
+	}
+	config.Components.SecuritySchemes = securitySchemes(c.TokenLocations)
+	return config
+}
+
+// legacyConfig is for the document of the older paths.
+func legacyConfig(c Config) huma.Config {
+	config := humaConfig(c)
+	config.Info.Title = "PlantDB, older paths"
+	config.Info.Description = "The routes of ROMI's PlantDB 0.14 and 0.15: deprecated aliases of the operations in openapi.yaml."
+	return config
+}
+
+// Document is a form of the OpenAPI document, ready to be sent or written.
+type Document struct {
+	Name        string // file name
+	ContentType string
+	Content     []byte
+}
+
+// ServeHTTP sends the document.
+func (d Document) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", d.ContentType)
+	w.Header().Set("Cache-Control", "no-cache")
+	w.Header().Set("ETag", etag(string(d.Content)))
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(d.Content))
+}
+
+// Documents returns the document of the API in all its forms, without a server.
+func Documents(version string) []Document {
+	s := newServer(Services{Log: slog.New(slog.DiscardHandler), Metrics: observe.NewMetrics(nil)}, Config{Version: version, UsernameCheck: true})
+	return s.documents()
+}
+
+// documents renders the document of the API, and that of the older paths.
+func (s *server) documents() []Document {
+	list := append(render("openapi", s.api.OpenAPI()), render("openapi-legacy", s.legacy.OpenAPI())...)
+	return slices.DeleteFunc(list, func(d Document) bool { return strings.HasPrefix(d.Name, "openapi-legacy-3.0") })
+}
+
+// render writes a document as OpenAPI 3.1, and as 3.0 for generators that need it.
+func render(name string, doc *huma.OpenAPI) []Document {
+	must := func(b []byte, err error) []byte {
+		if err != nil { // what is registered in this package always renders; a test does it
+			panic(fmt.Sprintf("render the OpenAPI document: %v", err))
+		}
+		return b
+	}
+	modern := must(json.Marshal(doc))
+	older := must(strip30(must(doc.Downgrade())))
+	return []Document{
+		{name + ".json", "application/json", append(modern, '\n')},
+		{name + ".yaml", "application/yaml", must(doc.YAML())},
+		{name + "-3.0.json", "application/json", append(older, '\n')},
+		{name + "-3.0.yaml", "application/yaml", must(yamlOf(older))},
+	}
+}
+
+// strip30 takes out what Huma's downgrade leaves and 3.0 forbids.
+func strip30(doc []byte) ([]byte, error) {
+	var v any
+	if err := json.Unmarshal(doc, &v); err != nil {
+		return nil, fmt.Errorf("read downgraded document: %w", err)
+	}
+	return json.Marshal(without(v, "contentMediaType", "contentEncoding"))
+}
+
+// yamlOf writes a JSON document as YAML.
+func yamlOf(doc []byte) ([]byte, error) {
+	var out bytes.Buffer
+	if err := yaml.Convert(&out, bytes.NewReader(doc)); err != nil {
+		return nil, fmt.Errorf("convert document to YAML: %w", err)
+	}
+	return out.Bytes(), nil
+}
+
+func without(v any, keys ...string) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for _, k := range keys {
+			delete(v, k)
+		}
+		for k, e := range v {
+			v[k] = without(e, keys...)
+		}
+	case []any:
+		for i, e := range v {
+			v[i] = without(e, keys...)
+		}
+	}
+	return v
+}
+
+// operationsOf returns the operations of a path in a fixed order.
+func operationsOf(item *huma.PathItem) []*huma.Operation {
+	var list []*huma.Operation
+	for _, op := range []*huma.Operation{item.Get, item.Post, item.Put, item.Patch, item.Delete} {
+		if op != nil {
+			list = append(list, op)
+		}
+	}
+	return list
+}
+
+// prefersHTML says whether a person's browser asks.
+func prefersHTML(accept string) bool {
+	first, _, _ := strings.Cut(accept, ",")
+	return strings.HasPrefix(strings.TrimSpace(first), "text/html")
+}
+
+// DocumentVersion is the version that the document in the repository carries:
+// that of the API, not of one build.
+const DocumentVersion = "0.17"

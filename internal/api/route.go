@@ -1,0 +1,189 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/http"
+	"reflect"
+	"slices"
+	"strconv"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// route is what an operation says of itself beyond its input and output types.
+type route struct {
+	id, method, path string // path below base
+	atRoot           bool   // path is not below base
+	tag              string
+	summary, doc     string
+	security         []map[string][]string
+	rate             perMinute
+	status           int // of success; 0 is 200, or 204 without a body
+	// errors are the statuses it may answer beside those that follow from
+	// its security and its input.
+	errors    []int
+	refusals  *refusals
+	responses map[string]*huma.Response
+	rest      bool // the last path parameter takes the rest of the path
+	ownTokens bool // the handler looks for the token itself
+}
+
+// register adds an operation to the API. Whatever error the handler returns
+// is answered as a Problem. It remembers how to add the same operation under
+// older paths; see legacy.go.
+func register[I, O any](s *server, r route, handler func(context.Context, *I) (*O, error)) {
+	handler = answering(s, handler)
+	add(s, s.api, r, s.operation(r, r.fullPath()), handler)
+	s.aliased[r.id] = func(a alias) { addAlias(s, a, r, handler) }
+}
+
+// answering makes Problems of the handler's errors.
+func answering[I, O any](s *server, handler func(context.Context, *I) (*O, error)) func(context.Context, *I) (*O, error) {
+	return func(ctx context.Context, in *I) (*O, error) {
+		out, err := handler(ctx, in)
+		if err != nil {
+			return nil, inWords(ctx, problemOf(ctx, s.log, err))
+		}
+		return out, nil
+	}
+}
+
+func add[I, O any](s *server, api huma.API, r route, op huma.Operation, handler func(context.Context, *I) (*O, error)) {
+	huma.Register(api, op, handler)
+	s.later = append(s.later, func() { finish(api.OpenAPI(), r, op.Path, reflect.TypeFor[I]()) })
+}
+
+func (r route) fullPath() string {
+	if r.atRoot {
+		return r.path
+	}
+	return base + r.path
+}
+
+func (s *server) operation(r route, path string) huma.Operation {
+	op := huma.Operation{
+		OperationID: r.id, Method: r.method, Path: path, Summary: r.summary, Description: r.doc,
+		Tags: []string{r.tag}, Security: s.withQuery(r.security), DefaultStatus: r.status, Errors: r.statuses(),
+		Metadata: map[string]any{}, BodyReadTimeout: -1, Responses: maps.Clone(r.responses),
+	}
+	if r.rest {
+		op.Metadata[restOfPath] = true
+	}
+	if r.ownTokens {
+		op.Metadata[ownTokensKey] = true
+	}
+	if r.refusals != nil {
+		op.Metadata[refusalsKey] = *r.refusals
+	}
+	if slices.Contains([]string{tagAuth, tagUsers}, r.tag) {
+		op.Middlewares = append(op.Middlewares, unstored)
+	}
+	if n := r.rate.of(s.config.Rates); n > 0 {
+		op.Middlewares = append(op.Middlewares, s.limit(n))
+	}
+	return op
+}
+
+// unstored keeps answers that may hold a token or a secret out of caches (RFC
+// 6749 section 5.1). A handler may say otherwise.
+func unstored(ctx huma.Context, next func(huma.Context)) {
+	ctx.SetHeader("Cache-Control", "no-store")
+	next(ctx)
+}
+
+// statuses are all failures that the operation may answer with.
+func (r route) statuses() []int {
+	list := slices.Clone(r.errors)
+	list = append(list, http.StatusInternalServerError, http.StatusServiceUnavailable)
+	if len(r.security) > 0 {
+		list = append(list, http.StatusBadRequest, http.StatusUnauthorized)
+	}
+	if r.rate.ours > 0 {
+		list = append(list, http.StatusTooManyRequests)
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+// bodied is a body that Huma does not read itself.
+type bodied interface {
+	document(schemas huma.Registry, operation string) *huma.RequestBody
+}
+
+func (*Strict[T]) document(schemas huma.Registry, operation string) *huma.RequestBody {
+	return jsonBody[T](schemas, operation, true)
+}
+
+func (*Lenient[T]) document(schemas huma.Registry, operation string) *huma.RequestBody {
+	return jsonBody[T](schemas, operation, false)
+}
+
+func jsonBody[T any](schemas huma.Registry, operation string, required bool) *huma.RequestBody {
+	schema := schemas.Schema(reflect.TypeFor[T](), true, operation+"-request")
+	return &huma.RequestBody{Required: required, Content: map[string]*huma.MediaType{"application/json": {Schema: schema}}}
+}
+
+// finish writes into the document what Huma must not see while it registers
+// the operation, since it would act on it: the body that we read ourselves.
+// And it takes out the 422 that Huma adds and we never answer for bad input.
+func finish(doc *huma.OpenAPI, r route, path string, input reflect.Type) {
+	op := operationAt(doc, r.method, path)
+	if !slices.Contains(r.errors, http.StatusUnprocessableEntity) {
+		delete(op.Responses, strconv.Itoa(http.StatusUnprocessableEntity))
+	}
+	for field := range input.Fields() {
+		if body, ok := reflect.TypeAssert[bodied](reflect.New(field.Type)); ok {
+			op.RequestBody = body.document(doc.Components.Schemas, r.id)
+		}
+	}
+	addExamples(op, r.id)
+}
+
+func operationAt(doc *huma.OpenAPI, method, path string) *huma.Operation {
+	item := doc.Paths[path]
+	switch method {
+	case http.MethodGet:
+		return item.Get
+	case http.MethodPost:
+		return item.Post
+	case http.MethodPut:
+		return item.Put
+	case http.MethodPatch:
+		return item.Patch
+	case http.MethodDelete:
+		return item.Delete
+	}
+	panic(fmt.Sprintf("operation of method %s", method))
+}
+
+// answers documents a body that a handler writes itself: content type to schema.
+func answers(description string, content map[string]*huma.Schema) map[string]*huma.Response {
+	media := map[string]*huma.MediaType{}
+	for contentType, schema := range content {
+		media[contentType] = &huma.MediaType{Schema: schema}
+	}
+	return map[string]*huma.Response{"200": {Description: description, Content: media}}
+}
+
+// reply is an output whose body is v as JSON.
+type reply[T any] struct{ Body T }
+
+func replyOf[T any](v T, err error) (*reply[T], error) {
+	if err != nil {
+		return nil, err
+	}
+	return &reply[T]{v}, nil
+}
+
+// message is the body that says what was done.
+type message struct {
+	Message string `json:"message" doc:"What was done, for people."`
+}
+
+// created says what was done and the id of what was made.
+type created struct {
+	Message string `json:"message" doc:"What was done, for people."`
+	ID      string `json:"id" doc:"Id of what was made."`
+}

@@ -1,0 +1,95 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/romi/plantdb-go/internal/scan"
+)
+
+const tagTimelapses = "timelapses"
+
+// timelapse is scan.Timelapse on the wire.
+type timelapse struct {
+	ID        string               `json:"id" doc:"Timelapse id; scans and timelapses share one name space."`
+	CreatedAt string               `json:"created_at" doc:"Local time without a zone."`
+	Owner     *string              `json:"owner" doc:"Who made it; null where nobody was recorded."`
+	Scans     []string             `json:"scans" doc:"Ids of the scans that you may read, in order of registration."`
+	Metadata  Object               `json:"metadata"`
+	Counts    scan.TimelapseCounts `json:"counts"`
+}
+
+type newTimelapse struct {
+	_        struct{}        `json:"-" additionalProperties:"true"`
+	ID       json.RawMessage `json:"id"`
+	Name     json.RawMessage `json:"name"`
+	Metadata Object          `json:"metadata"`
+}
+
+// Schema documents the request; id may be called name.
+func (newTimelapse) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{
+		Type: huma.TypeObject, Required: []string{"id"}, AdditionalProperties: true,
+		Properties: map[string]*huma.Schema{
+			"id":       {Type: huma.TypeString, Pattern: "^[a-zA-Z0-9][a-zA-Z0-9_-]{0,127}$", Examples: []any{"growth_series"}},
+			"metadata": {Type: huma.TypeObject, AdditionalProperties: true},
+		},
+	}
+}
+
+func (s *server) registerTimelapses() {
+	register(s, route{
+		id: "list-timelapses", method: http.MethodGet, path: "/timelapses", tag: tagTimelapses, security: optional, rate: rateList,
+		summary: "List timelapse ids",
+	}, func(ctx context.Context, _ *struct{}) (*reply[[]string], error) {
+		return replyOf(s.scans.Timelapses(ctx))
+	})
+	register(s, route{
+		id: "create-timelapse", method: http.MethodPost, path: "/timelapses", tag: tagTimelapses, security: required, rate: rateFileset,
+		summary: "Create a timelapse", doc: "An empty timelapse that belongs to you.", status: http.StatusCreated,
+		errors: []int{http.StatusForbidden, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusLocked, http.StatusInsufficientStorage},
+	}, s.createTimelapse)
+	register(s, route{
+		id: "get-timelapse", method: http.MethodGet, path: "/timelapses/{timelapse_id}", tag: tagTimelapses, security: optional, rate: rateRead,
+		summary: "Read a timelapse", errors: []int{http.StatusNotFound},
+	}, func(ctx context.Context, in *TimelapsePath) (*reply[timelapse], error) {
+		return timelapseOf(s.scans.Timelapse(ctx, in.Timelapse))
+	})
+	register(s, route{
+		id: "list-timelapse-scans", method: http.MethodGet, path: "/timelapses/{timelapse_id}/scans", tag: tagTimelapses,
+		security: optional, rate: rateRead, summary: "List the scans of a timelapse",
+		doc: "Ordered by when each was due.", errors: []int{http.StatusNotFound},
+	}, func(ctx context.Context, in *struct {
+		TimelapsePath
+		FilterQuery
+	}) (*reply[[]string], error) {
+		f, err := in.filter()
+		if err != nil {
+			return nil, err
+		}
+		return replyOf(s.scans.TimelapseScans(ctx, in.Timelapse, scan.Query{Filter: f}))
+	})
+}
+
+func timelapseOf(t scan.Timelapse, err error) (*reply[timelapse], error) {
+	return replyOf(timelapse{t.ID, t.CreatedAt, t.Owner, t.Scans, Object(t.Metadata), t.Counts}, err)
+}
+
+func (s *server) createTimelapse(ctx context.Context, in *struct{ Payload Lenient[newTimelapse] }) (*reply[timelapse], error) {
+	body := in.Payload.Value
+	if len(body.ID) == 0 && len(body.Name) == 0 && len(body.Metadata) == 0 {
+		return nil, newProblem(http.StatusBadRequest, "invalid_request", "Invalid request body: expected JSON object")
+	}
+	raw := body.ID
+	if len(raw) == 0 {
+		raw = body.Name
+	}
+	var id string
+	if json.Unmarshal(raw, &id) != nil || id == "" {
+		return nil, newProblem(http.StatusBadRequest, "missing_id", "Missing 'id' field for timelapse creation")
+	}
+	return timelapseOf(s.scans.CreateTimelapse(ctx, id, json.RawMessage(body.Metadata)))
+}
