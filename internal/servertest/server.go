@@ -1,0 +1,95 @@
+package servertest
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// Server is a running `plantdb serve`.
+type Server struct {
+	// URL is the address of the banner, the deploy prefix included.
+	URL string
+
+	t       testing.TB
+	process *process
+}
+
+var address = regexp.MustCompile(`(?m)^ +address +(http://\S+)$`)
+
+// lastLine ends the banner.
+const lastLine = "Ctrl-C\n"
+
+// Start serves the tree in dir on a free port of the loopback, with further
+// arguments, and returns when the server is up. It is stopped when the test
+// ends.
+func Start(t testing.TB, o Options, dir string, args ...string) *Server {
+	t.Helper()
+	args = append([]string{"serve", "--db-path", dir, "--port", "0"}, args...)
+	s := &Server{t: t, process: start(t, o, args)}
+	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
+	defer cancel()
+	banner, ok := s.process.stdout.await(ctx, s.process.Done(), lastLine)
+	m := address.FindStringSubmatch(banner)
+	if !ok || m == nil {
+		t.Fatalf("plantdb %s has not come up: %s%s", strings.Join(args, " "), banner, s.Stderr())
+	}
+	s.URL = m[1]
+	return s
+}
+
+// Stdout returns what the server has written there.
+func (s *Server) Stdout() string { return s.process.stdout.String() }
+
+// Stderr returns what the server has logged.
+func (s *Server) Stderr() string { return s.process.stderr.String() }
+
+// Interrupt is Ctrl-C.
+func (s *Server) Interrupt() { s.process.Signal(os.Interrupt) }
+
+// Wait returns the exit code once the server has ended: -1 if a signal ended it.
+func (s *Server) Wait() int {
+	s.t.Helper()
+	code, ended := s.process.wait(stopTimeout)
+	if !ended {
+		s.t.Fatalf("the server has not ended within %s; it says %s", stopTimeout, s.Stderr())
+	}
+	return code
+}
+
+// Stop is Ctrl-C and the end; anything but success fails the test.
+func (s *Server) Stop() {
+	s.t.Helper()
+	s.Interrupt()
+	if code := s.Wait(); code != 0 {
+		s.t.Errorf("stopped server: exit code %d, want 0; it says %s", code, s.Stderr())
+	}
+}
+
+// Kill is kill -9.
+func (s *Server) Kill() {
+	s.t.Helper()
+	s.process.Signal(syscall.SIGKILL)
+	s.Wait()
+}
+
+// Database is where the private PostgreSQL of the tree in dir keeps its data.
+func Database(dir string) string { return filepath.Join(dir, ".plantdb", "postgres", "data") }
+
+// Standing returns the processes whose working directory is dir, which for
+// dir as of Database are those of the tree's PostgreSQL. Where there is no
+// /proc it finds none.
+func Standing(dir string) []string {
+	var found []string
+	links, _ := filepath.Glob("/proc/[0-9]*/cwd") // the pattern is well-formed
+	for _, link := range links {
+		if at, err := os.Readlink(link); err == nil && at == dir {
+			found = append(found, filepath.Base(filepath.Dir(link)))
+		}
+	}
+	return found
+}
