@@ -1,0 +1,243 @@
+package e2e
+
+import (
+	"net/http"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// from is the header that a proxy adds.
+func from(addresses string) http.Header { return http.Header{"X-Forwarded-For": {addresses}} }
+
+// loginFrom is a login that came through a proxy.
+func loginFrom(p person, addresses string) request {
+	r := loginOf(p)
+	r.header = from(addresses)
+	return r
+}
+
+// Not parallel: it is about time. Medians of calls in turn are compared, and
+// once more where something else had the machine.
+func TestUnknownUserTakesAsLongAsAWrongPassword(t *testing.T) {
+	s := newSite(t, "LOGIN_MAX_ATTEMPTS=0")
+	sv := s.start()
+	wrong := person{sv.user("alice", "reader").name, newPassword()}
+	sv.user("idle", "reader")
+	sv.patch("/users/idle", sv.login(s.admin()).access, map[string]any{"active": false}).want(t, "deactivate", http.StatusOK)
+	kinds := []person{
+		wrong, {"nobody", newPassword()}, {"idle", s.seen.password("idle")}, {"guest", newPassword()}, {"two words", newPassword()},
+	}
+	const tries, rounds, apart = 15, 5, 0.35
+	for round := 1; ; round++ {
+		took := make([][]time.Duration, len(kinds))
+		for range tries {
+			for i, p := range kinds {
+				took[i] = append(took[i], since(func() {
+					sv.call(loginOf(p)).refused(t, "login as "+p.name, "Invalid credentials")
+				}))
+			}
+		}
+		worst := 0.0
+		for i := range kinds {
+			ratio := float64(median(took[i])) / float64(median(took[0]))
+			t.Logf("round %d: login as %s takes %s, %.2f of a wrong password", round, kinds[i].name, median(took[i]), ratio)
+			worst = max(worst, ratio-1, 1-ratio)
+		}
+		if worst <= apart {
+			return
+		}
+		if round == rounds {
+			t.Fatalf("in %d rounds the times of refused logins always differed by more than %.0f %%", rounds, 100*apart)
+		}
+	}
+}
+
+func TestRefusedLoginsCannotBeToldApart(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	sv := s.start()
+	alice, idle := sv.user("alice", "reader"), sv.user("idle", "reader")
+	sv.patch("/users/idle", sv.login(s.admin()).access, map[string]any{"active": false}).want(t, "deactivate", http.StatusOK)
+	bodies := map[string]string{
+		"unknown":  string(sv.call(loginOf(person{"nobody", newPassword()})).body),
+		"inactive": string(sv.call(loginOf(idle)).body),
+	}
+	for range 3 {
+		bodies["wrong"] = string(sv.call(loginOf(person{"alice", newPassword()})).body)
+	}
+	locked := sv.call(loginOf(alice))
+	locked.refused(t, "login while locked", "Invalid credentials")
+	for name, body := range bodies {
+		if body != string(locked.body) {
+			t.Errorf("refusal of %s: %s; of one who is locked: %s; want no difference", name, body, locked.body)
+		}
+	}
+}
+
+func TestLockoutHoldsForAccountAndNetworkAndEnds(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "LOGIN_LOCKOUT=2", "TRUSTED_PROXIES=127.0.0.1", "MAX_SESSION=50")
+	a, b := s.pair()
+	alice, bob := a.user("alice", "reader"), a.user("bob", "reader")
+	const here, neighbour, away = "198.51.100.7", "198.51.100.8", "203.0.113.9"
+	live := a.call(loginFrom(alice, here)).pair(t, "login")
+	wrong := person{"Alice", newPassword()} // names are compared in lower case
+	lock := func() {
+		t.Helper()
+		for range 3 {
+			a.call(loginFrom(wrong, here)).refused(t, "wrong password", "Invalid credentials")
+		}
+	}
+	lock()
+	for _, sv := range []*server{a, b} {
+		sv.call(loginFrom(alice, here)).refused(t, "right password while locked", "Invalid credentials")
+	}
+	a.call(loginFrom(alice, neighbour)).refused(t, "right password from the same network", "Invalid credentials")
+	b.call(loginFrom(alice, away)).pair(t, "login from another network")
+	a.call(loginFrom(bob, here)).pair(t, "login as another user")
+	if !a.takes(live.access) {
+		t.Error("the lock ended a live session")
+	}
+	live = b.refresh(live.refresh)
+
+	// Tries go on all the time; if they extended the lock, it would never end.
+	until(t, "the lock ends although tries go on", func() bool {
+		b.call(loginFrom(wrong, neighbour)).refused(t, "wrong password while locked", "Invalid credentials")
+		return a.call(loginFrom(alice, here)).status == http.StatusOK || !lockHolds(s)
+	})
+	// What was tried while it was locked does not count: the counter is full.
+	s.exec("DELETE FROM login_attempts")
+	lock()
+	until(t, "the second lock is over", func() bool { return !lockHolds(s) })
+	for range 2 {
+		a.call(loginFrom(wrong, here)).refused(t, "wrong password after the lock", "Invalid credentials")
+	}
+	a.call(loginFrom(alice, here)).pair(t, "login after a lock and two failures")
+	if n := s.events("lock", "alice"); n != 2 {
+		t.Errorf("%d events of a lock, want 2", n)
+	}
+	lock()
+	admin := a.login(s.admin())
+	a.patch("/users/alice", admin.access, map[string]any{"unlock": true}).want(t, "unlock", http.StatusOK)
+	b.call(loginFrom(alice, here)).pair(t, "login when unlocked")
+}
+
+func lockHolds(s *site) bool {
+	return one[bool](s, "SELECT EXISTS (SELECT FROM login_attempts WHERE username = 'alice' AND locked_until > now())")
+}
+
+// TestGuessesAtOnceCountEach sends many more guesses than are allowed, with the
+// right one among the last.
+func TestGuessesAtOnceCountEach(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	a, b := s.pair()
+	alice := a.user("alice", "reader")
+	const guesses = 20
+	together(guesses, func(i int) { []*server{a, b}[i%2].try(loginOf(person{alice.name, newPassword()})) })
+	a.call(loginOf(alice)).refused(t, "right password after the guesses", "Invalid credentials")
+	if n := s.events("login_failed", "alice"); n != guesses+1 {
+		t.Errorf("%d failures are recorded, want %d", n, guesses+1)
+	}
+	if n := s.events("lock", "alice"); n != 1 {
+		t.Errorf("%d locks are recorded, want 1", n)
+	}
+}
+
+func TestForwardedHeadersOfStrangersAreIgnored(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	open, behind := s.start(), s.start("TRUSTED_PROXIES=127.0.0.1,10.0.0.0/8")
+	alice := open.user("alice", "reader")
+	for i := range 3 {
+		r := loginFrom(person{"alice", newPassword()}, "198.51."+strconv.Itoa(i)+".1")
+		r.header.Set("Forwarded", "for=198.51.100.1")
+		r.header.Set("X-Real-Ip", "198.51.100.1")
+		open.call(r).refused(t, "wrong password", "Invalid credentials")
+	}
+	open.call(loginFrom(alice, "203.0.113.9")).refused(t, "right password under a spoofed address", "Invalid credentials")
+
+	for header, want := range map[string]string{
+		"203.0.113.9":                       "203.0.113.9",
+		"192.0.2.66, 203.0.113.10":          "203.0.113.10", // the client wrote the first itself
+		"192.0.2.66,203.0.113.11, 10.1.2.3": "203.0.113.11", // the last is a proxy of ours, too
+		"2001:db8::7":                       "2001:db8::7",
+	} {
+		p := behind.call(loginFrom(alice, header)).pair(t, "login through the proxy")
+		got := one[string](s, "SELECT host(address) FROM sessions WHERE id = $1", session(t, p.access))
+		if got != want {
+			t.Errorf("address behind X-Forwarded-For %q = %s, want %s", header, got, want)
+		}
+	}
+}
+
+func TestRateLimitAnswersInJSON(t *testing.T) {
+	t.Parallel()
+	sv := newSite(t, "PLANTDB_RATE_LIMITS=upstream", "TRUSTED_PROXIES=127.0.0.1").start()
+	ask := func(address string) answer {
+		return sv.call(request{method: http.MethodPost, path: "/auth/login", body: map[string]any{}, header: from(address)})
+	}
+	const most = 20 // a minute, upstream's
+	var got answer
+	passed := 0
+	for range most + 5 {
+		if got = ask("198.51.100.7"); got.status != http.StatusBadRequest {
+			break
+		}
+		passed++
+	}
+	got.want(t, "one too many", http.StatusTooManyRequests)
+	// A slot comes back every three seconds.
+	if passed < most || passed > most+3 {
+		t.Errorf("%d calls passed, want %d", passed, most)
+	}
+	for _, name := range []string{"Retry-After", "Ratelimit-Limit", "Ratelimit-Remaining", "Ratelimit-Reset"} {
+		if n, err := strconv.Atoi(got.header.Get(name)); err != nil || n < 0 || n > 60 {
+			t.Errorf("header %s of a 429 = %q, want a number from 0 to 60", name, got.header.Get(name))
+		}
+	}
+	if got.text("message") == "" || got.text("error") == "" || got.text("code") != "rate_limited" {
+		t.Errorf("429 = %s, want message, error and code rate_limited", got)
+	}
+	ask("203.0.113.9").want(t, "from another address", http.StatusBadRequest)
+	sv.call(request{method: http.MethodGet, path: "/health", header: from("198.51.100.7")}).want(t, "another route", http.StatusOK)
+}
+
+// TestGuessesFromManyNetworksMeetTheLimitOfTheAccount has each address stay
+// within its own limit.
+func TestGuessesFromManyNetworksMeetTheLimitOfTheAccount(t *testing.T) {
+	t.Parallel()
+	const most, more = 200, 50 // 200 a minute, by upstream's limits
+	sv := newSite(t, "PLANTDB_RATE_LIMITS=upstream", "TRUSTED_PROXIES=127.0.0.1").start()
+	alice := sv.user("alice", "reader")
+	ctx, stop := soon(t)
+	defer stop()
+	var refused atomic.Int32
+	// Those who wait for a hash go away once most of the refusals are there.
+	together(most+more, func(i int) {
+		got, err := sv.send(ctx, loginFrom(person{"alice", newPassword()}, "198.51."+strconv.Itoa(i)+".1"))
+		if err == nil && got.status == http.StatusTooManyRequests && refused.Add(1) == more/2 {
+			stop()
+		}
+	})
+	if n := refused.Load(); n < more/2 || n > more {
+		t.Errorf("of %d guesses from as many networks %d were refused, want %d, or less what comes back meanwhile", most+more, n, more)
+	}
+	sv.call(loginFrom(person{"bob", newPassword()}, "203.0.113.9")).refused(t, "another account", "Invalid credentials")
+	until(t, "the owner can log in again", func() bool { return sv.call(loginFrom(alice, "203.0.113.9")).status == http.StatusOK })
+}
+
+func TestViewerMeetsNoRateLimitByDefault(t *testing.T) {
+	t.Parallel()
+	sv := newSite(t, "PLANTDB_RATE_LIMITS=default").start()
+	statuses := make([]int, 60)
+	together(len(statuses), func(i int) {
+		statuses[i] = sv.try(request{method: http.MethodGet, path: "/assets/image/plant/images/" + strconv.Itoa(i) + "?size=thumb"}).status
+	})
+	if slices.Contains(statuses, http.StatusTooManyRequests) {
+		t.Error("a viewer that loads sixty images meets the rate limit")
+	}
+}

@@ -1,0 +1,219 @@
+package e2e
+
+import (
+	"net/http"
+	"testing"
+)
+
+// session is the id in the claims of a token.
+func session(t *testing.T, raw string) string {
+	t.Helper()
+	return claimsOf(t, raw)["sid"].(string)
+}
+
+func TestParallelRefreshesConvergeOnOneToken(t *testing.T) {
+	t.Parallel()
+	a, b := newSite(t).pair()
+	alice := a.user("alice", "reader")
+	for round := range 3 {
+		first := a.login(alice)
+		const racers = 20
+		answers := make([]answer, racers)
+		together(racers, func(i int) {
+			answers[i] = []*server{a, b}[i%2].try(refreshOf(first.refresh))
+		})
+		var refreshes, accesses []string
+		for _, got := range answers {
+			p := got.pair(t, "one of the parallel refreshes")
+			refreshes, accesses = append(refreshes, p.refresh), append(accesses, p.access)
+		}
+		if n, m := distinct(refreshes), distinct(accesses); n != 1 || m != 1 {
+			t.Errorf("round %d: %d parallel refreshes of one token gave %d refresh and %d access tokens, want one of each", round, racers, n, m)
+		}
+		if refreshes[0] == first.refresh {
+			t.Error("the refresh token was not changed")
+		}
+		for _, sv := range []*server{a, b} {
+			if !sv.takes(accesses[0]) {
+				t.Error("the new access token is refused")
+			}
+			until(t, "the access token of the pair before is refused", func() bool { return !sv.takes(first.access) })
+		}
+		b.refresh(refreshes[0])
+	}
+}
+
+func TestUsedRefreshTokenWorksWithinTheGraceAlone(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "REFRESH_GRACE=2")
+	sv := s.start()
+	alice := sv.user("alice", "reader")
+	first := sv.login(alice)
+	second := sv.refresh(first.refresh)
+	third := sv.refresh(second.refresh)
+	if again := sv.refresh(first.refresh); again.refresh != third.refresh {
+		t.Error("within the grace the first token does not get the pair that is current, but another")
+	}
+	until(t, "the first token is refused after the grace", func() bool {
+		got := sv.call(refreshOf(first.refresh))
+		if got.status == http.StatusOK && got.text("refresh_token") != third.refresh {
+			t.Fatal("the session forked")
+		}
+		return got.status != http.StatusOK
+	})
+	sv.call(refreshOf(third.refresh)).refused(t, "refresh of the session that was ended by it", "ended")
+	if n := s.events("reuse", "alice"); n != 1 {
+		t.Errorf("%d events of reuse, want 1", n)
+	}
+}
+
+// TestReuseAfterTheGraceEndsTheSession has the second use noticed by the server
+// that saw the first, by it after a restart, and by another.
+func TestReuseAfterTheGraceEndsTheSession(t *testing.T) {
+	t.Parallel()
+	// Without grace every second use comes after it.
+	s := newSite(t, "REFRESH_GRACE=0")
+	a, b := s.pair()
+	cases := []struct {
+		name    string
+		noticed func() *server
+	}{
+		{"same", func() *server { return a }},
+		{"replica", func() *server { return b }},
+		{"restarted", func() *server { a.Stop(); a = s.start(); return a }},
+		{"killed", func() *server { a.Kill(); a = s.start(); return a }},
+	}
+	for _, tt := range cases {
+		user := b.user(tt.name, "reader")
+		stolen, other := a.login(user), a.login(user)
+		current := a.refresh(stolen.refresh)
+		tt.noticed().call(refreshOf(stolen.refresh)).refused(t, tt.name+": second use of a refresh token", "already used")
+
+		// The verdict was kept although the answer was a refusal; a restart
+		// does not undo it.
+		for _, sv := range []*server{a, b, s.start()} {
+			until(t, tt.name+": access token of the ended session is refused", func() bool { return !sv.takes(current.access) })
+			sv.call(refreshOf(current.refresh)).refused(t, tt.name+": refresh in the ended session", "ended")
+			if !sv.takes(other.access) {
+				t.Errorf("%s: the user's other session was ended, too", tt.name)
+			}
+		}
+		a.refresh(other.refresh)
+		if n := s.events("reuse", tt.name); n != 1 {
+			t.Errorf("%s: %d events of reuse, want 1", tt.name, n)
+		}
+		reason := one[string](s, "SELECT end_reason FROM sessions WHERE id = $1", session(t, stolen.access))
+		if reason != "reuse" {
+			t.Errorf("%s: the session ended by %q, want reuse", tt.name, reason)
+		}
+	}
+}
+
+// TestRefreshSurvivesACrash is a client that never saw the answer.
+func TestRefreshSurvivesACrash(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	sv := s.start()
+	p := sv.login(sv.user("alice", "reader"))
+	unseen := sv.refresh(p.refresh)
+	sv.Kill()
+	sv = s.start()
+	if again := sv.refresh(p.refresh); again != unseen {
+		t.Error("the retry after the crash did not get the pair that was made before it")
+	}
+}
+
+func TestRefreshAtTheCapWorks(t *testing.T) {
+	t.Parallel()
+	for _, policy := range []string{"evict", "reject"} {
+		t.Run(policy, func(t *testing.T) {
+			t.Parallel()
+			sv := newSite(t, "MAX_SESSION=2", "MAX_SESSION_POLICY="+policy).start()
+			alice := sv.user("alice", "reader")
+			one, two := sv.login(alice), sv.login(alice)
+			for range 5 {
+				one, two = sv.refresh(one.refresh), sv.refresh(two.refresh)
+			}
+			if !sv.takes(one.access) || !sv.takes(two.access) {
+				t.Error("refreshing at the cap ended a session")
+			}
+		})
+	}
+}
+
+func TestRefreshTokenIsNoBearer(t *testing.T) {
+	t.Parallel()
+	sv := newSite(t).start()
+	p := sv.login(sv.user("alice", "reader"))
+	for _, r := range []request{validationOf(p.refresh), logoutOf(p.refresh), {method: http.MethodGet, path: "/scans", token: p.refresh}} {
+		sv.call(r).refused(t, r.path+" with a refresh token", "wrong type")
+	}
+	byCookie := sv.call(request{method: http.MethodGet, path: "/auth/profile", header: http.Header{"Cookie": {"access_token_cookie=" + p.refresh}}})
+	byCookie.refused(t, "refresh token in the cookie of the access token", "wrong type")
+	if !sv.takes(p.access) {
+		t.Error("the misused session ended")
+	}
+}
+
+func TestOnlyARefreshTokenRefreshes(t *testing.T) {
+	t.Parallel()
+	sv := newSite(t).start()
+	p := sv.login(sv.user("alice", "reader"))
+	api := sv.apiToken(p.access, 60, map[string][]string{"*": {"read"}})
+	const words = "Invalid or expired refresh token: "
+	for what, raw := range map[string]string{"access token": p.access, "API token": api} {
+		sv.call(refreshOf(raw)).refused(t, what+" at refresh", words+"Token of the wrong type")
+	}
+	for what, raw := range map[string]any{
+		"garbage": "garbage", "empty": "", "number": 7, "null": nil, "list": []string{p.refresh},
+	} {
+		sv.post("/auth/token/refresh", "", map[string]any{"refresh_token": raw}).refused(t, what+" at refresh", words)
+	}
+	sv.post("/auth/token/refresh", "", map[string]any{}).refused(t, "no token at refresh", words)
+	sv.post("//token-refresh", "", map[string]any{}).want(t, "no token at the older path", http.StatusBadRequest)
+	sv.call(request{method: http.MethodPost, path: "/auth/token/refresh"}).want(t, "no JSON at refresh", http.StatusUnsupportedMediaType)
+	sv.refresh(p.refresh)
+}
+
+func TestIdleSessionEnds(t *testing.T) {
+	t.Parallel()
+	sv := newSite(t, "REFRESH_TIMEOUT=2", "JWT_LEEWAY=0", "REFRESH_GRACE=0").start()
+	alice := sv.user("alice", "reader")
+	idle, used := sv.login(alice), sv.login(alice)
+	until(t, "the idle session has ended", func() bool {
+		used = sv.refresh(used.refresh) // slides its end
+		return !sv.takes(idle.access)
+	})
+	sv.call(refreshOf(idle.refresh)).refused(t, "refresh after the idle end", "expired")
+	sv.refresh(used.refresh)
+}
+
+func TestNoRefreshOutlivesTheAbsoluteEnd(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "SESSION_ABSOLUTE_TIMEOUT=3", "JWT_LEEWAY=0")
+	sv := s.start()
+	p := sv.login(sv.user("alice", "reader"))
+	end := one[int64](s, "SELECT extract(epoch FROM absolute_expires_at)::bigint FROM sessions WHERE id = $1", session(t, p.access))
+	n := 0
+	until(t, "the session has ended", func() bool {
+		got := sv.call(refreshOf(p.refresh))
+		if got.status != http.StatusOK {
+			got.refused(t, "refresh after the absolute end", "")
+			return true
+		}
+		n++
+		p = got.pair(t, "refresh")
+		for _, raw := range []string{p.access, p.refresh} {
+			if exp := int64(claimsOf(t, raw)["exp"].(float64)); exp > end {
+				t.Errorf("a token lives until %d, its session until %d", exp, end)
+			}
+		}
+		return false
+	})
+	if n == 0 {
+		t.Error("no refresh worked before the absolute end")
+	}
+	if sv.takes(p.access) {
+		t.Error("the access token outlives its session")
+	}
+}

@@ -1,0 +1,278 @@
+package e2e
+
+import (
+	"net/http"
+	"testing"
+	"time"
+)
+
+// promptly is how soon every replica knows of a revocation.
+const promptly = time.Second
+
+// seenBy returns how long the server still takes a token that was revoked just
+// now: until the last look that it answered with yes was begun.
+func seenBy(t *testing.T, sv *server, access string) time.Duration {
+	t.Helper()
+	began := time.Now()
+	var last time.Duration
+	until(t, "the token is refused", func() bool {
+		at := time.Since(began)
+		if sv.takes(access) {
+			last = at
+			return false
+		}
+		return true
+	})
+	return last
+}
+
+// Not parallel: it is about time, and so has the machine to itself.
+func TestLogoutIsSeenByTheOtherReplicaWithinASecond(t *testing.T) {
+	a, b := newSite(t).pair()
+	alice := a.user("alice", "reader")
+	var slowest time.Duration
+	for range 10 {
+		p := a.login(alice)
+		if !b.takes(p.access) {
+			t.Fatal("the other replica refuses a new token")
+		}
+		a.call(logoutOf(p.access)).want(t, "logout", http.StatusOK)
+		a.call(validationOf(p.access)).refused(t, "token after logout where it was", "")
+		slowest = max(slowest, seenBy(t, b, p.access))
+		b.call(refreshOf(p.refresh)).refused(t, "refresh after logout", "ended")
+	}
+	t.Logf("a logout is seen by the other replica within %s", slowest)
+	if slowest > promptly {
+		t.Errorf("a logout was not seen by the other replica for %s, want %s at most", slowest, promptly)
+	}
+}
+
+// Not parallel, as above. The connections that listen are cut before, while and
+// after the revocation commits, and again and again.
+func TestLogoutIsSeenAlthoughTheListenerWasCut(t *testing.T) {
+	s := newSite(t)
+	a, b := s.pair()
+	alice := a.user("alice", "reader")
+	listeners := func() int {
+		return one[int](s, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'plantdb revocations'")
+	}
+	cut := func() int {
+		return one[int](s, `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+			WHERE datname = current_database() AND application_name = 'plantdb revocations'`)
+	}
+	logout := func(p pair) { a.call(logoutOf(p.access)).want(t, "logout", http.StatusOK) }
+	moments := map[string]func(pair){
+		"before": func(p pair) { cut(); logout(p) },
+		"after":  func(p pair) { logout(p); cut() },
+		"while": func(p pair) {
+			together(2, func(i int) { []func(){func() { cut() }, func() { a.try(logoutOf(p.access)) }}[i]() })
+		},
+		"all the time": func(p pair) {
+			// As soon as one listens again, it is cut again.
+			for range 5 {
+				until(t, "somebody listens again", func() bool { return cut() > 0 })
+			}
+			logout(p)
+			cut()
+		},
+	}
+	for moment, do := range moments {
+		for range 3 {
+			until(t, "both replicas listen", func() bool { return listeners() == 2 })
+			p := a.login(alice)
+			if !b.takes(p.access) {
+				t.Fatal("the other replica refuses a new token")
+			}
+			do(p)
+			if took := seenBy(t, b, p.access); took > promptly {
+				t.Errorf("cut %s the logout: not seen by the other replica for %s, want %s at most", moment, took, promptly)
+			}
+		}
+	}
+}
+
+func TestSessionCapHoldsUnderParallelLogins(t *testing.T) {
+	t.Parallel()
+	const logins, most = 50, 5
+	for _, policy := range []string{"evict", "reject"} {
+		t.Run(policy, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, "MAX_SESSION=5", "MAX_SESSION_POLICY="+policy)
+			a, b := s.pair()
+			alice, bob := a.user("alice", "reader"), a.user("bob", "reader")
+			bobs := b.login(bob)
+			answers := make([]answer, logins)
+			together(logins, func(i int) { answers[i] = []*server{a, b}[i%2].try(loginOf(alice)) })
+			var alive, refused int
+			for _, got := range answers {
+				switch {
+				case got.status == http.StatusOK && b.call(refreshOf(got.text("refresh_token"))).status == http.StatusOK:
+					alive++
+				case got.status == http.StatusConflict && got.text("code") == "session_limit":
+					refused++
+				case got.status != http.StatusOK:
+					t.Errorf("a login = %s", got)
+				}
+			}
+			wantRefused := 0
+			if policy == "reject" {
+				wantRefused = logins - most
+			}
+			if alive != most || refused != wantRefused {
+				t.Errorf("%d parallel logins: %d sessions live and %d were refused, want %d and %d", logins, alive, refused, most, wantRefused)
+			}
+			if n := one[int](s, "SELECT count(*) FROM sessions s JOIN users u ON u.id = s.user_id WHERE username = 'alice' AND ended_at IS NULL"); n != most {
+				t.Errorf("%d live sessions are stored, want %d", n, most)
+			}
+			if !a.takes(bobs.access) {
+				t.Error("another user's session ended")
+			}
+		})
+	}
+}
+
+func TestEvictionTakesTheLeastRecentlyUsed(t *testing.T) {
+	t.Parallel()
+	sv := newSite(t, "MAX_SESSION=2").start()
+	alice := sv.user("alice", "reader")
+	older, newer := sv.login(alice), sv.login(alice)
+	older = sv.refresh(older.refresh) // and so used last
+	sv.login(alice)
+	if !sv.takes(older.access) || sv.takes(newer.access) {
+		t.Error("a third login at a cap of two ended the session that was used last")
+	}
+	sv.call(refreshOf(newer.refresh)).refused(t, "refresh of the evicted session", "ended")
+}
+
+// sessionsOf lists sessions; the path says whose.
+func (sv *server) sessionsOf(path, access string) (ids []string, current string) {
+	sv.t.Helper()
+	var list struct {
+		Sessions []struct {
+			ID, Address string
+			UserAgent   string `json:"user_agent"`
+			Current     bool
+		}
+	}
+	sv.get(path, access).want(sv.t, "list of sessions", http.StatusOK).into(sv.t, &list)
+	for _, s := range list.Sessions {
+		ids = append(ids, s.ID)
+		if s.Current {
+			current = s.ID
+		}
+		if s.Address != "127.0.0.1" || s.UserAgent != agent {
+			sv.t.Errorf("session of %s and %q, want 127.0.0.1 and %q", s.Address, s.UserAgent, agent)
+		}
+	}
+	return ids, current
+}
+
+func TestSessionsAreListedAndEnded(t *testing.T) {
+	t.Parallel()
+	a, b := newSite(t).pair()
+	alice, bob := a.user("alice", "contributor"), a.user("bob", "reader")
+	admin, bobs := a.login(a.site.admin()), a.login(bob)
+	mine := []pair{a.login(alice), a.login(alice), b.login(alice), b.login(alice)}
+	ids, current := b.sessionsOf("/auth/sessions", mine[0].access)
+	if len(ids) != len(mine) || current != session(t, mine[0].access) {
+		t.Errorf("list of sessions = %d, of them current %s; want %d and %s", len(ids), current, len(mine), session(t, mine[0].access))
+	}
+	if ids, current = a.sessionsOf("/users/alice/sessions", admin.access); len(ids) != len(mine) || current != "" {
+		t.Errorf("administrator's list = %d sessions, current %q; want %d and none", len(ids), current, len(mine))
+	}
+	dead := func(what string, of ...pair) {
+		t.Helper()
+		for _, sv := range []*server{a, b} {
+			for _, p := range of {
+				until(t, what+": the token is refused everywhere", func() bool { return !sv.takes(p.access) })
+				sv.call(refreshOf(p.refresh)).refused(t, what+": refresh", "ended")
+			}
+		}
+	}
+	a.get("/users/alice/sessions", bobs.access).want(t, "another user's sessions", http.StatusForbidden)
+	a.remove("/users/alice/sessions", bobs.access).want(t, "end another user's sessions", http.StatusForbidden)
+	a.remove("/auth/sessions/"+session(t, mine[0].access), bobs.access).want(t, "end another user's session", http.StatusNotFound)
+
+	a.remove("/auth/sessions/"+session(t, mine[3].access), mine[0].access).want(t, "end one session", http.StatusNoContent)
+	dead("one", mine[3])
+	a.remove("/auth/sessions/"+session(t, mine[3].access), mine[0].access).want(t, "end it again", http.StatusNotFound)
+	if !a.takes(mine[1].access) || !a.takes(mine[2].access) {
+		t.Error("ending one session ended more")
+	}
+	a.remove("/auth/sessions?scope=others", mine[0].access).want(t, "end the others", http.StatusOK)
+	dead("others", mine[1], mine[2])
+	if !b.takes(mine[0].access) {
+		t.Error("ending the others ended this one")
+	}
+	again := b.login(alice)
+	a.remove("/auth/sessions?scope=all", mine[0].access).want(t, "end all", http.StatusOK)
+	dead("all", mine[0], again)
+	again = b.login(alice)
+	a.remove("/users/alice/sessions", admin.access).want(t, "administrator ends all", http.StatusOK)
+	dead("by the administrator", again)
+	if !a.takes(bobs.access) {
+		t.Error("another user's session ended")
+	}
+}
+
+func TestPasswordChangeEndsOtherSessions(t *testing.T) {
+	t.Parallel()
+	a, b := newSite(t).pair()
+	alice := a.user("alice", "reader")
+	here, there := a.login(alice), b.login(alice)
+	changed := person{"alice", newPassword()}
+	body := map[string]any{"current_password": "not this one", "new_password": changed.password}
+	a.post("/users/alice/password", here.access, body).want(t, "change with a wrong password", http.StatusForbidden)
+	body["current_password"] = alice.password
+	a.post("/users/alice/password", here.access, body).want(t, "change of the password", http.StatusNoContent)
+	if !a.takes(here.access) {
+		t.Error("the session in which the password was changed ended")
+	}
+	until(t, "the other session has ended", func() bool { return !b.takes(there.access) })
+	b.call(refreshOf(there.refresh)).refused(t, "refresh in the other session", "ended")
+	b.call(loginOf(alice)).refused(t, "login with the old password", "Invalid credentials")
+	b.login(changed)
+}
+
+func TestDeactivationKillsAllTokensEverywhere(t *testing.T) {
+	t.Parallel()
+	a, b := newSite(t).pair()
+	alice, admin := a.user("alice", "contributor"), a.login(a.site.admin())
+	p := b.login(alice)
+	api := b.apiToken(p.access, 600, map[string][]string{"*": {"read"}})
+	if !a.takes(p.access) || !a.takes(api) {
+		t.Fatal("new tokens are refused")
+	}
+	a.patch("/users/alice", admin.access, map[string]any{"active": false}).want(t, "deactivate", http.StatusOK)
+	dead := func(when string) {
+		t.Helper()
+		for _, sv := range []*server{a, b} {
+			for _, raw := range []string{p.access, api} {
+				until(t, when+": the token is refused", func() bool { return !sv.takes(raw) })
+			}
+			sv.call(refreshOf(p.refresh)).refused(t, when+": refresh", "")
+		}
+	}
+	dead("deactivated")
+	a.call(loginOf(alice)).refused(t, "login of an inactive user", "Invalid credentials")
+	a.patch("/users/alice", admin.access, map[string]any{"active": true}).want(t, "reactivate", http.StatusOK)
+	dead("reactivated")
+	b.login(alice)
+}
+
+func TestLogoutEndsBothTokensWhicheverIsShown(t *testing.T) {
+	t.Parallel()
+	sv := newSite(t, "SESSION_TIMEOUT=1", "JWT_LEEWAY=0").start()
+	alice := sv.user("alice", "reader")
+	p, kept := sv.login(alice), sv.login(alice)
+	until(t, "the access token has run out", func() bool { return !sv.takes(p.access) })
+	sv.call(logoutOf(p.access)).refused(t, "logout with an expired access token alone", "Logout failed")
+	r := logoutOf(p.access)
+	r.body = map[string]any{"refresh_token": p.refresh}
+	sv.call(r).want(t, "logout with the refresh token beside it", http.StatusOK)
+	sv.call(refreshOf(p.refresh)).refused(t, "refresh after logout", "ended")
+	sv.call(r).refused(t, "logout a second time", "Logout failed")
+
+	r = request{method: http.MethodDelete, path: "/auth/logout", token: sv.refresh(kept.refresh).access}
+	sv.call(r).want(t, "logout by DELETE", http.StatusOK)
+}
