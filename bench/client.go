@@ -1,0 +1,152 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// callTime bounds one call; the largest upload on a slow disk fits.
+const callTime = 10 * time.Minute
+
+// caller calls one server, with a token if it has one. It keeps a connection
+// for every client of a load and reads each answer to its end.
+type caller struct {
+	http  *http.Client
+	base  string
+	token string
+}
+
+func newClient(base string) *caller {
+	return &caller{base: base, http: &http.Client{
+		Timeout: callTime,
+		Transport: &http.Transport{
+			MaxIdleConnsPerHost: 128, DisableCompression: true, ReadBufferSize: 64 << 10, WriteBufferSize: 64 << 10,
+		},
+	}}
+}
+
+// request is one call.
+type request struct {
+	method, path string
+	contentType  string
+	body         io.Reader // nil for none
+	size         int64     // of body
+	keep         bool      // return the answer's body
+}
+
+// call returns the body of the answer if it is asked for. An answer that is no
+// success is an error.
+func (c *caller) call(ctx context.Context, r request) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, r.method, c.base+r.path, r.body)
+	if err != nil {
+		return nil, fmt.Errorf("make request: %w", err)
+	}
+	if r.body != nil {
+		req.ContentLength = r.size
+		req.Header.Set("Content-Type", r.contentType)
+	}
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	answer, err := c.http.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("call server: %w", err)
+	}
+	defer answer.Body.Close()
+	failed := answer.StatusCode >= http.StatusMultipleChoices
+	if !r.keep && !failed {
+		return nil, drain(answer.Body)
+	}
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return nil, fmt.Errorf("read answer: %w", err)
+	}
+	if failed {
+		return nil, fmt.Errorf("%s %s: %s: %.300s", r.method, r.path, answer.Status, body)
+	}
+	return body, nil
+}
+
+var buffers = sync.Pool{New: func() any { return new([64 << 10]byte) }}
+
+// drain reads to the end, in larger steps than io.Discard does.
+func drain(r io.Reader) error {
+	buffer, _ := buffers.Get().(*[64 << 10]byte)
+	defer buffers.Put(buffer)
+	for {
+		_, err := r.Read(buffer[:])
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read answer: %w", err)
+		}
+	}
+}
+
+func (c *caller) get(ctx context.Context, path string) ([]byte, error) {
+	return c.call(ctx, request{method: http.MethodGet, path: path, keep: true})
+}
+
+// postJSON sends a value and decodes the answer into another, unless that is nil.
+func (c *caller) postJSON(ctx context.Context, path string, value, into any) error {
+	sent, err := json.Marshal(value)
+	if err != nil {
+		return fmt.Errorf("encode request: %w", err)
+	}
+	body, err := c.call(ctx, request{
+		method: http.MethodPost, path: path, contentType: "application/json",
+		body: bytes.NewReader(sent), size: int64(len(sent)), keep: true,
+	})
+	if err != nil || into == nil {
+		return err
+	}
+	if err := json.Unmarshal(body, into); err != nil {
+		return fmt.Errorf("decode answer: %w", err)
+	}
+	return nil
+}
+
+// calls is a load of one request again and again.
+func (c *caller) calls(clients int, method, path string) *load {
+	return c.callsEach(clients, method, func(job) string { return path })
+}
+
+// callsEach is a load whose path differs from job to job.
+func (c *caller) callsEach(clients int, method string, path func(job) string) *load {
+	return &load{clients: clients, do: func(ctx context.Context, j job) error {
+		_, err := c.call(ctx, request{method: method, path: path(j)})
+		return err
+	}}
+}
+
+// api is where the operations of the server lie.
+const api = "/api/v1"
+
+type tokens struct {
+	Access  string `json:"access_token"`
+	Refresh string `json:"refresh_token"`
+}
+
+type credentials struct {
+	Username string `json:"username"`
+	Password string `json:"password"`
+}
+
+// logIn returns a caller with the token of a new session.
+func logIn(ctx context.Context, c *caller, username, password string) (*caller, error) {
+	var got tokens
+	err := c.postJSON(ctx, api+"/auth/login", credentials{username, password}, &got)
+	if err != nil {
+		return nil, fmt.Errorf("log in as %s: %w", username, err)
+	}
+	in := *c
+	in.token = got.Access
+	return &in, nil
+}

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"io/fs"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+
+	"github.com/romi/plantdb-go/internal/fsdb"
+)
+
+// What is grown has to be what the server takes for sound scans, or the
+// figures would be of something else.
+func TestGrowTree(t *testing.T) {
+	t.Parallel()
+	const scans, images = 3, 4
+	root := filepath.Join(t.TempDir(), "tree")
+	if err := growTree(t.Context(), root, scans, images); err != nil {
+		t.Fatalf("growTree() = %v", err)
+	}
+	tree, err := fsdb.Open(root)
+	if err != nil {
+		t.Fatalf("Open() = %v", err)
+	}
+	defer func() { _ = tree.Close() }() // only read
+	entries, err := tree.Entries(t.Context())
+	if err != nil || len(entries) != scans {
+		t.Fatalf("Entries() = %d, %v, want %d", len(entries), err, scans)
+	}
+	for _, e := range entries {
+		if e.Broken != "" {
+			t.Errorf("scan %s is broken: %s", e.Loc.Dir(), e.Broken)
+		}
+	}
+	var files atomic.Int64
+	err = walkTree(t.Context(), root, func(string, fs.DirEntry) error { files.Add(1); return nil })
+	// files.json, two of metadata, and two files an image.
+	if want := int64(scans*(3+2*images) + 1); err != nil || files.Load() != want {
+		t.Errorf("walkTree visited %d files, %v, want %d", files.Load(), err, want)
+	}
+}
