@@ -1,0 +1,86 @@
+# Every target that is meant for people has a ## line; `make` prints them.
+
+GO           ?= go
+VERSION      ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+FUZZTIME     ?= 20s
+TEST_TIMEOUT ?= 15m
+# The release is one static file; the targets that need a C compiler say so.
+CGO_ENABLED  ?= 0
+LDFLAGS      := -s -w -X main.version=$(VERSION)
+
+SQLC     := CGO_ENABLED=0 $(GO) tool -modfile=tools/sqlc.mod sqlc
+GOLANGCI := CGO_ENABLED=0 $(GO) tool -modfile=tools/golangci-lint.mod golangci-lint
+
+# The version comes in by the linker. Asking git for it during the build fails
+# where the checkout belongs to another user, as in many containers.
+export GOFLAGS := $(GOFLAGS) -buildvcs=false
+
+# Notes to self, tests that do not run, and merge marks. The brackets keep the
+# pattern from finding itself.
+FORBIDDEN := ^(<<<<<<<|>>>>>>>) |T[O]DO|F[I]XME|\bX[X]X\b|\b[bft]\.Skip(f|Now)?\(
+
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.PHONY: help run build test check words lint gen race fuzz bench conformance e2e clean
+
+help: ## Say what there is to make
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: build ## Serve ROMI_DB (default ./plantdb-data) on port 5000; makes a sample tree when it is empty
+	@bin/plantdb serve --demo --download-postgres $(ARGS)
+
+build: ## Build bin/plantdb
+	CGO_ENABLED=$(CGO_ENABLED) $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/plantdb ./cmd/plantdb
+
+test: ## Run every test, on a real PostgreSQL and with the real Python client
+	@tools/ensure.sh postgres venv
+	$(GO) test -timeout $(TEST_TIMEOUT) ./...
+
+check: words ## Check format, vet, build and that generated files are fresh; quick, builds no tool
+	@files=$$(gofmt -s -l .); [ -z "$$files" ] || { echo "not formatted, run gofmt -s -w:"; echo "$$files"; exit 1; }
+	$(GO) mod tidy -diff
+	$(GO) vet ./...
+	$(GO) build ./...
+	$(GO) test ./db ./openapi/...
+
+words:
+	@if git grep --untracked -nIE '$(FORBIDDEN)' -- . ':!openapi/swaggerui/dist' ':!*.sum' ':!LICENSE'; then \
+		echo "the lines above hold what no commit may hold"; exit 1; fi
+
+lint: ## Run the linters, the layer rules among them, and compare db/ with its queries
+	$(GOLANGCI) run ./...
+	$(SQLC) diff
+
+gen: ## Write what is generated: db/ from queries/ and migrations/, then openapi/
+	$(SQLC) generate
+	$(GO) test ./db -run '^TestSum$$' -count=1 -args -write
+	@$(MAKE) build
+	bin/plantdb openapi --write openapi/
+
+# Left out: what only starts the built program, so that the detector would
+# watch nothing there.
+race: ## Run the tests under the race detector (needs a C compiler)
+	@tools/ensure.sh postgres venv cc
+	CGO_ENABLED=1 $(GO) test -race -timeout $(TEST_TIMEOUT) $$($(GO) list ./... | grep -vE '/(conformance|e2e|bench|cmd/plantdb)$$')
+
+fuzz: ## Run every fuzz test for FUZZTIME (default 20s) each
+	@grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sed 's|/[^/]*:func | |' | sort | \
+	while read -r dir name; do \
+		echo "== $$dir $$name"; \
+		$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$dir" </dev/null || exit 1; \
+	done
+
+bench: ## Print the figures that README quotes, with the machine's limits beside them
+	@tools/ensure.sh postgres
+	$(GO) run ./bench
+
+conformance: ## Run the published Python client against the built server, call by call
+	@tools/ensure.sh postgres venv
+	$(GO) test ./conformance/ -run . -count=1 -v
+
+e2e: ## Try the promises of SECURITY.md on the built program, verbosely
+	@tools/ensure.sh postgres venv
+	$(GO) test ./e2e/ ./cmd/... -run . -count=1 -v
+
+clean: ## Remove what was built; trees and databases stay
+	rm -rf bin

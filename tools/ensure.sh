@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# ensure.sh NEED... sees to what the tests start besides Go's own tools:
+#
+#   postgres  programs of PostgreSQL 14 or newer
+#   venv      a python3 that can make virtual environments
+#   cc        a C compiler, for the race detector
+#
+# What is there is used as it is. What is missing is installed where we are
+# root on a machine with apt-get; elsewhere one sentence says what to do.
+set -euo pipefail
+
+readonly oldest_postgres=14
+
+installable() { [[ $(id -u) -eq 0 ]] && command -v apt-get >/dev/null; }
+
+install_packages() {
+	echo "ensure.sh: installing $*"
+	export DEBIAN_FRONTEND=noninteractive
+	{ apt-get update -q && apt-get install -qy --no-install-recommends "$@"; } >/dev/null
+}
+
+has_postgres() {
+	local program
+	for program in "$(command -v postgres || true)" /usr/lib/postgresql/*/bin/postgres \
+		/usr/pgsql-*/bin/postgres /usr/local/pgsql/bin/postgres; do
+		[[ -x $program ]] || continue
+		[[ $("$program" --version) =~ \ ([0-9]+) ]] || continue
+		((BASH_REMATCH[1] >= oldest_postgres)) && return
+	done
+	return 1
+}
+
+ensure_postgres() {
+	has_postgres && return
+	if ! installable; then
+		echo "ensure.sh: no PostgreSQL >= $oldest_postgres found, the tests fetch one for themselves"
+		return
+	fi
+	# Only the programs are wanted: Debian would also make a cluster of its own
+	# and start it on port 5432.
+	local conf=/etc/postgresql-common/createcluster.d/plantdb.conf
+	mkdir -p "${conf%/*}"
+	echo 'create_main_cluster = false' >"$conf"
+	# shellcheck disable=SC2064 # conf is local: expand it now
+	trap "rm -f '$conf'" EXIT
+	install_packages postgresql
+}
+
+ensure_venv() {
+	if ! command -v python3 >/dev/null; then
+		installable || { echo "ensure.sh: python3 is missing; install Python 3.9 or newer" >&2; exit 1; }
+		install_packages python3 python3-venv
+	fi
+	python3 -c 'import ensurepip, venv' 2>/dev/null && return
+	installable || { echo "ensure.sh: python3 cannot make virtual environments; as root: apt-get install python3-venv" >&2; exit 1; }
+	install_packages python3-venv
+}
+
+ensure_cc() {
+	command -v "$(go env CC)" >/dev/null && return
+	installable || { echo "ensure.sh: the race detector needs a C compiler; as root: apt-get install gcc libc6-dev" >&2; exit 1; }
+	install_packages gcc libc6-dev
+}
+
+for need in "$@"; do
+	case $need in
+	postgres | venv | cc) "ensure_$need" ;;
+	*) echo "ensure.sh: unknown need $need" >&2; exit 2 ;;
+	esac
+done
