@@ -375,7 +375,8 @@ func (s *service) banner(address net.Addr) {
 }
 
 func (s *service) howToLogIn() string {
-	const add = "plantdb user create NAME --admin"
+	// As it can be typed: with the tree that this server was told.
+	add := fmt.Sprintf("plantdb user create NAME --admin --db-path %s", describe(s.tree.Dir()))
 	switch {
 	case s.config.Test:
 		return "TEST MODE: anybody can log in as admin/admin and guest/guest; never use it on a network"

@@ -72,7 +72,7 @@ PlantDB dev
   Swagger UI  %[1]s/plantdb/docs/
   tree        %[2]s
   database    the PostgreSQL of DATABASE_URL
-  log in      with the accounts of this database; "plantdb user create NAME --admin" makes another
+  log in      with the accounts of this database; "plantdb user create NAME --admin --db-path %[2]s" makes another
               everybody may read public scans without logging in (PLANTDB_GUEST=off ends that)
   stop        Ctrl-C
 
@@ -91,7 +91,7 @@ func TestBannerOfFirstStart(t *testing.T) {
 	t.Parallel()
 	env := []string{"DATABASE_URL=" + pgtest.URL(t)}
 	first := servertest.Start(t, servertest.Options{Env: env}, servertest.Dir(t), "--guest", "off")
-	if !strings.Contains(first.Stdout(), "nobody can yet; make the first administrator with \"plantdb user create NAME --admin\"") {
+	if !strings.Contains(first.Stdout(), "nobody can yet; make the first administrator with \"plantdb user create NAME --admin --db-path ") {
 		t.Errorf("banner of the first start does not say how to log in: %s", first.Stdout())
 	}
 	if strings.Contains(first.Stdout(), "everybody may read") {
