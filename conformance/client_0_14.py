@@ -4,7 +4,7 @@
 
 TREE is the directory that both servers serve, so that bytes can be compared
 with those on the disk. The client knows no tokens: both servers have a legacy
-writer. See older.py for how a check is judged.
+writer. See table.py for how a check is judged.
 """
 import io
 import json
@@ -21,7 +21,7 @@ from PIL import Image
 from plantdb.client import rest_api, sync
 from plantdb.client.plantdb_client import PlantDBClient
 
-from older import ANALYZED, DEMO_SCANS, alike, check, holds, output, public_calls, refused, run, same
+from table import ANALYZED, DEMO_SCANS, alike, check, holds, output, public_calls, refused, run, same
 
 # What cannot succeed: words of its failure, and why.
 LATER = {
@@ -236,4 +236,4 @@ def fsdb_sync(site):
 
 
 if __name__ == "__main__":
-    sys.exit(run(Site(*sys.argv[1:]), public_calls(PlantDBClient, {"rest_api": rest_api}), LATER))
+    sys.exit(run(lambda: Site(*sys.argv[1:]), public_calls(PlantDBClient, {"rest_api": rest_api}), LATER))

@@ -3,7 +3,7 @@
     client_0_15.py TREE URL URL_BELOW_A_PREFIX
 
 TREE is the directory that both servers serve, so that bytes can be compared
-with those on the disk. See older.py for how a check is judged.
+with those on the disk. See table.py for how a check is judged.
 """
 import base64
 import io
@@ -22,7 +22,7 @@ from plantdb.client import api_endpoints, rest_api, sync
 from plantdb.client.plantdb_client import PlantDBClient
 from plantdb.commons.auth.models import Permission
 
-from older import ANALYZED, DEMO_SCANS, alike, check, holds, output, public_calls, refused, run, same
+from table import ANALYZED, DEMO_SCANS, alike, check, holds, output, public_calls, refused, run, same
 
 # What cannot succeed: words of its failure, and why.
 LATER = {
@@ -326,4 +326,4 @@ def fsdb_sync(site):
 
 
 if __name__ == "__main__":
-    sys.exit(run(Site(*sys.argv[1:]), public_calls(PlantDBClient, {"rest_api": rest_api}), LATER))
+    sys.exit(run(lambda: Site(*sys.argv[1:]), public_calls(PlantDBClient, {"rest_api": rest_api}), LATER))

@@ -7,7 +7,9 @@ from plantdb.client.plantdb_client import PlantDBClient
 from plantdb.client.rest_api import requests as helpers
 from plantdb.commons.auth.models import Permission
 
-from .harness import DEMO_SCANS, check, expire, holds, noise, refused, same
+from table import DEMO_SCANS, check, holds, refused, same
+
+from .harness import expire, noise
 
 
 @check("PlantDBClient.login")

@@ -7,7 +7,9 @@ from pathlib import Path
 from plantdb.client.plantdb_client import PlantDBClient
 from plantdb.commons.auth.models import Permission
 
-from .harness import check, noise, picture, refused, same
+from table import check, refused, same
+
+from .harness import noise, picture
 
 
 @check("PlantDBClient.create_fileset", "PlantDBClient.list_scan_filesets")

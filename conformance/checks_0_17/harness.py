@@ -1,6 +1,5 @@
-"""What the checks share: the servers, comparisons, and a look at every error."""
+"""What the checks of 0.17 share beside table.py: the servers, and data to send."""
 import io
-import json
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,44 +9,8 @@ import numpy
 import requests
 from PIL import Image
 from plantdb.client.plantdb_client import PlantDBClient
-from requests import RequestException
 
-ANALYZED = "real_plant_analyzed"
-DEMO_SCANS = {"arabidopsis000", "real_plant", ANALYZED, "virtual_plant", "virtual_plant_analyzed"}
-
-CHECKS = []
-
-
-def check(*calls):
-    """Registers a function as the check of calls."""
-    def register(function):
-        CHECKS.append((calls, function))
-        return function
-    return register
-
-
-def same(what, got, want):
-    if got != want:
-        raise AssertionError(f"{what} = {got!r:.300}, want {want!r:.300}")
-
-
-def holds(what, condition):
-    if not condition:
-        raise AssertionError(f"not so: {what}")
-
-
-def refused(words, call, *args, **kwargs):
-    """Checks that a call raises the server's words as its error."""
-    try:
-        got = call(*args, **kwargs)
-    except RequestException as err:
-        text = str(err)
-        if isinstance(err, requests.HTTPError):  # the helpers drop the body
-            text = f"{err.response.status_code} {err.response.json()['message']}"
-        if words not in text:
-            raise AssertionError(f"{call.__name__} was refused with {text!r:.300}, want {words!r}") from err
-        return
-    raise AssertionError(f"{call.__name__} = {got!r:.300}, want it refused with {words!r}")
+from table import holds, same
 
 
 class Site:
@@ -111,45 +74,3 @@ def picture(seed):
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "PNG")
     return out.getvalue()
-
-
-class Errors:
-    """Looks at every answer of the servers that is an error."""
-
-    def __init__(self):
-        self.faults, self.seen, self.secrets = [], 0, set()
-        send = requests.Session.send
-
-        def watched(session, request, **kwargs):
-            response = send(session, request, **kwargs)
-            self.look(request, response)
-            return response
-
-        requests.Session.send = watched
-
-    def look(self, request, response):
-        self.remember(request, response)
-        if response.status_code < 400:
-            return
-        self.seen += 1
-        what = f"{request.method} {request.path_url}: {response.status_code}"
-        try:
-            body = response.json()
-            if not (body["message"] and body["message"] == body["error"] and body["code"]):
-                self.faults.append(f"{what} has not message, error and code: {response.text:.200}")
-        except (ValueError, KeyError, TypeError):
-            self.faults.append(f"{what} is not JSON with message, error and code: {response.text:.200}")
-        if response.status_code == 401 and not response.headers.get("WWW-Authenticate", "").startswith("Bearer"):
-            self.faults.append(f"{what} has no WWW-Authenticate")
-        if any(secret in response.text for secret in self.secrets):
-            self.faults.append(f"{what} tells a password or a token")
-
-    def remember(self, request, response):
-        """Keeps the tokens and passwords that were sent."""
-        token = request.headers.get("Authorization", "")[len("Bearer "):]
-        sent = [token]
-        if "json" in request.headers.get("Content-Type", "") and request.body:
-            body = json.loads(request.body)
-            sent += [body.get("password"), body.get("refresh_token")]
-        # A password such as "reader" is a user's name as well.
-        self.secrets.update(s for s in sent if isinstance(s, str) and len(s) > 8)

@@ -14,7 +14,7 @@ from plantdb.client import url as client_url
 from plantdb.client.rest_api import parsers, urls
 from plantdb.client.rest_api import requests as helpers
 
-from .harness import ANALYZED, check, holds, refused, same
+from table import ANALYZED, check, holds, refused, same
 
 
 @check("urls.origin_url", "urls.plantdb_url", "urls.login_url", "urls.logout_url", "urls.register_url",

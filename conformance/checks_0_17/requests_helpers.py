@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 from plantdb.client.rest_api import requests as helpers
 
-from .harness import ANALYZED, check, holds, refused, same
+from table import ANALYZED, check, holds, refused, same
 
 
 @check("requests.make_api_request")

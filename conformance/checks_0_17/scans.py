@@ -4,7 +4,9 @@ import shutil
 
 from plantdb.client.rest_api import requests as helpers
 
-from .harness import ANALYZED, DEMO_SCANS, check, holds, picture, refused, same
+from table import ANALYZED, DEMO_SCANS, check, holds, refused, same
+
+from .harness import picture
 
 
 @check("PlantDBClient.refresh")

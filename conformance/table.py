@@ -1,4 +1,4 @@
-"""What the checks of the older clients share: each call has a check, and a
+"""What the checks of all clients share: each call has a check, and a
 table says at the end how each went. The exit code is 1 unless all went as they
 should.
 
@@ -7,6 +7,7 @@ with and the reason, and has its check all the same: once that passes, or fails
 otherwise, the entry is wrong.
 """
 import inspect
+import json
 import logging
 import time
 from pathlib import Path
@@ -42,8 +43,11 @@ def refused(words, call, *args, **kwargs):
     try:
         got = call(*args, **kwargs)
     except requests.RequestException as err:
-        if words not in str(err):
-            raise AssertionError(f"{call.__name__} was refused with {str(err)!r:.300}, want {words!r}") from err
+        text = str(err)
+        if isinstance(err, requests.HTTPError) and err.response is not None:  # the helpers drop the body
+            text += f": {err.response.status_code} {err.response.json()['message']}"
+        if words not in text:
+            raise AssertionError(f"{call.__name__} was refused with {text!r:.300}, want {words!r}") from err
         return
     raise AssertionError(f"{call.__name__} = {got!r:.300}, want it refused with {words!r}")
 
@@ -74,29 +78,45 @@ def public_calls(client, modules):
 
 
 class Errors:
-    """Looks at every answer of the servers that is an error: these clients read its message."""
+    """Looks at every answer of the servers that is an error."""
 
     def __init__(self):
-        self.faults, self.seen = [], 0
+        self.faults, self.seen, self.secrets = [], 0, set()
         send = requests.Session.send
 
         def watched(session, request, **kwargs):
             response = send(session, request, **kwargs)
-            if response.status_code >= 400:
-                self.look(request, response)
+            self.look(request, response)
             return response
 
         requests.Session.send = watched
 
     def look(self, request, response):
+        self.remember(request, response)
+        if response.status_code < 400:
+            return
         self.seen += 1
+        what = f"{request.method} {request.path_url}: {response.status_code}"
         try:
             body = response.json()
-            fit = body["message"] and body["message"] == body["error"] and body["code"]
+            if not (body["message"] and body["message"] == body["error"] and body["code"]):
+                self.faults.append(f"{what} has not message, error and code: {response.text:.200}")
         except (ValueError, KeyError, TypeError):
-            fit = False
-        if not fit:
-            self.faults.append(f"{request.method} {request.path_url}: {response.status_code} {response.text:.200}")
+            self.faults.append(f"{what} is not JSON with message, error and code: {response.text:.200}")
+        if response.status_code == 401 and not response.headers.get("WWW-Authenticate", "").startswith("Bearer"):
+            self.faults.append(f"{what} has no WWW-Authenticate")
+        if any(secret in response.text for secret in self.secrets):
+            self.faults.append(f"{what} tells a password or a token")
+
+    def remember(self, request, response):
+        """Keeps the tokens and passwords that were sent."""
+        token = request.headers.get("Authorization", "")[len("Bearer "):]
+        sent = [token]
+        if "json" in request.headers.get("Content-Type", "") and request.body:
+            body = json.loads(request.body)
+            sent += [body.get("password"), body.get("refresh_token")]
+        # A password such as "reader" is a user's name as well.
+        self.secrets.update(s for s in sent if isinstance(s, str) and len(s) > 8)
 
 
 def judge(calls, error, later):
@@ -122,10 +142,11 @@ def attempt(function, site):
     return ""
 
 
-def run(site, calls, later):
-    """Runs every check and returns the exit code."""
-    logging.disable(logging.CRITICAL)
+def run(make_site, calls, later):
+    """Runs every check on the site that is made, and returns the exit code."""
+    logging.disable(logging.CRITICAL)  # what is refused on purpose is no news
     errors = Errors()
+    site = make_site()
     rows = []
     for names, function in CHECKS:
         began = time.monotonic()
@@ -137,7 +158,7 @@ def run(site, calls, later):
     rows += [(call, "unknown", "LATER names a call without check", False, 0) for call in later if call not in checked]
     rows += [("every error", "failed", fault, False, 0) for fault in errors.faults]
     if not errors.faults:
-        rows.append(("every error", "ok", f"{errors.seen} of them have message, error and code", True, 0))
+        rows.append(("every error", "ok", f"{errors.seen} of them have message, error and code, and tell no secret", True, 0))
     for call, state, reason, _, took in rows:
         print(f"{call:42} {state:8} {took:5.2f} s  {' '.join(reason.split())}".rstrip())
     return 0 if all(right for *_, right, _ in rows) else 1
