@@ -125,9 +125,11 @@ func (s *server) recovered(w *recorder, r *http.Request, next http.Handler) {
 func (s *server) logRequest(ctx context.Context, r *http.Request, rec *recorder, t *trace, address netip.Addr, took time.Duration) {
 	level := slog.LevelInfo
 	switch {
+	case t.operation == "get-ready": // asked every second, and 503 at each start
+		level = slog.LevelDebug
 	case rec.status >= http.StatusInternalServerError:
 		level = slog.LevelError
-	case t.operation == "" || t.operation == "get-health" || t.operation == "get-ready":
+	case t.operation == "" || t.operation == "get-health":
 		level = slog.LevelDebug
 	}
 	s.log.LogAttrs(ctx, level, "request", slog.String("request_id", observe.RequestID(ctx)),
