@@ -179,12 +179,13 @@ func (s *server) registerFiles() {
 	register(s, route{
 		id: "get-file-metadata", method: http.MethodGet, path: "/files/{scan_id}/{fileset_id}/{file_id}/metadata", tag: tagFiles,
 		security: optional, rate: rateRead, summary: "Read the metadata of a file",
-		errors: []int{http.StatusNotFound, http.StatusForbidden},
+		errors: []int{http.StatusNotFound, http.StatusForbidden}, responses: orNotModified(nil),
 	}, func(ctx context.Context, in *struct {
 		FilePath
 		KeyQuery
-	}) (*reply[metadataBody], error) {
-		return in.of(s.scans.FileMetadata(ctx, in.Scan, in.Fileset, in.File))
+		IfNoneMatch
+	}) (*tagged[metadataBody], error) {
+		return in.of(in.IfNoneMatch)(s.scans.FileMetadata(ctx, in.Scan, in.Fileset, in.File))
 	})
 	register(s, route{
 		id: "update-file-metadata", method: http.MethodPost, path: "/files/{scan_id}/{fileset_id}/{file_id}/metadata", tag: tagFiles,
@@ -193,7 +194,7 @@ func (s *server) registerFiles() {
 	}, func(ctx context.Context, in *struct {
 		FilePath
 		Payload Strict[metadataUpdate]
-	}) (*reply[metadataBody], error) {
+	}) (*tagged[metadataBody], error) {
 		if len(in.Payload.Value.Metadata) == 0 {
 			return nil, newProblem(http.StatusBadRequest, "missing_metadata", "Missing metadata in request body")
 		}
@@ -201,7 +202,7 @@ func (s *server) registerFiles() {
 		if err != nil {
 			return nil, err
 		}
-		return KeyQuery{}.of(s.scans.SetFileMetadata(ctx, in.Scan, in.Fileset, in.File, u))
+		return KeyQuery{}.of(IfNoneMatch{})(s.scans.SetFileMetadata(ctx, in.Scan, in.Fileset, in.File, u))
 	})
 }
 

@@ -39,12 +39,13 @@ func (s *server) registerFilesets() {
 	register(s, route{
 		id: "get-fileset-metadata", method: http.MethodGet, path: "/filesets/{scan_id}/{fileset_id}/metadata", tag: tagFilesets,
 		security: optional, rate: rateRead, summary: "Read the metadata of a fileset",
-		errors: []int{http.StatusNotFound, http.StatusForbidden},
+		errors: []int{http.StatusNotFound, http.StatusForbidden}, responses: orNotModified(nil),
 	}, func(ctx context.Context, in *struct {
 		FilesetPath
 		KeyQuery
-	}) (*reply[metadataBody], error) {
-		return in.of(s.scans.FilesetMetadata(ctx, in.Scan, in.Fileset))
+		IfNoneMatch
+	}) (*tagged[metadataBody], error) {
+		return in.of(in.IfNoneMatch)(s.scans.FilesetMetadata(ctx, in.Scan, in.Fileset))
 	})
 	register(s, route{
 		id: "update-fileset-metadata", method: http.MethodPost, path: "/filesets/{scan_id}/{fileset_id}/metadata", tag: tagFilesets,
@@ -53,12 +54,12 @@ func (s *server) registerFilesets() {
 	}, func(ctx context.Context, in *struct {
 		FilesetPath
 		Payload Strict[metadataUpdate]
-	}) (*reply[metadataBody], error) {
+	}) (*tagged[metadataBody], error) {
 		u, err := in.Payload.Value.update()
 		if err != nil {
 			return nil, err
 		}
-		return KeyQuery{}.of(s.scans.SetFilesetMetadata(ctx, in.Scan, in.Fileset, u))
+		return KeyQuery{}.of(IfNoneMatch{})(s.scans.SetFilesetMetadata(ctx, in.Scan, in.Fileset, u))
 	})
 	register(s, route{
 		id: "list-files", method: http.MethodGet, path: "/filesets/{scan_id}/{fileset_id}/files", tag: tagFilesets,

@@ -100,15 +100,19 @@ type KeyQuery struct {
 	Key string `query:"key" doc:"Only the value of this key." example:"owner"`
 }
 
-func (q KeyQuery) of(metadata json.RawMessage, err error) (*reply[metadataBody], error) {
-	if err != nil {
-		return nil, err
+// of answers metadata, or what of it was asked for. Its ETag is that of the
+// metadata whole, whichever key is asked for.
+func (q KeyQuery) of(c IfNoneMatch) func(metadata json.RawMessage, err error) (*tagged[metadataBody], error) {
+	return func(metadata json.RawMessage, err error) (*tagged[metadataBody], error) {
+		if err != nil {
+			return nil, err
+		}
+		shown := metadata
+		if q.Key != "" {
+			shown, _ = scan.Member(metadata, q.Key) // a missing key is an empty answer, as upstream's
+		}
+		return taggedReply(c, scan.Version(metadata), metadataBody{Value(shown)})
 	}
-	if q.Key == "" {
-		return &reply[metadataBody]{metadataBody{Value(metadata)}}, nil
-	}
-	value, _ := scan.Member(metadata, q.Key) // a missing key is an empty answer, as upstream's
-	return &reply[metadataBody]{metadataBody{Value(value)}}, nil
 }
 
 func (s *server) registerScans() {
@@ -151,12 +155,13 @@ func (s *server) registerScans() {
 	})
 	register(s, route{
 		id: "get-scan-metadata", method: http.MethodGet, path: "/scans/{scan_id}/metadata", tag: tagScans, security: optional, rate: rateRead,
-		summary: "Read the metadata of a scan", errors: []int{http.StatusNotFound, http.StatusForbidden},
+		summary: "Read the metadata of a scan", errors: []int{http.StatusNotFound, http.StatusForbidden}, responses: orNotModified(nil),
 	}, func(ctx context.Context, in *struct {
 		ScanPath
 		KeyQuery
-	}) (*reply[metadataBody], error) {
-		return in.of(s.scans.Metadata(ctx, in.Scan))
+		IfNoneMatch
+	}) (*tagged[metadataBody], error) {
+		return in.of(in.IfNoneMatch)(s.scans.Metadata(ctx, in.Scan))
 	})
 	register(s, route{
 		id: "update-scan-metadata", method: http.MethodPost, path: "/scans/{scan_id}/metadata", tag: tagScans, security: required, rate: rateCreate,
@@ -164,12 +169,12 @@ func (s *server) registerScans() {
 	}, func(ctx context.Context, in *struct {
 		ScanPath
 		Payload Strict[metadataUpdate]
-	}) (*reply[metadataBody], error) {
+	}) (*tagged[metadataBody], error) {
 		u, err := in.Payload.Value.update()
 		if err != nil {
 			return nil, err
 		}
-		return KeyQuery{}.of(s.scans.SetMetadata(ctx, in.Scan, u))
+		return KeyQuery{}.of(IfNoneMatch{})(s.scans.SetMetadata(ctx, in.Scan, u))
 	})
 	register(s, route{
 		id: "list-filesets", method: http.MethodGet, path: "/scans/{scan_id}/filesets", tag: tagScans, security: optional, rate: rateRead,

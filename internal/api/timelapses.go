@@ -54,9 +54,12 @@ func (s *server) registerTimelapses() {
 	}, s.createTimelapse)
 	register(s, route{
 		id: "get-timelapse", method: http.MethodGet, path: "/timelapses/{timelapse_id}", tag: tagTimelapses, security: optional, rate: rateRead,
-		summary: "Read a timelapse", errors: []int{http.StatusNotFound},
-	}, func(ctx context.Context, in *TimelapsePath) (*reply[timelapse], error) {
-		return timelapseOf(s.scans.Timelapse(ctx, in.Timelapse))
+		summary: "Read a timelapse", errors: []int{http.StatusNotFound}, responses: orNotModified(nil),
+	}, func(ctx context.Context, in *struct {
+		TimelapsePath
+		IfNoneMatch
+	}) (*tagged[timelapse], error) {
+		return timelapseOf(in.IfNoneMatch)(s.scans.Timelapse(ctx, in.Timelapse))
 	})
 	register(s, route{
 		id: "list-timelapse-scans", method: http.MethodGet, path: "/timelapses/{timelapse_id}/scans", tag: tagTimelapses,
@@ -74,11 +77,20 @@ func (s *server) registerTimelapses() {
 	})
 }
 
-func timelapseOf(t scan.Timelapse, err error) (*reply[timelapse], error) {
-	return replyOf(timelapse{t.ID, t.CreatedAt, t.Owner, t.Scans, Object(t.Metadata), t.Counts}, err)
+func timelapseOf(c IfNoneMatch) func(t scan.Timelapse, err error) (*tagged[timelapse], error) {
+	return func(t scan.Timelapse, err error) (*tagged[timelapse], error) {
+		if err != nil {
+			return nil, err
+		}
+		version, err := t.Version()
+		if err != nil {
+			return nil, err
+		}
+		return taggedReply(c, version, timelapse{t.ID, t.CreatedAt, t.Owner, t.Scans, Object(t.Metadata), t.Counts})
+	}
 }
 
-func (s *server) createTimelapse(ctx context.Context, in *struct{ Payload Lenient[newTimelapse] }) (*reply[timelapse], error) {
+func (s *server) createTimelapse(ctx context.Context, in *struct{ Payload Lenient[newTimelapse] }) (*tagged[timelapse], error) {
 	body := in.Payload.Value
 	if len(body.ID) == 0 && len(body.Name) == 0 && len(body.Metadata) == 0 {
 		return nil, newProblem(http.StatusBadRequest, "invalid_request", "Invalid request body: expected JSON object")
@@ -91,5 +103,5 @@ func (s *server) createTimelapse(ctx context.Context, in *struct{ Payload Lenien
 	if json.Unmarshal(raw, &id) != nil || id == "" {
 		return nil, newProblem(http.StatusBadRequest, "missing_id", "Missing 'id' field for timelapse creation")
 	}
-	return timelapseOf(s.scans.CreateTimelapse(ctx, id, json.RawMessage(body.Metadata)))
+	return timelapseOf(IfNoneMatch{})(s.scans.CreateTimelapse(ctx, id, json.RawMessage(body.Metadata)))
 }
