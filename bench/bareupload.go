@@ -129,14 +129,12 @@ func (f *bareFileset) insert(ctx context.Context, id string, content, document [
 	digest := sha256.Sum256(content)
 	size, now := int64(len(content)), time.Now()
 	return postgres.InTx(ctx, f.pool, func(tx pgx.Tx) error {
-		err := f.q.InsertFiles(ctx, tx, db.InsertFilesParams{
-			FilesetID: f.fileset, Ids: []uuid.UUID{newID()}, Ordinals: []int32{1}, Names: []string{id}, Filenames: []string{id + ".jpg"},
+		return f.q.InsertFiles(ctx, tx, db.InsertFilesParams{
+			ScanID: f.scan, FilesetID: f.fileset, Fileset: "images", ChangedAt: now,
+			Ids: []uuid.UUID{newID()}, Ordinals: []int32{1}, Names: []string{id}, Filenames: []string{id + ".jpg"},
 			Sizes: []int64{size}, Modified: []time.Time{now}, Sha256s: [][]byte{digest[:]},
 			Documents: []string{string(document)}, Metadatas: []string{string(document)},
+			EventIds: []uuid.UUID{newID()}, Usernames: []string{"bench"}, TokenKinds: []string{"none"}, RequestIds: []string{id},
 		})
-		if err != nil {
-			return fmt.Errorf("insert file: %w", err)
-		}
-		return f.q.GrowScan(ctx, tx, db.GrowScanParams{Files: 1, Bytes: size, ChangedAt: now, ID: f.scan})
 	})
 }

@@ -48,39 +48,70 @@ func (q *Queries) GetFile(ctx context.Context, db DBTX, filesetID uuid.UUID, nam
 }
 
 const insertFiles = `-- name: InsertFiles :exec
+WITH i AS (
+    SELECT unnest($2::uuid[]) AS id,
+           unnest($3::integer[]) AS ordinal,
+           unnest($4::text[]) AS name,
+           unnest($5::text[]) AS filename,
+           unnest($6::bigint[]) AS size,
+           unnest($7::timestamptz[]) AS modified_at,
+           unnest($8::bytea[]) AS sha256,
+           unnest($9::text[]) AS document,
+           unnest($10::text[]) AS metadata,
+           unnest($11::uuid[]) AS event_id,
+           unnest($12::text[]) AS username,
+           unnest($13::text[]) AS token_kind,
+           unnest($14::text[]) AS request_id
+), grown AS (
+    UPDATE scans
+    SET file_count = file_count + (SELECT count(*)::integer FROM i),
+        byte_count = byte_count + (SELECT coalesce(sum(i.size), 0)::bigint FROM i),
+        changed_at = $15, info = NULL, signature = ''
+    WHERE scans.id = $16
+    RETURNING scans.id, scans.name, scans.timelapse_id
+), recorded AS (
+    INSERT INTO scan_events (id, kind, username, token_kind, request_id, scan_id, scan, timelapse, fileset, file, detail)
+    SELECT i.event_id, 'file.created', nullif(i.username, ''), nullif(i.token_kind, ''), i.request_id, grown.id, grown.name,
+           (SELECT t.name FROM timelapses t WHERE t.id = grown.timelapse_id), $17::text, i.name,
+           jsonb_build_object('filename', i.filename, 'size', i.size, 'sha256', encode(i.sha256, 'hex'))
+    FROM i CROSS JOIN grown
+    ORDER BY i.ordinal
+)
 INSERT INTO files (id, fileset_id, name, filename, position, size, modified_at, sha256, document, metadata)
 SELECT i.id, $1, i.name, i.filename,
        (SELECT coalesce(max(f.position), -1) FROM files f WHERE f.fileset_id = $1) + i.ordinal,
        i.size, i.modified_at, i.sha256, i.document::json, i.metadata::jsonb
-FROM (SELECT unnest($2::uuid[]) AS id,
-             unnest($3::integer[]) AS ordinal,
-             unnest($4::text[]) AS name,
-             unnest($5::text[]) AS filename,
-             unnest($6::bigint[]) AS size,
-             unnest($7::timestamptz[]) AS modified_at,
-             unnest($8::bytea[]) AS sha256,
-             unnest($9::text[]) AS document,
-             unnest($10::text[]) AS metadata) AS i
+FROM i
 ON CONFLICT (fileset_id, name) DO UPDATE SET
     filename = excluded.filename, size = excluded.size, modified_at = excluded.modified_at,
     sha256 = excluded.sha256, document = excluded.document, metadata = excluded.metadata
 `
 
 type InsertFilesParams struct {
-	FilesetID uuid.UUID
-	Ids       []uuid.UUID
-	Ordinals  []int32
-	Names     []string
-	Filenames []string
-	Sizes     []int64
-	Modified  []time.Time
-	Sha256s   [][]byte
-	Documents []string
-	Metadatas []string
+	FilesetID  uuid.UUID
+	Ids        []uuid.UUID
+	Ordinals   []int32
+	Names      []string
+	Filenames  []string
+	Sizes      []int64
+	Modified   []time.Time
+	Sha256s    [][]byte
+	Documents  []string
+	Metadatas  []string
+	EventIds   []uuid.UUID
+	Usernames  []string
+	TokenKinds []string
+	RequestIds []string
+	ChangedAt  time.Time
+	ScanID     uuid.UUID
+	Fileset    string
 }
 
-// InsertFiles adds files at the end of a fileset. The tree, which was written
-// first, has refused ids that are taken: a row of that id is a stale one.
+// InsertFiles adds files at the end of a fileset, with an event for each, and
+// counts them; one statement, for it is what every upload waits for. The tree,
+// which was written first, has refused ids that are taken: a row of that id is
+// a stale one. changed_at is when files.json was written, for that changed the
+// directory; what was derived from the scan is void.
 func (q *Queries) InsertFiles(ctx context.Context, db DBTX, arg InsertFilesParams) error {
 	_, err := db.Exec(ctx, insertFiles,
 		arg.FilesetID,
@@ -93,6 +124,13 @@ func (q *Queries) InsertFiles(ctx context.Context, db DBTX, arg InsertFilesParam
 		arg.Sha256s,
 		arg.Documents,
 		arg.Metadatas,
+		arg.EventIds,
+		arg.Usernames,
+		arg.TokenKinds,
+		arg.RequestIds,
+		arg.ChangedAt,
+		arg.ScanID,
+		arg.Fileset,
 	)
 	return err
 }
@@ -115,6 +153,51 @@ func (q *Queries) ListFileNames(ctx context.Context, db DBTX, filesetID uuid.UUI
 			return nil, err
 		}
 		items = append(items, name)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listFileStates = `-- name: ListFileStates :many
+SELECT fs.name AS fileset, f.name, f.filename, f.size, f.modified_at, f.document
+FROM filesets fs
+JOIN files f ON f.fileset_id = fs.id
+WHERE fs.scan_id = $1
+`
+
+type ListFileStatesRow struct {
+	Fileset    string
+	Name       string
+	Filename   string
+	Size       int64
+	ModifiedAt time.Time
+	Document   json.RawMessage
+}
+
+// ListFileStates returns what the index holds of the files of a scan, to tell
+// what was changed outside.
+func (q *Queries) ListFileStates(ctx context.Context, db DBTX, scanID uuid.UUID) ([]ListFileStatesRow, error) {
+	rows, err := db.Query(ctx, listFileStates, scanID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListFileStatesRow{}
+	for rows.Next() {
+		var i ListFileStatesRow
+		if err := rows.Scan(
+			&i.Fileset,
+			&i.Name,
+			&i.Filename,
+			&i.Size,
+			&i.ModifiedAt,
+			&i.Document,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err

@@ -350,6 +350,24 @@ type Scan struct {
 	IndexedAt   time.Time
 }
 
+type ScanEvent struct {
+	Seq       int64
+	ID        uuid.UUID
+	At        time.Time
+	WrittenBy int64
+	Kind      string
+	Username  *string
+	TokenKind *string
+	RequestID string
+	ScanID    *uuid.UUID
+	Scan      *string
+	Timelapse *string
+	Fileset   *string
+	File      *string
+	Access    []byte
+	Detail    []byte
+}
+
 type Session struct {
 	ID                uuid.UUID
 	UserID            uuid.UUID

@@ -194,30 +194,31 @@ func (q *Queries) GetScanInfoSource(ctx context.Context, db DBTX, id uuid.UUID) 
 	return i, err
 }
 
-const growScan = `-- name: GrowScan :exec
-UPDATE scans
-SET file_count = file_count + $1::integer, byte_count = byte_count + $2::bigint, changed_at = $3,
-    info = NULL, signature = ''
-WHERE id = $4
+const getScanState = `-- name: GetScanState :one
+SELECT s.id, coalesce(t.name, '')::text AS timelapse, s.document, s.broken
+FROM scans s
+LEFT JOIN timelapses t ON t.id = s.timelapse_id
+WHERE s.name = $1
 `
 
-type GrowScanParams struct {
-	Files     int32
-	Bytes     int64
-	ChangedAt time.Time
+type GetScanStateRow struct {
 	ID        uuid.UUID
+	Timelapse string
+	Document  json.RawMessage
+	Broken    *string
 }
 
-// GrowScan counts what was added to a scan and voids what was derived.
-// changed_at is when files.json was written, for that changed the directory.
-func (q *Queries) GrowScan(ctx context.Context, db DBTX, arg GrowScanParams) error {
-	_, err := db.Exec(ctx, growScan,
-		arg.Files,
-		arg.Bytes,
-		arg.ChangedAt,
-		arg.ID,
+// GetScanState returns what the index holds of a scan itself, to tell what was changed outside.
+func (q *Queries) GetScanState(ctx context.Context, db DBTX, name string) (GetScanStateRow, error) {
+	row := db.QueryRow(ctx, getScanState, name)
+	var i GetScanStateRow
+	err := row.Scan(
+		&i.ID,
+		&i.Timelapse,
+		&i.Document,
+		&i.Broken,
 	)
-	return err
+	return i, err
 }
 
 const insertScan = `-- name: InsertScan :exec
@@ -524,6 +525,17 @@ UPDATE scans SET info = $1 WHERE id = $2
 // SetScanInfo keeps a scan-info object that was made of the rows read in the same transaction.
 func (q *Queries) SetScanInfo(ctx context.Context, db DBTX, info json.RawMessage, iD uuid.UUID) error {
 	_, err := db.Exec(ctx, setScanInfo, info, iD)
+	return err
+}
+
+const touchScan = `-- name: TouchScan :exec
+UPDATE scans SET changed_at = $1, info = NULL, signature = '' WHERE id = $2
+`
+
+// TouchScan voids what was derived from a scan that has another fileset.
+// changed_at is when files.json was written, for that changed the directory.
+func (q *Queries) TouchScan(ctx context.Context, db DBTX, changedAt time.Time, iD uuid.UUID) error {
+	_, err := db.Exec(ctx, touchScan, changedAt, iD)
 	return err
 }
 

@@ -12,15 +12,18 @@ import (
 	"github.com/google/uuid"
 )
 
-const deleteTimelapse = `-- name: DeleteTimelapse :exec
+const deleteTimelapse = `-- name: DeleteTimelapse :execrows
 DELETE FROM timelapses t
 WHERE t.name = $1 AND NOT EXISTS (SELECT 1 FROM scans s WHERE s.timelapse_id = t.id)
 `
 
 // DeleteTimelapse forgets a timelapse that is no longer in the tree, unless a scan is still in it.
-func (q *Queries) DeleteTimelapse(ctx context.Context, db DBTX, name string) error {
-	_, err := db.Exec(ctx, deleteTimelapse, name)
-	return err
+func (q *Queries) DeleteTimelapse(ctx context.Context, db DBTX, name string) (int64, error) {
+	result, err := db.Exec(ctx, deleteTimelapse, name)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const getTimelapse = `-- name: GetTimelapse :one

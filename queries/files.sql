@@ -23,22 +23,54 @@ JOIN files f ON f.fileset_id = fs.id
 WHERE fs.scan_id = @scan_id
 ORDER BY fs.position, fs.name, f.position, f.name;
 
+-- name: ListFileStates :many
+-- ListFileStates returns what the index holds of the files of a scan, to tell
+-- what was changed outside.
+SELECT fs.name AS fileset, f.name, f.filename, f.size, f.modified_at, f.document
+FROM filesets fs
+JOIN files f ON f.fileset_id = fs.id
+WHERE fs.scan_id = @scan_id;
+
 -- name: InsertFiles :exec
--- InsertFiles adds files at the end of a fileset. The tree, which was written
--- first, has refused ids that are taken: a row of that id is a stale one.
+-- InsertFiles adds files at the end of a fileset, with an event for each, and
+-- counts them; one statement, for it is what every upload waits for. The tree,
+-- which was written first, has refused ids that are taken: a row of that id is
+-- a stale one. changed_at is when files.json was written, for that changed the
+-- directory; what was derived from the scan is void.
+WITH i AS (
+    SELECT unnest(@ids::uuid[]) AS id,
+           unnest(@ordinals::integer[]) AS ordinal,
+           unnest(@names::text[]) AS name,
+           unnest(@filenames::text[]) AS filename,
+           unnest(@sizes::bigint[]) AS size,
+           unnest(@modified::timestamptz[]) AS modified_at,
+           unnest(@sha256s::bytea[]) AS sha256,
+           unnest(@documents::text[]) AS document,
+           unnest(@metadatas::text[]) AS metadata,
+           unnest(@event_ids::uuid[]) AS event_id,
+           unnest(@usernames::text[]) AS username,
+           unnest(@token_kinds::text[]) AS token_kind,
+           unnest(@request_ids::text[]) AS request_id
+), grown AS (
+    UPDATE scans
+    SET file_count = file_count + (SELECT count(*)::integer FROM i),
+        byte_count = byte_count + (SELECT coalesce(sum(i.size), 0)::bigint FROM i),
+        changed_at = @changed_at, info = NULL, signature = ''
+    WHERE scans.id = @scan_id
+    RETURNING scans.id, scans.name, scans.timelapse_id
+), recorded AS (
+    INSERT INTO scan_events (id, kind, username, token_kind, request_id, scan_id, scan, timelapse, fileset, file, detail)
+    SELECT i.event_id, 'file.created', nullif(i.username, ''), nullif(i.token_kind, ''), i.request_id, grown.id, grown.name,
+           (SELECT t.name FROM timelapses t WHERE t.id = grown.timelapse_id), @fileset::text, i.name,
+           jsonb_build_object('filename', i.filename, 'size', i.size, 'sha256', encode(i.sha256, 'hex'))
+    FROM i CROSS JOIN grown
+    ORDER BY i.ordinal
+)
 INSERT INTO files (id, fileset_id, name, filename, position, size, modified_at, sha256, document, metadata)
 SELECT i.id, @fileset_id, i.name, i.filename,
        (SELECT coalesce(max(f.position), -1) FROM files f WHERE f.fileset_id = @fileset_id) + i.ordinal,
        i.size, i.modified_at, i.sha256, i.document::json, i.metadata::jsonb
-FROM (SELECT unnest(@ids::uuid[]) AS id,
-             unnest(@ordinals::integer[]) AS ordinal,
-             unnest(@names::text[]) AS name,
-             unnest(@filenames::text[]) AS filename,
-             unnest(@sizes::bigint[]) AS size,
-             unnest(@modified::timestamptz[]) AS modified_at,
-             unnest(@sha256s::bytea[]) AS sha256,
-             unnest(@documents::text[]) AS document,
-             unnest(@metadatas::text[]) AS metadata) AS i
+FROM i
 ON CONFLICT (fileset_id, name) DO UPDATE SET
     filename = excluded.filename, size = excluded.size, modified_at = excluded.modified_at,
     sha256 = excluded.sha256, document = excluded.document, metadata = excluded.metadata;

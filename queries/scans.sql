@@ -168,13 +168,17 @@ WHERE id = @id;
 -- VoidScan voids what was derived from a scan whose parts have other metadata.
 UPDATE scans SET info = NULL, signature = '' WHERE id = @id;
 
--- name: GrowScan :exec
--- GrowScan counts what was added to a scan and voids what was derived.
+-- name: TouchScan :exec
+-- TouchScan voids what was derived from a scan that has another fileset.
 -- changed_at is when files.json was written, for that changed the directory.
-UPDATE scans
-SET file_count = file_count + @files::integer, byte_count = byte_count + @bytes::bigint, changed_at = @changed_at,
-    info = NULL, signature = ''
-WHERE id = @id;
+UPDATE scans SET changed_at = @changed_at, info = NULL, signature = '' WHERE id = @id;
+
+-- name: GetScanState :one
+-- GetScanState returns what the index holds of a scan itself, to tell what was changed outside.
+SELECT s.id, coalesce(t.name, '')::text AS timelapse, s.document, s.broken
+FROM scans s
+LEFT JOIN timelapses t ON t.id = s.timelapse_id
+WHERE s.name = @name;
 
 -- name: DeleteScan :exec
 -- DeleteScan forgets a scan that is no longer in the tree.

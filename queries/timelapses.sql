@@ -24,7 +24,7 @@ ON CONFLICT (name) DO UPDATE SET
 -- SetTimelapseMembers records the order of registration after a scan was added.
 UPDATE timelapses SET members = @members, owner = @owner, signature = '' WHERE id = @id;
 
--- name: DeleteTimelapse :exec
+-- name: DeleteTimelapse :execrows
 -- DeleteTimelapse forgets a timelapse that is no longer in the tree, unless a scan is still in it.
 DELETE FROM timelapses t
 WHERE t.name = @name AND NOT EXISTS (SELECT 1 FROM scans s WHERE s.timelapse_id = t.id);

@@ -16,6 +16,7 @@ type uploadKey struct{ scan, fileset string }
 // pending is a file that is complete and waits to be written.
 type pending struct {
 	actor actor.Actor
+	by    origin
 	file  fsdb.NewFile
 	done  chan error // of capacity one: the writer never waits for who left
 }
@@ -40,7 +41,7 @@ const flushTimeout = time.Minute
 // submit returns when the file has been written or refused. A caller that goes
 // away leaves its file to be written: it was complete.
 func (b *batcher) submit(ctx context.Context, key uploadKey, a actor.Actor, file fsdb.NewFile) error {
-	p := pending{a, file, make(chan error, 1)}
+	p := pending{a, originOf(ctx).by(a), file, make(chan error, 1)}
 	b.mu.Lock()
 	queue, running := b.waiting[key]
 	if b.waiting == nil {

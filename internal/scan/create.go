@@ -134,6 +134,9 @@ func (s *Service) create(ctx context.Context, tx pgx.Tx, a actor.Actor, loc fsdb
 	if err := s.insertScan(ctx, tx, loc, metadata); err != nil {
 		return nil, err
 	}
+	if err := s.record(ctx, tx, Change{Kind: ScanCreated, Scan: loc.Scan}); err != nil {
+		return nil, err
+	}
 	if loc.Timelapse == "" {
 		return nil, nil
 	}
@@ -171,8 +174,9 @@ func (s *Service) adoptScan(ctx context.Context, tx pgx.Tx, loc fsdb.Loc, asked 
 	if err := s.writeRows(ctx, tx, read); err != nil {
 		return nil, err
 	}
-	if len(read.Filesets) == 0 && sameBut(read.Metadata, asked) {
-		return nil, nil
+	ours := len(read.Filesets) == 0 && sameBut(read.Metadata, asked)
+	if err := s.record(ctx, tx, Change{Kind: ScanCreated, Scan: loc.Scan, Outside: !ours}); err != nil || ours {
+		return nil, err
 	}
 	return scanExists(loc.Scan), nil
 }
@@ -249,16 +253,13 @@ func (s *Service) insertFileset(ctx context.Context, tx pgx.Tx, r row, fileset s
 	if err != nil {
 		return fmt.Errorf("insert fileset %q of scan %q: %w", fileset, r.Name, err)
 	}
-	return s.grow(ctx, tx, r, 0, 0)
-}
-
-// grow counts files that were added, and makes info and signature void.
-func (s *Service) grow(ctx context.Context, tx pgx.Tx, r row, files int32, bytes int64) error {
-	err := s.q.GrowScan(ctx, tx, db.GrowScanParams{ID: r.id, Files: files, Bytes: bytes, ChangedAt: s.now()})
-	if err != nil {
-		return fmt.Errorf("count files of scan %q: %w", r.Name, err)
+	if err := s.q.TouchScan(ctx, tx, s.now(), r.id); err != nil {
+		return fmt.Errorf("void info of scan %q: %w", r.Name, err)
 	}
-	return nil
+	if fileset == imagesFileset && string(Filled(empty, metadata)) != string(empty) {
+		err = s.refill(ctx, tx, r)
+	}
+	return errors.Join(err, s.record(ctx, tx, Change{Kind: FilesetCreated, Scan: r.Name, Fileset: fileset}))
 }
 
 // adoptFileset is adoptScan for a fileset.
@@ -270,23 +271,31 @@ func (s *Service) adoptFileset(ctx context.Context, tx pgx.Tx, r row, fileset st
 	if !errors.Is(err, ErrUnknownFileset) {
 		return nil, err
 	}
-	read, err := s.adopt(ctx, tx, r)
+	read, found, err := s.adopt(ctx, tx, r)
 	if err != nil {
 		return nil, err
 	}
+	verdict = filesetExists(r.Name, fileset)
+	var changes []Change
 	for _, fs := range read.Filesets {
 		if fs.ID == fileset && len(fs.Files) == 0 && sameBut(fs.Metadata, asked) {
-			return nil, nil
+			verdict = nil
+			found.Detail.Filesets = found.Detail.Filesets.less(1)
+			changes = append(changes, Change{Kind: FilesetCreated, Scan: r.Name, Fileset: fileset})
 		}
 	}
-	return filesetExists(r.Name, fileset), nil
+	return verdict, s.record(ctx, tx, append(changes, found.worth()...)...)
 }
 
-// adopt reads a scan again that the tree knows more of than the index.
-func (s *Service) adopt(ctx context.Context, tx pgx.Tx, r row) (*fsdb.Scan, error) {
-	read, err := s.tree.ReadScan(ctx, r.loc())
+// adopt reads a scan again that the tree knows more of than the index. found
+// is what was not known, for the caller to record without what is its own.
+func (s *Service) adopt(ctx context.Context, tx pgx.Tx, r row) (read *fsdb.Scan, found Change, err error) {
+	read, err = s.tree.ReadScan(ctx, r.loc())
 	if err != nil {
-		return nil, fmt.Errorf("adopt parts of scan %q: %w", r.Name, err)
+		return nil, found, fmt.Errorf("adopt parts of scan %q: %w", r.Name, err)
 	}
-	return read, s.writeRows(ctx, tx, read)
+	if found, err = s.changedOutside(ctx, tx, read); err != nil {
+		return nil, found, err
+	}
+	return read, found, s.writeRows(ctx, tx, read)
 }

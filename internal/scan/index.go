@@ -34,19 +34,23 @@ func (s *Service) Reconcile(ctx context.Context) (Reconciled, error) {
 	if err != nil {
 		return Reconciled{}, fmt.Errorf("list the tree: %w", err)
 	}
-	if err := s.reconcileTimelapses(ctx, entries); err != nil {
-		return Reconciled{}, err
-	}
 	rows, err := s.q.ListScanSignatures(ctx, s.pool)
 	if err != nil {
 		return Reconciled{}, fmt.Errorf("list the index: %w", err)
+	}
+	unseen := added
+	if len(rows) == 0 {
+		unseen = firstRead // nothing happened to the tree: it is met
+	}
+	if err := s.reconcileTimelapses(ctx, entries, unseen); err != nil {
+		return Reconciled{}, err
 	}
 	known := make(map[string]db.ListScanSignaturesRow, len(rows))
 	for _, r := range rows {
 		known[r.Name] = r
 	}
 	scans := s.uniqueScans(ctx, entries)
-	done, err := s.indexChanged(ctx, scans, known)
+	done, err := s.indexChanged(ctx, scans, known, unseen)
 	if err != nil {
 		return done, err
 	}
@@ -113,7 +117,7 @@ func (t *tally) add(read, broken bool) {
 	}
 }
 
-func (s *Service) indexChanged(ctx context.Context, scans []fsdb.Entry, known map[string]db.ListScanSignaturesRow) (Reconciled, error) {
+func (s *Service) indexChanged(ctx context.Context, scans []fsdb.Entry, known map[string]db.ListScanSignaturesRow, unseen seen) (Reconciled, error) {
 	t := tally{done: Reconciled{Scans: len(scans)}, progress: s.progress}
 	group, ctx := errgroup.WithContext(ctx)
 	// Twice the cores: half of them wait for the database.
@@ -125,7 +129,11 @@ func (s *Service) indexChanged(ctx context.Context, scans []fsdb.Entry, known ma
 				t.add(false, row.Broken)
 				return nil
 			}
-			broken, err := s.index(ctx, e, ok)
+			as := unseen
+			if ok {
+				as = indexedBefore
+			}
+			broken, err := s.index(ctx, e, as)
 			if err != nil {
 				return err
 			}
@@ -148,8 +156,8 @@ func (s *Service) unchanged(ctx context.Context, e fsdb.Entry, known []byte) boo
 }
 
 // index reads one scan from disk and writes its rows, in one transaction that
-// holds the scan against writers. known says that there are rows of it.
-func (s *Service) index(ctx context.Context, e fsdb.Entry, known bool) (broken bool, err error) {
+// holds the scan against writers, and records what was changed outside.
+func (s *Service) index(ctx context.Context, e fsdb.Entry, as seen) (broken bool, err error) {
 	err = s.locked(ctx, func(tx pgx.Tx) error {
 		if err := s.q.RelaxCommit(ctx, tx); err != nil {
 			return fmt.Errorf("relax commits of the index: %w", err)
@@ -166,15 +174,34 @@ func (s *Service) index(ctx context.Context, e fsdb.Entry, known bool) (broken b
 		}
 		broken = read.Broken != ""
 		s.warn(ctx, read.Dir(), read.Broken, read.Warnings)
-		if !known {
-			return s.writeScan(ctx, tx, read)
-		}
-		return s.writeRows(ctx, tx, read)
+		return s.indexRead(ctx, tx, read, as)
 	}, e.Loc.Scan)
 	if unwritable(err) {
 		return true, s.indexUnwritable(ctx, e.Loc, err)
 	}
 	return broken, err
+}
+
+// indexRead writes the rows of a scan that was read, and what happened to it.
+func (s *Service) indexRead(ctx context.Context, tx pgx.Tx, read *fsdb.Scan, as seen) error {
+	switch as {
+	case firstRead:
+		return s.writeScan(ctx, tx, read)
+	case added:
+		if err := s.writeScan(ctx, tx, read); err != nil {
+			return err
+		}
+		return s.record(ctx, tx, Change{Kind: ScanCreated, Scan: read.Scan, Outside: true})
+	default:
+		found, err := s.changedOutside(ctx, tx, read)
+		if err != nil {
+			return err
+		}
+		if err := s.writeRows(ctx, tx, read); err != nil {
+			return err
+		}
+		return s.record(ctx, tx, found.worth()...)
+	}
 }
 
 // indexUnwritable makes a row of a scan that PostgreSQL does not take: one bad
@@ -226,6 +253,9 @@ func (s *Service) forgetGone(ctx context.Context, tx pgx.Tx, name string) (gone 
 		return false, err
 	}
 	if there, err := s.present(ctx, r.loc()); there || err != nil {
+		return false, err
+	}
+	if err := s.record(ctx, tx, Change{Kind: ScanDeleted, Scan: name, Outside: true}); err != nil {
 		return false, err
 	}
 	if err := s.q.DeleteScan(ctx, tx, name); err != nil {

@@ -13,7 +13,7 @@ import (
 
 // reconcileTimelapses reads the timelapses that changed; it comes before their
 // scans, whose rows name them.
-func (s *Service) reconcileTimelapses(ctx context.Context, entries []fsdb.Entry) error {
+func (s *Service) reconcileTimelapses(ctx context.Context, entries []fsdb.Entry, unseen seen) error {
 	rows, err := s.q.ListTimelapses(ctx, s.pool)
 	if err != nil {
 		return fmt.Errorf("list timelapses: %w", err)
@@ -34,7 +34,7 @@ func (s *Service) reconcileTimelapses(ctx context.Context, entries []fsdb.Entry)
 		if err == nil && string(signature[:]) == string(known[id]) {
 			continue
 		}
-		if err := s.indexTimelapse(ctx, id); err != nil {
+		if err := s.indexTimelapse(ctx, id, unseen); err != nil {
 			return err
 		}
 	}
@@ -47,7 +47,9 @@ func (s *Service) warnOfPython(ctx context.Context) {
 	})
 }
 
-func (s *Service) indexTimelapse(ctx context.Context, id string) error {
+// indexTimelapse reads one timelapse; unseen says what it is where the index
+// does not have it.
+func (s *Service) indexTimelapse(ctx context.Context, id string, unseen seen) error {
 	return s.locked(ctx, func(tx pgx.Tx) error {
 		read, err := s.tree.ReadTimelapse(ctx, id)
 		if errors.Is(err, fsdb.ErrNotFound) {
@@ -57,7 +59,14 @@ func (s *Service) indexTimelapse(ctx context.Context, id string) error {
 			return fmt.Errorf("read timelapse %q: %w", id, err)
 		}
 		s.warn(ctx, id, "", read.Warnings)
-		return s.writeTimelapse(ctx, tx, read)
+		found, err := s.timelapseChangedOutside(ctx, tx, read, unseen)
+		if err != nil {
+			return err
+		}
+		if err := s.writeTimelapse(ctx, tx, read); err != nil {
+			return err
+		}
+		return s.record(ctx, tx, found...)
 	}, id)
 }
 
@@ -96,7 +105,11 @@ func (s *Service) forgetTimelapses(ctx context.Context, entries []fsdb.Entry) er
 			if _, err := s.tree.TimelapseSignature(ctx, r.Name); !errors.Is(err, fsdb.ErrNotFound) {
 				return err // nil for one that was made since the tree was listed
 			}
-			return s.q.DeleteTimelapse(ctx, tx, r.Name)
+			gone, err := s.q.DeleteTimelapse(ctx, tx, r.Name)
+			if err != nil || gone == 0 {
+				return err
+			}
+			return s.record(ctx, tx, Change{Kind: TimelapseDeleted, Timelapse: r.Name, Outside: true})
 		}, r.Name)
 		if err != nil {
 			return fmt.Errorf("forget timelapse %q: %w", r.Name, err)

@@ -53,7 +53,7 @@ func (s *Service) RefreshScan(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.index(ctx, e, true); err != nil {
+	if _, err := s.index(ctx, e, indexedBefore); err != nil {
 		return err
 	}
 	// It may be gone, or have turned out to be private.
@@ -82,7 +82,7 @@ func (s *Service) locate(ctx context.Context, r row, known bool, name string) (f
 			continue
 		}
 		if e.Loc.Timelapse != "" {
-			err = s.indexTimelapse(ctx, e.Loc.Timelapse)
+			err = s.indexTimelapse(ctx, e.Loc.Timelapse, added)
 		}
 		return e, err
 	}

@@ -136,7 +136,10 @@ func (s *Service) createTimelapse(ctx context.Context, tx pgx.Tx, marker fsdb.Ti
 	if err != nil {
 		return nil, err
 	}
-	return nil, s.writeTimelapse(ctx, tx, &marker)
+	if err := s.writeTimelapse(ctx, tx, &marker); err != nil {
+		return nil, err
+	}
+	return nil, s.record(ctx, tx, Change{Kind: TimelapseCreated, Timelapse: marker.ID})
 }
 
 // adoptTimelapse is adoptScan for a timelapse.
@@ -151,8 +154,9 @@ func (s *Service) adoptTimelapse(ctx context.Context, tx pgx.Tx, asked fsdb.Time
 	if err := s.writeTimelapse(ctx, tx, read); err != nil {
 		return nil, err
 	}
-	if len(read.Scans) == 0 && read.Owner != nil && *read.Owner == *asked.Owner && sameBut(read.Metadata, asked.Metadata) {
-		return nil, nil
+	ours := len(read.Scans) == 0 && read.Owner != nil && *read.Owner == *asked.Owner && sameBut(read.Metadata, asked.Metadata)
+	if err := s.record(ctx, tx, Change{Kind: TimelapseCreated, Timelapse: asked.ID, Outside: !ours}); err != nil || ours {
+		return nil, err
 	}
 	return timelapseExists(asked.ID), nil
 }

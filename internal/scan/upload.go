@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,7 +12,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/romi/plantdb-go/db"
@@ -151,18 +151,18 @@ func (s *Service) addFiles(ctx context.Context, tx pgx.Tx, r row, fs db.GetFiles
 	if err != nil {
 		return err
 	}
-	var added, doubtful []fsdb.NewFile
+	var added, doubtful []pending
 	for i, fault := range refused {
 		switch {
 		case fault == nil:
-			added = append(added, files[i])
+			added = append(added, batch[place[i]])
 		case errors.Is(fault, fsdb.ErrFileExists):
 			fault = fileExists(r.Name, fs.Name, files[i].ID)
-			doubtful = append(doubtful, files[i])
+			doubtful = append(doubtful, batch[place[i]])
 		}
 		answers[place[i]] = fault
 	}
-	if err := s.insertFiles(ctx, tx, r, fs.ID, added); err != nil {
+	if err := s.insertFiles(ctx, tx, r, fs, added); err != nil {
 		return err
 	}
 	known, err := s.adoptFiles(ctx, tx, r, fs, doubtful)
@@ -181,16 +181,19 @@ func (s *Service) addFiles(ctx context.Context, tx pgx.Tx, r row, fs db.GetFiles
 // does not have came from outside, or of an upload whose transaction failed:
 // it takes them in, and returns which of the contents are the bytes that lie
 // there, for these uploads have what they want.
-func (s *Service) adoptFiles(ctx context.Context, tx pgx.Tx, r row, fs db.GetFilesetRow, files []fsdb.NewFile) (there map[*fsdb.Staged]bool, err error) {
-	files, err = s.unindexed(ctx, tx, r, fs, files)
-	if err != nil || len(files) == 0 {
+func (s *Service) adoptFiles(ctx context.Context, tx pgx.Tx, r row, fs db.GetFilesetRow, batch []pending) (there map[*fsdb.Staged]bool, err error) {
+	batch, err = s.unindexed(ctx, tx, r, fs, batch)
+	if err != nil || len(batch) == 0 {
 		return nil, err
 	}
-	if _, err := s.adopt(ctx, tx, r); err != nil {
+	_, found, err := s.adopt(ctx, tx, r)
+	if err != nil {
 		return nil, err
 	}
 	there = map[*fsdb.Staged]bool{}
-	for _, f := range files {
+	var changes []Change
+	for _, p := range batch {
+		f := p.file
 		got, err := s.file(ctx, tx, r, fs, f.ID)
 		if errors.Is(err, ErrUnknownFile) {
 			continue
@@ -204,21 +207,25 @@ func (s *Service) adoptFiles(ctx context.Context, tx pgx.Tx, r row, fs db.GetFil
 		if there[f.Content], err = s.holds(ctx, r.loc(), fs.Name, f); err != nil {
 			return nil, err
 		}
+		if there[f.Content] {
+			found.Detail.Files = found.Detail.Files.less(1)
+			changes = append(changes, fileCreated(r, fs, p))
+		}
 	}
-	return there, nil
+	return there, s.record(ctx, tx, append(changes, found.worth()...)...)
 }
 
 // unindexed returns the first of each id that the index does not have.
-func (s *Service) unindexed(ctx context.Context, tx pgx.Tx, r row, fs db.GetFilesetRow, files []fsdb.NewFile) (without []fsdb.NewFile, err error) {
-	for _, f := range files {
-		got, err := s.file(ctx, tx, r, fs, f.ID)
+func (s *Service) unindexed(ctx context.Context, tx pgx.Tx, r row, fs db.GetFilesetRow, batch []pending) (without []pending, err error) {
+	for _, p := range batch {
+		got, err := s.file(ctx, tx, r, fs, p.file.ID)
 		if err != nil && !errors.Is(err, ErrUnknownFile) {
 			return nil, err
 		}
-		known := err == nil && got.Name == f.ID
-		twice := slices.ContainsFunc(without, func(o fsdb.NewFile) bool { return o.ID == f.ID })
+		known := err == nil && got.Name == p.file.ID
+		twice := slices.ContainsFunc(without, func(o pending) bool { return o.file.ID == p.file.ID })
 		if !known && !twice {
-			without = append(without, f)
+			without = append(without, p)
 		}
 	}
 	return without, nil
@@ -245,13 +252,13 @@ func (s *Service) holds(ctx context.Context, loc fsdb.Loc, fileset string, f fsd
 	return bytes.Equal(sum.Sum(nil), want[:]), nil
 }
 
-func (s *Service) insertFiles(ctx context.Context, tx pgx.Tx, r row, fileset uuid.UUID, files []fsdb.NewFile) error {
-	if len(files) == 0 {
+func (s *Service) insertFiles(ctx context.Context, tx pgx.Tx, r row, fs db.GetFilesetRow, batch []pending) error {
+	if len(batch) == 0 {
 		return nil
 	}
-	arg := db.InsertFilesParams{FilesetID: fileset}
-	var size int64
-	for i, f := range files {
+	arg := db.InsertFilesParams{FilesetID: fs.ID, Fileset: fs.Name, ScanID: r.id, ChangedAt: s.now()}
+	for i, p := range batch {
+		f := p.file
 		digest := f.Content.SHA256()
 		metadata, err := onDisk(f.Metadata)
 		if err != nil {
@@ -266,10 +273,22 @@ func (s *Service) insertFiles(ctx context.Context, tx pgx.Tx, r row, fileset uui
 		arg.Sha256s = append(arg.Sha256s, digest[:])
 		arg.Documents = append(arg.Documents, string(metadata))
 		arg.Metadatas = append(arg.Metadatas, string(searchable(metadata)))
-		size += f.Content.Size()
+		arg.EventIds = append(arg.EventIds, newID())
+		arg.Usernames = append(arg.Usernames, p.by.username)
+		arg.TokenKinds = append(arg.TokenKinds, p.by.token)
+		arg.RequestIds = append(arg.RequestIds, p.by.request)
 	}
 	if err := s.q.InsertFiles(ctx, tx, arg); err != nil {
 		return fmt.Errorf("insert files of scan %q: %w", r.Name, err)
 	}
-	return s.grow(ctx, tx, r, int32(len(files)), size) //nolint:gosec // at most maxBatch
+	return nil
+}
+
+// fileCreated is the event that InsertFiles writes by itself.
+func fileCreated(r row, fs db.GetFilesetRow, p pending) Change {
+	size, digest := p.file.Content.Size(), p.file.Content.SHA256()
+	return Change{
+		Kind: FileCreated, Scan: r.Name, Fileset: fs.Name, File: p.file.ID, by: &p.by,
+		Detail: Detail{Filename: p.file.Name, Size: &size, SHA256: hex.EncodeToString(digest[:])},
+	}
 }

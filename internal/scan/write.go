@@ -33,6 +33,9 @@ func (s *Service) SetMetadata(ctx context.Context, name string, u Update) (shown
 			if err := s.tree.WriteScanMetadata(ctx, r.loc(), updated); err != nil {
 				return err
 			}
+			if err := s.record(ctx, tx, Change{Kind: ScanMetadata, Scan: r.Name, Detail: keysChanged(old, updated)}); err != nil {
+				return err
+			}
 		}
 		shown, err = s.showScan(ctx, tx, r, updated, changed)
 		return err
@@ -82,6 +85,10 @@ func (s *Service) SetFilesetMetadata(ctx context.Context, name, fileset string, 
 			return err
 		}
 		if err := s.tree.WriteFilesetMetadata(ctx, r.loc(), fs.Name, updated); err != nil {
+			return err
+		}
+		change := Change{Kind: FilesetMetadata, Scan: r.Name, Fileset: fs.Name, Detail: keysChanged(old, updated)}
+		if err := s.record(ctx, tx, change); err != nil {
 			return err
 		}
 		if updated, err = onDisk(updated); err != nil {
@@ -138,6 +145,10 @@ func (s *Service) SetFileMetadata(ctx context.Context, name, fileset, file strin
 			return err
 		}
 		if err := s.tree.WriteFileMetadata(ctx, r.loc(), fs.Name, f.Name, updated); err != nil {
+			return err
+		}
+		change := Change{Kind: FileMetadata, Scan: r.Name, Fileset: fs.Name, File: f.Name, Detail: keysChanged(old, updated)}
+		if err := s.record(ctx, tx, change); err != nil {
 			return err
 		}
 		if updated, err = onDisk(updated); err != nil {

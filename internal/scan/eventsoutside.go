@@ -1,0 +1,156 @@
+package scan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/romi/plantdb-go/internal/fsdb"
+)
+
+// seen says what the index knew of a scan or timelapse before it was read.
+type seen int
+
+const (
+	firstRead     seen = iota // there was no index yet: nothing happened to it
+	added                     // it was not there
+	indexedBefore             // there are rows of it, or may be
+)
+
+// maxBroken bounds what an event tells of damage.
+const maxBroken = 500
+
+// changedOutside returns the event for what differs between a scan as it was
+// read from disk and its rows, which are not changed yet. After a write of our
+// own nothing does, and the event is not worth to be recorded.
+func (s *Service) changedOutside(ctx context.Context, tx pgx.Tx, read *fsdb.Scan) (Change, error) {
+	state, err := s.q.GetScanState(ctx, tx, cleanText(read.Scan))
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Change{Kind: ScanCreated, Scan: read.Scan, Outside: true}, nil
+	}
+	if err != nil {
+		return Change{}, fmt.Errorf("read state of scan %q: %w", read.Scan, err)
+	}
+	source := sourceOf(read)
+	c := Change{Kind: ScanChanged, Scan: read.Scan, Outside: true, Detail: keysChanged(state.Document, source.metadata)}
+	if state.Timelapse != read.Timelapse {
+		c.Timelapse = read.Timelapse
+		c.Detail.Set = append(c.Detail.Set, "timelapse")
+	}
+	if source.broken != "" && (state.Broken == nil || *state.Broken != source.broken) {
+		c.Detail.Broken = cleanText(source.broken[:min(len(source.broken), maxBroken)])
+	}
+	filesets, err := s.q.ListFilesets(ctx, tx, state.ID)
+	if err != nil {
+		return Change{}, fmt.Errorf("list filesets of scan %q: %w", read.Scan, err)
+	}
+	files, err := s.q.ListFileStates(ctx, tx, state.ID)
+	if err != nil {
+		return Change{}, fmt.Errorf("list files of scan %q: %w", read.Scan, err)
+	}
+	knownFilesets := make(map[string]string, len(filesets))
+	for _, fs := range filesets {
+		knownFilesets[fs.Name] = string(fs.Document)
+	}
+	knownFiles := make(map[filePath]fileState, len(files))
+	for _, f := range files {
+		knownFiles[filePath{f.Fileset, f.Name}] = fileState{f.Filename, f.Size, f.ModifiedAt.UnixMicro(), string(f.Document)}
+	}
+	nowFilesets, nowFiles := map[string]string{}, map[filePath]fileState{}
+	for _, fs := range read.Filesets {
+		nowFilesets[fs.ID] = string(fs.Metadata)
+		for _, f := range fs.Files {
+			// As it was stored: pgx cuts to microseconds.
+			nowFiles[filePath{fs.ID, f.ID}] = fileState{f.Name, f.Size, f.Modified.Truncate(time.Microsecond).UnixMicro(), string(f.Metadata)}
+		}
+	}
+	c.Detail.Filesets = countChanges(knownFilesets, nowFilesets)
+	c.Detail.Files = countChanges(knownFiles, nowFiles)
+	return c, nil
+}
+
+type (
+	filePath  struct{ fileset, file string }
+	fileState struct {
+		filename string
+		size     int64
+		modified int64 // microseconds
+		document string
+	}
+)
+
+// countChanges compares parts that were known with those that are there; nil
+// for no difference.
+func countChanges[K, V comparable](known, now map[K]V) *Count {
+	var c Count
+	for name, state := range now {
+		switch old, ok := known[name]; {
+		case !ok:
+			c.Added++
+		case old != state:
+			c.Changed++
+		}
+	}
+	c.Removed = len(known) + c.Added - len(now)
+	if c == (Count{}) {
+		return nil
+	}
+	return &c
+}
+
+// less returns the count without n of what was added; nil for nothing.
+func (c *Count) less(n int) *Count {
+	if c == nil {
+		return nil
+	}
+	rest := Count{max(0, c.Added-n), c.Removed, c.Changed}
+	if rest == (Count{}) {
+		return nil
+	}
+	return &rest
+}
+
+// worth returns the change, or nothing if it is one that changed nothing.
+func (c Change) worth() []Change {
+	text, err := c.Detail.encode()
+	if c.Kind == ScanChanged && err == nil && text == "" {
+		return nil
+	}
+	return []Change{c}
+}
+
+// timelapseChangedOutside is changedOutside for a timelapse.
+func (s *Service) timelapseChangedOutside(ctx context.Context, tx pgx.Tx, read *fsdb.Timelapse, unseen seen) ([]Change, error) {
+	was, err := s.q.GetTimelapse(ctx, tx, cleanText(read.ID))
+	switch {
+	case errors.Is(err, pgx.ErrNoRows) && unseen == firstRead:
+		return nil, nil
+	case errors.Is(err, pgx.ErrNoRows):
+		return []Change{{Kind: TimelapseCreated, Timelapse: read.ID, Outside: true}}, nil
+	case err != nil:
+		return nil, fmt.Errorf("read state of timelapse %q: %w", read.ID, err)
+	}
+	c := Change{Kind: TimelapseChanged, Timelapse: read.ID, Outside: true, Detail: keysChanged(was.Document, read.Metadata)}
+	var owner *string
+	if read.Owner != nil {
+		owner = cleanOwner(*read.Owner)
+	}
+	if !same(was.Owner, owner) {
+		c.Detail.Set = append(c.Detail.Set, "owner")
+	}
+	if !slices.Equal(was.Members, cleanTexts(read.Scans)) {
+		c.Detail.Set = append(c.Detail.Set, "scans")
+	}
+	if len(c.Detail.Set)+len(c.Detail.Removed) == 0 {
+		return nil, nil
+	}
+	return []Change{c}, nil
+}
+
+func same(a, b *string) bool {
+	return a == b || a != nil && b != nil && *a == *b
+}
