@@ -95,6 +95,11 @@ func (p *program) printMigrations(ctx context.Context, url string) error {
 		}
 		fmt.Fprintf(w, "%d\t%s\t%s\n", m.Version, m.Name, applied)
 	}
+	have, want, err := postgres.JobsVersions(ctx, url)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "\ttables of jobs (River)\t%d of %d\n", have, want)
 	return w.Flush()
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/romi/plantdb-go/internal/pgtest"
+	"github.com/romi/plantdb-go/internal/postgres"
 	"github.com/romi/plantdb-go/internal/servertest"
 	"github.com/romi/plantdb-go/migrations"
 )
@@ -28,10 +29,14 @@ func TestMigrate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, file := range files {
-		applied += fmt.Sprintf(" %d %s DATE", i+1, file)
-		none += fmt.Sprintf(" %d %s no", i+1, file)
+	for _, file := range files {
+		number := strings.TrimLeft(file[:5], "0")
+		applied += fmt.Sprintf(" %s %s DATE", number, file)
+		none += fmt.Sprintf(" %s %s no", number, file)
 	}
+	jobs := postgres.JobsVersion()
+	applied += fmt.Sprintf(" tables of jobs (River) %d of %[1]d", jobs)
+	none += fmt.Sprintf(" tables of jobs (River) 0 of %d", jobs)
 	for _, step := range []struct {
 		args []string
 		want string

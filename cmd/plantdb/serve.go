@@ -302,6 +302,7 @@ func (s *service) serveUntil(ctx context.Context, server *http.Server, listener 
 	})
 	group.Go(func() error { return ended(s.auth.Run(work)) })
 	group.Go(func() error { return ended(s.keepIndex(work)) })
+	group.Go(func() error { return s.work(work) })
 	err := group.Wait()
 	fmt.Fprintln(s.stderr, "plantdb stopped")
 	return err

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/romi/plantdb-go/internal/fsdb"
+	"github.com/romi/plantdb-go/internal/jobs"
 	"github.com/romi/plantdb-go/internal/postgres"
 )
 
@@ -19,6 +20,7 @@ import (
 type store struct {
 	tree    *fsdb.Tree
 	pool    *pgxpool.Pool
+	queue   *jobs.Queue
 	url     string
 	private *postgres.Private // nil with DATABASE_URL
 	log     *slog.Logger
@@ -37,6 +39,10 @@ func (p *program) openStore(ctx context.Context, log *slog.Logger) (*store, erro
 		return nil, err
 	}
 	if s.pool, err = postgres.Open(ctx, s.url, postgres.PoolOptions{MaxConns: 24}); err != nil {
+		s.close()
+		return nil, err
+	}
+	if s.queue, err = jobs.New(s.pool, log); err != nil {
 		s.close()
 		return nil, err
 	}

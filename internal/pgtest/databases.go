@@ -25,7 +25,7 @@ import (
 
 const (
 	// templatePrefix begins the names of templates; a hash of the migrations
-	// follows.
+	// and the version of the tables of jobs follow.
 	templatePrefix = "plantdb_template_"
 	// testPrefix begins the names of the databases of tests; the key of the
 	// process that made it and a number follow.
@@ -128,7 +128,7 @@ func (h *harness) prepare(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	h.template = templatePrefix + sum
+	h.template = fmt.Sprintf("%s%s_%d", templatePrefix, sum, postgres.JobsVersion())
 	conn, err := h.admin.Acquire(ctx)
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)

@@ -33,13 +33,14 @@ type Migration struct {
 }
 
 // Migrate brings the schema of the database at url to the newest version that
-// this program knows; nothing is done if it is there or beyond. Of several
-// servers that start at once one works and the others wait. Each migration is
-// one transaction: an error leaves those before it. No superuser is needed,
-// only the right to create in the schema public; what else the role may not do
-// is logged as a warning.
+// this program knows, and then the tables of jobs, which River migrates;
+// nothing is done where it is there or beyond. Of several servers that start
+// at once one works and the others wait. Each migration is one transaction: an
+// error leaves those before it. No superuser is needed, only the right to
+// create in the schema public, and schemas in the database unless the one of
+// JobsSchema is there; what else the role may not do is logged as a warning.
 func Migrate(ctx context.Context, url string, log *slog.Logger) error {
-	return withProvider(ctx, url, warnings(ctx, log), func(p *goose.Provider) error {
+	return withLock(ctx, url, warnings(ctx, log), func(p *goose.Provider) error {
 		done, err := p.Up(ctx)
 		for _, m := range done {
 			log.InfoContext(ctx, "migration applied",
@@ -48,14 +49,15 @@ func Migrate(ctx context.Context, url string, log *slog.Logger) error {
 		if err != nil {
 			return fmt.Errorf("migrate: %w", err)
 		}
-		return nil
+		return migrateJobs(ctx, url, log)
 	})
 }
 
 // MigrateDownTo takes back every migration after version; 0 takes back all,
-// and with them what the tables hold.
+// and with them what the tables hold. The tables of jobs stay or go as a whole,
+// with the migration that made their schema.
 func MigrateDownTo(ctx context.Context, url string, version int64) error {
-	return withProvider(ctx, url, nil, func(p *goose.Provider) error {
+	return withLock(ctx, url, nil, func(p *goose.Provider) error {
 		if _, err := p.DownTo(ctx, version); err != nil {
 			return fmt.Errorf("migrate down to %d: %w", version, err)
 		}
@@ -66,7 +68,7 @@ func MigrateDownTo(ctx context.Context, url string, version int64) error {
 // MigrationStatus lists the migrations this program knows, oldest first.
 func MigrationStatus(ctx context.Context, url string) ([]Migration, error) {
 	var list []Migration
-	err := withProvider(ctx, url, nil, func(p *goose.Provider) error {
+	err := withDatabase(ctx, url, nil, func(_ *sql.DB, p *goose.Provider) error {
 		status, err := p.Status(ctx)
 		if err != nil {
 			return fmt.Errorf("read migration status: %w", err)
@@ -91,7 +93,23 @@ func warnings(ctx context.Context, log *slog.Logger) pgconn.NoticeHandler {
 	}
 }
 
-func withProvider(ctx context.Context, url string, notice pgconn.NoticeHandler, fn func(*goose.Provider) error) (err error) {
+// withLock runs fn while no other server migrates.
+func withLock(ctx context.Context, url string, notice pgconn.NoticeHandler, fn func(*goose.Provider) error) error {
+	return withDatabase(ctx, url, notice, func(db *sql.DB, p *goose.Provider) (err error) {
+		conn, err := db.Conn(ctx)
+		if err != nil {
+			return fmt.Errorf("connect: %w", err)
+		}
+		defer func() { err = errors.Join(err, conn.Close()) }()
+		if err := lock(ctx, conn); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, unlock(context.WithoutCancel(ctx), conn)) }()
+		return fn(p)
+	})
+}
+
+func withDatabase(ctx context.Context, url string, notice pgconn.NoticeHandler, fn func(*sql.DB, *goose.Provider) error) (err error) {
 	cfg, err := pgx.ParseConfig(url)
 	if err != nil {
 		return ErrURL // its cause may quote the password
@@ -104,12 +122,11 @@ func withProvider(ctx context.Context, url string, notice pgconn.NoticeHandler, 
 		return explain(cfg, err)
 	}
 	p, err := goose.NewProvider(goose.DialectPostgres, db, migrations.FS,
-		goose.WithSessionLocker(sessionLock{}), goose.WithDisableGlobalRegistry(true),
-		goose.WithLogger(goose.NopLogger()))
+		goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
 	if err != nil {
 		return fmt.Errorf("read migrations: %w", err)
 	}
-	return fn(p)
+	return fn(db, p)
 }
 
 const (
@@ -119,13 +136,9 @@ const (
 	migrationWait = 10 * time.Minute
 )
 
-// sessionLock is a PostgreSQL advisory lock: it goes with the connection, so
-// none stays behind a server that was killed. goose's own looks every few
-// seconds only.
-type sessionLock struct{}
-
-// SessionLock waits until no other server migrates, or returns ErrMigrating.
-func (sessionLock) SessionLock(ctx context.Context, conn *sql.Conn) error {
+// lock waits until no other server migrates, or returns ErrMigrating. The lock
+// goes with the connection, so none stays behind a server that was killed.
+func lock(ctx context.Context, conn *sql.Conn) error {
 	wait, cancel := context.WithTimeout(ctx, migrationWait)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
@@ -152,8 +165,8 @@ func (sessionLock) SessionLock(ctx context.Context, conn *sql.Conn) error {
 	}
 }
 
-// SessionUnlock lets the next server migrate.
-func (sessionLock) SessionUnlock(ctx context.Context, conn *sql.Conn) error {
+// unlock lets the next server migrate.
+func unlock(ctx context.Context, conn *sql.Conn) error {
 	if _, err := conn.ExecContext(ctx, "SELECT pg_advisory_unlock($1)", int64(migrationLock)); err != nil {
 		return fmt.Errorf("unlock migrations: %w", err)
 	}

@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"bytes"
+	"context"
 	"io/fs"
 	"log/slog"
 	"strings"
@@ -73,6 +74,7 @@ func TestMigrateUpDownUp(t *testing.T) {
 	if left := objects(t, url); len(left) > 0 {
 		t.Errorf("MigrateDownTo(0) leaves %q, want nothing", left)
 	}
+	jobs(t, url, 0)
 	if n, of := applied(t, url); n != 0 || of != len(files) {
 		t.Errorf("applied %d of %d, want 0 of %d", n, of, len(files))
 	}
@@ -80,6 +82,7 @@ func TestMigrateUpDownUp(t *testing.T) {
 	if err := postgres.Migrate(t.Context(), url, slog.New(slog.NewTextHandler(&log, nil))); err != nil {
 		t.Fatalf("Migrate = %v", err)
 	}
+	jobs(t, url, postgres.JobsVersion())
 	if diff := cmp.Diff(up, objects(t, url)); diff != "" {
 		t.Errorf("up, down, up makes another schema than up (-up +again):\n%s", diff)
 	}
@@ -90,6 +93,49 @@ func TestMigrateUpDownUp(t *testing.T) {
 	}
 	if err := postgres.Migrate(t.Context(), url, quiet()); err != nil {
 		t.Errorf("Migrate once more = %v, want nil", err)
+	}
+}
+
+// jobs compares the version of the tables of jobs.
+func jobs(t *testing.T, url string, want int) {
+	t.Helper()
+	have, newest, err := postgres.JobsVersions(t.Context(), url)
+	if have != want || newest != postgres.JobsVersion() || err != nil {
+		t.Errorf("JobsVersions = %d, %d, %v, want %d, %d", have, newest, err, want, postgres.JobsVersion())
+	}
+}
+
+// A role that may not make schemas has to be told what to ask for, and goes on
+// once it was given.
+func TestMigrateWithoutRightToMakeSchemas(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	if err := postgres.MigrateDownTo(t.Context(), url, 0); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }() // the database goes anyway
+	role, database := conn.Config().User, conn.Config().Database
+	do := func(sql string) {
+		t.Helper()
+		if _, err := conn.Exec(t.Context(), sql); err != nil {
+			t.Fatalf("%s: %v", sql, err)
+		}
+	}
+	// An owner may take the right from itself.
+	do("REVOKE CREATE ON DATABASE " + database + " FROM " + role)
+	err = postgres.Migrate(t.Context(), url, quiet())
+	if err == nil || !strings.Contains(err.Error(), "CREATE SCHEMA river AUTHORIZATION "+role) {
+		t.Fatalf("Migrate as a role that makes no schemas = %v, want an error that says what to do", err)
+	}
+	do("GRANT CREATE ON DATABASE " + database + " TO " + role)
+	do("CREATE SCHEMA river AUTHORIZATION " + role)
+	do("REVOKE CREATE ON DATABASE " + database + " FROM " + role)
+	if err := postgres.Migrate(t.Context(), url, quiet()); err != nil {
+		t.Errorf("Migrate once the schema was made = %v, want nil", err)
 	}
 }
 

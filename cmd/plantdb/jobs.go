@@ -1,0 +1,25 @@
+package main
+
+import (
+	"context"
+
+	"github.com/romi/plantdb-go/internal/jobs"
+)
+
+// shortJobs is how many jobs that somebody waits for are done at a time: they
+// wait for the network or the database more than they work.
+const shortJobs = 4
+
+// workers does every kind of job there is, one line each; the doc of package
+// jobs says how a new one is made.
+func (s *service) workers() []jobs.Worker {
+	return []jobs.Worker{}
+}
+
+// work does jobs until ctx ends. What runs long gets half of the cores, for
+// nobody waits for it.
+func (s *service) work(ctx context.Context) error {
+	return s.queue.Run(ctx, jobs.Options{Slots: map[string]int{
+		jobs.Default: shortJobs, jobs.Background: max(1, s.cores/2),
+	}}, s.workers()...)
+}
