@@ -460,24 +460,6 @@ func (q *Queries) ListScans(ctx context.Context, db DBTX, arg ListScansParams) (
 	return items, nil
 }
 
-const lockNames = `-- name: LockNames :exec
-SELECT pg_advisory_xact_lock(7353, k.key)
-FROM (SELECT DISTINCT hashtext(n.name) AS key FROM unnest($1::text[]) AS n(name) ORDER BY key) AS k
-WHERE set_config('lock_timeout', $2::text, true) IS NOT NULL
-`
-
-// LockNames holds names of scans or timelapses against every other writer on
-// this database until the transaction ends. It waits timeout milliseconds for
-// each, as does whatever else the transaction waits for. All the names that a
-// transaction needs are locked by one call and in the order of their keys, so
-// that two of them never wait for each other, not even when two names share a
-// key. The WHERE clause comes before the output is made: the timeout is set
-// before the first wait.
-func (q *Queries) LockNames(ctx context.Context, db DBTX, names []string, timeout string) error {
-	_, err := db.Exec(ctx, lockNames, names, timeout)
-	return err
-}
-
 const relaxCommit = `-- name: RelaxCommit :exec
 SELECT set_config('synchronous_commit', 'off', true)
 `

@@ -184,18 +184,6 @@ WHERE s.name = @name;
 -- DeleteScan forgets a scan that is no longer in the tree.
 DELETE FROM scans WHERE name = @name;
 
--- name: LockNames :exec
--- LockNames holds names of scans or timelapses against every other writer on
--- this database until the transaction ends. It waits timeout milliseconds for
--- each, as does whatever else the transaction waits for. All the names that a
--- transaction needs are locked by one call and in the order of their keys, so
--- that two of them never wait for each other, not even when two names share a
--- key. The WHERE clause comes before the output is made: the timeout is set
--- before the first wait.
-SELECT pg_advisory_xact_lock(7353, k.key)
-FROM (SELECT DISTINCT hashtext(n.name) AS key FROM unnest(@names::text[]) AS n(name) ORDER BY key) AS k
-WHERE set_config('lock_timeout', @timeout::text, true) IS NOT NULL;
-
 -- name: RelaxCommit :exec
 -- RelaxCommit lets the transaction commit without waiting for the disk: what
 -- it writes can be read from the tree again.

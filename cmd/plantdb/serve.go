@@ -188,6 +188,7 @@ func (s *service) prepare(ctx context.Context, root *os.Root) error {
 	}
 	limits := scan.DefaultConfig()
 	limits.MaxFileBytes = int64(s.config.MaxUpload)
+	limits.FileLocks = bool(s.config.FileLocks)
 	s.scans = scan.New(s.pool, s.tree, s.auth, limits, s.log)
 	return s.firstIndex(ctx)
 }
@@ -339,6 +340,9 @@ func (s *service) keepIndex(ctx context.Context) error {
 			s.log.WarnContext(ctx, "sweep staging", slog.Any("err", err))
 		} else if n > 0 {
 			s.log.InfoContext(ctx, "swept staging", slog.Int("removed", n))
+		}
+		if _, err := s.tree.SweepLocks(ctx, 10*time.Minute); err != nil && ctx.Err() == nil {
+			s.log.WarnContext(ctx, "sweep file locks", slog.Any("err", err))
 		}
 		if err := pause(ctx, time.Hour); err != nil {
 			return err

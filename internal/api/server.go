@@ -133,6 +133,7 @@ func newServer(services Services, config Config) *server {
 	s.registerAssets()
 	s.registerModels()
 	s.registerArchive()
+	s.registerLocks()
 	s.registerLegacy()
 	for _, fn := range s.later {
 		fn()

@@ -51,6 +51,7 @@ type Config struct {
 	AdminPasswordFile string `env:"PLANTDB_ADMIN_PASSWORD_FILE"`
 
 	MaxUpload    Bytes  `env:"PLANTDB_MAX_UPLOAD" envDefault:"8GiB"`
+	FileLocks    Switch `env:"PLANTDB_FILE_LOCKS" envDefault:"on"`
 	PreviewCache Bytes  `env:"PLANTDB_PREVIEW_CACHE" envDefault:"2GiB"`
 	LogLevel     string `env:"PLANTDB_LOG_LEVEL" envDefault:"info"`
 
@@ -144,6 +145,7 @@ func (c *Config) ServeFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.LegacyWriter, "legacy-writer", c.LegacyWriter, "user as whom clients of 0.14, which know no tokens, write; empty: nobody (LEGACY_WRITER)")
 	f.Var(&c.TrustedProxies, "trusted-proxies", "CIDRs whose X-Forwarded-For is believed (TRUSTED_PROXIES)")
 	f.Var(&c.MaxUpload, "max-upload", "largest file that is taken (PLANTDB_MAX_UPLOAD)")
+	f.Var(&c.FileLocks, "file-locks", "writes also take the file locks of Python programs on the same tree: on or off (PLANTDB_FILE_LOCKS)")
 	f.Var(&c.PreviewCache, "preview-cache", "bound of the cache of previews (PLANTDB_PREVIEW_CACHE)")
 	f.BoolVar(&c.Test, "test", false, "make the users admin/admin and guest/guest: never on a network")
 	f.BoolVar(&c.Demo, "demo", false, "fill an empty tree with sample scans")

@@ -1,8 +1,9 @@
 // Package fsdb is the scan tree on disk: upstream's layout of 0.14 to 0.17,
 // read with all the damage that years of use leave in it, and written so that
 // upstream's own Python code opens the result while we run. It knows no SQL,
-// no HTTP, no users and no permissions, and holds no locks: callers see to it
-// that a scan or a timelapse has one writer at a time; readers need nothing.
+// no HTTP, no users and no permissions, and takes no locks by itself: callers see
+// to it that a scan or a timelapse has one writer at a time (TryLock is what
+// upstream's programs understand); readers need nothing.
 //
 // # Layout
 //

@@ -49,7 +49,7 @@ func (s *Service) Create(ctx context.Context, name string, metadata json.RawMess
 		names = []string{loc.Timelapse, name}
 	}
 	var verdict error
-	err = s.locked(ctx, func(tx pgx.Tx) (err error) {
+	err = s.locked(ctx, opCreateScan, func(tx pgx.Tx) (err error) {
 		verdict, err = s.create(ctx, tx, a, loc, metadata)
 		return err
 	}, names...)
@@ -224,7 +224,7 @@ func (s *Service) CreateFileset(ctx context.Context, name, fileset string, metad
 		return ErrMetadata.Because(err)
 	}
 	var verdict error
-	err = s.locked(ctx, func(tx pgx.Tx) error {
+	err = s.locked(ctx, opCreateFileset, func(tx pgx.Tx) error {
 		r, _, err := s.open(ctx, tx, name, opCreateFileset, CanWrite)
 		if err != nil {
 			return err
@@ -238,7 +238,7 @@ func (s *Service) CreateFileset(ctx context.Context, name, fileset string, metad
 			return err
 		}
 		return s.insertFileset(ctx, tx, r, fileset, metadata)
-	}, name)
+	}, name, name+"/"+fileset)
 	return errors.Join(err, verdict)
 }
 

@@ -24,7 +24,7 @@ var (
 	ErrEmptyFile        = fault.New(fault.Invalid, "empty_file", "The file is empty.")
 	ErrMemberElsewhere  = fault.New(fault.Invalid, "timelapse_fixed", "A scan cannot be moved into a timelapse by its metadata.")
 	ErrChanged          = fault.New(fault.Unavailable, "file_changed", "The file was replaced while it was read, try again.")
-	ErrBusy             = fault.New(fault.Locked, "scan_busy", "Another writer holds the scan.")
+	ErrBusy             = fault.New(fault.Locked, "locked", "Another writer holds the scan.")
 )
 
 func unknownScan(name string) error {

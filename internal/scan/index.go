@@ -158,7 +158,7 @@ func (s *Service) unchanged(ctx context.Context, e fsdb.Entry, known []byte) boo
 // index reads one scan from disk and writes its rows, in one transaction that
 // holds the scan against writers, and records what was changed outside.
 func (s *Service) index(ctx context.Context, e fsdb.Entry, as seen) (broken bool, err error) {
-	err = s.locked(ctx, func(tx pgx.Tx) error {
+	err = s.lockedRows(ctx, func(tx pgx.Tx) error {
 		if err := s.q.RelaxCommit(ctx, tx); err != nil {
 			return fmt.Errorf("relax commits of the index: %w", err)
 		}
@@ -208,7 +208,7 @@ func (s *Service) indexRead(ctx context.Context, tx pgx.Tx, read *fsdb.Scan, as 
 // scan must not keep all others out.
 func (s *Service) indexUnwritable(ctx context.Context, loc fsdb.Loc, cause error) error {
 	s.log.ErrorContext(ctx, "scan cannot be indexed", slog.String("scan", loc.Dir()), slog.Any("err", cause))
-	return s.locked(ctx, func(tx pgx.Tx) error {
+	return s.lockedRows(ctx, func(tx pgx.Tx) error {
 		signature, err := s.tree.Signature(ctx, loc)
 		if err != nil {
 			return fmt.Errorf("look at scan %q: %w", loc.Dir(), err)
@@ -235,7 +235,7 @@ func (s *Service) warn(ctx context.Context, path, broken string, warnings []stri
 
 // forget removes the row of a scan that a reconcile did not meet, if it is gone.
 func (s *Service) forget(ctx context.Context, name string) (gone bool, err error) {
-	err = s.locked(ctx, func(tx pgx.Tx) (err error) {
+	err = s.lockedRows(ctx, func(tx pgx.Tx) (err error) {
 		gone, err = s.forgetGone(ctx, tx, name)
 		return err
 	}, name)

@@ -50,7 +50,7 @@ func (s *Service) warnOfPython(ctx context.Context) {
 // indexTimelapse reads one timelapse; unseen says what it is where the index
 // does not have it.
 func (s *Service) indexTimelapse(ctx context.Context, id string, unseen seen) error {
-	return s.locked(ctx, func(tx pgx.Tx) error {
+	return s.lockedRows(ctx, func(tx pgx.Tx) error {
 		read, err := s.tree.ReadTimelapse(ctx, id)
 		if errors.Is(err, fsdb.ErrNotFound) {
 			return nil // gone since the tree was listed
@@ -101,7 +101,7 @@ func (s *Service) forgetTimelapses(ctx context.Context, entries []fsdb.Entry) er
 		if present[r.Name] {
 			continue
 		}
-		err := s.locked(ctx, func(tx pgx.Tx) error {
+		err := s.lockedRows(ctx, func(tx pgx.Tx) error {
 			if _, err := s.tree.TimelapseSignature(ctx, r.Name); !errors.Is(err, fsdb.ErrNotFound) {
 				return err // nil for one that was made since the tree was listed
 			}

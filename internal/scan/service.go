@@ -23,7 +23,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strconv"
 	"sync"
 	"time"
 
@@ -61,6 +60,12 @@ type Config struct {
 	Extensions []string
 	// LockTimeout is how long a write waits for another writer of the scan.
 	LockTimeout time.Duration
+	// FileLocks takes upstream's file locks beside our own, so that Python
+	// programs on the same tree and this server write one after the other.
+	FileLocks bool
+	// Server is what others see of this process as the holder of a lock; New
+	// takes the name of the machine and the process id for an empty one.
+	Server string
 }
 
 // DefaultConfig returns the bounds of a server that was told nothing else.
@@ -72,6 +77,7 @@ func DefaultConfig() Config {
 			".tiff", ".npz", ".npy", ".csv", ".p", ".pt", ".zip", ".xml", ".md",
 		},
 		LockTimeout: 10 * time.Second,
+		FileLocks:   true,
 	}
 }
 
@@ -87,6 +93,7 @@ type Service struct {
 	now    func() time.Time
 
 	uploads  batcher
+	waits    waits
 	reload   coalescer
 	progress func(done, total int)
 	warned   sync.Map  // path of a scan or timelapse -> string: the damage that was logged last
@@ -95,10 +102,14 @@ type Service struct {
 
 // New returns the service of a tree and its index.
 func New(pool postgres.DB, tree *fsdb.Tree, groups Groups, c Config, log *slog.Logger) *Service {
+	if c.Server == "" {
+		c.Server = serverName()
+	}
 	s := &Service{
 		pool: pool, q: db.New(), tree: tree, groups: groups, config: c, log: log, now: time.Now,
 	}
 	s.uploads.flush = s.flushFiles
+	s.waits.log = log
 	return s
 }
 
@@ -190,23 +201,4 @@ func (s *Service) timelapse(ctx context.Context, tx db.DBTX, name string) (db.Ge
 		return t, notFound(err, unknownTimelapse(name), "find timelapse %q", name)
 	}
 	return t, nil
-}
-
-// locked runs fn in a transaction that holds names of scans or timelapses
-// against all other writers on this database; fn locks no other. ErrBusy if
-// somebody else holds one for longer than the timeout.
-func (s *Service) locked(ctx context.Context, fn func(tx pgx.Tx) error, names ...string) error {
-	timeout := strconv.FormatInt(s.config.LockTimeout.Milliseconds(), 10)
-	err := postgres.InTx(ctx, s.pool, func(tx pgx.Tx) error {
-		if err := s.q.LockNames(ctx, tx, names, timeout); err != nil {
-			return fmt.Errorf("lock %q: %w", names, err)
-		}
-		return fn(tx)
-	})
-	if postgres.LockTimedOut(err) {
-		name := names[len(names)-1]
-		return ErrBusy.With("Could not acquire exclusive lock for scan %s within %.1f seconds", name, s.config.LockTimeout.Seconds()).
-			After(time.Second).Because(err)
-	}
-	return err
 }

@@ -110,7 +110,7 @@ func (s *Service) CreateTimelapse(ctx context.Context, name string, metadata jso
 	}
 	marker := fsdb.Timelapse{ID: name, CreatedAt: made, Owner: &a.Username, Scans: []string{}, Metadata: metadata}
 	var verdict error
-	err = s.locked(ctx, func(tx pgx.Tx) (err error) {
+	err = s.locked(ctx, opCreateTimelapse, func(tx pgx.Tx) (err error) {
 		verdict, err = s.createTimelapse(ctx, tx, marker)
 		return err
 	}, name)

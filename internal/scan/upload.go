@@ -113,7 +113,7 @@ func (s *Service) extension(ext string) (string, error) {
 // flushFiles writes one batch into its fileset and answers for each file.
 func (s *Service) flushFiles(ctx context.Context, key uploadKey, batch []pending) []error {
 	answers := make([]error, len(batch))
-	err := s.locked(ctx, func(tx pgx.Tx) error {
+	err := s.locked(ctx, opCreateFile, func(tx pgx.Tx) error {
 		r, err := s.scan(ctx, tx, key.scan)
 		if err != nil {
 			return err
@@ -123,7 +123,7 @@ func (s *Service) flushFiles(ctx context.Context, key uploadKey, batch []pending
 			return err
 		}
 		return s.addFiles(ctx, tx, r, fs, batch, answers)
-	}, key.scan)
+	}, key.scan, key.scan+"/"+key.fileset)
 	for i, p := range batch {
 		if err != nil {
 			answers[i] = err

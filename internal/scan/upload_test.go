@@ -132,7 +132,7 @@ func TestUploadParallel(t *testing.T) {
 func hold(t *testing.T, f fixture, name string) (release func()) {
 	t.Helper()
 	tx := must[pgx.Tx](t)(f.pool.Begin(t.Context()))
-	if err := f.q.LockNames(t.Context(), tx, []string{name}, "1000"); err != nil {
+	if err := f.q.LockNames(t.Context(), tx, []string{name}, "1000", "elsewhere:1|create_file|zoe"); err != nil {
 		t.Fatal(err)
 	}
 	return sync.OnceFunc(func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }) // it wrote nothing

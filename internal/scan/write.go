@@ -20,7 +20,7 @@ func (s *Service) SetMetadata(ctx context.Context, name string, u Update) (shown
 	if err := CheckBiology(u.Metadata); err != nil {
 		return nil, err
 	}
-	err = s.changing(ctx, name, func(tx pgx.Tx, r row) error {
+	err = s.changing(ctx, []string{name}, func(tx pgx.Tx, r row) error {
 		old, err := s.tree.ReadScanMetadata(ctx, r.loc())
 		if err != nil {
 			return err
@@ -71,7 +71,7 @@ func (s *Service) showScan(ctx context.Context, tx pgx.Tx, r row, metadata json.
 // SetFilesetMetadata changes the metadata of a fileset and returns all of it.
 // Errors as SetMetadata, and ErrUnknownFileset.
 func (s *Service) SetFilesetMetadata(ctx context.Context, name, fileset string, u Update) (updated json.RawMessage, err error) {
-	err = s.changing(ctx, name, func(tx pgx.Tx, r row) error {
+	err = s.changing(ctx, []string{name, name + "/" + fileset}, func(tx pgx.Tx, r row) error {
 		fs, err := s.fileset(ctx, tx, r, fileset)
 		if err != nil {
 			return err
@@ -127,7 +127,7 @@ func (s *Service) void(ctx context.Context, tx pgx.Tx, r row) error {
 // SetFileMetadata changes the metadata of a file and returns all of it.
 // Errors as SetFilesetMetadata, and ErrUnknownFile.
 func (s *Service) SetFileMetadata(ctx context.Context, name, fileset, file string, u Update) (updated json.RawMessage, err error) {
-	err = s.changing(ctx, name, func(tx pgx.Tx, r row) error {
+	err = s.changing(ctx, []string{name, name + "/" + fileset + "/" + file}, func(tx pgx.Tx, r row) error {
 		fs, err := s.fileset(ctx, tx, r, fileset)
 		if err != nil {
 			return err
@@ -162,16 +162,18 @@ func (s *Service) SetFileMetadata(ctx context.Context, name, fileset, file strin
 	return updated, err
 }
 
-// changing asks policy before anything waits, and again under the lock.
-func (s *Service) changing(ctx context.Context, name string, fn func(tx pgx.Tx, r row) error) error {
+// changing asks policy before anything waits, and again under the locks of the
+// scan and what else is named; see locked.
+func (s *Service) changing(ctx context.Context, names []string, fn func(tx pgx.Tx, r row) error) error {
+	name := names[0]
 	if _, _, err := s.open(ctx, s.pool, name, opSetMetadata, CanWrite); err != nil {
 		return err
 	}
-	return s.locked(ctx, func(tx pgx.Tx) error {
+	return s.locked(ctx, opSetMetadata, func(tx pgx.Tx) error {
 		r, _, err := s.open(ctx, tx, name, opSetMetadata, CanWrite)
 		if err != nil {
 			return err
 		}
 		return fn(tx, r)
-	}, name)
+	}, names...)
 }

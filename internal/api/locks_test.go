@@ -1,0 +1,62 @@
+package api_test
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/romi/plantdb-go/internal/api"
+	"github.com/romi/plantdb-go/internal/fsdb"
+)
+
+func TestLocks(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, api.Config{})
+	token, _ := s.login("rita")
+	wantProblem(t, "GET /locks without a token", s.do(http.MethodGet, "/api/v1/locks", ""), http.StatusUnauthorized, "token_missing")
+	locks := func() []any {
+		a := s.do(http.MethodGet, "/api/v1/locks", "", bearer(token))
+		if a.status != http.StatusOK {
+			t.Fatalf("GET /locks = %d %s", a.status, a.body)
+		}
+		return a.json(t)["locks"].([]any)
+	}
+	if got := locks(); len(got) != 0 {
+		t.Errorf("locks = %v, want none", got)
+	}
+	// A program that has the tree open, as upstream's says it.
+	tree, err := fsdb.Open(s.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tree.Close() }()
+	held, err := tree.TryLock(false, "real_plant/images")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Release()
+	info := `{"resource_id": "real_plant/images", "level": "fileset", "lock_type": "exclusive", "user": "pia", "timestamp": 1775734565.5, "pid": 4711}`
+	if err := os.WriteFile(filepath.Join(s.dir, ".locks", "real_plant_images.info"), []byte(info), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want := []any{map[string]any{
+		"scan": "real_plant", "level": "fileset", "part": "images", "type": "exclusive", "holder": "program", "user": "pia", "pid": 4711.0,
+		"since": "2026-04-09T11:36:05.5Z", "waiting": false,
+	}}
+	got := locks()
+	for _, l := range got {
+		l := l.(map[string]any)
+		l["since"] = fmt.Sprint(l["since"])
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("locks (-want +got):\n%s", diff)
+	}
+	held.Release()
+	if got := locks(); len(got) != 0 {
+		t.Errorf("locks after the release = %v, want none", got)
+	}
+}
