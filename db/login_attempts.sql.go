@@ -11,15 +11,6 @@ import (
 	"time"
 )
 
-const clearLoginFailures = `-- name: ClearLoginFailures :exec
-DELETE FROM login_attempts WHERE username = $1 AND network = $2
-`
-
-func (q *Queries) ClearLoginFailures(ctx context.Context, db DBTX, username string, network netip.Prefix) error {
-	_, err := db.Exec(ctx, clearLoginFailures, username, network)
-	return err
-}
-
 const deleteOldAttempts = `-- name: DeleteOldAttempts :execrows
 DELETE FROM login_attempts
 WHERE (username, network) IN (
@@ -34,19 +25,6 @@ func (q *Queries) DeleteOldAttempts(ctx context.Context, db DBTX, before time.Ti
 		return 0, err
 	}
 	return result.RowsAffected(), nil
-}
-
-const loginLockedUntil = `-- name: LoginLockedUntil :one
-SELECT locked_until::timestamptz AS locked_until FROM login_attempts
-WHERE username = $1 AND network = $2 AND locked_until > $3::timestamptz
-`
-
-// LoginLockedUntil returns the end of a lock that holds now.
-func (q *Queries) LoginLockedUntil(ctx context.Context, db DBTX, username string, network netip.Prefix, now time.Time) (time.Time, error) {
-	row := db.QueryRow(ctx, loginLockedUntil, username, network, now)
-	var locked_until time.Time
-	err := row.Scan(&locked_until)
-	return locked_until, err
 }
 
 const recordLoginFailure = `-- name: RecordLoginFailure :one

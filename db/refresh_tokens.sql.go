@@ -7,6 +7,7 @@ package db
 
 import (
 	"context"
+	"net/netip"
 	"time"
 
 	"github.com/google/uuid"
@@ -104,71 +105,111 @@ func (q *Queries) GetRefreshState(ctx context.Context, db DBTX, iD uuid.UUID, se
 	return i, err
 }
 
-const insertPair = `-- name: InsertPair :exec
-INSERT INTO refresh_tokens (id, session_id, generation, access_id, issued_at, expires_at, access_expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
-`
-
-type InsertPairParams struct {
-	ID              uuid.UUID
-	SessionID       uuid.UUID
-	Generation      int32
-	AccessID        uuid.UUID
-	IssuedAt        time.Time
-	ExpiresAt       time.Time
-	AccessExpiresAt time.Time
-}
-
-func (q *Queries) InsertPair(ctx context.Context, db DBTX, arg InsertPairParams) error {
-	_, err := db.Exec(ctx, insertPair,
-		arg.ID,
-		arg.SessionID,
-		arg.Generation,
-		arg.AccessID,
-		arg.IssuedAt,
-		arg.ExpiresAt,
-		arg.AccessExpiresAt,
-	)
-	return err
-}
-
-const rotatePair = `-- name: RotatePair :exec
-WITH used AS (
-    UPDATE refresh_tokens SET used_at = $8::timestamptz WHERE refresh_tokens.id = $9
-), advanced AS (
-    UPDATE sessions
-    SET generation = $3, last_seen_at = $8::timestamptz, expires_at = $6
-    WHERE sessions.id = $2
+const tradePair = `-- name: TradePair :one
+WITH advanced AS (
+    UPDATE sessions s
+    SET generation = s.generation + 1, last_seen_at = $1::timestamptz,
+        expires_at = least($2::timestamptz, s.absolute_expires_at)
+    FROM refresh_tokens r, users u
+    WHERE s.id = $3 AND r.id = $4 AND r.session_id = s.id AND r.generation = s.generation
+      AND u.id = s.user_id AND u.is_active AND s.ended_at IS NULL AND s.absolute_expires_at > $1::timestamptz
+    RETURNING s.id, s.generation, s.expires_at, u.username, r.id AS used_id, r.access_id, r.access_expires_at
+), used AS (
+    UPDATE refresh_tokens SET used_at = $1::timestamptz
+    FROM advanced a
+    WHERE refresh_tokens.id = a.used_id
+), revoked AS (
+    INSERT INTO revoked_tokens (id, kind, username, reason, expires_at)
+    SELECT a.access_id, 'access', a.username, 'rotated', a.access_expires_at + interval '1 minute'
+    FROM advanced a
+    WHERE a.access_expires_at > $5::timestamptz
+    ON CONFLICT ON CONSTRAINT revoked_tokens_pkey DO NOTHING
+), recorded AS (
+    INSERT INTO auth_events (id, at, kind, username, session_id, address, user_agent, request_id, detail)
+    SELECT $6, $1::timestamptz, $7, a.username, a.id, $8, $9, $10, $11
+    FROM advanced a
+), added AS (
+    INSERT INTO refresh_tokens (id, session_id, generation, access_id, issued_at, expires_at, access_expires_at)
+    SELECT $12, a.id, a.generation, $13, $14, a.expires_at, least($15::timestamptz, a.expires_at)
+    FROM advanced a
+    RETURNING id, session_id, generation, access_id, issued_at, expires_at, access_expires_at, used_at
 )
-INSERT INTO refresh_tokens (id, session_id, generation, access_id, issued_at, expires_at, access_expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
+SELECT added.id, added.session_id, added.generation, added.access_id, added.issued_at, added.expires_at, added.access_expires_at, added.used_at, a.username, a.access_id AS old_access_id, a.access_expires_at AS old_access_expires_at
+FROM added JOIN advanced a ON a.id = added.session_id
 `
 
-type RotatePairParams struct {
-	ID              uuid.UUID
-	SessionID       uuid.UUID
-	Generation      int32
-	AccessID        uuid.UUID
-	IssuedAt        time.Time
-	ExpiresAt       time.Time
-	AccessExpiresAt time.Time
+type TradePairParams struct {
 	Now             time.Time
+	ExpiresAt       time.Time
+	SessionID       uuid.UUID
 	UsedID          uuid.UUID
+	AliveSince      time.Time
+	EventID         uuid.UUID
+	EventKind       string
+	Address         *netip.Addr
+	UserAgent       string
+	RequestID       string
+	Detail          string
+	ID              uuid.UUID
+	NextAccessID    uuid.UUID
+	IssuedAt        time.Time
+	AccessExpiresAt time.Time
 }
 
-// RotatePair uses one pair up and puts the next in its place, in one statement.
-// The caller holds the session.
-func (q *Queries) RotatePair(ctx context.Context, db DBTX, arg RotatePairParams) error {
-	_, err := db.Exec(ctx, rotatePair,
-		arg.ID,
-		arg.SessionID,
-		arg.Generation,
-		arg.AccessID,
-		arg.IssuedAt,
-		arg.ExpiresAt,
-		arg.AccessExpiresAt,
+type TradePairRow struct {
+	ID                 uuid.UUID
+	SessionID          uuid.UUID
+	Generation         int32
+	AccessID           uuid.UUID
+	IssuedAt           time.Time
+	ExpiresAt          time.Time
+	AccessExpiresAt    time.Time
+	UsedAt             *time.Time
+	Username           string
+	OldAccessID        uuid.UUID
+	OldAccessExpiresAt time.Time
+}
+
+// TradePair uses up the pair of a refresh token if it is the current one of a
+// live session, and puts the next in its place: the old access token is revoked
+// if it may still be alive, for a minute longer, which is more than any leeway
+// of a clock, and the event is recorded. Otherwise it changes nothing and
+// returns no row.
+//
+// One statement, so that a refresh is one journey to the database and one
+// commit. Those that race wait for the session's row and then compare the
+// generation with the row as it has become, so only one of them finds it its own.
+func (q *Queries) TradePair(ctx context.Context, db DBTX, arg TradePairParams) (TradePairRow, error) {
+	row := db.QueryRow(ctx, tradePair,
 		arg.Now,
+		arg.ExpiresAt,
+		arg.SessionID,
 		arg.UsedID,
+		arg.AliveSince,
+		arg.EventID,
+		arg.EventKind,
+		arg.Address,
+		arg.UserAgent,
+		arg.RequestID,
+		arg.Detail,
+		arg.ID,
+		arg.NextAccessID,
+		arg.IssuedAt,
+		arg.AccessExpiresAt,
 	)
-	return err
+	var i TradePairRow
+	err := row.Scan(
+		&i.ID,
+		&i.SessionID,
+		&i.Generation,
+		&i.AccessID,
+		&i.IssuedAt,
+		&i.ExpiresAt,
+		&i.AccessExpiresAt,
+		&i.UsedAt,
+		&i.Username,
+		&i.OldAccessID,
+		&i.OldAccessExpiresAt,
+	)
+	return i, err
 }

@@ -88,28 +88,3 @@ func (q *Queries) RevocationHorizon(ctx context.Context, db DBTX) (int64, error)
 	err := row.Scan(&horizon)
 	return horizon, err
 }
-
-const revokeToken = `-- name: RevokeToken :exec
-INSERT INTO revoked_tokens (id, kind, username, reason, expires_at)
-VALUES ($1, $2, $3, $4, $5)
-ON CONFLICT ON CONSTRAINT revoked_tokens_pkey DO NOTHING
-`
-
-type RevokeTokenParams struct {
-	ID        uuid.UUID
-	Kind      string
-	Username  string
-	Reason    string
-	ExpiresAt time.Time
-}
-
-func (q *Queries) RevokeToken(ctx context.Context, db DBTX, arg RevokeTokenParams) error {
-	_, err := db.Exec(ctx, revokeToken,
-		arg.ID,
-		arg.Kind,
-		arg.Username,
-		arg.Reason,
-		arg.ExpiresAt,
-	)
-	return err
-}

@@ -130,34 +130,6 @@ func (q *Queries) GetSessionActor(ctx context.Context, db DBTX, id uuid.UUID) (G
 	return i, err
 }
 
-const insertSession = `-- name: InsertSession :exec
-INSERT INTO sessions (id, user_id, created_at, last_seen_at, expires_at, absolute_expires_at, address, user_agent)
-VALUES ($1, $2, $3, $3, $4, $5, $6, $7)
-`
-
-type InsertSessionParams struct {
-	ID                uuid.UUID
-	UserID            uuid.UUID
-	CreatedAt         time.Time
-	ExpiresAt         time.Time
-	AbsoluteExpiresAt time.Time
-	Address           *netip.Addr
-	UserAgent         string
-}
-
-func (q *Queries) InsertSession(ctx context.Context, db DBTX, arg InsertSessionParams) error {
-	_, err := db.Exec(ctx, insertSession,
-		arg.ID,
-		arg.UserID,
-		arg.CreatedAt,
-		arg.ExpiresAt,
-		arg.AbsoluteExpiresAt,
-		arg.Address,
-		arg.UserAgent,
-	)
-	return err
-}
-
 const listSessions = `-- name: ListSessions :many
 SELECT s.id, s.created_at, s.last_seen_at, s.expires_at, s.address, s.user_agent
 FROM sessions s
@@ -266,6 +238,76 @@ func (q *Queries) LockSession(ctx context.Context, db DBTX, id uuid.UUID) (LockS
 		&i.IsActive,
 	)
 	return i, err
+}
+
+const openSession = `-- name: OpenSession :execrows
+WITH opened AS (
+    INSERT INTO sessions (id, user_id, created_at, last_seen_at, expires_at, absolute_expires_at, address, user_agent)
+    SELECT $5, $6, $7::timestamptz, $7::timestamptz, $8, $9, $10, $11
+    WHERE NOT EXISTS (SELECT FROM login_attempts l
+                      WHERE l.username = $12 AND l.network = $13 AND l.locked_until > $7::timestamptz)
+    RETURNING sessions.id, sessions.user_id, sessions.expires_at
+), logged_in AS (
+    UPDATE users SET last_login_at = $7::timestamptz FROM opened o WHERE users.id = o.user_id
+), cleared AS (
+    DELETE FROM login_attempts l USING opened WHERE l.username = $12 AND l.network = $13
+), recorded AS (
+    INSERT INTO auth_events (id, at, kind, username, session_id, address, user_agent, request_id, detail)
+    SELECT $14, $7::timestamptz, $15, $12, o.id, $10, $11, $16, $17
+    FROM opened o
+)
+INSERT INTO refresh_tokens (id, session_id, generation, access_id, issued_at, expires_at, access_expires_at)
+SELECT $1, o.id, 0, $2, $3, o.expires_at, $4
+FROM opened o
+`
+
+type OpenSessionParams struct {
+	RefreshID         uuid.UUID
+	AccessID          uuid.UUID
+	IssuedAt          time.Time
+	AccessExpiresAt   time.Time
+	SessionID         uuid.UUID
+	UserID            uuid.UUID
+	Now               time.Time
+	ExpiresAt         time.Time
+	AbsoluteExpiresAt time.Time
+	Address           *netip.Addr
+	UserAgent         string
+	Username          string
+	Network           netip.Prefix
+	EventID           uuid.UUID
+	EventKind         string
+	RequestID         string
+	Detail            string
+}
+
+// OpenSession opens a session with its first pair, records the login and
+// forgets the failures before it. Where the account is locked for the network
+// it does nothing and returns 0. The caller holds the user.
+func (q *Queries) OpenSession(ctx context.Context, db DBTX, arg OpenSessionParams) (int64, error) {
+	result, err := db.Exec(ctx, openSession,
+		arg.RefreshID,
+		arg.AccessID,
+		arg.IssuedAt,
+		arg.AccessExpiresAt,
+		arg.SessionID,
+		arg.UserID,
+		arg.Now,
+		arg.ExpiresAt,
+		arg.AbsoluteExpiresAt,
+		arg.Address,
+		arg.UserAgent,
+		arg.Username,
+		arg.Network,
+		arg.EventID,
+		arg.EventKind,
+		arg.RequestID,
+		arg.Detail,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const touchSessions = `-- name: TouchSessions :execrows

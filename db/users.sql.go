@@ -7,6 +7,7 @@ package db
 
 import (
 	"context"
+	"net/netip"
 	"time"
 
 	"github.com/google/uuid"
@@ -54,6 +55,43 @@ DELETE FROM one_time_links WHERE user_id = $1::uuid
 func (q *Queries) DropLinks(ctx context.Context, db DBTX, userID uuid.UUID) error {
 	_, err := db.Exec(ctx, dropLinks, userID)
 	return err
+}
+
+const getLogin = `-- name: GetLogin :one
+SELECT users.id, users.username, users.fullname, users.password_hash, users.roles, users.is_active, users.created_at, users.updated_at, users.last_login_at, users.password_changed_at,
+    ARRAY(SELECT g.name FROM groups g JOIN group_members m ON m.group_id = g.id
+          WHERE m.user_id = users.id ORDER BY g.name)::text[] AS groups,
+    EXISTS(SELECT FROM login_attempts l
+           WHERE l.username = users.username AND l.network = $1 AND l.locked_until > $2::timestamptz)::boolean AS locked
+FROM users
+WHERE users.username = $3
+`
+
+type GetLoginRow struct {
+	User   User
+	Groups []string
+	Locked bool
+}
+
+// GetLogin returns all that decides on a login but the password.
+func (q *Queries) GetLogin(ctx context.Context, db DBTX, network netip.Prefix, now time.Time, username string) (GetLoginRow, error) {
+	row := db.QueryRow(ctx, getLogin, network, now, username)
+	var i GetLoginRow
+	err := row.Scan(
+		&i.User.ID,
+		&i.User.Username,
+		&i.User.Fullname,
+		&i.User.PasswordHash,
+		&i.User.Roles,
+		&i.User.IsActive,
+		&i.User.CreatedAt,
+		&i.User.UpdatedAt,
+		&i.User.LastLoginAt,
+		&i.User.PasswordChangedAt,
+		&i.Groups,
+		&i.Locked,
+	)
+	return i, err
 }
 
 const getUser = `-- name: GetUser :one
@@ -311,15 +349,6 @@ func (q *Queries) LockUserByName(ctx context.Context, db DBTX, username string) 
 		&i.PasswordChangedAt,
 	)
 	return i, err
-}
-
-const recordLogin = `-- name: RecordLogin :exec
-UPDATE users SET last_login_at = $1 WHERE id = $2
-`
-
-func (q *Queries) RecordLogin(ctx context.Context, db DBTX, now *time.Time, iD uuid.UUID) error {
-	_, err := db.Exec(ctx, recordLogin, now, iD)
-	return err
 }
 
 const renewHash = `-- name: RenewHash :exec

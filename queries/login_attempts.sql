@@ -1,8 +1,3 @@
--- name: LoginLockedUntil :one
--- LoginLockedUntil returns the end of a lock that holds now.
-SELECT locked_until::timestamptz AS locked_until FROM login_attempts
-WHERE username = @username AND network = @network AND locked_until > @now::timestamptz;
-
 -- name: RecordLoginFailure :one
 -- RecordLoginFailure counts a failure and locks at the last one allowed. While
 -- a lock holds it changes nothing and returns no row; after a lock, and after
@@ -20,9 +15,6 @@ ON CONFLICT ON CONSTRAINT login_attempts_pkey DO UPDATE SET
                         THEN @lock_until::timestamptz END
 WHERE a.locked_until IS NULL OR a.locked_until <= @now::timestamptz
 RETURNING (a.locked_until IS NOT NULL)::boolean AS locked;
-
--- name: ClearLoginFailures :exec
-DELETE FROM login_attempts WHERE username = @username AND network = @network;
 
 -- name: UnlockUser :exec
 -- UnlockUser forgets the failures of an account from every network.

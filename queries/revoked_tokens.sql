@@ -1,8 +1,3 @@
--- name: RevokeToken :exec
-INSERT INTO revoked_tokens (id, kind, username, reason, expires_at)
-VALUES (@id, @kind, @username, @reason, @expires_at)
-ON CONFLICT ON CONSTRAINT revoked_tokens_pkey DO NOTHING;
-
 -- name: RevocationHorizon :one
 -- RevocationHorizon returns a number below which no transaction runs any more.
 -- Asked before ListRevoked, it is where the next ListRevoked has to begin.

@@ -1,6 +1,25 @@
--- name: InsertSession :exec
-INSERT INTO sessions (id, user_id, created_at, last_seen_at, expires_at, absolute_expires_at, address, user_agent)
-VALUES (@id, @user_id, @created_at, @created_at, @expires_at, @absolute_expires_at, sqlc.narg(address), @user_agent);
+-- name: OpenSession :execrows
+-- OpenSession opens a session with its first pair, records the login and
+-- forgets the failures before it. Where the account is locked for the network
+-- it does nothing and returns 0. The caller holds the user.
+WITH opened AS (
+    INSERT INTO sessions (id, user_id, created_at, last_seen_at, expires_at, absolute_expires_at, address, user_agent)
+    SELECT @session_id, @user_id, @now::timestamptz, @now::timestamptz, @expires_at, @absolute_expires_at, sqlc.narg(address), @user_agent
+    WHERE NOT EXISTS (SELECT FROM login_attempts l
+                      WHERE l.username = @username AND l.network = @network AND l.locked_until > @now::timestamptz)
+    RETURNING sessions.id, sessions.user_id, sessions.expires_at
+), logged_in AS (
+    UPDATE users SET last_login_at = @now::timestamptz FROM opened o WHERE users.id = o.user_id
+), cleared AS (
+    DELETE FROM login_attempts l USING opened WHERE l.username = @username AND l.network = @network
+), recorded AS (
+    INSERT INTO auth_events (id, at, kind, username, session_id, address, user_agent, request_id, detail)
+    SELECT @event_id, @now::timestamptz, @event_kind, @username, o.id, sqlc.narg(address), @user_agent, @request_id, @detail
+    FROM opened o
+)
+INSERT INTO refresh_tokens (id, session_id, generation, access_id, issued_at, expires_at, access_expires_at)
+SELECT @refresh_id, o.id, 0, @access_id, @issued_at, o.expires_at, @access_expires_at
+FROM opened o;
 
 -- name: LockSession :one
 -- LockSession holds the session until the transaction ends. Only its own

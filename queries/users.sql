@@ -15,6 +15,16 @@ SELECT sqlc.embed(users),
 FROM users
 WHERE username = @username;
 
+-- name: GetLogin :one
+-- GetLogin returns all that decides on a login but the password.
+SELECT sqlc.embed(users),
+    ARRAY(SELECT g.name FROM groups g JOIN group_members m ON m.group_id = g.id
+          WHERE m.user_id = users.id ORDER BY g.name)::text[] AS groups,
+    EXISTS(SELECT FROM login_attempts l
+           WHERE l.username = users.username AND l.network = @network AND l.locked_until > @now::timestamptz)::boolean AS locked
+FROM users
+WHERE users.username = @username;
+
 -- name: ListUsers :many
 -- ListUsers pages by name, so an account added meanwhile moves no page.
 SELECT sqlc.embed(users),
@@ -57,9 +67,6 @@ WHERE id = @id;
 UPDATE users
 SET password_hash = @password_hash, password_changed_at = @now, updated_at = @now
 WHERE id = @id;
-
--- name: RecordLogin :exec
-UPDATE users SET last_login_at = @now WHERE id = @id;
 
 -- name: RenewHash :exec
 -- RenewHash stores another hash of the same password; it does nothing when the

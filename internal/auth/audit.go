@@ -55,6 +55,15 @@ func (s *Service) record(ctx context.Context, tx db.DBTX, e event) error {
 }
 
 func recordEvent(ctx context.Context, q *db.Queries, tx db.DBTX, at time.Time, e event) error {
+	if err := q.InsertAuthEvent(ctx, tx, eventRow(ctx, at, e)); err != nil {
+		return fmt.Errorf("record event %s: %w", e.kind, err)
+	}
+	return nil
+}
+
+// eventRow is the row of an event, for record and for statements that write it
+// with what it tells.
+func eventRow(ctx context.Context, at time.Time, e event) db.InsertAuthEventParams {
 	if a, ok := actor.FromContext(ctx); ok && !a.Guest && a.Username != e.username {
 		if e.detail != "" {
 			e.detail += "; "
@@ -62,13 +71,9 @@ func recordEvent(ctx context.Context, q *db.Queries, tx db.DBTX, at time.Time, e
 		e.detail += "by " + a.Username
 	}
 	c := clientFrom(ctx)
-	err := q.InsertAuthEvent(ctx, tx, db.InsertAuthEventParams{
+	return db.InsertAuthEventParams{
 		ID: newID(), At: at, Kind: e.kind, Username: storable(e.username, 255),
 		SessionID: e.session, TokenID: e.token, Address: c.address(),
 		UserAgent: c.UserAgent, RequestID: c.RequestID, Detail: storable(e.detail, 1024),
-	})
-	if err != nil {
-		return fmt.Errorf("record event %s: %w", e.kind, err)
 	}
-	return nil
 }

@@ -45,17 +45,12 @@ func (s *Service) Login(ctx context.Context, username, password string) (User, P
 
 // authenticate returns the account if the password is right and the account
 // neither locked nor inactive, with its hash made anew where that is due.
-func (s *Service) authenticate(ctx context.Context, name, password string) (db.GetUserRow, error) {
-	var row db.GetUserRow
+func (s *Service) authenticate(ctx context.Context, name, password string) (db.GetLoginRow, error) {
 	if !plain(name, usernameLimit) || len(password) > passwordLimit {
 		// No account can have these, and the database would not take some.
 		name, password = "", ""
 	}
-	locked, err := s.lockedUntil(ctx, s.db, name)
-	if err != nil {
-		return row, err
-	}
-	row, err = s.q.GetUser(ctx, s.db, name)
+	row, err := s.q.GetLogin(ctx, s.db, clientFrom(ctx).network(), s.clock(), name)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return row, fmt.Errorf("read user: %w", err)
 	}
@@ -63,7 +58,7 @@ func (s *Service) authenticate(ctx context.Context, name, password string) (db.G
 	if err != nil {
 		return row, err
 	}
-	if !right || !row.User.IsActive || !locked.IsZero() {
+	if !right || !row.User.IsActive || row.Locked {
 		return row, s.loginFailed(ctx, name)
 	}
 	if stale {
@@ -77,18 +72,6 @@ func (s *Service) authenticate(ctx context.Context, name, password string) (db.G
 		}
 	}
 	return row, nil
-}
-
-// lockedUntil returns the end of a lock that holds, or the zero time.
-func (s *Service) lockedUntil(ctx context.Context, tx db.DBTX, name string) (time.Time, error) {
-	until, err := s.q.LoginLockedUntil(ctx, tx, name, clientFrom(ctx).network(), s.clock())
-	if errors.Is(err, pgx.ErrNoRows) {
-		return time.Time{}, nil
-	}
-	if err != nil {
-		return time.Time{}, fmt.Errorf("read login lock: %w", err)
-	}
-	return until, nil
 }
 
 // loginFailed counts a failure and returns ErrCredentials. It runs for every
@@ -127,7 +110,7 @@ func (s *Service) loginFailed(ctx context.Context, name string) error {
 // openSession makes room under the cap and opens a session for an account
 // whose password was just right. The account is held meanwhile, so that the
 // cap is counted by one login at a time.
-func (s *Service) openSession(ctx context.Context, u db.GetUserRow) (User, Pair, error) {
+func (s *Service) openSession(ctx context.Context, u db.GetLoginRow) (User, Pair, error) {
 	now := s.clock()
 	var evicted []revocation
 	var first db.RefreshToken
@@ -139,24 +122,11 @@ func (s *Service) openSession(ctx context.Context, u db.GetUserRow) (User, Pair,
 		if err != nil {
 			return fmt.Errorf("lock user: %w", err)
 		}
-		// Of many guesses at once, only those that were done before the lock count.
-		if locked, err := s.lockedUntil(ctx, tx, held.Username); err != nil || !locked.IsZero() {
-			return errors.Join(err, lockedOut(locked))
-		}
 		if evicted, err = s.makeRoom(ctx, tx, held, now); err != nil {
 			return err
 		}
-		first, err = s.insertSession(ctx, tx, held.ID, now)
-		if err != nil {
-			return err
-		}
-		if err = s.q.RecordLogin(ctx, tx, &now, held.ID); err != nil {
-			return fmt.Errorf("record login: %w", err)
-		}
-		if err = s.q.ClearLoginFailures(ctx, tx, held.Username, clientFrom(ctx).network()); err != nil {
-			return fmt.Errorf("clear login failures: %w", err)
-		}
-		return s.record(ctx, tx, event{kind: eventLogin, username: held.Username, session: &first.SessionID})
+		first, err = s.insertSession(ctx, tx, held, now)
+		return err
 	})
 	if err != nil {
 		return User{}, Pair{}, err
@@ -169,13 +139,6 @@ func (s *Service) openSession(ctx context.Context, u db.GetUserRow) (User, Pair,
 
 func sameTime(a, b *time.Time) bool {
 	return a == nil && b == nil || a != nil && b != nil && a.Equal(*b)
-}
-
-func lockedOut(until time.Time) error {
-	if until.IsZero() {
-		return nil
-	}
-	return ErrCredentials
 }
 
 // makeRoom ends the sessions that were not used for the longest time, or
@@ -198,24 +161,26 @@ func (s *Service) makeRoom(ctx context.Context, tx pgx.Tx, u db.User, now time.T
 	return s.endSessions(ctx, tx, live[:over], endEvicted, eventEvict)
 }
 
-// insertSession opens a session with its first pair.
-func (s *Service) insertSession(ctx context.Context, tx pgx.Tx, user uuid.UUID, now time.Time) (db.RefreshToken, error) {
-	c := clientFrom(ctx)
+// insertSession opens a session with its first pair and records the login. It
+// returns ErrCredentials if the account has been locked meanwhile: of many
+// guesses at once, only those that were done before the lock count.
+func (s *Service) insertSession(ctx context.Context, tx pgx.Tx, u db.User, now time.Time) (db.RefreshToken, error) {
 	absolute := now.Add(s.c.AbsoluteTimeout).Truncate(time.Second)
-	first := s.newPair(newID(), 0, now, absolute)
-	err := s.q.InsertSession(ctx, tx, db.InsertSessionParams{
-		ID: first.SessionID, UserID: user, CreatedAt: now, ExpiresAt: first.ExpiresAt, AbsoluteExpiresAt: absolute,
-		Address: c.address(), UserAgent: c.UserAgent,
+	first := s.newPair(newID(), now)
+	first.ExpiresAt = earlier(first.ExpiresAt, absolute)
+	first.AccessExpiresAt = earlier(first.AccessExpiresAt, absolute)
+	e := eventRow(ctx, now, event{kind: eventLogin, username: u.Username})
+	n, err := s.q.OpenSession(ctx, tx, db.OpenSessionParams{
+		SessionID: first.SessionID, UserID: u.ID, Username: u.Username, Network: clientFrom(ctx).network(), Now: now,
+		ExpiresAt: first.ExpiresAt, AbsoluteExpiresAt: absolute,
+		RefreshID: first.ID, AccessID: first.AccessID, IssuedAt: first.IssuedAt, AccessExpiresAt: first.AccessExpiresAt,
+		EventID: e.ID, EventKind: e.Kind, Address: e.Address, UserAgent: e.UserAgent, RequestID: e.RequestID, Detail: e.Detail,
 	})
 	if err != nil {
-		return first, fmt.Errorf("insert session: %w", err)
+		return first, fmt.Errorf("open session: %w", err)
 	}
-	err = s.q.InsertPair(ctx, tx, db.InsertPairParams{
-		ID: first.ID, SessionID: first.SessionID, Generation: first.Generation, AccessID: first.AccessID,
-		IssuedAt: first.IssuedAt, ExpiresAt: first.ExpiresAt, AccessExpiresAt: first.AccessExpiresAt,
-	})
-	if err != nil {
-		return first, fmt.Errorf("insert pair: %w", err)
+	if n == 0 {
+		return first, ErrCredentials
 	}
 	return first, nil
 }

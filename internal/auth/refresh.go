@@ -21,13 +21,14 @@ type Pair struct {
 	AccessClaims, RefreshClaims tokenauth.Claims
 }
 
-// newPair makes the row of a pair; nothing is stored yet. Neither token
-// outlives the session, and the access token not the refresh token.
-func (s *Service) newPair(session uuid.UUID, generation int32, now, absolute time.Time) db.RefreshToken {
+// newPair makes the row of a pair, of generation 0; nothing is stored yet.
+// Neither token must outlive the session, nor the access token the refresh
+// token: who stores the row sees to the end of the session.
+func (s *Service) newPair(session uuid.UUID, now time.Time) db.RefreshToken {
 	issued := now.Truncate(time.Second) // as the claims will have it
 	p := db.RefreshToken{
-		ID: newID(), SessionID: session, Generation: generation, AccessID: newID(), IssuedAt: issued,
-		ExpiresAt: earlier(issued.Add(s.c.RefreshTimeout).Truncate(time.Second), absolute),
+		ID: newID(), SessionID: session, AccessID: newID(), IssuedAt: issued,
+		ExpiresAt: issued.Add(s.c.RefreshTimeout).Truncate(time.Second),
 	}
 	p.AccessExpiresAt = earlier(issued.Add(s.c.SessionTimeout).Truncate(time.Second), p.ExpiresAt)
 	return p
@@ -83,111 +84,118 @@ func (s *Service) Refresh(ctx context.Context, raw string) (Pair, error) {
 	if !ok {
 		return Pair{}, tokenauth.ErrRefreshUnknown
 	}
-	t := &trade{s: s, now: s.clock(), token: ids[1], generation: claims.Generation}
-	err = postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
-		t.verdict, t.revoked = nil, nil
-		return t.run(ctx, tx, ids[0])
-	})
-	if err != nil {
+	t := &trade{s: s, now: s.clock(), claims: claims, session: ids[0], token: ids[1]}
+	if err := t.run(ctx); err != nil {
 		return Pair{}, err
 	}
 	s.takeBack(t.revoked)
 	if t.verdict != nil {
 		return Pair{}, t.verdict
 	}
-	return s.mint(t.session.Username, t.current)
+	return s.mint(claims.Subject, t.current)
 }
 
-// trade is one refresh while its transaction runs.
+// trade is one refresh while it runs.
 type trade struct {
-	s          *Service
-	now        time.Time
-	token      uuid.UUID // jti of the refresh token shown
-	generation int       // as the token says, by our signature
+	s              *Service
+	now            time.Time
+	claims         *tokenauth.Claims // of the refresh token shown
+	session, token uuid.UUID         // its sid and jti
 
-	session db.LockSessionRow
 	current db.RefreshToken // the pair to give
 	revoked []revocation
 	// verdict is a refusal that must not undo what was written for it.
 	verdict error
 }
 
-// run holds the session row first: all refreshes of one session pass one
-// after the other, on whatever replica.
-func (t *trade) run(ctx context.Context, tx pgx.Tx, session uuid.UUID) (err error) {
-	t.session, err = t.s.q.LockSession(ctx, tx, session)
+// run trades the token in if it is the current one, as it nearly always is, in
+// one statement; all else is judged in a transaction.
+func (t *trade) run(ctx context.Context) error {
+	traded, err := t.rotate(ctx, t.s.db)
+	if traded || err != nil && !postgres.LostToAnother(err) {
+		return err
+	}
+	return postgres.InTx(ctx, t.s.db, func(tx pgx.Tx) error {
+		t.verdict, t.revoked = nil, nil
+		return t.judge(ctx, tx)
+	})
+}
+
+// rotate puts the next pair in place of the one shown, and revokes the access
+// token of that one unless it has run out by itself, as it usually has. It
+// returns false, and nothing has changed, if the pair shown is not the current
+// one of a session that lives.
+func (t *trade) rotate(ctx context.Context, tx db.DBTX) (bool, error) {
+	next := t.s.newPair(t.session, t.now)
+	e := eventRow(ctx, t.now, event{kind: eventRefresh, username: t.claims.Subject})
+	row, err := t.s.q.TradePair(ctx, tx, db.TradePairParams{
+		UsedID: t.token, SessionID: t.session, Now: t.now, AliveSince: t.now.Add(-t.s.c.Leeway),
+		ID: next.ID, NextAccessID: next.AccessID,
+		IssuedAt: next.IssuedAt, ExpiresAt: next.ExpiresAt, AccessExpiresAt: next.AccessExpiresAt,
+		EventID: e.ID, EventKind: e.Kind, Address: e.Address, UserAgent: e.UserAgent, RequestID: e.RequestID, Detail: e.Detail,
+	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("trade pair: %w", err)
+	}
+	t.current = db.RefreshToken{
+		ID: row.ID, SessionID: row.SessionID, Generation: row.Generation, AccessID: row.AccessID,
+		IssuedAt: row.IssuedAt, ExpiresAt: row.ExpiresAt, AccessExpiresAt: row.AccessExpiresAt,
+	}
+	if t.now.Before(row.OldAccessExpiresAt.Add(t.s.c.Leeway)) {
+		t.revoked = []revocation{{id: row.OldAccessID, until: row.OldAccessExpiresAt.Add(revokedMargin)}}
+	}
+	return true, nil
+}
+
+// judge holds the session row first: what is decided here and all refreshes of
+// one session pass one after the other, on whatever replica.
+func (t *trade) judge(ctx context.Context, tx pgx.Tx) error {
+	session, err := t.s.q.LockSession(ctx, tx, t.session)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return tokenauth.ErrRefreshUnknown
 	case err != nil:
 		return fmt.Errorf("lock session: %w", err)
-	case t.session.EndedAt != nil || !t.now.Before(t.session.AbsoluteExpiresAt):
+	case session.EndedAt != nil || !t.now.Before(session.AbsoluteExpiresAt):
 		return tokenauth.ErrSessionEnded
-	case !t.session.IsActive:
+	case !session.IsActive:
 		return tokenauth.ErrUserInactive
 	}
-	shown, err := t.s.q.GetPair(ctx, tx, t.token, session)
+	shown, err := t.s.q.GetPair(ctx, tx, t.token, t.session)
 	switch {
-	case errors.Is(err, pgx.ErrNoRows) && t.generation >= int(t.session.Generation):
+	case errors.Is(err, pgx.ErrNoRows) && t.claims.Generation >= int(session.Generation):
 		// Signed by us, and yet newer than anything stored: the database
 		// was put back to an earlier state. Nobody stole anything.
 		return tokenauth.ErrRefreshUnknown
 	case errors.Is(err, pgx.ErrNoRows):
-		return t.reuse(ctx, tx)
+		return t.reuse(ctx, tx, session.Username)
 	case err != nil:
 		return fmt.Errorf("read pair: %w", err)
-	case shown.Generation == t.session.Generation:
-		return t.rotate(ctx, tx, shown)
+	case shown.Generation == session.Generation:
+		// It became the current one, or the statement lost to another.
+		traded, err := t.rotate(ctx, tx)
+		if err == nil && !traded {
+			err = fmt.Errorf("trade pair %s: it is the current one and cannot be traded", t.token)
+		}
+		return err
 	case shown.UsedAt != nil && t.now.Before(shown.UsedAt.Add(t.s.c.RefreshGrace)):
-		t.current, err = t.s.q.GetCurrentPair(ctx, tx, session, t.session.Generation)
+		t.current, err = t.s.q.GetCurrentPair(ctx, tx, t.session, session.Generation)
 		if err != nil {
 			return fmt.Errorf("read current pair: %w", err)
 		}
 		return nil
 	}
-	return t.reuse(ctx, tx)
-}
-
-// rotate puts the next pair in place of the one shown.
-func (t *trade) rotate(ctx context.Context, tx pgx.Tx, shown db.RefreshToken) error {
-	next := t.s.newPair(t.session.ID, shown.Generation+1, t.now, t.session.AbsoluteExpiresAt)
-	err := t.s.q.RotatePair(ctx, tx, db.RotatePairParams{
-		UsedID: shown.ID, Now: t.now,
-		ID: next.ID, SessionID: next.SessionID, Generation: next.Generation, AccessID: next.AccessID,
-		IssuedAt: next.IssuedAt, ExpiresAt: next.ExpiresAt, AccessExpiresAt: next.AccessExpiresAt,
-	})
-	if err != nil {
-		return fmt.Errorf("rotate pair: %w", err)
-	}
-	t.current = next
-	if err = t.dropAccess(ctx, tx, shown); err != nil {
-		return err
-	}
-	return t.s.record(ctx, tx, event{kind: eventRefresh, username: t.session.Username, session: &t.session.ID})
-}
-
-// dropAccess revokes the access token of the pair before, if it has not run
-// out by itself, as it usually has.
-func (t *trade) dropAccess(ctx context.Context, tx pgx.Tx, old db.RefreshToken) error {
-	until := old.AccessExpiresAt.Add(revokedMargin)
-	if !t.now.Before(old.AccessExpiresAt.Add(t.s.c.Leeway)) {
-		return nil
-	}
-	err := t.s.q.RevokeToken(ctx, tx, db.RevokeTokenParams{
-		ID: old.AccessID, Kind: "access", Username: t.session.Username, Reason: "rotated", ExpiresAt: until,
-	})
-	if err != nil {
-		return fmt.Errorf("revoke access token: %w", err)
-	}
-	t.revoked = []revocation{{id: old.AccessID, until: until}}
-	return nil
+	return t.reuse(ctx, tx, session.Username)
 }
 
 // reuse ends the session. It returns no error: the transaction must commit.
-func (t *trade) reuse(ctx context.Context, tx pgx.Tx) (err error) {
+func (t *trade) reuse(ctx context.Context, tx pgx.Tx, username string) (err error) {
 	t.verdict = tokenauth.ErrRefreshReused
 	t.s.log.WarnContext(ctx, "refresh token reused, session ended",
-		slog.String("username", t.session.Username), slog.String("session", t.session.ID.String()))
-	t.revoked, err = t.s.endSessions(ctx, tx, []uuid.UUID{t.session.ID}, endReuse, eventReuse)
+		slog.String("username", username), slog.String("session", t.session.String()))
+	t.revoked, err = t.s.endSessions(ctx, tx, []uuid.UUID{t.session}, endReuse, eventReuse)
 	return err
 }

@@ -33,7 +33,7 @@ func InTx(ctx context.Context, db DB, fn func(tx pgx.Tx) error) error {
 	wait := backoff
 	for left := attempts - 1; ; left-- {
 		err := once(ctx, db, fn)
-		if left == 0 || !lostToAnother(err) {
+		if left == 0 || !LostToAnother(err) {
 			return err
 		}
 		// Two that met once would meet again if they waited equally long.
@@ -48,7 +48,9 @@ func InTx(ctx context.Context, db DB, fn func(tx pgx.Tx) error) error {
 	}
 }
 
-func lostToAnother(err error) bool {
+// LostToAnother says whether err means that the server gave a transaction up
+// for the sake of another; nothing of it has changed and it can be run again.
+func LostToAnother(err error) bool {
 	code := sqlState(err)
 	return code == serializationFailure || code == deadlockDetected
 }
