@@ -37,7 +37,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.AddCommand(p.serveCommand(), p.migrateCommand(), p.userCommand(), p.groupCommand(), p.keysCommand(), p.importCommand(), p.demoCommand(),
+	root.AddCommand(p.serveCommand(), p.migrateCommand(), p.userCommand(), p.groupCommand(), p.keysCommand(), p.importCommand(), p.migrateMetadataCommand(), p.demoCommand(),
 		p.reportCommand(), p.openapiCommand(), p.healthCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		if errors.Is(err, context.Canceled) && ctx.Err() != nil {
