@@ -21,7 +21,7 @@ FORBIDDEN := ^(<<<<<<<|>>>>>>>) |T[O]DO|F[I]XME|\bX[X]X\b|\b[bft]\.Skip(f|Now)?\
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help run build test check words lint gen race fuzz bench conformance e2e clean
+.PHONY: help run build test check words lint lint-openapi gen race fuzz bench conformance e2e clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,18 @@ words:
 lint: ## Run the linters, the layer rules among them, and compare db/ with its queries
 	$(GOLANGCI) run ./...
 	$(SQLC) diff
+
+OPENAPI_LINT := tools/openapi-lint
+
+lint-openapi: $(OPENAPI_LINT)/node_modules/.package-lock.json ## Hold the documents against Redocly's and Spectral's recommended rules (needs npm)
+	cd $(OPENAPI_LINT) && REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true \
+		npx --no-install redocly lint --config redocly.yaml --format summary ../../openapi/*.yaml
+	cd $(OPENAPI_LINT) && npx --no-install spectral lint --quiet --fail-severity hint -r spectral.yaml ../../openapi/*.yaml
+
+$(OPENAPI_LINT)/node_modules/.package-lock.json: $(OPENAPI_LINT)/package-lock.json
+	@tools/ensure.sh node
+	cd $(OPENAPI_LINT) && npm ci --silent
+	@touch $@
 
 gen: ## Write what is generated: db/ from queries/ and migrations/, then openapi/
 	$(SQLC) generate

@@ -4,12 +4,13 @@
 #   postgres  programs of PostgreSQL 14 or newer
 #   venv      a python3 that can make virtual environments
 #   cc        a C compiler, for the race detector
+#   node      Node.js 20 or newer with npm, for the linters of the document
 #
 # What is there is used as it is. What is missing is installed where we are
 # root on a machine with apt-get; elsewhere one sentence says what to do.
 set -euo pipefail
 
-readonly oldest_postgres=14
+readonly oldest_postgres=14 oldest_node=20
 
 installable() { [[ $(id -u) -eq 0 ]] && command -v apt-get >/dev/null; }
 
@@ -62,9 +63,25 @@ ensure_cc() {
 	install_packages gcc libc6-dev
 }
 
+has_node() {
+	local version
+	command -v npm >/dev/null && version=$(node --version 2>/dev/null) || return 1
+	version=${version#v}
+	((${version%%.*} >= oldest_node))
+}
+
+ensure_node() {
+	has_node && return
+	installable || { echo "ensure.sh: Node.js $oldest_node or newer with npm is missing; as root: apt-get install nodejs npm" >&2; exit 1; }
+	install_packages nodejs npm
+	has_node && return
+	echo "ensure.sh: this system's Node.js is older than $oldest_node; install a newer one" >&2
+	exit 1
+}
+
 for need in "$@"; do
 	case $need in
-	postgres | venv | cc) "ensure_$need" ;;
+	postgres | venv | cc | node) "ensure_$need" ;;
 	*) echo "ensure.sh: unknown need $need" >&2; exit 2 ;;
 	esac
 done

@@ -10,6 +10,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/romi/plantdb-go/internal/fsdb"
 	"github.com/romi/plantdb-go/internal/preview"
 	"github.com/romi/plantdb-go/internal/scan"
 )
@@ -19,17 +20,18 @@ const tagAssets = "assets"
 type imageQuery struct {
 	FilePath
 	Size     string `query:"size" doc:"thumb (150 pixels, the default), large (1500), orig, or the longest side in pixels, 16 to 4096." example:"thumb"`
-	AsBase64 string `query:"as_base64" doc:"true, 1 or yes: the image as text in a JSON object."`
+	AsBase64 string `query:"as_base64" doc:"true, 1 or yes: the image as text in a JSON object." example:"true"`
 }
 
 type base64Image struct {
-	ContentType string `json:"content-type" example:"image/jpeg"`
-	Image       string `json:"image" contentEncoding:"base64"`
+	ContentType string `json:"content-type" doc:"Media type of the image." example:"image/jpeg"`
+	Image       string `json:"image" contentEncoding:"base64" doc:"The image in base64, at most 64 MiB before it."`
 }
 
 func (s *server) registerAssets() {
 	register(s, route{
 		id: "get-asset", method: http.MethodGet, path: "/assets/files/{path}", tag: tagAssets, security: optional, rate: rateRead, rest: true,
+		faults:  []error{scan.ErrNoAsset},
 		summary: "Download any file of a scan",
 		doc:     "By its path, which begins with the id of the scan or of its timelapse. The last part may lack its extension.",
 		errors:  []int{http.StatusNotFound, http.StatusForbidden}, responses: fileResponses(),
@@ -40,6 +42,10 @@ func (s *server) registerAssets() {
 	})
 	register(s, route{
 		id: "get-image", method: http.MethodGet, path: "/assets/image/{scan_id}/{fileset_id}/{file_id}", tag: tagAssets,
+		faults: []error{
+			preview.ErrDamagedImage, preview.ErrImageTooLarge, preview.ErrBadSize, preview.ErrClosed, errTextTooLarge, scan.ErrChanged,
+			fsdb.ErrNoSpace,
+		},
 		security: optional, rate: rateImage, summary: "Look at an image",
 		doc:    "The image itself, or a JPEG of it that fits into the size: aspect kept, never enlarged, upright.",
 		errors: []int{http.StatusNotFound, http.StatusForbidden, http.StatusUnprocessableEntity}, responses: s.imageResponses(),
@@ -50,7 +56,7 @@ func (s *server) imageResponses() map[string]*huma.Response {
 	responses := fileResponses()
 	responses["200"] = &huma.Response{Description: "The image; with as_base64 as text.", Content: map[string]*huma.MediaType{
 		"image/jpeg":       {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}},
-		"application/json": {Schema: s.api.OpenAPI().Components.Schemas.Schema(base64Type, true, "Base64Image")},
+		"application/json": {Schema: s.schema(base64Type, "Base64Image")},
 	}}
 	return responses
 }
@@ -116,7 +122,7 @@ const maxBase64 = 64 << 20
 func (s *server) asBase64(c *scan.Content) (*download, error) {
 	defer c.Close() // Nothing was written to it.
 	if c.Size > maxBase64 {
-		return nil, newProblem(http.StatusBadRequest, "too_large", "The image is too large to be sent as text.")
+		return nil, errTextTooLarge
 	}
 	image, err := io.ReadAll(io.LimitReader(c.File, maxBase64))
 	if err != nil {

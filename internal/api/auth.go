@@ -106,24 +106,38 @@ type apiToken struct {
 func (s *server) registerAuth() {
 	register(s, route{
 		id: "check-username", method: http.MethodGet, path: "/auth/login", tag: tagAuth, security: public, rate: rateUsername,
-		summary: "Is a user name taken?", errors: []int{http.StatusBadRequest, http.StatusForbidden},
+		faults:  []error{errMissingUsername, errUsernameCheck},
+		summary: "Is a user name taken?",
+		doc:     "In whatever case it is written. A server may be set not to tell.", errors: []int{http.StatusBadRequest, http.StatusForbidden},
 	}, s.checkUsername)
 	register(s, route{
 		id: "login", method: http.MethodPost, path: "/auth/login", tag: tagAuth, security: public, rate: rateLogin,
+		faults:  []error{errMissingFields, errCookiesOff, auth.ErrCredentials, auth.ErrSessionLimit, auth.ErrBusy},
 		summary: "Log in", doc: "Opens a session: a short access token and a refresh token for the next pair. With cookies both are set as HttpOnly cookies instead.",
 		errors: []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusConflict, http.StatusUnsupportedMediaType, http.StatusRequestEntityTooLarge},
 	}, s.login)
 	register(s, route{
 		id: "register-user", method: http.MethodPost, path: "/auth/register", tag: tagAuth, security: required, rate: rateRegister,
+		faults: []error{
+			auth.ErrMissingFields, auth.ErrUserName, auth.ErrFullname, auth.ErrPassword, auth.ErrRoleUnknown, auth.ErrRoleRank, auth.ErrUserExists,
+			auth.ErrBusy,
+		},
 		summary: "Create a user", doc: "Needs the permission to manage users.", status: http.StatusCreated,
 		errors: []int{http.StatusForbidden, http.StatusConflict, http.StatusUnsupportedMediaType, http.StatusRequestEntityTooLarge},
 	}, s.registerUser)
 	register(s, route{
 		id: "logout", method: http.MethodPost, path: "/auth/logout", tag: tagAuth, security: required,
+		faults:  []error{auth.ErrNotLoggedIn, auth.ErrLogout},
 		summary: "Log out", doc: logoutDoc, errors: []int{http.StatusRequestEntityTooLarge}, ownTokens: true,
 	}, s.logout)
 	register(s, route{
 		id: "refresh-token", method: http.MethodPost, path: "/auth/token/refresh", tag: tagAuth, security: public, rate: rateToken,
+		faults: []error{
+			tokenauth.ErrRefreshUnknown, tokenauth.ErrRefreshReused, tokenauth.ErrMissing, tokenauth.ErrMalformed, tokenauth.ErrUnknownKey,
+			tokenauth.ErrSignature, tokenauth.ErrIssuer, tokenauth.ErrAudience, tokenauth.ErrExpired, tokenauth.ErrNotYetValid,
+			tokenauth.ErrWrongType, tokenauth.ErrRevoked, tokenauth.ErrSessionEnded, tokenauth.ErrUserInactive, tokenauth.ErrCSRFMissing,
+			tokenauth.ErrCSRFMismatch, tokenauth.ErrAmbiguous, tokenauth.ErrCheckerFailed,
+		},
 		summary: "Trade a refresh token for the next pair",
 		doc:     "The old pair is void. Requests at the same time all get the same new pair; a refresh token that comes again later ends its session.",
 		errors:  []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusUnsupportedMediaType, http.StatusRequestEntityTooLarge},
@@ -138,6 +152,7 @@ func (s *server) registerAuth() {
 	})
 	register(s, route{
 		id: "create-api-token", method: http.MethodPost, path: "/auth/token/create-api-token", tag: tagAuth, security: required,
+		faults:  []error{errMissingDatasets, errMissingExpiry, errDatasets, errExpiry, auth.ErrAPIToken},
 		summary: "Create an API token", doc: "A long-lived token for programs, good for some scans and some permissions, never for more than you have yourself.",
 		errors: []int{http.StatusForbidden, http.StatusUnsupportedMediaType, http.StatusRequestEntityTooLarge},
 	}, s.createAPIToken)
@@ -148,9 +163,9 @@ func (s *server) checkUsername(ctx context.Context, in *struct {
 }) (*reply[usernameExists], error) {
 	switch {
 	case !s.config.UsernameCheck:
-		return nil, newProblem(http.StatusForbidden, "disabled", "This server does not tell whether a user exists.")
+		return nil, errUsernameCheck
 	case in.Username == "":
-		return nil, newProblem(http.StatusBadRequest, "missing_username", "Missing username parameter")
+		return nil, errMissingUsername
 	}
 	exists, err := s.auth.UsernameExists(ctx, in.Username)
 	return replyOf(usernameExists{in.Username, exists}, err)
@@ -170,12 +185,12 @@ type loginInput struct {
 func (s *server) login(ctx context.Context, in *loginInput) (*withCookies[loggedIn], error) {
 	c := in.Payload.Value
 	if c.Username == "" || c.Password == "" {
-		p := newProblem(http.StatusBadRequest, "missing_fields", "Missing username or password")
+		p := faultProblem(errMissingFields)
 		p.Authenticated = new(bool)
 		return nil, p
 	}
 	if in.Cookies && !s.takesCookies() {
-		return nil, newProblem(http.StatusBadRequest, "cookies_off", "This server takes no tokens from cookies (TOKEN_LOCATIONS)")
+		return nil, errCookiesOff
 	}
 	if err := s.limitAccount(ctx, c.Username); err != nil {
 		return nil, err
@@ -237,17 +252,17 @@ func (s *server) createAPIToken(ctx context.Context, in *struct{ Payload Strict[
 // parse reads the request in upstream's order: datasets first.
 func (r apiTokenRequest) parse() (datasets map[string][]string, life time.Duration, err error) {
 	if len(r.Datasets) == 0 || string(r.Datasets) == "null" {
-		return nil, 0, newProblem(http.StatusBadRequest, "missing_datasets", `Missing "datasets" field`)
+		return nil, 0, errMissingDatasets
 	}
 	if len(r.Expires) == 0 || string(r.Expires) == "null" {
-		return nil, 0, newProblem(http.StatusBadRequest, "missing_token_exp", `Missing "token_exp" field`)
+		return nil, 0, errMissingExpiry
 	}
 	if json.Unmarshal(r.Datasets, &datasets) != nil {
-		return nil, 0, newProblem(http.StatusBadRequest, "invalid_datasets", `"datasets" must be an object of lists of permissions`)
+		return nil, 0, errDatasets
 	}
 	var seconds int64
 	if json.Unmarshal(r.Expires, &seconds) != nil || seconds <= 0 || seconds > maxSeconds {
-		return nil, 0, newProblem(http.StatusBadRequest, "invalid_token_exp", `"token_exp" must be a positive whole number of seconds`)
+		return nil, 0, errExpiry
 	}
 	return datasets, time.Duration(seconds) * time.Second, nil
 }

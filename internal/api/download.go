@@ -29,8 +29,6 @@ func fileResponses() map[string]*huma.Response {
 		"200": {Description: "The bytes; Content-Type by the file's extension.", Content: binary},
 		"206": {Description: "The ranges that were asked for.", Content: binary},
 		"304": {Description: "Not modified since If-None-Match or If-Modified-Since."},
-		"412": {Description: "If-Match or If-Unmodified-Since does not hold."},
-		"416": {Description: "No such range."},
 	}
 }
 
@@ -85,7 +83,8 @@ func etag(version string) string {
 	return strconv.Quote(fmt.Sprintf("%x", sha256.Sum256([]byte(version))))
 }
 
-// rangeErrors answers a range that cannot be had as a problem.
+// rangeErrors answers a range that cannot be had, and a condition that does
+// not hold, as a problem.
 type rangeErrors struct {
 	http.ResponseWriter
 	refused bool
@@ -93,12 +92,21 @@ type rangeErrors struct {
 
 // WriteHeader implements http.ResponseWriter.
 func (w *rangeErrors) WriteHeader(status int) {
-	if status == http.StatusRequestedRangeNotSatisfiable {
-		w.refused = true
-		writeProblem(w.ResponseWriter, newProblem(status, "range_not_satisfiable", "The server cannot provide the requested range."))
-		return
+	switch status {
+	case http.StatusRequestedRangeNotSatisfiable:
+		w.refuse(faultProblem(errNoRange))
+	case http.StatusPreconditionFailed:
+		w.refuse(faultProblem(errPrecondition))
+	default:
+		w.ResponseWriter.WriteHeader(status)
 	}
-	w.ResponseWriter.WriteHeader(status)
+}
+
+// refuse answers with p in place of what http.ServeContent would send.
+func (w *rangeErrors) refuse(p *Problem) {
+	w.refused = true
+	w.Header().Del("ETag") // that of the file, not of this answer
+	writeProblem(w.ResponseWriter, p)
 }
 
 // Write drops the text that stands in place of the problem.

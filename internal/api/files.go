@@ -14,6 +14,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/romi/plantdb-go/internal/fsdb"
 	"github.com/romi/plantdb-go/internal/scan"
 )
 
@@ -39,7 +40,7 @@ func (f *filePart) Resolve(ctx huma.Context) []error {
 	r.Body = &patientBody{ReadCloser: r.Body, control: http.NewResponseController(w)}
 	reader, err := r.MultipartReader()
 	if err != nil {
-		return []error{newProblem(http.StatusBadRequest, "no_file", "No file provided")}
+		return []error{errNoFile}
 	}
 	f.reader = reader
 	return nil
@@ -77,7 +78,7 @@ func (f *filePart) receive(ctx context.Context, up *scan.Upload) (got form, err 
 		switch part.FormName() {
 		case "file":
 			if got.file {
-				return got, newProblem(http.StatusBadRequest, "invalid_request", "More than one file provided")
+				return got, errInvalid.With("More than one file provided")
 			}
 			got.file = true
 			err = up.Stage(ctx, &sourceReader{part})
@@ -111,7 +112,7 @@ func (s *sourceReader) Read(p []byte) (int, error) {
 func (e sourceError) Unwrap() error { return e.error }
 
 func brokenUpload(err error) error {
-	return newProblem(http.StatusBadRequest, "broken_upload", "The upload ended before it was complete: "+reason(err))
+	return errBrokenUpload.With("The upload ended before it was complete: %s", reason(err))
 }
 
 func reason(err error) string {
@@ -127,8 +128,7 @@ func field(part *multipart.Part) (string, error) {
 		return "", brokenUpload(err)
 	}
 	if len(value) > maxField {
-		return "", newProblem(http.StatusRequestEntityTooLarge, "too_large",
-			fmt.Sprintf("The field %q is larger than %d bytes.", shortened(part.FormName(), 50), maxField))
+		return "", errTooLarge.With("The field %q is larger than %d bytes.", shortened(part.FormName(), 50), maxField)
 	}
 	return string(value), nil
 }
@@ -137,9 +137,9 @@ func field(part *multipart.Part) (string, error) {
 func (f form) check() error {
 	switch {
 	case !f.file:
-		return newProblem(http.StatusBadRequest, "no_file", "No file provided")
+		return errNoFile
 	case strings.TrimSpace(f.ext) == "":
-		return newProblem(http.StatusBadRequest, "no_extension", "'ext' field is required")
+		return errNoExtension
 	}
 	return nil
 }
@@ -156,12 +156,13 @@ func (f form) object() (json.RawMessage, error) {
 	if converted, ok := pythonLiteral(text); ok {
 		return converted, nil
 	}
-	return nil, newProblem(http.StatusBadRequest, "invalid_metadata", "Invalid metadata format: must be JSON or a Python dict string")
+	return nil, errFormMetadata
 }
 
 func (s *server) registerFiles() {
 	register(s, route{
 		id: "get-file", method: http.MethodGet, path: "/files/{scan_id}/{fileset_id}/{file_id}", tag: tagFiles,
+		faults:   []error{scan.ErrChanged},
 		security: optional, rate: rateRead, summary: "Download a file",
 		doc:       "The bytes of a file, with ranges and conditional requests.",
 		errors:    []int{http.StatusNotFound, http.StatusForbidden},
@@ -171,6 +172,10 @@ func (s *server) registerFiles() {
 	})
 	register(s, route{
 		id: "create-file", method: http.MethodPost, path: "/files/{scan_id}/{fileset_id}/{file_id}", tag: tagFiles,
+		faults: []error{
+			errNoFile, errNoExtension, errFormMetadata, errBrokenUpload, scan.ErrExtension, scan.ErrEmptyFile, scan.ErrMetadata, scan.ErrFileExists,
+			fsdb.ErrName, fsdb.ErrReserved, fsdb.ErrBroken,
+		},
 		security: required, status: http.StatusCreated, summary: "Upload a file",
 		doc: "Takes a file into a fileset. Once the answer is 201, the file survives a power cut; without it nothing of it is there.",
 		errors: []int{http.StatusForbidden, http.StatusNotFound, http.StatusConflict, http.StatusRequestEntityTooLarge,
@@ -179,6 +184,7 @@ func (s *server) registerFiles() {
 	register(s, route{
 		id: "get-file-metadata", method: http.MethodGet, path: "/files/{scan_id}/{fileset_id}/{file_id}/metadata", tag: tagFiles,
 		security: optional, rate: rateRead, summary: "Read the metadata of a file",
+		doc:    "All of it, or the value of one key; a key that is not there leaves the answer empty.",
 		errors: []int{http.StatusNotFound, http.StatusForbidden}, responses: orNotModified(nil),
 	}, func(ctx context.Context, in *struct {
 		FilePath
@@ -189,6 +195,7 @@ func (s *server) registerFiles() {
 	})
 	register(s, route{
 		id: "update-file-metadata", method: http.MethodPost, path: "/files/{scan_id}/{fileset_id}/{file_id}/metadata", tag: tagFiles,
+		faults:   []error{errMissingMetadata, scan.ErrMetadata},
 		security: required, rate: rateFileset, summary: "Change the metadata of a file",
 		doc: "Sets keys and returns all metadata.", errors: writeErrors,
 	}, func(ctx context.Context, in *struct {
@@ -196,7 +203,7 @@ func (s *server) registerFiles() {
 		Payload Strict[metadataUpdate]
 	}) (*tagged[metadataBody], error) {
 		if len(in.Payload.Value.Metadata) == 0 {
-			return nil, newProblem(http.StatusBadRequest, "missing_metadata", "Missing metadata in request body")
+			return nil, errMissingMetadata.With("Missing metadata in request body")
 		}
 		u, err := in.Payload.Value.update()
 		if err != nil {

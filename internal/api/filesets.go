@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"reflect"
 
+	"github.com/romi/plantdb-go/internal/fsdb"
 	"github.com/romi/plantdb-go/internal/scan"
 )
 
@@ -26,6 +27,7 @@ type fileList struct {
 func (s *server) registerFilesets() {
 	register(s, route{
 		id: "create-fileset", method: http.MethodPost, path: "/filesets/{scan_id}/{fileset_id}", tag: tagFilesets,
+		faults:   []error{scan.ErrFilesetExists, scan.ErrMetadata, fsdb.ErrName, fsdb.ErrReserved},
 		security: required, rate: rateFileset, status: http.StatusCreated,
 		summary: "Create a fileset", doc: "An empty fileset in a scan that you may write.",
 		errors: []int{http.StatusForbidden, http.StatusNotFound, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusLocked, http.StatusInsufficientStorage},
@@ -39,6 +41,7 @@ func (s *server) registerFilesets() {
 	register(s, route{
 		id: "get-fileset-metadata", method: http.MethodGet, path: "/filesets/{scan_id}/{fileset_id}/metadata", tag: tagFilesets,
 		security: optional, rate: rateRead, summary: "Read the metadata of a fileset",
+		doc:    "All of it, or the value of one key; a key that is not there leaves the answer empty.",
 		errors: []int{http.StatusNotFound, http.StatusForbidden}, responses: orNotModified(nil),
 	}, func(ctx context.Context, in *struct {
 		FilesetPath
@@ -49,6 +52,7 @@ func (s *server) registerFilesets() {
 	})
 	register(s, route{
 		id: "update-fileset-metadata", method: http.MethodPost, path: "/filesets/{scan_id}/{fileset_id}/metadata", tag: tagFilesets,
+		faults:   []error{errMissingMetadata, scan.ErrMetadata},
 		security: required, rate: rateFileset, summary: "Change the metadata of a fileset",
 		doc: "Sets keys and returns all metadata.", errors: writeErrors,
 	}, func(ctx context.Context, in *struct {
@@ -64,6 +68,7 @@ func (s *server) registerFilesets() {
 	register(s, route{
 		id: "list-files", method: http.MethodGet, path: "/filesets/{scan_id}/{fileset_id}/files", tag: tagFilesets,
 		security: optional, rate: rateRead, summary: "List the files of a fileset",
+		doc:    "Their ids, in the order of files.json.",
 		errors: []int{http.StatusNotFound, http.StatusForbidden},
 	}, func(ctx context.Context, in *struct {
 		FilesetPath

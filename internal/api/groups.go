@@ -56,6 +56,7 @@ func (s *server) registerGroups() {
 	})
 	register(s, route{
 		id: "create-group", method: http.MethodPost, path: "/groups", tag: tagGroups, security: required, status: http.StatusCreated,
+		faults:  []error{auth.ErrGroupExists, auth.ErrGroupName, auth.ErrUserUnknown},
 		summary: "Create a group", doc: "Needs the permission to manage groups.", errors: accountErrors,
 	}, func(ctx context.Context, in *struct{ Payload Strict[newGroup] }) (*reply[group], error) {
 		n := in.Payload.Value
@@ -64,7 +65,8 @@ func (s *server) registerGroups() {
 	})
 	register(s, route{
 		id: "get-group", method: http.MethodGet, path: "/groups/{group}", tag: tagGroups, security: required,
-		summary: "Read a group", errors: []int{http.StatusForbidden, http.StatusNotFound},
+		summary: "Read a group",
+		doc:     "Its members may, and who manages groups.", errors: []int{http.StatusForbidden, http.StatusNotFound},
 	}, func(ctx context.Context, in *groupPath) (*reply[group], error) {
 		g, err := s.auth.Group(ctx, in.Group)
 		return replyOf(groupOf(g), err)
@@ -83,7 +85,8 @@ func (s *server) registerGroups() {
 	})
 	register(s, route{
 		id: "remove-group-member", method: http.MethodDelete, path: "/groups/{group}/members/{username}", tag: tagGroups, security: required, status: http.StatusNoContent,
-		summary: "Take a user out of a group", errors: []int{http.StatusForbidden, http.StatusNotFound},
+		summary: "Take a user out of a group",
+		doc:     "Members may do it, and who manages groups. Scans shared with the group are no more shared with the user.", errors: []int{http.StatusForbidden, http.StatusNotFound},
 	}, func(ctx context.Context, in *memberPath) (*struct{}, error) {
 		return nil, s.auth.RemoveMember(ctx, in.Group, in.Username)
 	})

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
+
+	"github.com/romi/plantdb-go/internal/scan"
 )
 
 const tagServer = "server"
@@ -17,26 +19,26 @@ type home struct {
 	Description    string            `json:"description"`
 	Commons        string            `json:"plantdb.commons" doc:"Generation of the API."`
 	Server         string            `json:"plantdb.server" doc:"Version of this server."`
-	Base           map[string]string `json:"base endpoints"`
-	Authentication map[string]string `json:"authentication endpoints"`
-	Scans          map[string]string `json:"scans endpoints"`
-	Filesets       map[string]string `json:"filesets endpoints"`
-	Files          map[string]string `json:"files endpoints"`
-	Assets         map[string]string `json:"assets endpoints"`
+	Base           map[string]string `json:"base endpoints" doc:"Path to its methods and what they do."`
+	Authentication map[string]string `json:"authentication endpoints" doc:"Path to its methods and what they do."`
+	Scans          map[string]string `json:"scans endpoints" doc:"Path to its methods and what they do."`
+	Filesets       map[string]string `json:"filesets endpoints" doc:"Path to its methods and what they do."`
+	Files          map[string]string `json:"files endpoints" doc:"Path to its methods and what they do."`
+	Assets         map[string]string `json:"assets endpoints" doc:"Path to its methods and what they do."`
 }
 
 // generation is the upstream generation whose API this is.
 const generation = "0.17.0"
 
 type health struct {
-	Status   string         `json:"status" enum:"healthy"`
+	Status   string         `json:"status" enum:"healthy" doc:"healthy; a server that is not answers with an error."`
 	Message  string         `json:"message"`
-	Database healthDatabase `json:"database"`
+	Database healthDatabase `json:"database" doc:"The tree that is served."`
 }
 
 type healthDatabase struct {
 	Location  string `json:"location" doc:"Name of the tree's directory."`
-	ScanCount int64  `json:"scan_count"`
+	ScanCount int64  `json:"scan_count" doc:"Number of scans, private ones too."`
 }
 
 func (s *server) registerHome() {
@@ -52,7 +54,8 @@ func (s *server) registerHome() {
 		return replyOf(health{"healthy", "API is running correctly", healthDatabase{filepath.Base(s.config.Location), n}}, err)
 	})
 	register(s, route{
-		id: "refresh", method: http.MethodGet, path: "/refresh", tag: tagServer, security: public, rate: rateReload,
+		id: "reload-scans", method: http.MethodGet, path: "/refresh", tag: tagServer, security: public, rate: rateReload,
+		faults:  []error{scan.ErrUnknownScan, errInvalidName},
 		summary: "Bring the index up to date with the tree",
 		doc:     "Reads what was changed in the directory from outside. Calls at the same time share one run.",
 		errors:  []int{http.StatusBadRequest, http.StatusNotFound},

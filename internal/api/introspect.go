@@ -48,18 +48,18 @@ func (b *tokenBody) readForm(ctx huma.Context) []error {
 	// What is longer than three times the longest token, escaped, holds none.
 	text, err := io.ReadAll(io.LimitReader(reader, 4*tokenauth.MaxTokenSize))
 	if err != nil {
-		return []error{newProblem(http.StatusBadRequest, "invalid_request", msgBrokenJSON)}
+		return []error{errInvalid}
 	}
 	form, err := url.ParseQuery(string(text))
 	if err != nil || len(form["token"]) > 1 {
-		return []error{newProblem(http.StatusBadRequest, "invalid_request", "The form cannot be read, or has more than one token")}
+		return []error{errInvalid.With("The form cannot be read, or has more than one token")}
 	}
 	return b.take(form.Get("token"))
 }
 
 func (b *tokenBody) take(token string) []error {
 	if token == "" {
-		return []error{newProblem(http.StatusBadRequest, "missing_token", `Missing "token" field`)}
+		return []error{errMissingToken}
 	}
 	b.token = token
 	return nil
@@ -91,6 +91,7 @@ type introspection struct {
 func (s *server) registerIntrospection() {
 	register(s, route{
 		id: "introspect-token", method: http.MethodPost, path: "/auth/introspect", tag: tagAuth, security: required, rate: rateToken,
+		faults:  []error{errMissingToken},
 		summary: "Does a token count, and what is it good for?",
 		doc: "RFC 7662. Of your own tokens, or of anybody's for who manages users; of all others, and of what is expired, revoked or no token, " +
 			"the answer is that it is not active.",
@@ -101,6 +102,7 @@ func (s *server) registerIntrospection() {
 	})
 	register(s, route{
 		id: "revoke-token", method: http.MethodPost, path: "/auth/revoke", tag: tagAuth, security: public, rate: rateToken,
+		faults:  []error{errMissingToken, tokenauth.ErrCheckerFailed},
 		summary: "Take a token back",
 		doc: "RFC 7009. To have the token is all it takes. With an access or refresh token its session ends; an API token is revoked. " +
 			"What does not count, or never did, is answered alike.",

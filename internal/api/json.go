@@ -100,7 +100,7 @@ type Strict[T any] struct{ Value T }
 // Resolve reads the body.
 func (b *Strict[T]) Resolve(ctx huma.Context) []error {
 	if !isJSON(ctx.Header("Content-Type")) {
-		return []error{newProblem(http.StatusUnsupportedMediaType, "unsupported_media_type", msgNotJSON)}
+		return []error{errNotJSON}
 	}
 	body, err := readJSON(ctx)
 	if err != nil {
@@ -141,11 +141,10 @@ func readJSON(ctx huma.Context) ([]byte, error) {
 	}
 	body, err := io.ReadAll(io.LimitReader(reader, maxJSONBody+1))
 	if err != nil {
-		return nil, newProblem(http.StatusBadRequest, "invalid_request", msgBrokenJSON)
+		return nil, errInvalid
 	}
 	if len(body) > maxJSONBody {
-		return nil, newProblem(http.StatusRequestEntityTooLarge, "too_large",
-			fmt.Sprintf("The body is larger than %d bytes.", maxJSONBody))
+		return nil, errTooLarge.With("The body is larger than %d bytes.", maxJSONBody)
 	}
 	return body, nil
 }
@@ -163,7 +162,7 @@ func decode(body []byte, v any) error {
 		return p
 	}
 	if err != nil {
-		return newProblem(http.StatusBadRequest, "invalid_request", msgBrokenJSON)
+		return errInvalid
 	}
 	return nil
 }

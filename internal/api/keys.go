@@ -33,6 +33,7 @@ const keysCached = "public, max-age=60"
 func (s *server) registerKeys() {
 	register(s, route{
 		id: "get-keys", method: http.MethodGet, path: "/.well-known/jwks.json", atRoot: true, tag: tagAuth, security: public, rate: rateRead,
+		faults:  []error{errNoPublicKeys},
 		summary: "Public keys that tokens are verified by",
 		doc:     "RFC 7517. Only where tokens are signed with EdDSA; else there is nothing to verify them by but the secret.",
 		errors:  []int{http.StatusNotFound},
@@ -42,7 +43,7 @@ func (s *server) registerKeys() {
 			return nil, fmt.Errorf("read key set: %w", err)
 		}
 		if len(out.Body.Keys) == 0 {
-			return nil, newProblem(http.StatusNotFound, "no_public_keys", "This server signs with a secret key: it has no public keys")
+			return nil, errNoPublicKeys
 		}
 		return out, nil
 	})

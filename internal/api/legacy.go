@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -45,7 +46,7 @@ type alias struct {
 // calls the same methods of the services.
 var aliases = []alias{
 	{"get-health-015", http.MethodGet, "/health", "get-health", v015},
-	{"refresh-015", http.MethodGet, "/refresh", "refresh", v015},
+	{"refresh-015", http.MethodGet, "/refresh", "reload-scans", v015},
 
 	{"check-username-015", http.MethodGet, "/login", "check-username", v015},
 	{"register-user-015", http.MethodPost, "/register", "register-user", v015},
@@ -97,20 +98,10 @@ func (s *server) registerLegacy() {
 // registerOlder adds an operation that only an older path has, whose successor
 // is a.of. What r says of method and path is that of a.
 func registerOlder[I, O any](s *server, a alias, r route, handler func(context.Context, *I) (*O, error)) {
-	r.method, r.path = a.method, s.pathOf(a.of)
+	of := s.routes[a.of]
+	r.method, r.path = a.method, of.path
+	r.doc, r.faults = cmp.Or(r.doc, of.doc), append(r.faults, of.faults...)
 	addAlias(s, a, r, answering(s, handler))
-}
-
-// pathOf returns the path, below base, of an operation.
-func (s *server) pathOf(id string) string {
-	for path, item := range s.api.OpenAPI().Paths {
-		for _, op := range operationsOf(item) {
-			if op.OperationID == id {
-				return strings.TrimPrefix(path, base)
-			}
-		}
-	}
-	panic("older path of " + id + ", which is no operation")
 }
 
 // addAlias adds r, whose path is that of the successor, to the older paths.

@@ -140,7 +140,7 @@ type setHeaderKey struct{}
 // tooMany refuses a call that is over the limit.
 func tooMany(perMinute int, wait time.Duration) *Problem {
 	seconds := strconv.Itoa(max(1, int(math.Ceil(wait.Seconds()))))
-	p := newProblem(http.StatusTooManyRequests, "rate_limited", "Rate limit exceeded. Please try again later.")
+	p := faultProblem(errRateLimited)
 	p.headers.Set("RateLimit-Limit", strconv.Itoa(perMinute))
 	p.headers.Set("RateLimit-Remaining", "0")
 	p.headers.Set("RateLimit-Reset", seconds)

@@ -13,18 +13,18 @@ type lock struct {
 	Scan      string     `json:"scan" doc:"Scan or timelapse; empty for one that is being made." example:"real_plant_analyzed"`
 	Level     string     `json:"level" enum:"scan,fileset,file" doc:"What of it is locked; our servers lock whole scans."`
 	Part      string     `json:"part,omitempty" doc:"The fileset, or fileset/file, that is locked." example:"images"`
-	Type      string     `json:"type" enum:"exclusive,shared"`
+	Type      string     `json:"type" enum:"exclusive,shared" doc:"exclusive: for writing; shared: for reading."`
 	Holder    string     `json:"holder" enum:"server,program" doc:"program: one that has the tree open itself, such as upstream's Python."`
 	Server    string     `json:"server,omitempty" doc:"Machine and process of a server." example:"lab01:4711"`
 	PID       int        `json:"pid,omitempty" doc:"Process of a program, on its machine."`
-	Operation string     `json:"operation,omitempty" example:"create_file"`
+	Operation string     `json:"operation,omitempty" doc:"What the holder does." example:"create_file"`
 	User      string     `json:"user,omitempty" doc:"For whom." example:"alice"`
 	Since     *time.Time `json:"since,omitempty" doc:"Of a server: when its transaction began. Of a program: when it took the lock."`
 	Waiting   bool       `json:"waiting" doc:"It waits for the lock and does not hold it."`
 }
 
 type lockList struct {
-	Locks []lock `json:"locks"`
+	Locks []lock `json:"locks" doc:"By scan."`
 }
 
 func lockOf(l scan.Lock) lock {

@@ -18,6 +18,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/romi/plantdb-go/internal/fsdb"
 	"github.com/romi/plantdb-go/internal/ply"
 	"github.com/romi/plantdb-go/internal/preview"
 	"github.com/romi/plantdb-go/internal/scan"
@@ -32,7 +33,7 @@ var (
 // exported for Huma, which fills embedded structs only then.
 type ModelQuery struct {
 	Size   string `query:"size" doc:"preview (a grid of 1.8), orig for the file itself, or the size of the grid in the unit of the file." example:"preview"`
-	Coords string `query:"coords" doc:"true, 1 or yes: the coordinates as JSON."`
+	Coords string `query:"coords" doc:"true, 1 or yes: the coordinates as JSON." example:"true"`
 }
 
 type cloudInput struct {
@@ -61,23 +62,33 @@ var modelErrors = []int{http.StatusBadRequest, http.StatusNotFound, http.StatusF
 func (s *server) registerModels() {
 	register(s, route{
 		id: "get-pointcloud", method: http.MethodGet, path: "/assets/pointcloud/{scan_id}", tag: tagAssets, security: optional, rate: rateModel,
+		faults: []error{
+			errOutputOfNoScan, scan.ErrNoTask, scan.ErrNoOutput, ply.ErrDamaged, ply.ErrTooLarge, preview.ErrBadSize, preview.ErrClosed,
+			scan.ErrChanged, fsdb.ErrNoSpace,
+		},
 		summary: "Download the point cloud of a scan",
 		doc:     "A PLY file with one point for each cell of a grid, or the file itself.",
 		errors:  modelErrors, responses: modelResponses("coordinates"),
 	}, s.getPointCloud)
 	register(s, route{
 		id: "get-mesh", method: http.MethodGet, path: "/assets/mesh/{scan_id}", tag: tagAssets, security: optional, rate: rateModel,
+		faults: []error{
+			errOutputOfNoScan, scan.ErrNoTask, scan.ErrNoOutput, ply.ErrDamaged, ply.ErrTooLarge, preview.ErrBadSize, preview.ErrClosed,
+			scan.ErrChanged, fsdb.ErrNoSpace,
+		},
 		summary: "Download the mesh of a scan",
 		doc:     "The PLY file itself unless a size is given: then its vertices are merged on a grid.",
 		errors:  modelErrors, responses: modelResponses("triangles", "vertices"),
 	}, s.getMesh)
 	register(s, route{
 		id: "get-skeleton", method: http.MethodGet, path: "/assets/skeleton/{scan_id}", tag: tagAssets, security: optional, rate: rateModel,
+		faults:  []error{errOutputOfNoScan, scan.ErrNoTask, scan.ErrNoOutput, scan.ErrDamaged},
 		summary: "Read the curve skeleton of a scan", doc: "Points, and lines between them by their numbers.",
 		errors: modelErrors, responses: jsonResponses("The skeleton.", listsOf("points", "lines")),
 	}, s.getSkeleton)
 	register(s, route{
 		id: "get-sequence", method: http.MethodGet, path: "/assets/sequence/{scan_id}", tag: tagAssets, security: optional, rate: rateSequence,
+		faults:  []error{errOutputOfNoScan, scan.ErrNoTask, scan.ErrNoOutput, scan.ErrNoList, scan.ErrDamaged},
 		summary: "Read the angles and internodes of a scan",
 		doc:     "What was measured along the stem, by the pipeline and by hand, as it is stored: the pipeline's angles are in degrees.",
 		errors:  modelErrors, responses: jsonResponses("The sequences, or the one that was asked for.", &huma.Schema{}),
@@ -117,7 +128,7 @@ func outputError(ctx context.Context, err error, scanID, task string) error {
 	}
 	switch {
 	case errors.Is(err, scan.ErrUnknownScan):
-		return newProblem(status, "unknown_scan", fmt.Sprintf("Scan '%s' not found!", scanID))
+		return newProblem(status, errOutputOfNoScan.Code, fmt.Sprintf("Scan '%s' not found!", scanID))
 	case older && errors.Is(err, scan.ErrNoTask):
 		return scan.ErrNoTask.With("No '%s' fileset mapped!", task)
 	case older && errors.Is(err, scan.ErrNoOutput):

@@ -1,8 +1,6 @@
 package api
 
 import (
-	"fmt"
-	"net/http"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -20,8 +18,8 @@ func pathName(raw *string) error {
 	}
 	if !ok {
 		shown := shortened(*raw, 300)
-		return newProblem(http.StatusBadRequest, "invalid_name", fmt.Sprintf(
-			"Invalid name: '%s'. Names must be alphanumeric and can include underscores, dashes, or periods.", shown))
+		return errInvalidName.With(
+			"Invalid name: '%s'. Names must be alphanumeric and can include underscores, dashes, or periods.", shown)
 	}
 	*raw = name
 	return nil

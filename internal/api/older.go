@@ -194,12 +194,12 @@ type olderFileset struct {
 // createdScan is 0.14's answer by the path of a scan.
 type createdScan struct {
 	Message string `json:"message"`
-	ScanID  string `json:"scan_id"`
+	ScanID  string `json:"scan_id" doc:"Scan id."`
 }
 
 // lacks answers that a body lacks something.
 func lacks(what string) error {
-	return newProblem(http.StatusBadRequest, "missing_fields", what)
+	return errMissingFields.With("%s", what)
 }
 
 func (s *server) registerOlderWrites() {
@@ -318,7 +318,7 @@ func (s *server) receiveOlder(ctx context.Context, form *multipart.Reader, u *ol
 // stageOlder takes the bytes once it is known that they may be written.
 func (s *server) stageOlder(ctx context.Context, part *multipart.Part, u *olderUpload) (err error) {
 	if u.file {
-		return newProblem(http.StatusBadRequest, "invalid_request", "More than one file provided")
+		return errInvalid.With("More than one file provided")
 	}
 	var missing []string
 	for _, f := range []struct{ name, value string }{{"file_id", u.id}, {"scan_id", u.scan}, {"fileset_id", u.fileset}} {

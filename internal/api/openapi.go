@@ -29,9 +29,10 @@ func humaConfig(c Config) huma.Config {
 	config.DefaultFormat = "application/json"
 	config.Info.Description = "Keeps the scans of plant phenotyping robots, with the files reconstructed from them, and serves them to people and programs. " +
 		"The routes are those of ROMI's PlantDB 0.17; errors carry a stable code."
+	config.Info.Contact = &huma.Contact{Name: "ROMI, robotics for microfarms", URL: "https://github.com/romi"}
 	config.Info.License = &huma.License{Name: "Apache-2.0", URL: "https://www.apache.org/licenses/LICENSE-2.0"}
 	// Relative to the document, so that it is right behind any deploy prefix.
-	config.Servers = []*huma.Server{{URL: "./", Description: "This server."}}
+	config.Servers = []*huma.Server{{URL: ".", Description: "This server."}}
 	config.Tags = []*huma.Tag{
 		{Name: tagServer, Description: "The server itself."},
 		{Name: tagAuth, Description: "Login, sessions and tokens."},
@@ -43,6 +44,7 @@ func humaConfig(c Config) huma.Config {
 		{Name: tagTimelapses, Description: "Timelapses: scans of one plant over time."},
 		{Name: tagAssets, Description: "Files and previews, by path or kind."},
 	}
+	config.Components.Schemas = huma.NewMapRegistry("#/components/schemas/", schemaNamer)
 	config.Components.SecuritySchemes = securitySchemes(c.TokenLocations)
 	return config
 }
@@ -106,7 +108,27 @@ func strip30(doc []byte) ([]byte, error) {
 	if err := json.Unmarshal(doc, &v); err != nil {
 		return nil, fmt.Errorf("read downgraded document: %w", err)
 	}
-	return json.Marshal(without(v, "contentMediaType", "contentEncoding"))
+	return json.Marshal(wrapReferences(without(v, "contentMediaType", "contentEncoding")))
+}
+
+// wrapReferences puts a $ref that has a description beside it into an allOf,
+// for 3.0 ignores whatever stands beside one.
+func wrapReferences(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for k, e := range v {
+			v[k] = wrapReferences(e)
+		}
+		if ref, ok := v["$ref"].(string); ok && len(v) > 1 {
+			delete(v, "$ref")
+			v["allOf"] = []any{map[string]any{"$ref": ref}}
+		}
+	case []any:
+		for i, e := range v {
+			v[i] = wrapReferences(e)
+		}
+	}
+	return v
 }
 
 // yamlOf writes a JSON document as YAML.

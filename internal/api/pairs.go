@@ -49,7 +49,7 @@ func (*refreshInput) document(schemas huma.Registry, operation string) *huma.Req
 func (s *server) refreshToken(ctx context.Context, in *struct{ Payload refreshInput }) (*withCookies[refreshed], error) {
 	token := in.Payload
 	if token.missed && surfaceOf(ctx) == v015 {
-		return nil, newProblem(http.StatusBadRequest, "missing_refresh_token", "Missing refresh_token")
+		return nil, errMissingRefresh
 	}
 	pair, err := s.tradeToken(ctx, token)
 	if err != nil {

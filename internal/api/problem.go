@@ -98,7 +98,7 @@ func problemOf(ctx context.Context, log *slog.Logger, err error) *Problem {
 		return newProblem(statusClientClosed, "client_closed_request", "Client closed the request")
 	default:
 		log.ErrorContext(ctx, "request failed", slog.String("request_id", observe.RequestID(ctx)), slog.Any("err", err))
-		return newProblem(http.StatusInternalServerError, "internal", "Internal Server Error")
+		return faultProblem(errInternal)
 	}
 	return faultProblem(f)
 }
@@ -118,7 +118,7 @@ func logRare(ctx context.Context, log *slog.Logger, f *fault.Error, err error) {
 const codeForbidden = "forbidden"
 
 func faultProblem(f *fault.Error) *Problem {
-	p := newProblem(statuses[f.Kind], f.Code, f.Msg)
+	p := newProblem(statusOf(f), f.Code, f.Msg)
 	switch f.Kind { //nolint:exhaustive // The others need no header.
 	case fault.Unauthenticated:
 		p.headers.Set("WWW-Authenticate", "Bearer")

@@ -23,7 +23,10 @@ type route struct {
 	status           int // of success; 0 is 200, or 204 without a body
 	// errors are the statuses it may answer beside those that follow from
 	// its security and its input.
-	errors    []int
+	errors []int
+	// faults are its own failures by name; their statuses need not be among
+	// errors. What all operations share is in codes.go.
+	faults    []error
 	refusals  *refusals
 	responses map[string]*huma.Response
 	rest      bool // the last path parameter takes the rest of the path
@@ -36,6 +39,7 @@ type route struct {
 func register[I, O any](s *server, r route, handler func(context.Context, *I) (*O, error)) {
 	handler = answering(s, handler)
 	add(s, s.api, r, s.operation(r, r.fullPath()), handler)
+	s.routes[r.id] = r
 	s.aliased[r.id] = func(a alias) { addAlias(s, a, r, handler) }
 }
 
@@ -96,9 +100,16 @@ func unstored(ctx huma.Context, next func(huma.Context)) {
 // statuses are all failures that the operation may answer with.
 func (r route) statuses() []int {
 	list := slices.Clone(r.errors)
+	for _, err := range r.faults {
+		status, _ := failureOf(err)
+		list = append(list, status)
+	}
 	list = append(list, http.StatusInternalServerError, http.StatusServiceUnavailable)
 	if len(r.security) > 0 {
 		list = append(list, http.StatusBadRequest, http.StatusUnauthorized)
+	}
+	if _, ranges := r.responses["206"]; ranges {
+		list = append(list, http.StatusPreconditionFailed, http.StatusRequestedRangeNotSatisfiable)
 	}
 	if r.rate.ours > 0 {
 		list = append(list, http.StatusTooManyRequests)
@@ -139,6 +150,7 @@ func finish(doc *huma.OpenAPI, r route, path string, input reflect.Type) {
 		}
 	}
 	addExamples(op, r.id)
+	documentFailures(op, r)
 }
 
 func operationAt(doc *huma.OpenAPI, method, path string) *huma.Operation {
@@ -156,6 +168,13 @@ func operationAt(doc *huma.OpenAPI, method, path string) *huma.Operation {
 		return item.Delete
 	}
 	panic(fmt.Sprintf("operation of method %s", method))
+}
+
+// schema names a type's schema in both documents, for an operation that both
+// have is in each of them by its own.
+func (s *server) schema(t reflect.Type, hint string) *huma.Schema {
+	s.legacy.OpenAPI().Components.Schemas.Schema(t, true, hint)
+	return s.api.OpenAPI().Components.Schemas.Schema(t, true, hint)
 }
 
 // answers documents a body that a handler writes itself: content type to schema.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/romi/plantdb-go/internal/fsdb"
 	"github.com/romi/plantdb-go/internal/scan"
 )
 
@@ -31,7 +32,7 @@ func (q *listQuery) query() (scan.Query, error) {
 // which wins.
 type FilterQuery struct {
 	FilterQuery string `query:"filterQuery" doc:"A JSON object that the metadata must match, or words that must all occur in id, keys or values." example:"{\"object\":{\"species\":\"Arabidopsis\"}}"`
-	Query       string `query:"query" doc:"Another name of filterQuery."`
+	Query       string `query:"query" doc:"Another name of filterQuery." example:"Arabidopsis"`
 	Fuzzy       string `query:"fuzzy" doc:"Texts of the filter are regular expressions (RE2), matched from the start." enum:"true,false,True,False,1,0,yes,no," example:"true"`
 	body        json.RawMessage
 }
@@ -90,7 +91,7 @@ type metadataUpdate struct {
 
 func (u metadataUpdate) update() (scan.Update, error) {
 	if len(u.Metadata) == 0 {
-		return scan.Update{}, newProblem(http.StatusBadRequest, "missing_metadata", "No metadata provided in request")
+		return scan.Update{}, errMissingMetadata
 	}
 	return scan.Update{Metadata: json.RawMessage(u.Metadata), Replace: u.Replace}, nil
 }
@@ -144,6 +145,7 @@ func (s *server) registerScans() {
 	}, s.getScan)
 	register(s, route{
 		id: "create-scan", method: http.MethodPost, path: "/scans/{scan_id}", tag: tagScans, security: required, rate: rateCreate,
+		faults:  []error{scan.ErrScanExists, scan.ErrUnknownTimelapse, scan.ErrMetadata, scan.ErrBiology, scan.ErrSharing, fsdb.ErrName, fsdb.ErrReserved},
 		summary: "Create a scan", doc: "An empty scan that belongs to you.", status: http.StatusCreated,
 		errors: []int{http.StatusForbidden, http.StatusNotFound, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusLocked, http.StatusInsufficientStorage},
 	}, func(ctx context.Context, in *struct {
@@ -155,7 +157,9 @@ func (s *server) registerScans() {
 	})
 	register(s, route{
 		id: "get-scan-metadata", method: http.MethodGet, path: "/scans/{scan_id}/metadata", tag: tagScans, security: optional, rate: rateRead,
-		summary: "Read the metadata of a scan", errors: []int{http.StatusNotFound, http.StatusForbidden}, responses: orNotModified(nil),
+		summary: "Read the metadata of a scan",
+		doc:     "All of it, or the value of one key; a key that is not there leaves the answer empty.",
+		errors:  []int{http.StatusNotFound, http.StatusForbidden}, responses: orNotModified(nil),
 	}, func(ctx context.Context, in *struct {
 		ScanPath
 		KeyQuery
@@ -165,6 +169,7 @@ func (s *server) registerScans() {
 	})
 	register(s, route{
 		id: "update-scan-metadata", method: http.MethodPost, path: "/scans/{scan_id}/metadata", tag: tagScans, security: required, rate: rateCreate,
+		faults:  []error{errMissingMetadata, scan.ErrMetadata, scan.ErrBiology, scan.ErrMemberElsewhere},
 		summary: "Change the metadata of a scan", doc: "Sets keys and returns all metadata.", errors: writeErrors,
 	}, func(ctx context.Context, in *struct {
 		ScanPath
@@ -178,7 +183,8 @@ func (s *server) registerScans() {
 	})
 	register(s, route{
 		id: "list-filesets", method: http.MethodGet, path: "/scans/{scan_id}/filesets", tag: tagScans, security: optional, rate: rateRead,
-		summary: "List the filesets of a scan", errors: []int{http.StatusNotFound, http.StatusForbidden},
+		summary: "List the filesets of a scan",
+		doc:     "Their ids, in the order of files.json.", errors: []int{http.StatusNotFound, http.StatusForbidden},
 	}, func(ctx context.Context, in *struct {
 		ScanPath
 		FilterQuery
@@ -195,7 +201,7 @@ func (s *server) registerScans() {
 // writeErrors are what a change of something that exists can fail with.
 var writeErrors = []int{
 	http.StatusForbidden, http.StatusNotFound, http.StatusRequestEntityTooLarge,
-	http.StatusUnsupportedMediaType, http.StatusLocked, http.StatusInsufficientStorage, http.StatusConflict,
+	http.StatusUnsupportedMediaType, http.StatusLocked, http.StatusInsufficientStorage,
 }
 
 type filesetList struct {

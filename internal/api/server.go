@@ -76,6 +76,7 @@ type server struct {
 	// legacy is the API of older clients: the same operations, in a document
 	// of their own.
 	legacy  huma.API
+	routes  map[string]route       // by operation id
 	aliased map[string]func(alias) // by operation id
 	mux     *http.ServeMux
 	// later runs once all operations are registered: what Huma would act on
@@ -106,7 +107,7 @@ func newServer(services Services, config Config) *server {
 	s := &server{
 		config: config, auth: services.Auth, scans: services.Scans, previews: services.Previews,
 		metrics: services.Metrics, ready: services.Ready, log: services.Log, mux: http.NewServeMux(),
-		archives: scan.NewArchives(services.Scans), models: modelSlots(), aliased: map[string]func(alias){},
+		archives: scan.NewArchives(services.Scans), models: modelSlots(), aliased: map[string]func(alias){}, routes: map[string]route{},
 	}
 	s.authenticator = &tokenauth.Authenticator{
 		Verifier: services.Verifier, Locations: config.TokenLocations, Log: services.Log,
@@ -138,6 +139,8 @@ func newServer(services Services, config Config) *server {
 	for _, fn := range s.later {
 		fn()
 	}
+	finishSchemas(s.api.OpenAPI())
+	finishSchemas(s.legacy.OpenAPI())
 	return s
 }
 

@@ -66,18 +66,20 @@ type profile struct {
 }
 
 type idPath struct {
-	ID uuid.UUID `path:"id" format:"uuid"`
+	ID uuid.UUID `path:"id" format:"uuid" doc:"Id as the list shows it."`
 }
 
 func (s *server) registerSessions() {
 	register(s, route{
 		id: "list-sessions", method: http.MethodGet, path: "/auth/sessions", tag: tagAuth, security: required,
-		summary: "List my sessions", errors: []int{http.StatusForbidden},
+		summary: "List my sessions",
+		doc:     "Your own that still live, the last used first.", errors: []int{http.StatusForbidden},
 	}, func(ctx context.Context, _ *struct{}) (*reply[sessionList], error) {
 		return s.sessionsOf(ctx, usernameOf(ctx))
 	})
 	register(s, route{
 		id: "end-session", method: http.MethodDelete, path: "/auth/sessions/{id}", tag: tagAuth, security: required,
+		faults:  []error{auth.ErrSessionUnknown},
 		summary: "End a session", doc: "One of your own; administrators may end anybody's.",
 		errors: []int{http.StatusForbidden, http.StatusNotFound}, status: http.StatusNoContent,
 	}, func(ctx context.Context, in *idPath) (*struct{}, error) {
@@ -85,7 +87,8 @@ func (s *server) registerSessions() {
 	})
 	register(s, route{
 		id: "end-sessions", method: http.MethodDelete, path: "/auth/sessions", tag: tagAuth, security: required,
-		summary: "End my other sessions, or all", errors: []int{http.StatusForbidden},
+		summary: "End my other sessions, or all",
+		doc:     "Both tokens of each are void at once, on every server.", errors: []int{http.StatusForbidden},
 	}, func(ctx context.Context, in *struct {
 		Scope string `query:"scope" required:"true" enum:"others,all" doc:"others leaves the session of this request."`
 	}) (*reply[endedSessions], error) {
@@ -93,11 +96,14 @@ func (s *server) registerSessions() {
 	})
 	register(s, route{
 		id: "list-api-tokens", method: http.MethodGet, path: "/auth/api-tokens", tag: tagAuth, security: required,
-		summary: "List my API tokens", errors: []int{http.StatusForbidden},
+		summary: "List my API tokens",
+		doc:     "Your own that still count, the newest first. The tokens themselves cannot be read again.", errors: []int{http.StatusForbidden},
 	}, s.listAPITokens)
 	register(s, route{
 		id: "revoke-api-token", method: http.MethodDelete, path: "/auth/api-tokens/{id}", tag: tagAuth, security: required,
-		summary: "Revoke an API token", errors: []int{http.StatusForbidden, http.StatusNotFound}, status: http.StatusNoContent,
+		faults:  []error{auth.ErrAPITokenUnknown},
+		summary: "Revoke an API token",
+		doc:     "It is void at once, on every server. Administrators may revoke anybody's.", errors: []int{http.StatusForbidden, http.StatusNotFound}, status: http.StatusNoContent,
 	}, func(ctx context.Context, in *idPath) (*struct{}, error) {
 		return nil, s.auth.RevokeAPIToken(ctx, in.ID)
 	})
@@ -149,6 +155,7 @@ func (s *server) registerInspection() {
 	register(s, route{
 		id: "get-profile", method: http.MethodGet, path: "/auth/profile", tag: tagAuth, security: required,
 		summary: "Who am I?",
+		doc:     "Name, roles and groups of whoever the token is of, as they are now.",
 	}, func(ctx context.Context, _ *struct{}) (*reply[profile], error) {
 		a, _ := actor.FromContext(ctx)
 		out := profile{Username: a.Username, Fullname: a.Fullname, Roles: []string{}, Groups: append([]string{}, a.Groups...)}
@@ -159,18 +166,21 @@ func (s *server) registerInspection() {
 	})
 	register(s, route{
 		id: "inspect-optional-token", method: http.MethodGet, path: "/auth/token/optional", tag: tagAuth, security: public,
+		faults:  []error{tokenauth.ErrMalformed, tokenauth.ErrAmbiguous},
 		summary: "Where was a token found, if any?", doc: "The token is not validated.", errors: []int{http.StatusBadRequest, http.StatusUnauthorized},
 	}, func(_ context.Context, in *foundToken) (*reply[tokenReport], error) {
 		return s.inspect(in, tokenauth.Extract)
 	})
 	register(s, route{
 		id: "inspect-mandatory-token", method: http.MethodGet, path: "/auth/token/mandatory", tag: tagAuth, security: public,
+		faults:  []error{tokenauth.ErrMissing, tokenauth.ErrMalformed, tokenauth.ErrAmbiguous},
 		summary: "Where was the token found?", doc: "The token is not validated; without one the answer is 401.", errors: []int{http.StatusBadRequest, http.StatusUnauthorized},
 	}, func(_ context.Context, in *foundToken) (*reply[tokenReport], error) {
 		return s.inspect(in, tokenauth.Required)
 	})
 	register(s, route{
-		id: "logout-delete", method: http.MethodDelete, path: "/auth/logout", tag: tagAuth, security: required,
+		id: "delete-login", method: http.MethodDelete, path: "/auth/logout", tag: tagAuth, security: required,
+		faults:  []error{auth.ErrNotLoggedIn, auth.ErrLogout},
 		summary: "Log out",
 		doc:     "The same as POST, as AuthX has it.",
 		errors:  []int{http.StatusRequestEntityTooLarge}, ownTokens: true,

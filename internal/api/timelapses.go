@@ -7,6 +7,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/romi/plantdb-go/internal/fsdb"
 	"github.com/romi/plantdb-go/internal/scan"
 )
 
@@ -44,17 +45,21 @@ func (s *server) registerTimelapses() {
 	register(s, route{
 		id: "list-timelapses", method: http.MethodGet, path: "/timelapses", tag: tagTimelapses, security: optional, rate: rateList,
 		summary: "List timelapse ids",
+		doc:     "The ids of all timelapses, by name.",
 	}, func(ctx context.Context, _ *struct{}) (*reply[[]string], error) {
 		return replyOf(s.scans.Timelapses(ctx))
 	})
 	register(s, route{
 		id: "create-timelapse", method: http.MethodPost, path: "/timelapses", tag: tagTimelapses, security: required, rate: rateFileset,
+		faults:  []error{errMissingID, scan.ErrTimelapseExists, scan.ErrMetadata, fsdb.ErrName, fsdb.ErrReserved},
 		summary: "Create a timelapse", doc: "An empty timelapse that belongs to you.", status: http.StatusCreated,
 		errors: []int{http.StatusForbidden, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusLocked, http.StatusInsufficientStorage},
 	}, s.createTimelapse)
 	register(s, route{
 		id: "get-timelapse", method: http.MethodGet, path: "/timelapses/{timelapse_id}", tag: tagTimelapses, security: optional, rate: rateRead,
-		summary: "Read a timelapse", errors: []int{http.StatusNotFound}, responses: orNotModified(nil),
+		summary: "Read a timelapse",
+		doc:     "Its metadata, and the scans in it that you may read.",
+		errors:  []int{http.StatusNotFound}, responses: orNotModified(nil),
 	}, func(ctx context.Context, in *struct {
 		TimelapsePath
 		IfNoneMatch
@@ -93,7 +98,7 @@ func timelapseOf(c IfNoneMatch) func(t scan.Timelapse, err error) (*tagged[timel
 func (s *server) createTimelapse(ctx context.Context, in *struct{ Payload Lenient[newTimelapse] }) (*tagged[timelapse], error) {
 	body := in.Payload.Value
 	if len(body.ID) == 0 && len(body.Name) == 0 && len(body.Metadata) == 0 {
-		return nil, newProblem(http.StatusBadRequest, "invalid_request", "Invalid request body: expected JSON object")
+		return nil, errInvalid.With("Invalid request body: expected JSON object")
 	}
 	raw := body.ID
 	if len(raw) == 0 {
@@ -101,7 +106,7 @@ func (s *server) createTimelapse(ctx context.Context, in *struct{ Payload Lenien
 	}
 	var id string
 	if json.Unmarshal(raw, &id) != nil || id == "" {
-		return nil, newProblem(http.StatusBadRequest, "missing_id", "Missing 'id' field for timelapse creation")
+		return nil, errMissingID
 	}
 	return timelapseOf(IfNoneMatch{})(s.scans.CreateTimelapse(ctx, id, json.RawMessage(body.Metadata)))
 }

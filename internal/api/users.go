@@ -73,7 +73,7 @@ type UserPath struct {
 
 // PageQuery pages through a list by name.
 type PageQuery struct {
-	After string `query:"after" doc:"Begin after this name."`
+	After string `query:"after" doc:"Begin after this name." example:"alice"`
 	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"Most names on a page; fewer mean that it is the last."`
 }
 
@@ -100,10 +100,12 @@ func (s *server) registerUsers() {
 	})
 	register(s, route{
 		id: "update-user", method: http.MethodPatch, path: "/users/{username}", tag: tagUsers, security: required,
+		faults:  []error{auth.ErrLastAdmin, auth.ErrRoleRank, auth.ErrRoleUnknown, auth.ErrFullname, auth.ErrGuest},
 		summary: "Change a user", doc: "Full name, roles, active or not; the last active administrator stays one.", errors: accountErrors,
 	}, s.updateUser)
 	register(s, route{
 		id: "delete-user", method: http.MethodDelete, path: "/users/{username}", tag: tagUsers, security: required,
+		faults:  []error{auth.ErrLastAdmin, auth.ErrGuest},
 		summary: "Delete a user", doc: "Ends all sessions and API tokens; scans keep the name of their owner. The last active administrator stays.",
 		errors: []int{http.StatusForbidden, http.StatusNotFound, http.StatusConflict}, status: http.StatusNoContent,
 	}, func(ctx context.Context, in *UserPath) (*struct{}, error) {
@@ -111,6 +113,7 @@ func (s *server) registerUsers() {
 	})
 	register(s, route{
 		id: "change-password", method: http.MethodPost, path: "/users/{username}/password", tag: tagUsers, security: required, rate: rateLogin,
+		faults:  []error{auth.ErrPasswordWrong, auth.ErrPassword, auth.ErrUserUnknown, auth.ErrBusy},
 		summary: "Change a password", doc: "Needs the current one and ends all other sessions; a wrong one counts as a failed login.",
 		errors: []int{http.StatusForbidden, http.StatusUnsupportedMediaType, http.StatusRequestEntityTooLarge}, status: http.StatusNoContent,
 	}, func(ctx context.Context, in *struct {
@@ -129,13 +132,15 @@ func (s *server) registerUsers() {
 	})
 	register(s, route{
 		id: "list-user-sessions", method: http.MethodGet, path: "/users/{username}/sessions", tag: tagUsers, security: required,
-		summary: "List the sessions of a user", errors: []int{http.StatusForbidden, http.StatusNotFound},
+		summary: "List the sessions of a user",
+		doc:     "Those that still live, the last used first. Your own, or anybody's for who manages users.", errors: []int{http.StatusForbidden, http.StatusNotFound},
 	}, func(ctx context.Context, in *UserPath) (*reply[sessionList], error) {
 		return s.sessionsOf(ctx, in.Username)
 	})
 	register(s, route{
 		id: "end-user-sessions", method: http.MethodDelete, path: "/users/{username}/sessions", tag: tagUsers, security: required,
-		summary: "End all sessions of a user", errors: []int{http.StatusForbidden, http.StatusNotFound},
+		summary: "End all sessions of a user",
+		doc:     "Both tokens of each are void at once, on every server. Your own, or anybody's for who manages users.", errors: []int{http.StatusForbidden, http.StatusNotFound},
 	}, func(ctx context.Context, in *UserPath) (*reply[endedSessions], error) {
 		return s.endSessions(ctx, in.Username, auth.All)
 	})
@@ -159,6 +164,7 @@ func (s *server) updateUser(ctx context.Context, in *struct {
 func (s *server) registerSecrets() {
 	register(s, route{
 		id: "redeem-password-reset", method: http.MethodPost, path: "/auth/password-reset", tag: tagAuth, security: public, rate: rateLogin,
+		faults:  []error{auth.ErrLink, auth.ErrPassword, auth.ErrBusy},
 		summary: "Set a new password with a secret", doc: "Ends all sessions of the user and forgets failed logins.",
 		errors: []int{http.StatusBadRequest, http.StatusNotFound, http.StatusUnsupportedMediaType, http.StatusRequestEntityTooLarge},
 	}, func(ctx context.Context, in *struct{ Payload Strict[passwordRedeem] }) (*reply[user], error) {
@@ -167,6 +173,7 @@ func (s *server) registerSecrets() {
 	})
 	register(s, route{
 		id: "complete-setup", method: http.MethodPost, path: "/auth/setup", tag: tagAuth, security: public, rate: rateLogin, status: http.StatusCreated,
+		faults:  []error{auth.ErrLink, auth.ErrMissingFields, auth.ErrUserName, auth.ErrFullname, auth.ErrPassword, auth.ErrUserExists, auth.ErrBusy},
 		summary: "Make the first administrator", doc: "With the secret that the server printed at its first start.",
 		errors: []int{http.StatusBadRequest, http.StatusNotFound, http.StatusConflict, http.StatusUnsupportedMediaType, http.StatusRequestEntityTooLarge},
 	}, func(ctx context.Context, in *struct{ Payload Strict[setupRequest] }) (*reply[user], error) {

@@ -21,19 +21,19 @@ type Info struct {
 	TasksFileset              map[string]string `json:"tasks_fileset" doc:"Task name to fileset id."`
 	FilesURI                  InfoURIs          `json:"filesUri" doc:"Where the outputs of the reconstruction tasks are."`
 	IsVirtual                 bool              `json:"isVirtual" doc:"Rendered from a model instead of photographed."`
-	HasColmap                 bool              `json:"hasColmap"`
-	HasPointCloud             bool              `json:"hasPointCloud"`
-	HasTriangleMesh           bool              `json:"hasTriangleMesh"`
-	HasCurveSkeleton          bool              `json:"hasCurveSkeleton"`
-	HasTreeGraph              bool              `json:"hasTreeGraph"`
-	HasAnglesAndInternodes    bool              `json:"hasAnglesAndInternodes"`
-	HasAutomatedMeasures      bool              `json:"hasAutomatedMeasures"`
-	HasManualMeasures         bool              `json:"hasManualMeasures"`
-	HasSegmentation2D         bool              `json:"hasSegmentation2D"`
-	HasPcdGroundTruth         bool              `json:"hasPcdGroundTruth"`
-	HasPointCloudEvaluation   bool              `json:"hasPointCloudEvaluation"`
-	HasSegmentedPointCloud    bool              `json:"hasSegmentedPointCloud"`
-	HasSegmentedPcdEvaluation bool              `json:"hasSegmentedPcdEvaluation"`
+	HasColmap                 bool              `json:"hasColmap" doc:"Colmap has found the camera poses."`
+	HasPointCloud             bool              `json:"hasPointCloud" doc:"There is a point cloud."`
+	HasTriangleMesh           bool              `json:"hasTriangleMesh" doc:"There is a mesh."`
+	HasCurveSkeleton          bool              `json:"hasCurveSkeleton" doc:"There is a curve skeleton."`
+	HasTreeGraph              bool              `json:"hasTreeGraph" doc:"There is a tree graph."`
+	HasAnglesAndInternodes    bool              `json:"hasAnglesAndInternodes" doc:"The pipeline has measured angles and internodes."`
+	HasAutomatedMeasures      bool              `json:"hasAutomatedMeasures" doc:"The same as hasAnglesAndInternodes, for older viewers."`
+	HasManualMeasures         bool              `json:"hasManualMeasures" doc:"There are measures by hand: measures.json."`
+	HasSegmentation2D         bool              `json:"hasSegmentation2D" doc:"Always false, as upstream has it."`
+	HasPcdGroundTruth         bool              `json:"hasPcdGroundTruth" doc:"There is a point cloud of the model that the plant was rendered from."`
+	HasPointCloudEvaluation   bool              `json:"hasPointCloudEvaluation" doc:"The point cloud has been compared with the ground truth."`
+	HasSegmentedPointCloud    bool              `json:"hasSegmentedPointCloud" doc:"There is a point cloud with the organ of each point."`
+	HasSegmentedPcdEvaluation bool              `json:"hasSegmentedPcdEvaluation" doc:"The segmented point cloud has been compared with the ground truth."`
 	Error                     bool              `json:"error" doc:"True for a scan that cannot be used; reason says why."`
 	Reason                    string            `json:"reason,omitempty" doc:"Why the scan cannot be used."`
 	Workspace                 json.RawMessage   `json:"workspace" doc:"Box around the plant in millimetres, {x, y, z: [min, max]}; {} when unknown."`
@@ -47,28 +47,28 @@ type InfoMetadata struct {
 	Plant       string    `json:"plant" doc:"N/A when unknown."`
 	Environment string    `json:"environment" doc:"N/A when unknown."`
 	NbPhotos    int       `json:"nbPhotos" doc:"Number of colour images."`
-	Files       InfoFiles `json:"files"`
+	Files       InfoFiles `json:"files" doc:"Where its metadata and its archive are."`
 }
 
 // InfoFiles says where the metadata and the archive of a scan are.
 type InfoFiles struct {
-	Metadata string `json:"metadata"`
-	Archive  string `json:"archive"`
+	Metadata string `json:"metadata" doc:"Path of the scan's metadata as JSON."`
+	Archive  string `json:"archive" doc:"Path of all files of the scan as a ZIP file."`
 }
 
 // InfoURIs says where the outputs of a scan's tasks are; absent ones are left out.
 type InfoURIs struct {
-	PointCloud string `json:"pointCloud,omitempty"`
-	Mesh       string `json:"mesh,omitempty"`
-	Skeleton   string `json:"skeleton,omitempty"`
-	Tree       string `json:"tree,omitempty"`
+	PointCloud string `json:"pointCloud,omitempty" doc:"Path of the point cloud, PLY."`
+	Mesh       string `json:"mesh,omitempty" doc:"Path of the mesh, PLY."`
+	Skeleton   string `json:"skeleton,omitempty" doc:"Path of the curve skeleton, JSON."`
+	Tree       string `json:"tree,omitempty" doc:"Path of the tree graph."`
 }
 
 // InfoCamera is what Colmap found out about the camera: nothing, or model and
 // poses, be the latter empty.
 type InfoCamera struct {
-	Model json.RawMessage `json:"model,omitempty"`
-	Poses []Pose          `json:"poses,omitzero"`
+	Model json.RawMessage `json:"model,omitempty" doc:"Colmap's camera model and its parameters, in pixels."`
+	Poses []Pose          `json:"poses,omitzero" doc:"A pose for each image that was placed."`
 }
 
 // Pose is where the camera was for one image; world to camera, OpenCV axes.
@@ -76,8 +76,8 @@ type Pose struct {
 	ID           string          `json:"id" doc:"File id of the image."`
 	Tvec         json.RawMessage `json:"tvec" doc:"Translation, three numbers in millimetres."`
 	Rotmat       json.RawMessage `json:"rotmat" doc:"Rotation, three rows of three."`
-	PhotoURI     string          `json:"photoUri"`
-	ThumbnailURI string          `json:"thumbnailUri"`
+	PhotoURI     string          `json:"photoUri" doc:"Path of the image as it was taken."`
+	ThumbnailURI string          `json:"thumbnailUri" doc:"Path of the image at 150 pixels."`
 }
 
 // uriMark stands in a stored Info for the base of the API.

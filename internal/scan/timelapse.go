@@ -25,7 +25,7 @@ type Timelapse struct {
 
 // TimelapseCounts counts what a timelapse holds.
 type TimelapseCounts struct {
-	Scans int `json:"scans"`
+	Scans int `json:"scans" doc:"Number of scans in it that you may read."`
 }
 
 // Timelapses returns the ids of all timelapses; everybody may know them.
