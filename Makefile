@@ -21,7 +21,7 @@ FORBIDDEN := ^(<<<<<<<|>>>>>>>) |T[O]DO|F[I]XME|\bX[X]X\b|\b[bft]\.Skip(f|Now)?\
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help run build test check words lint lint-openapi gen race fuzz bench conformance e2e clean
+.PHONY: help run build test check words lint lint-openapi release-openapi gen race fuzz bench conformance e2e clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,15 +36,16 @@ test: ## Run every test, on a real PostgreSQL and with the real Python client
 	@tools/ensure.sh postgres venv
 	$(GO) test -timeout $(TEST_TIMEOUT) ./...
 
-check: words ## Check format, vet, build and that generated files are fresh; quick, builds no tool
+check: words ## Check format, vet, build, fresh generated files, no break for clients; quick, builds no tool
 	@files=$$(gofmt -s -l .); [ -z "$$files" ] || { echo "not formatted, run gofmt -s -w:"; echo "$$files"; exit 1; }
 	$(GO) mod tidy -diff
 	$(GO) vet ./...
 	$(GO) build ./...
 	$(GO) test ./db ./openapi/...
+	$(GO) test ./internal/api -run '^(TestDocumentsAreFresh|TestReleasedClients)$$'
 
 words:
-	@if git grep --untracked -nIE '$(FORBIDDEN)' -- . ':!openapi/swaggerui/dist' ':!*.sum' ':!LICENSE'; then \
+	@if git grep --untracked -nIE '$(FORBIDDEN)' -- . ':!openapi/swaggerui/dist' ':!openapi/released' ':!*.sum' ':!LICENSE'; then \
 		echo "the lines above hold what no commit may hold"; exit 1; fi
 
 lint: ## Run the linters, the layer rules among them, and compare db/ with its queries
@@ -62,6 +63,9 @@ $(OPENAPI_LINT)/node_modules/.package-lock.json: $(OPENAPI_LINT)/package-lock.js
 	@tools/ensure.sh node
 	cd $(OPENAPI_LINT) && npm ci --silent
 	@touch $@
+
+release-openapi: build ## Keep the document as clients of VERSION know it; make check compares with it
+	bin/plantdb openapi --json >openapi/released/$(VERSION).json
 
 gen: ## Write what is generated: db/ from queries/ and migrations/, then openapi/
 	$(SQLC) generate

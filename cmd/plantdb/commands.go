@@ -120,11 +120,16 @@ func (p *program) demoCommand() *cobra.Command {
 
 func (p *program) openapiCommand() *cobra.Command {
 	var dir string
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "openapi", Short: "Print the OpenAPI document, or write all its forms into a directory.", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
+			printed := "openapi.yaml"
+			if asJSON {
+				printed = "openapi.json"
+			}
 			for _, d := range api.Documents(api.DocumentVersion) {
-				if dir == "" && d.Name == "openapi.yaml" {
+				if dir == "" && d.Name == printed {
 					_, err := p.stdout.Write(d.Content)
 					return err
 				}
@@ -138,6 +143,7 @@ func (p *program) openapiCommand() *cobra.Command {
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print it as JSON")
 	cmd.Flags().StringVar(&dir, "write", "", "directory to write openapi.yaml and openapi-3.0.yaml into")
 	return cmd
 }
