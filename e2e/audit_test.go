@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 )
 
@@ -42,9 +43,14 @@ func TestEveryActIsAudited(t *testing.T) {
 
 	audited("user_create", "alice", byUser, "", sv.post("/auth/register", admin, map[string]any{
 		"username": alice.name, "fullname": "Alice", "password": alice.password, "role": "contributor"}))
+	failed := sv.call(loginOf(person{"nobody", newPassword()}))
+	nobody := one[string](s, "SELECT username FROM auth_events WHERE kind = 'login_failed'")
+	if !strings.HasPrefix(nobody, "? ") {
+		t.Errorf("a failed login as nobody is recorded of %q, want a hash", nobody)
+	}
+	audited("login_failed", nobody, byUser, "", failed)
 	one, a := login()
 	audited("login", "alice", bySession, session(t, one.access), a)
-	audited("login_failed", "nobody", byUser, "", sv.call(loginOf(person{"nobody", newPassword()})))
 	a = sv.call(refreshOf(one.refresh))
 	audited("refresh", "alice", bySession, session(t, one.access), a)
 	audited("reuse", "alice", bySession, session(t, one.access), sv.call(refreshOf(one.refresh)))

@@ -54,6 +54,9 @@ func (s *Service) authenticate(ctx context.Context, name, password string) (db.G
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return row, fmt.Errorf("read user: %w", err)
 	}
+	if err != nil {
+		name = s.pseudonym(name)
+	}
 	right, stale, err := s.hasher.verify(ctx, row.User.PasswordHash, password)
 	if err != nil {
 		return row, err
@@ -73,6 +76,19 @@ func (s *Service) authenticate(ctx context.Context, name, password string) (db.G
 	}
 	return row, nil
 }
+
+// pseudonym stands for a name that is no account's wherever a failed login is
+// kept: who mistakes the fields types a password there. The same name has the
+// same one for as long as the signing key is the same, and no account can be
+// called so.
+func (s *Service) pseudonym(name string) string {
+	return pseudonymMark + s.keys.DeriveMAC("username", []byte(name))[:pseudonymSize]
+}
+
+const (
+	pseudonymMark = "? "
+	pseudonymSize = 16 // 96 bits in base64
+)
 
 // loginFailed counts a failure and returns ErrCredentials. It runs for every
 // kind of failure, so that none can be told from another by its time.

@@ -55,7 +55,33 @@ func TestLogin(t *testing.T) {
 		}
 	}
 	wantEvent(t, w, "alice", eventLogin)
-	wantEvent(t, w, "nobody", eventLoginFailed)
+	wantEvent(t, w, s.pseudonym("nobody"), eventLoginFailed)
+}
+
+// What is no account's name may be a password: neither the trail nor the
+// lockout keeps it, and yet both tell one such name from another.
+func TestNamesOfNobodyAreNotKept(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s := w.service(t)
+	for _, name := range []string{"first secret", "First Secret", "second secret"} {
+		_, _, err := s.Login(t.Context(), name, "alice")
+		wantErr(t, "Login("+name+")", err, ErrCredentials)
+	}
+	for _, table := range []string{"auth_events", "login_attempts"} {
+		if n := w.count(t, "SELECT count(*) FROM "+table+" t WHERE t::text ILIKE '%secret%'"); n != 0 {
+			t.Errorf("%d rows of %s hold what was typed, want 0", n, table)
+		}
+		if n := w.count(t, "SELECT count(DISTINCT username) FROM "+table+" WHERE username LIKE '? %'"); n != 2 {
+			t.Errorf("%s knows %d names of nobody, want 2", table, n)
+		}
+	}
+	_, _, err := s.Login(t.Context(), "first secret", "alice") // the third failure
+	wantErr(t, "Login", err, ErrCredentials)
+	wantEvent(t, w, s.pseudonym("first secret"), eventLock)
+	if _, err := s.Register(system(t.Context()), NewUser{Username: s.pseudonym("x"), Fullname: "X", Password: password}); err == nil {
+		t.Error("Register(a pseudonym) = nil, want an error")
+	}
 }
 
 func TestTokensOfALogin(t *testing.T) {
