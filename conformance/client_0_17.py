@@ -25,7 +25,6 @@ from table import public_calls, run
 
 # What cannot succeed today: words of its failure, and why.
 LATER = {
-    "PlantDBClient.delete_timelapse": ("The method is not allowed", "DELETE /timelapses/{id} comes later"),
     "requests.request_archive_upload": (
         "An error occurred during the upload", "never: the client itself drops the file and sends {}"),
     "requests.request_dataset_file_upload": (

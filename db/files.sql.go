@@ -13,6 +13,16 @@ import (
 	"github.com/google/uuid"
 )
 
+const deleteFile = `-- name: DeleteFile :exec
+DELETE FROM files WHERE id = $1
+`
+
+// DeleteFile forgets a file.
+func (q *Queries) DeleteFile(ctx context.Context, db DBTX, id uuid.UUID) error {
+	_, err := db.Exec(ctx, deleteFile, id)
+	return err
+}
+
 const getFile = `-- name: GetFile :one
 SELECT id, name, filename, size, modified_at, sha256, document
 FROM files

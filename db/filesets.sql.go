@@ -12,6 +12,16 @@ import (
 	"github.com/google/uuid"
 )
 
+const deleteFileset = `-- name: DeleteFileset :exec
+DELETE FROM filesets WHERE id = $1
+`
+
+// DeleteFileset forgets a fileset and its files.
+func (q *Queries) DeleteFileset(ctx context.Context, db DBTX, id uuid.UUID) error {
+	_, err := db.Exec(ctx, deleteFileset, id)
+	return err
+}
+
 const getFileset = `-- name: GetFileset :one
 SELECT id, name, document FROM filesets WHERE scan_id = $1 AND name = $2
 `
@@ -27,6 +37,23 @@ func (q *Queries) GetFileset(ctx context.Context, db DBTX, scanID uuid.UUID, nam
 	row := db.QueryRow(ctx, getFileset, scanID, name)
 	var i GetFilesetRow
 	err := row.Scan(&i.ID, &i.Name, &i.Document)
+	return i, err
+}
+
+const getFilesetUsage = `-- name: GetFilesetUsage :one
+SELECT count(*)::integer AS file_count, coalesce(sum(size), 0)::bigint AS byte_count FROM files WHERE fileset_id = $1
+`
+
+type GetFilesetUsageRow struct {
+	FileCount int32
+	ByteCount int64
+}
+
+// GetFilesetUsage counts the files of a fileset and their bytes.
+func (q *Queries) GetFilesetUsage(ctx context.Context, db DBTX, id uuid.UUID) (GetFilesetUsageRow, error) {
+	row := db.QueryRow(ctx, getFilesetUsage, id)
+	var i GetFilesetUsageRow
+	err := row.Scan(&i.FileCount, &i.ByteCount)
 	return i, err
 }
 

@@ -403,6 +403,27 @@ type Timelapse struct {
 	IndexedAt time.Time
 }
 
+type Trash struct {
+	ID        uuid.UUID
+	Kind      string
+	Timelapse string
+	Scan      string
+	Fileset   string
+	File      string
+	Owner     *string
+	DeletedBy string
+	DeletedAt time.Time
+}
+
+type TrashContent struct {
+	TrashID   uuid.UUID
+	Scan      string
+	ScanID    *uuid.UUID
+	Owner     *string
+	FileCount int32
+	ByteCount int64
+}
+
 type User struct {
 	ID                uuid.UUID
 	Username          string

@@ -221,6 +221,23 @@ func (q *Queries) GetScanState(ctx context.Context, db DBTX, name string) (GetSc
 	return i, err
 }
 
+const getScanUsage = `-- name: GetScanUsage :one
+SELECT file_count, byte_count FROM scans WHERE id = $1
+`
+
+type GetScanUsageRow struct {
+	FileCount int32
+	ByteCount int64
+}
+
+// GetScanUsage returns what a scan holds, as last counted.
+func (q *Queries) GetScanUsage(ctx context.Context, db DBTX, id uuid.UUID) (GetScanUsageRow, error) {
+	row := db.QueryRow(ctx, getScanUsage, id)
+	var i GetScanUsageRow
+	err := row.Scan(&i.FileCount, &i.ByteCount)
+	return i, err
+}
+
 const insertScan = `-- name: InsertScan :exec
 INSERT INTO scans (id, name, timelapse_id, owner, sharing, visibility, document, metadata, changed_at, signature)
 VALUES ($1, $2, (SELECT t.id FROM timelapses t WHERE t.name = $3::text), $4, $5, $6,
@@ -460,6 +477,54 @@ func (q *Queries) ListScans(ctx context.Context, db DBTX, arg ListScansParams) (
 	return items, nil
 }
 
+const listTimelapseScans = `-- name: ListTimelapseScans :many
+SELECT s.id, s.name, s.owner, s.sharing, s.visibility, s.file_count, s.byte_count
+FROM scans s
+JOIN timelapses t ON t.id = s.timelapse_id
+WHERE t.name = $1
+ORDER BY s.name
+`
+
+type ListTimelapseScansRow struct {
+	ID         uuid.UUID
+	Name       string
+	Owner      *string
+	Sharing    []string
+	Visibility string
+	FileCount  int32
+	ByteCount  int64
+}
+
+// ListTimelapseScans returns all scans of a timelapse, those that cannot be
+// used among them, with what policy asks.
+func (q *Queries) ListTimelapseScans(ctx context.Context, db DBTX, timelapse string) ([]ListTimelapseScansRow, error) {
+	rows, err := db.Query(ctx, listTimelapseScans, timelapse)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListTimelapseScansRow{}
+	for rows.Next() {
+		var i ListTimelapseScansRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.Owner,
+			&i.Sharing,
+			&i.Visibility,
+			&i.FileCount,
+			&i.ByteCount,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const relaxCommit = `-- name: RelaxCommit :exec
 SELECT set_config('synchronous_commit', 'off', true)
 `
@@ -507,6 +572,31 @@ UPDATE scans SET info = $1 WHERE id = $2
 // SetScanInfo keeps a scan-info object that was made of the rows read in the same transaction.
 func (q *Queries) SetScanInfo(ctx context.Context, db DBTX, info json.RawMessage, iD uuid.UUID) error {
 	_, err := db.Exec(ctx, setScanInfo, info, iD)
+	return err
+}
+
+const shrinkScan = `-- name: ShrinkScan :exec
+UPDATE scans
+SET file_count = file_count - $1::integer, byte_count = byte_count - $2::bigint, changed_at = $3,
+    info = NULL, signature = ''
+WHERE id = $4
+`
+
+type ShrinkScanParams struct {
+	Files     int32
+	Bytes     int64
+	ChangedAt time.Time
+	ID        uuid.UUID
+}
+
+// ShrinkScan counts what was taken out of a scan and voids what was derived.
+func (q *Queries) ShrinkScan(ctx context.Context, db DBTX, arg ShrinkScanParams) error {
+	_, err := db.Exec(ctx, shrinkScan,
+		arg.Files,
+		arg.Bytes,
+		arg.ChangedAt,
+		arg.ID,
+	)
 	return err
 }
 

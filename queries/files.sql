@@ -78,3 +78,7 @@ ON CONFLICT (fileset_id, name) DO UPDATE SET
 -- name: SetFileDocument :exec
 -- SetFileDocument keeps new metadata of a file.
 UPDATE files SET document = @document, metadata = @metadata WHERE id = @id;
+
+-- name: DeleteFile :exec
+-- DeleteFile forgets a file.
+DELETE FROM files WHERE id = @id;

@@ -16,3 +16,11 @@ VALUES (@id, @scan_id, @name,
 -- name: SetFilesetDocument :exec
 -- SetFilesetDocument keeps new metadata of a fileset.
 UPDATE filesets SET document = @document, metadata = @metadata WHERE id = @id;
+
+-- name: GetFilesetUsage :one
+-- GetFilesetUsage counts the files of a fileset and their bytes.
+SELECT count(*)::integer AS file_count, coalesce(sum(size), 0)::bigint AS byte_count FROM files WHERE fileset_id = @id;
+
+-- name: DeleteFileset :exec
+-- DeleteFileset forgets a fileset and its files.
+DELETE FROM filesets WHERE id = @id;

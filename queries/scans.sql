@@ -173,6 +173,13 @@ UPDATE scans SET info = NULL, signature = '' WHERE id = @id;
 -- changed_at is when files.json was written, for that changed the directory.
 UPDATE scans SET changed_at = @changed_at, info = NULL, signature = '' WHERE id = @id;
 
+-- name: ShrinkScan :exec
+-- ShrinkScan counts what was taken out of a scan and voids what was derived.
+UPDATE scans
+SET file_count = file_count - @files::integer, byte_count = byte_count - @bytes::bigint, changed_at = @changed_at,
+    info = NULL, signature = ''
+WHERE id = @id;
+
 -- name: GetScanState :one
 -- GetScanState returns what the index holds of a scan itself, to tell what was changed outside.
 SELECT s.id, coalesce(t.name, '')::text AS timelapse, s.document, s.broken
@@ -188,3 +195,16 @@ DELETE FROM scans WHERE name = @name;
 -- RelaxCommit lets the transaction commit without waiting for the disk: what
 -- it writes can be read from the tree again.
 SELECT set_config('synchronous_commit', 'off', true);
+
+-- name: GetScanUsage :one
+-- GetScanUsage returns what a scan holds, as last counted.
+SELECT file_count, byte_count FROM scans WHERE id = @id;
+
+-- name: ListTimelapseScans :many
+-- ListTimelapseScans returns all scans of a timelapse, those that cannot be
+-- used among them, with what policy asks.
+SELECT s.id, s.name, s.owner, s.sharing, s.visibility, s.file_count, s.byte_count
+FROM scans s
+JOIN timelapses t ON t.id = s.timelapse_id
+WHERE t.name = @timelapse
+ORDER BY s.name;

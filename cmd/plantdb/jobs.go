@@ -13,7 +13,9 @@ const shortJobs = 4
 // workers does every kind of job there is, one line each; the doc of package
 // jobs says how a new one is made.
 func (s *service) workers() []jobs.Worker {
-	return []jobs.Worker{}
+	return []jobs.Worker{
+		s.scans.TrashKeeper(),
+	}
 }
 
 // work does jobs until ctx ends. What runs long gets half of the cores, for

@@ -189,6 +189,7 @@ func (s *service) prepare(ctx context.Context, root *os.Root) error {
 	limits := scan.DefaultConfig()
 	limits.MaxFileBytes = int64(s.config.MaxUpload)
 	limits.FileLocks = bool(s.config.FileLocks)
+	limits.TrashRetention = time.Duration(s.config.TrashRetention)
 	s.scans = scan.New(s.pool, s.tree, s.auth, limits, s.log)
 	return s.firstIndex(ctx)
 }

@@ -141,5 +141,10 @@ def timelapses(site):
 @check("PlantDBClient.delete_timelapse")
 def delete_timelapse(site):
     site.admin.create_timelapse("series_to_delete")
+    site.admin.create_scan("member_to_delete", {"timelapse": {"id": "series_to_delete"}})
+    refused("Timelapse 'series_to_delete' is not empty", site.admin.delete_timelapse, "series_to_delete")
+    refused("User reader does not have required permissions", site.reader.delete_timelapse, "series_to_delete", recursive=True)
+    refused("Unknown timelapse id 'no_such_series'", site.admin.delete_timelapse, "no_such_series")
     same("delete_timelapse", site.admin.delete_timelapse("series_to_delete", recursive=True), True)
     holds("it is gone", "series_to_delete" not in site.guest.list_timelapses())
+    holds("its scan is gone", "member_to_delete" not in site.guest.list_scans())

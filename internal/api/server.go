@@ -135,6 +135,7 @@ func newServer(services Services, config Config) *server {
 	s.registerModels()
 	s.registerArchive()
 	s.registerLocks()
+	s.registerTrash()
 	s.registerLegacy()
 	for _, fn := range s.later {
 		fn()

@@ -50,6 +50,8 @@ type Config struct {
 	AdminPassword     string `env:"PLANTDB_ADMIN_PASSWORD"`
 	AdminPasswordFile string `env:"PLANTDB_ADMIN_PASSWORD_FILE"`
 
+	TrashRetention Seconds `env:"TRASH_RETENTION" envDefault:"30d"`
+
 	MaxUpload    Bytes  `env:"PLANTDB_MAX_UPLOAD" envDefault:"8GiB"`
 	FileLocks    Switch `env:"PLANTDB_FILE_LOCKS" envDefault:"on"`
 	PreviewCache Bytes  `env:"PLANTDB_PREVIEW_CACHE" envDefault:"2GiB"`
@@ -144,6 +146,7 @@ func (c *Config) ServeFlags(f *pflag.FlagSet) {
 	f.Var(&c.CleanupInterval, "cleanup-interval", "how often expired rows are swept (PLANTDB_CLEANUP_INTERVAL)")
 	f.StringVar(&c.LegacyWriter, "legacy-writer", c.LegacyWriter, "user as whom clients of 0.14, which know no tokens, write; empty: nobody (LEGACY_WRITER)")
 	f.Var(&c.TrustedProxies, "trusted-proxies", "CIDRs whose X-Forwarded-For is believed (TRUSTED_PROXIES)")
+	f.Var(&c.TrashRetention, "trash-retention", "how long what was deleted can be restored; 0: until it is purged by hand (TRASH_RETENTION)")
 	f.Var(&c.MaxUpload, "max-upload", "largest file that is taken (PLANTDB_MAX_UPLOAD)")
 	f.Var(&c.FileLocks, "file-locks", "writes also take the file locks of Python programs on the same tree: on or off (PLANTDB_FILE_LOCKS)")
 	f.Var(&c.PreviewCache, "preview-cache", "bound of the cache of previews (PLANTDB_PREVIEW_CACHE)")
@@ -175,6 +178,7 @@ func (c *Config) Check() error {
 		{"PASSWORD_MIN_LENGTH", c.PasswordMinLength >= 1 && c.PasswordMinLength <= 1024, "from 1 to 1024"},
 		{"PLANTDB_RATE_LIMITS", c.RateLimits == "default" || c.RateLimits == "upstream" || c.RateLimits == "off", "default, upstream or off"},
 		{"PLANTDB_CLEANUP_INTERVAL", c.CleanupInterval > 0, "positive"},
+		{"TRASH_RETENTION", c.TrashRetention >= 0, "zero or more"},
 		{"PLANTDB_MAX_UPLOAD", c.MaxUpload > 0, "positive"},
 	} {
 		if !s.ok {

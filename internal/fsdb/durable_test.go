@@ -120,7 +120,7 @@ func (d *faultyDisk) rename(from, to string) error {
 		return err
 	}
 	d.pending = append(d.pending, change{dir: path.Dir(to), rename: true, undo: func() {
-		_ = os.RemoveAll(full)
+		_ = os.Rename(full, filepath.Join(d.dir, from))
 		if readErr == nil {
 			_ = os.WriteFile(full, old, 0o600)
 		}
@@ -172,8 +172,54 @@ var losses = map[string]func([]change){
 	},
 }
 
+// trashed is an entry of the trash with the names given.
+func trashed(id string, kind TrashKind, timelapse, scan, fileset, file string) Trashed {
+	owner := "ann"
+	return Trashed{
+		ID: id, Kind: kind, Timelapse: timelapse, Scan: scan, Fileset: fileset, File: file, Owner: &owner, DeletedBy: "ann",
+		Contents: []TrashedPart{{Scan: scan, Owner: &owner, Files: 1, Bytes: 5}},
+	}
+}
+
+// restore brings an entry of the trash back, under another name if it has one.
+func restore(t *Tree, id, as string) error {
+	e, err := t.TrashEntry(id)
+	if err != nil {
+		return err
+	}
+	back := *e
+	if as != "" {
+		if back, err = e.Renamed(as); err != nil {
+			return err
+		}
+	}
+	return t.RestoreTrash(ctx, back)
+}
+
 // writes are the writing calls, each on the tree that newWritable makes.
 var writes = map[string]func(*Tree) error{
+	"Trash scan":      func(t *Tree) error { return t.Trash(ctx, trashed("new", TrashScan, "", "s", "", "")) },
+	"Trash member":    func(t *Tree) error { return t.Trash(ctx, trashed("new", TrashScan, "tl", "m", "", "")) },
+	"Trash timelapse": func(t *Tree) error { return t.Trash(ctx, trashed("new", TrashTimelapse, "tl", "", "", "")) },
+	"Trash fileset":   func(t *Tree) error { return t.Trash(ctx, trashed("new", TrashFileset, "", "s", "images", "")) },
+	"Trash file":      func(t *Tree) error { return t.Trash(ctx, trashed("new", TrashFile, "", "s", "images", "00000_rgb")) },
+	"Trash plain file": func(t *Tree) error {
+		return t.Trash(ctx, trashed("new", TrashFile, "", "s", "PointCloud_1_0", "PointCloud"))
+	},
+	"Restore scan":       func(t *Tree) error { return restore(t, "scan", "") },
+	"Restore scan as":    func(t *Tree) error { return restore(t, "scan", "other") },
+	"Restore timelapse":  func(t *Tree) error { return restore(t, "timelapse", "") },
+	"Restore fileset":    func(t *Tree) error { return restore(t, "fileset", "") },
+	"Restore fileset as": func(t *Tree) error { return restore(t, "fileset", "other") },
+	"Restore file":       func(t *Tree) error { return restore(t, "file", "") },
+	"Restore file as":    func(t *Tree) error { return restore(t, "file", "other") },
+	"Purge": func(t *Tree) error {
+		discard, err := t.Purge(ctx, "scan")
+		if err == nil {
+			discard()
+		}
+		return err
+	},
 	"CreateScan":           func(t *Tree) error { return t.CreateScan(ctx, Loc{Scan: "new"}, object(`{"a":1}`)) },
 	"CreateScan in":        func(t *Tree) error { return t.CreateScan(ctx, Loc{Timelapse: "tl", Scan: "new"}, object(`{}`)) },
 	"CreateFileset":        func(t *Tree) error { return t.CreateFileset(ctx, Loc{Scan: "s"}, "new", object(`{"a":1}`)) },
@@ -222,15 +268,74 @@ func replace(t *Tree) error {
 	return errors.Join(t.ReplaceFile(ctx, Loc{Scan: "s"}, "images", "00000_rgb", content), content.Discard())
 }
 
+// small is a scan without files.
+var small = files{"files.json": `{"filesets":[]}`, "metadata/metadata.json": `{"owner":"ann"}`}
+
 func newWritable(t *testing.T) *Tree {
-	return newTree(t, files{
-		"s/files.json": `{"filesets":[{"id":"images","files":[{"id":"00000_rgb","file":"00000_rgb.jpg"}]},
-			{"id":"PointCloud_1_0","files":[{"id":"PointCloud","file":"PointCloud.ply"}]}]}`,
+	tree := newTree(t, files{
+		"s/files.json": `{"filesets":[{"id":"images","files":[{"id":"00000_rgb","file":"00000_rgb.jpg"},{"id":"deleted","file":"deleted.png","x":1}]},
+			{"id":"PointCloud_1_0","files":[{"id":"PointCloud","file":"PointCloud.ply"}]},
+			{"id":"Masks_1","files":[{"id":"m","file":"m.png"}],"y":2}]}`,
+		"s/metadata/images.json":           `{"channels":["rgb"]}`,
 		"s/metadata/images/00000_rgb.json": `{"channel":"rgb"}`,
+		"s/metadata/images/deleted.json":   `{"channel":"ir"}`,
+		"s/metadata/Masks_1.json":          `{"task":"Masks"}`,
+		"s/metadata/Masks_1/m.json":        `{"n":3}`,
 		"s/images/00000_rgb.jpg":           "first",
+		"s/images/deleted.png":             "deleted",
+		"s/Masks_1/m.png":                  "mask",
 		"s/PointCloud_1_0/PointCloud.ply":  "ply",
 		"tl/timelapse.json":                `{"id":"tl"}`,
-	})
+	}, small.under("tl/m"), small.under("gone"), small.under("gone_tl/gone_m"), files{"gone_tl/timelapse.json": `{"id":"gone_tl"}`})
+	tree.disk = &faultyDisk{rootDisk: rootDisk{tree.root}, dir: tree.Dir(), fail: -1, dirty: map[string]bool{}} // spares the syncs
+	for _, e := range []Trashed{
+		trashed("file", TrashFile, "", "s", "images", "deleted"), trashed("fileset", TrashFileset, "", "s", "Masks_1", ""),
+		trashed("scan", TrashScan, "", "gone", "", ""), trashed("timelapse", TrashTimelapse, "gone_tl", "", "", ""),
+	} {
+		if err := tree.Trash(ctx, e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return tree
+}
+
+// settle does what a start does to the trash.
+func settle(t *testing.T, tree *Tree) {
+	t.Helper()
+	entries, damaged, err := tree.TrashEntries(ctx)
+	if err != nil || len(damaged) > 0 {
+		t.Fatalf("TrashEntries() = %v, damaged %v", err, damaged)
+	}
+	for _, e := range entries {
+		if _, err := tree.SettleTrash(ctx, e.ID); err != nil {
+			t.Errorf("SettleTrash(%s) = %v", e.ID, err)
+		}
+	}
+}
+
+// trashState is all that lies in the trash.
+func trashState(t *testing.T, tree *Tree) string {
+	t.Helper()
+	var b strings.Builder
+	entries, _, err := tree.TrashEntries(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		fmt.Fprintf(&b, "trash: %s %s %s/%s/%s %s pending %t\n", e.ID, e.Kind, e.home(), e.Fileset, e.File, e.Listed, e.Pending)
+		err := filepath.WalkDir(filepath.Join(tree.Dir(), e.dir()), func(name string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() || d.Name() == entryFile {
+				return err
+			}
+			data, err := os.ReadFile(name)
+			fmt.Fprintf(&b, "  %s %q\n", strings.TrimPrefix(name, filepath.Join(tree.Dir(), trashDir)), data)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b.String()
 }
 
 // state is all that a reader finds in the tree, contents included.
@@ -252,7 +357,7 @@ func state(t *testing.T, tree *Tree) string {
 			}
 		}
 	}
-	return b.String()
+	return b.String() + trashState(t, tree)
 }
 
 // run does a write on a fresh tree whose disk fails at call number fail.
@@ -262,7 +367,7 @@ func run(t *testing.T, write func(*Tree) error, fail int, err error, dead bool) 
 	d := &faultyDisk{rootDisk: rootDisk{tree.root}, dir: tree.Dir(), fail: fail, err: err, dead: dead, dirty: map[string]bool{}}
 	tree.disk = d
 	got := write(tree)
-	tree.disk = rootDisk{tree.root}
+	tree.disk = &faultyDisk{rootDisk: rootDisk{tree.root}, dir: tree.Dir(), fail: -1, dirty: map[string]bool{}} // spares the syncs
 	if len(d.early) > 0 {
 		t.Errorf("got a name before it was synced: %v", d.early)
 	}
@@ -291,6 +396,7 @@ func TestPowerCut(t *testing.T) {
 				for step := 0; ; step++ {
 					tree, d, err := run(t, write, step, errPower, true)
 					lose(d.pending)
+					settle(t, tree)
 					checkState(t, fmt.Sprintf("step %d", step), state(t, tree), before, after, err == nil)
 					if d.calls <= step {
 						break // the power went after the last step
@@ -329,6 +435,7 @@ func TestDiskFull(t *testing.T) {
 					break
 				}
 				when := fmt.Sprintf("step %d", step)
+				settle(t, tree)
 				checkState(t, when, state(t, tree), before, after, err == nil)
 				if err != nil && !errors.Is(err, ErrNoSpace) {
 					t.Errorf("%s: %v, want ErrNoSpace", when, err)

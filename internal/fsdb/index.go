@@ -126,15 +126,21 @@ func (e *filesetEntry) file(id string) *fileEntry {
 func (x *index) bytes() ([]byte, error) {
 	list := make([]json.RawMessage, len(x.filesets))
 	for i, e := range x.filesets {
-		if list[i] = e.raw; e.raw == nil {
-			files := make([]json.RawMessage, len(e.files))
-			for i, f := range e.files {
-				files[i] = f.raw
-			}
-			list[i] = meta.Join(meta.Set(e.members, "files", joinArray(files)))
-		}
+		list[i] = e.bytes()
 	}
 	return meta.Sorted(meta.Join(meta.Set(x.members, "filesets", joinArray(list))))
+}
+
+// bytes returns the fileset as it is listed.
+func (e *filesetEntry) bytes() json.RawMessage {
+	if e.raw != nil {
+		return e.raw
+	}
+	files := make([]json.RawMessage, len(e.files))
+	for i, f := range e.files {
+		files[i] = f.raw
+	}
+	return meta.Join(meta.Set(e.members, "files", joinArray(files)))
 }
 
 func joinArray(list []json.RawMessage) json.RawMessage {

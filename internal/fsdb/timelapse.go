@@ -169,3 +169,25 @@ func (tl *Timelapse) document(members []meta.Member) ([]byte, error) {
 	}
 	return meta.Ordered(meta.Join(members))
 }
+
+// TimelapseScans returns the names of the directories in a timelapse, which are
+// its scans, sound or not. ErrNotFound if there is no such timelapse.
+func (t *Tree) TimelapseScans(ctx context.Context, id string) ([]string, error) {
+	if !readable(id) || t.requireDir(id) != nil || !t.isTimelapse(id) {
+		return nil, ErrNotFound
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("list timelapse %q: %w", id, err)
+	}
+	found, err := t.directories(id)
+	if err != nil {
+		return nil, wrap("list timelapse", id, err)
+	}
+	names := make([]string, 0, len(found))
+	for _, d := range found {
+		if !d.broken() {
+			names = append(names, d.name)
+		}
+	}
+	return names, nil
+}

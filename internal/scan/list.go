@@ -44,7 +44,7 @@ func (s *Service) Names(ctx context.Context, q Query) ([]string, error) {
 		return nil, err
 	}
 	if q.Filter.Empty() && q.Sort != byDue {
-		return s.allNames(ctx, a, q.Timelapse)
+		return s.allNames(ctx, s.pool, a, q.Timelapse)
 	}
 	return s.filteredNames(ctx, a, q, false)
 }
@@ -58,13 +58,13 @@ func timelapseArg(name string) (arg *string, ok bool) {
 	return &name, storable(name)
 }
 
-func (s *Service) allNames(ctx context.Context, a actor.Actor, timelapse string) ([]string, error) {
+func (s *Service) allNames(ctx context.Context, tx db.DBTX, a actor.Actor, timelapse string) ([]string, error) {
 	narrow, ok := timelapseArg(timelapse)
 	if !ok {
 		return []string{}, nil
 	}
 	may := sightOf(a)
-	names, err := s.q.ListScanNames(ctx, s.pool, db.ListScanNamesParams{
+	names, err := s.q.ListScanNames(ctx, tx, db.ListScanNamesParams{
 		Visibilities: may.visibilities, Username: may.username, Groups: may.groups, Timelapse: narrow,
 	})
 	if err != nil {

@@ -57,6 +57,15 @@ func CanRead(a actor.Actor, s Access) bool { return a.MayOn(s.Name, roleOn(a, s)
 // its owner, a member of its groups, an administrator, and contributors.
 func CanWrite(a actor.Actor, s Access) bool { return a.MayOn(s.Name, roleOn(a, s), actor.Write) }
 
+// CanDelete says whether a may delete s or parts of it, give it another owner,
+// share it or hide it: its owner and administrators.
+func CanDelete(a actor.Actor, s Access) bool {
+	if isOwner(a, s) {
+		return a.Scope == nil || a.Scope.Allows(s.Name, actor.Delete)
+	}
+	return a.MayOn(s.Name, roleOn(a, s), actor.Delete)
+}
+
 // CanCreate says whether a may make a scan or timelapse of that name.
 func CanCreate(a actor.Actor, name string) bool {
 	return !a.Guest && a.MayOn(name, a.HighestRole(), actor.Create)

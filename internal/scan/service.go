@@ -44,6 +44,12 @@ const (
 	opSetMetadata     = "set_metadata"
 	opReload          = "reload"
 	opCreateTimelapse = "create_timelapse"
+	opDeleteScan      = "delete_scan"
+	opDeleteFileset   = "delete_fileset"
+	opDeleteFile      = "delete_file"
+	opDeleteTimelapse = "delete_timelapse"
+	opRestore         = "restore"
+	opPurge           = "purge"
 )
 
 // Groups tells whether groups exist; the accounts know.
@@ -66,6 +72,9 @@ type Config struct {
 	// Server is what others see of this process as the holder of a lock; New
 	// takes the name of the machine and the process id for an empty one.
 	Server string
+	// TrashRetention is how long what was deleted can be restored; zero for
+	// ever.
+	TrashRetention time.Duration
 }
 
 // DefaultConfig returns the bounds of a server that was told nothing else.
@@ -76,8 +85,9 @@ func DefaultConfig() Config {
 			".jpg", ".jpeg", ".png", ".tif", ".txt", ".json", ".ply", ".yaml", ".toml", // upstream's
 			".tiff", ".npz", ".npy", ".csv", ".p", ".pt", ".zip", ".xml", ".md",
 		},
-		LockTimeout: 10 * time.Second,
-		FileLocks:   true,
+		LockTimeout:    10 * time.Second,
+		FileLocks:      true,
+		TrashRetention: 30 * 24 * time.Hour,
 	}
 }
 

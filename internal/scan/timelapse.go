@@ -9,6 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/romi/plantdb-go/db"
+	"github.com/romi/plantdb-go/internal/actor"
 	"github.com/romi/plantdb-go/internal/fsdb"
 	"github.com/romi/plantdb-go/internal/fsdb/meta"
 )
@@ -51,11 +53,16 @@ func (s *Service) Timelapse(ctx context.Context, name string) (Timelapse, error)
 	if err != nil {
 		return Timelapse{}, err
 	}
-	t, err := s.timelapse(ctx, s.pool, name)
+	return s.seenTimelapse(ctx, s.pool, a, name)
+}
+
+// seenTimelapse is a timelapse as the actor sees it.
+func (s *Service) seenTimelapse(ctx context.Context, tx db.DBTX, a actor.Actor, name string) (Timelapse, error) {
+	t, err := s.timelapse(ctx, tx, name)
 	if err != nil {
 		return Timelapse{}, err
 	}
-	scans, err := s.allNames(ctx, a, name)
+	scans, err := s.allNames(ctx, tx, a, name)
 	if err != nil {
 		return Timelapse{}, err
 	}

@@ -1,0 +1,200 @@
+package fsdb
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+
+	"github.com/romi/plantdb-go/internal/fsdb/meta"
+)
+
+// Trash moves a scan, timelapse, fileset or file into the trash, as e says; no
+// reader finds it afterwards, and RestoreTrash brings it back whole. ErrNotFound
+// if it is not there, ErrBroken for a fileset or file of a scan whose files.json
+// cannot be read, and for a scan that is a link. After an error nothing was
+// deleted, unless the very last steps failed: SettleTrash tells.
+func (t *Tree) Trash(ctx context.Context, e Trashed) error {
+	return wrap("delete", path.Join(e.home(), e.Fileset, e.File), t.trash(ctx, &e))
+}
+
+func (t *Tree) trash(ctx context.Context, e *Trashed) error {
+	if err := e.check(); err != nil {
+		return ErrNotFound.Because(err)
+	}
+	switch e.Kind {
+	case TrashFileset, TrashFile:
+		return t.trashPart(ctx, e)
+	case TrashTimelapse:
+		if !t.isTimelapse(e.Timelapse) {
+			return ErrNotFound
+		}
+	case TrashScan:
+		if e.Timelapse != "" {
+			if err := t.requireDir(e.Timelapse); err != nil {
+				return err
+			}
+		}
+	}
+	if err := t.requireDir(e.home()); err != nil {
+		return err
+	}
+	if err := t.enterTrash(ctx, e); err != nil {
+		return err
+	}
+	if err := t.disk.rename(e.home(), e.content()); err != nil {
+		t.dropEntry(e)
+		return err
+	}
+	// The new name first: better two for a moment than none.
+	if err := t.disk.syncDir(e.dir()); err != nil {
+		return err
+	}
+	return t.disk.syncDir(path.Dir(e.home()))
+}
+
+// trashPart moves a fileset or file.
+func (t *Tree) trashPart(ctx context.Context, e *Trashed) error {
+	x, set, err := t.listed(e.Loc(), e.Fileset)
+	if err != nil {
+		return err
+	}
+	if e.Kind == TrashFile {
+		e.Listed, err = set.remove(e.File)
+	} else {
+		e.Listed, err = x.remove(e.Fileset)
+	}
+	if err != nil {
+		return err
+	}
+	document, err := x.bytes()
+	if err != nil {
+		return err
+	}
+	if err := t.enterTrash(ctx, e); err != nil {
+		return err
+	}
+	staged, err := t.stageBytes(document)
+	if err == nil {
+		if err = t.disk.rename(staged, e.home()+"/"+indexFile); err != nil {
+			t.discard(staged)
+		}
+	}
+	if err != nil {
+		t.dropEntry(e)
+		return err
+	}
+	// From here on it is deleted, and the entry must stay.
+	if err := t.disk.syncDir(e.home()); err != nil {
+		return err
+	}
+	return t.moveParts(e)
+}
+
+// part is a piece of a fileset or file, where it lies in the tree and in the
+// trash.
+type part struct{ tree, trash string }
+
+// parts returns the pieces, the content last.
+func (e *Trashed) parts() []part {
+	scan := e.home()
+	if e.Kind == TrashFileset {
+		return []part{
+			{scan + "/" + filesetMetadata(e.Fileset), e.dir() + "/" + trashMetadata},
+			{scan + "/" + metadataDir + "/" + e.Fileset, e.dir() + "/" + trashParts},
+			{scan + "/" + e.Fileset, e.content()},
+		}
+	}
+	return []part{
+		{scan + "/" + fileMetadata(e.Fileset, e.File), e.dir() + "/" + trashMetadata},
+		{scan + "/" + e.Fileset + "/" + e.blob(), e.content()},
+	}
+}
+
+// blob is the name on disk of a file.
+func (e *Trashed) blob() string {
+	members, err := meta.Object(e.Listed)
+	if err != nil {
+		return ""
+	}
+	name, _ := meta.Text(meta.Get(members, "file"))
+	return name
+}
+
+// moveParts moves into the trash what files.json does not list any more.
+func (t *Tree) moveParts(e *Trashed) error {
+	parts := e.parts()
+	last := len(parts) - 1
+	for _, p := range parts[:last] {
+		// What is there already is the entry's own, and what lies in the tree
+		// then an orphan.
+		there, err := t.exists(p.trash)
+		if err == nil && !there {
+			err = t.disk.rename(p.tree, p.trash)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	// The content says that the entry is complete, so all else is safe first.
+	if err := t.disk.syncDir(e.dir()); err != nil {
+		return err
+	}
+	if err := t.disk.rename(parts[last].tree, parts[last].trash); err != nil {
+		return err
+	}
+	if err := t.disk.syncDir(e.dir()); err != nil {
+		return err
+	}
+	return t.syncPresent(parentsOf(parts)...)
+}
+
+func parentsOf(parts []part) []string {
+	var dirs []string
+	for _, p := range parts {
+		if dir := path.Dir(p.tree); !slices.Contains(dirs, dir) {
+			dirs = append(dirs, dir)
+		}
+	}
+	return dirs
+}
+
+// syncPresent is syncDirs for those of the directories that there are.
+func (t *Tree) syncPresent(dirs ...string) error {
+	return together(len(dirs), func(i int) error {
+		if err := t.disk.syncDir(dirs[i]); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("sync directory %q: %w", dirs[i], err)
+		}
+		return nil
+	})
+}
+
+// remove takes the fileset of that id out of the list, however often it is
+// listed, and returns the entry that counts.
+func (x *index) remove(id string) (json.RawMessage, error) {
+	e := x.find(id)
+	if e == nil {
+		return nil, ErrNotFound
+	}
+	x.filesets = slices.DeleteFunc(x.filesets, func(o *filesetEntry) bool { return o.id == id })
+	return e.bytes(), nil
+}
+
+// remove takes the file of that id out of the list. ErrBroken if another file
+// has the same bytes: nobody could say whose they are.
+func (e *filesetEntry) remove(id string) (json.RawMessage, error) {
+	f := e.file(id)
+	if f == nil || !readable(f.name) {
+		return nil, ErrNotFound
+	}
+	raw, name := f.raw, f.name
+	if slices.ContainsFunc(e.files, func(o fileEntry) bool { return o.id != id && o.name == name }) {
+		return nil, ErrBroken.With("Another file of the fileset has the same name on the disk.")
+	}
+	e.files = slices.DeleteFunc(e.files, func(o fileEntry) bool { return o.id == id })
+	e.raw = nil
+	return raw, nil
+}
