@@ -87,7 +87,7 @@ fuzz: ## Run every fuzz test for FUZZTIME (default 20s) each
 	done
 
 bench: ## Print the figures that README quotes, with the machine's limits beside them
-	@tools/ensure.sh postgres
+	@tools/ensure.sh postgres nginx
 	$(GO) run ./bench
 
 conformance: ## Run the published Python client against the built server, call by call

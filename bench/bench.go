@@ -20,6 +20,7 @@ type bench struct {
 	samples  lazy[*site]
 	thousand lazy[*site]
 	plain    lazy[*bareServer]
+	files    lazy[*nginxServer]
 	closers  []func() error
 }
 

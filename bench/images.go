@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"image/jpeg"
 	"net/http"
@@ -22,30 +23,40 @@ func thumbCached(ctx context.Context, b *bench) ([]result, error) {
 	return b.besideFiles(ctx, r, 8, "thumb")
 }
 
-// besideFiles measures reads of some images in turn beside a bare server that
-// sends the same files from disk.
+// besideFiles measures reads of some images in turn beside nginx, which sends
+// the same files from disk, and a bare server that does so with http.ServeFile.
 func (b *bench) besideFiles(ctx context.Context, r result, count int, size string) ([]result, error) {
 	s, bare, err := b.sampleAndBare(ctx)
 	if err != nil {
 		return nil, err
 	}
-	name := func(n int) string { return size + photoID(n%count) }
+	nginx, err := b.nginx(ctx)
+	if err != nil {
+		return nil, err
+	}
+	version, err := nginx.version(ctx)
+	if err != nil {
+		return nil, err
+	}
+	name := func(n int) string { return size + photoID(n%count) + ".jpg" }
 	for n := range count {
 		body, err := s.admin.get(ctx, imagePath(n, size))
 		if err != nil {
 			return nil, err
 		}
-		if err := bare.hold(name(n), body); err != nil {
+		if err := errors.Join(bare.hold(name(n), body), nginx.hold(name(n), body)); err != nil {
 			return nil, err
 		}
 	}
 	rates, err := b.rates(ctx,
 		s.admin.callsEach(b.clients, http.MethodGet, func(j job) string { return imagePath(j.number%count, size) }),
+		nginx.callsEach(b.clients, http.MethodGet, func(j job) string { return "/" + name(j.number) }),
 		bare.callsEach(b.clients, http.MethodGet, func(j job) string { return bareFile + name(j.number) }))
 	if err != nil {
 		return nil, err
 	}
-	r.ours, r.limit, r.limitIs = rates[0], rates[1], "bare http.ServeFile of the same files"
+	r.ours, r.limit = rates[0], rates[1]
+	r.limitIs = version + " with sendfile, the same files; bare http.ServeFile: " + perSecond.format(rates[2])
 	return []result{r}, nil
 }
 

@@ -23,6 +23,59 @@ func (q *Queries) DeleteFile(ctx context.Context, db DBTX, id uuid.UUID) error {
 	return err
 }
 
+const findFile = `-- name: FindFile :one
+SELECT s.id AS scan_id, s.name AS scan, coalesce(t.name, '')::text AS timelapse, s.owner, s.sharing, s.visibility,
+    fs.name AS fileset, f.name, f.filename, f.size, f.modified_at, f.sha256, f.document
+FROM scans s
+LEFT JOIN timelapses t ON t.id = s.timelapse_id
+LEFT JOIN filesets fs ON fs.scan_id = s.id AND fs.name = $1
+LEFT JOIN files f ON f.id = (SELECT c.id FROM files c
+                             WHERE c.fileset_id = fs.id AND (c.name = $2 OR c.filename = $2)
+                             ORDER BY (c.name = $2) DESC
+                             LIMIT 1)
+WHERE s.name = $3
+`
+
+type FindFileRow struct {
+	ScanID     uuid.UUID
+	Scan       string
+	Timelapse  string
+	Owner      *string
+	Sharing    []string
+	Visibility string
+	Fileset    *string
+	Name       *string
+	Filename   *string
+	Size       *int64
+	ModifiedAt *time.Time
+	Sha256     []byte
+	Document   json.RawMessage
+}
+
+// FindFile returns a scan, with what policy asks and where it lies, and of one
+// of its filesets a file, found by its id, or by its file name where no id
+// matches; null for what is not there.
+func (q *Queries) FindFile(ctx context.Context, db DBTX, fileset string, file string, scan string) (FindFileRow, error) {
+	row := db.QueryRow(ctx, findFile, fileset, file, scan)
+	var i FindFileRow
+	err := row.Scan(
+		&i.ScanID,
+		&i.Scan,
+		&i.Timelapse,
+		&i.Owner,
+		&i.Sharing,
+		&i.Visibility,
+		&i.Fileset,
+		&i.Name,
+		&i.Filename,
+		&i.Size,
+		&i.ModifiedAt,
+		&i.Sha256,
+		&i.Document,
+	)
+	return i, err
+}
+
 const getFile = `-- name: GetFile :one
 SELECT id, name, filename, size, modified_at, sha256, document
 FROM files

@@ -340,14 +340,13 @@ func (q *Queries) ListScanInfos(ctx context.Context, db DBTX, names []string) ([
 	return items, nil
 }
 
-const listScanNames = `-- name: ListScanNames :many
-SELECT s.name
+const listScanNames = `-- name: ListScanNames :one
+SELECT coalesce(array_agg(s.name ORDER BY s.name), '{}')::text[] AS names
 FROM scans s
 LEFT JOIN timelapses t ON t.id = s.timelapse_id
 WHERE (s.visibility = ANY($1::text[]) OR s.owner = $2::text OR s.sharing && $3::text[])
   AND ($4::text IS NULL OR t.name = $4::text)
   AND s.broken IS NULL
-ORDER BY s.name
 `
 
 type ListScanNamesParams struct {
@@ -357,30 +356,18 @@ type ListScanNamesParams struct {
 	Timelapse    *string
 }
 
-// ListScanNames is ListScans for who wants neither a filter nor the metadata.
+// ListScanNames is ListScans for who wants neither a filter nor the metadata;
+// one array, since a row for each name costs several times as much.
 func (q *Queries) ListScanNames(ctx context.Context, db DBTX, arg ListScanNamesParams) ([]string, error) {
-	rows, err := db.Query(ctx, listScanNames,
+	row := db.QueryRow(ctx, listScanNames,
 		arg.Visibilities,
 		arg.Username,
 		arg.Groups,
 		arg.Timelapse,
 	)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []string{}
-	for rows.Next() {
-		var name string
-		if err := rows.Scan(&name); err != nil {
-			return nil, err
-		}
-		items = append(items, name)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
+	var names []string
+	err := row.Scan(&names)
+	return names, err
 }
 
 const listScanSignatures = `-- name: ListScanSignatures :many

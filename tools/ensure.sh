@@ -4,6 +4,7 @@
 #   postgres  programs of PostgreSQL 14 or newer
 #   venv      a python3 that can make virtual environments
 #   cc        a C compiler, for the race detector
+#   nginx     nginx, which the bench compares with
 #   node      Node.js 20 or newer with npm, for the linters of the document
 #
 # What is there is used as it is. What is missing is installed where we are
@@ -63,6 +64,20 @@ ensure_cc() {
 	install_packages gcc libc6-dev
 }
 
+ensure_nginx() {
+	PATH=$PATH:/usr/sbin command -v nginx >/dev/null && return
+	installable || { echo "ensure.sh: nginx is missing; as root: apt-get install nginx-light" >&2; exit 1; }
+	# Only the program is wanted: Debian would also start it on port 80.
+	local policy=/usr/sbin/policy-rc.d
+	if [[ ! -e $policy ]]; then
+		printf '#!/bin/sh\nexit 101\n' >"$policy"
+		chmod 755 "$policy"
+		# shellcheck disable=SC2064 # policy is local: expand it now
+		trap "rm -f '$policy'" EXIT
+	fi
+	install_packages nginx-light
+}
+
 has_node() {
 	local version
 	command -v npm >/dev/null && version=$(node --version 2>/dev/null) || return 1
@@ -81,7 +96,7 @@ ensure_node() {
 
 for need in "$@"; do
 	case $need in
-	postgres | venv | cc | node) "ensure_$need" ;;
+	postgres | venv | cc | nginx | node) "ensure_$need" ;;
 	*) echo "ensure.sh: unknown need $need" >&2; exit 2 ;;
 	esac
 done

@@ -2,6 +2,7 @@ package scan
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	iofs "io/fs"
@@ -29,25 +30,22 @@ type opener func(context.Context) (*os.File, iofs.FileInfo, error)
 
 // OpenFile opens a file by its id or its file name.
 func (s *Service) OpenFile(ctx context.Context, name, fileset, file string) (*Content, error) {
-	r, fs, err := s.readFileset(ctx, name, fileset)
+	got, err := s.readFile(ctx, name, fileset, file)
 	if err != nil {
 		return nil, err
 	}
-	got, err := s.file(ctx, s.pool, r, fs, file)
-	if err != nil {
-		return nil, err
-	}
-	c, err := openContent(ctx, strings.Join([]string{r.Name, fs.Name, got.Filename}, "/"), func(ctx context.Context) (*os.File, iofs.FileInfo, error) {
-		return s.tree.OpenFile(ctx, r.loc(), fs.Name, got.Filename)
+	path := strings.Join([]string{got.scan.Name, got.fileset, got.filename}, "/")
+	c, err := openContent(ctx, path, func(ctx context.Context) (*os.File, iofs.FileInfo, error) {
+		return s.tree.OpenFile(ctx, got.scan.loc(), got.fileset, got.filename)
 	})
 	if errors.Is(err, fsdb.ErrNotFound) { // it went after the index was made
-		return nil, unknownFile(r.Name, fs.Name, file)
+		return nil, unknownFile(got.scan.Name, got.fileset, file)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if len(got.Sha256) > 0 && c.Size == got.Size && c.Modified.Truncate(time.Microsecond).Equal(got.ModifiedAt) {
-		c.Version = fmt.Sprintf("%x", got.Sha256)
+	if len(got.sha256) > 0 && c.Size == got.size && c.Modified.Truncate(time.Microsecond).Equal(got.modified) {
+		c.Version = hex.EncodeToString(got.sha256)
 	}
 	return c, nil
 }

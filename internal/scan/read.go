@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/romi/plantdb-go/db"
 )
@@ -100,10 +101,51 @@ func (s *Service) FileNames(ctx context.Context, name, fileset string, f Filter)
 
 // FileMetadata returns the metadata of a file, found by its id or file name.
 func (s *Service) FileMetadata(ctx context.Context, name, fileset, file string) (json.RawMessage, error) {
-	r, fs, err := s.readFileset(ctx, name, fileset)
+	got, err := s.readFile(ctx, name, fileset, file)
+	return got.document, err
+}
+
+// fileRow is a file as the index has it.
+type fileRow struct {
+	scan              row
+	fileset, filename string
+	size              int64
+	modified          time.Time
+	sha256            []byte // nil where it is not known
+	document          json.RawMessage
+}
+
+// readFile finds a file of a scan that the actor may read, by its id or its
+// file name: one query, for this is what every image of a viewer asks.
+func (s *Service) readFile(ctx context.Context, name, fileset, file string) (fileRow, error) {
+	a, err := acting(ctx)
 	if err != nil {
-		return nil, err
+		return fileRow{}, err
 	}
-	got, err := s.file(ctx, s.pool, r, fs, file)
-	return got.Document, err
+	if !storable(name) {
+		return fileRow{}, unknownScan(name)
+	}
+	got, err := s.q.FindFile(ctx, s.pool, findable(fileset), findable(file), name)
+	if err != nil {
+		return fileRow{}, notFound(err, unknownScan(name), "find file %q of fileset %q of scan %q", file, fileset, name)
+	}
+	r := row{got.ScanID, got.Timelapse, Access{got.Scan, got.Owner, got.Sharing, got.Visibility}}
+	switch err := require(a, r.Access, opRead, CanRead); {
+	case err != nil:
+		return fileRow{}, err
+	case got.Fileset == nil:
+		return fileRow{}, unknownFileset(r.Name, fileset)
+	case got.Filename == nil || got.Size == nil || got.ModifiedAt == nil:
+		return fileRow{}, unknownFile(r.Name, *got.Fileset, file)
+	}
+	return fileRow{r, *got.Fileset, *got.Filename, *got.Size, *got.ModifiedAt, got.Sha256, got.Document}, nil
+}
+
+// findable is a name to look for: one that cannot be stored is nowhere, as the
+// empty one.
+func findable(name string) string {
+	if !storable(name) {
+		return ""
+	}
+	return name
 }
