@@ -112,6 +112,9 @@ func testDiskFull(t *testing.T, b *bench) {
 	if a := admin.get(t, thumbnail); a.Status != http.StatusOK {
 		t.Errorf("thumbnail on a full disk = %d %s", a.Status, a.Text)
 	}
+	if a := admin.get(t, "/assets/image/kept/images/picture?size=99"); a.Status != http.StatusOK || len(a.Text) == 0 {
+		t.Errorf("thumbnail that cannot be kept on a full disk = %d %s", a.Status, a.Text)
+	}
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/romi/plantdb-go/internal/actor"
 	"github.com/romi/plantdb-go/internal/auth"
+	"github.com/romi/plantdb-go/internal/config"
 	"github.com/romi/plantdb-go/internal/scan"
 )
 
@@ -62,6 +63,9 @@ func (p *program) importTree(ctx context.Context, s *store, dryRun bool) error {
 		return p.lookThrough(ctx, s)
 	}
 	scans := scan.New(s.pool, s.tree, noGroups{}, scan.DefaultConfig(), s.log)
+	if p.config.Previews == config.PreviewsAhead {
+		scans.PreviewAhead(s.queue) // by the next server that runs
+	}
 	bar := p.progress("indexing")
 	scans.OnProgress(bar.set)
 	began := time.Now()

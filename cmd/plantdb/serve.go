@@ -22,8 +22,10 @@ import (
 	"github.com/romi/plantdb-go/internal/actor"
 	"github.com/romi/plantdb-go/internal/api"
 	"github.com/romi/plantdb-go/internal/auth"
+	"github.com/romi/plantdb-go/internal/config"
 	"github.com/romi/plantdb-go/internal/demo"
 	"github.com/romi/plantdb-go/internal/fault"
+	"github.com/romi/plantdb-go/internal/jobs"
 	"github.com/romi/plantdb-go/internal/observe"
 	"github.com/romi/plantdb-go/internal/preview"
 	"github.com/romi/plantdb-go/internal/scan"
@@ -158,7 +160,7 @@ func (s *service) run(ctx context.Context, listener net.Listener) error {
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	s.banner(listener.Addr())
-	return s.serveUntil(ctx, server, listener)
+	return s.serveUntil(ctx, server, listener, s.workers(previews))
 }
 
 // prepare makes everything ready that must be so before the first request. The
@@ -191,6 +193,9 @@ func (s *service) prepare(ctx context.Context, root *os.Root) error {
 	limits.FileLocks = bool(s.config.FileLocks)
 	limits.TrashRetention = time.Duration(s.config.TrashRetention)
 	s.scans = scan.New(s.pool, s.tree, s.auth, limits, s.log)
+	if s.config.Previews == config.PreviewsAhead {
+		s.scans.PreviewAhead(s.queue)
+	}
 	return s.firstIndex(ctx)
 }
 
@@ -285,7 +290,7 @@ func (s *service) ready(ctx context.Context) error {
 }
 
 // serveUntil answers until ctx ends, then lets running requests finish.
-func (s *service) serveUntil(ctx context.Context, server *http.Server, listener net.Listener) error {
+func (s *service) serveUntil(ctx context.Context, server *http.Server, listener net.Listener, workers []jobs.Worker) error {
 	group, work := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
@@ -304,7 +309,7 @@ func (s *service) serveUntil(ctx context.Context, server *http.Server, listener 
 	})
 	group.Go(func() error { return ended(s.auth.Run(work)) })
 	group.Go(func() error { return ended(s.keepIndex(work)) })
-	group.Go(func() error { return s.work(work) })
+	group.Go(func() error { return s.work(work, workers) })
 	err := group.Wait()
 	fmt.Fprintln(s.stderr, "plantdb stopped")
 	return err

@@ -55,6 +55,7 @@ type Config struct {
 	MaxUpload    Bytes  `env:"PLANTDB_MAX_UPLOAD" envDefault:"8GiB"`
 	FileLocks    Switch `env:"PLANTDB_FILE_LOCKS" envDefault:"on"`
 	PreviewCache Bytes  `env:"PLANTDB_PREVIEW_CACHE" envDefault:"2GiB"`
+	Previews     string `env:"PLANTDB_PREVIEWS" envDefault:"ahead"`
 	LogLevel     string `env:"PLANTDB_LOG_LEVEL" envDefault:"info"`
 
 	// Only flags: what is asked for once, not set.
@@ -62,6 +63,9 @@ type Config struct {
 	Demo             bool `env:"-"`
 	DownloadPostgres bool `env:"-"`
 }
+
+// PreviewsAhead is the Previews that makes them before anybody asks.
+const PreviewsAhead = "ahead"
 
 // FromEnv reads the settings that getenv knows and the defaults of the others.
 func FromEnv(getenv func(string) string) (Config, error) {
@@ -150,6 +154,7 @@ func (c *Config) ServeFlags(f *pflag.FlagSet) {
 	f.Var(&c.MaxUpload, "max-upload", "largest file that is taken (PLANTDB_MAX_UPLOAD)")
 	f.Var(&c.FileLocks, "file-locks", "writes also take the file locks of Python programs on the same tree: on or off (PLANTDB_FILE_LOCKS)")
 	f.Var(&c.PreviewCache, "preview-cache", "bound of the cache of previews (PLANTDB_PREVIEW_CACHE)")
+	f.StringVar(&c.Previews, "previews", c.Previews, "ahead: made after an upload or import, before anybody asks; or on-demand (PLANTDB_PREVIEWS)")
 	f.BoolVar(&c.Test, "test", false, "make the users admin/admin and guest/guest: never on a network")
 	f.BoolVar(&c.Demo, "demo", false, "fill an empty tree with sample scans")
 	// As the URL of the database in TreeFlags.
@@ -180,6 +185,7 @@ func (c *Config) Check() error {
 		{"PLANTDB_CLEANUP_INTERVAL", c.CleanupInterval > 0, "positive"},
 		{"TRASH_RETENTION", c.TrashRetention >= 0, "zero or more"},
 		{"PLANTDB_MAX_UPLOAD", c.MaxUpload > 0, "positive"},
+		{"PLANTDB_PREVIEWS", c.Previews == PreviewsAhead || c.Previews == "on-demand", "ahead or on-demand"},
 	} {
 		if !s.ok {
 			return fmt.Errorf("setting %s must be %s", s.name, s.want)

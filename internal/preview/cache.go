@@ -45,8 +45,9 @@ type Cache struct {
 
 // flight is one preview being made. It ends early when all who asked have gone.
 type flight struct {
-	done   chan struct{} // closed when err is set
+	done   chan struct{} // closed when err and loose are set
 	err    error
+	loose  *loose // the preview itself, where the disk could not keep it
 	askers int
 	cancel context.CancelFunc
 }
@@ -105,26 +106,30 @@ func (c *Cache) get(ctx context.Context, k key, mk maker) (*os.File, fs.FileInfo
 		if f, info, ok := c.files.open(k); ok {
 			return f, info, nil
 		}
-		if err := c.wait(ctx, k, mk); err != nil {
-			return nil, nil, err
+		f, info, err := c.wait(ctx, k, mk)
+		if f != nil || err != nil {
+			return f, info, err
 		}
 	}
 	return nil, nil, errors.New("preview was evicted as soon as it was made: the cache's bound is too small")
 }
 
 // wait returns when k has been made, by this asker's maker or another's, or when
-// ctx ends: the others wait on.
-func (c *Cache) wait(ctx context.Context, k key, mk maker) error {
+// ctx ends: the others wait on. It returns the file only if it is not kept.
+func (c *Cache) wait(ctx context.Context, k key, mk maker) (*os.File, fs.FileInfo, error) {
 	f, err := c.join(ctx, k, mk)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
+	defer c.leave(k, f)
 	select {
 	case <-f.done:
-		return f.err
+		if f.loose == nil {
+			return nil, nil, f.err
+		}
+		return f.loose.open()
 	case <-ctx.Done():
-		c.leave(k, f)
-		return fmt.Errorf("wait for preview: %w", ctx.Err())
+		return nil, nil, fmt.Errorf("wait for preview: %w", ctx.Err())
 	}
 }
 
@@ -149,15 +154,18 @@ func (c *Cache) join(ctx context.Context, k key, mk maker) (*flight, error) {
 }
 
 // leave takes one asker from f. After the last nobody may join it, since it is
-// about to end without a preview.
+// about to end without a preview, or has ended.
 func (c *Cache) leave(k key, f *flight) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f.askers--
-	if f.askers == 0 {
-		f.cancel()
-		c.forget(k, f)
+	if f.askers > 0 {
+		return
 	}
+	f.cancel()
+	c.forget(k, f)
+	f.loose.close()
+	f.loose = nil
 }
 
 func (c *Cache) forget(k key, f *flight) {
@@ -168,26 +176,42 @@ func (c *Cache) forget(k key, f *flight) {
 
 func (c *Cache) run(ctx context.Context, k key, f *flight, mk maker) {
 	defer f.cancel()
-	err := c.make(ctx, k, mk)
+	made, err := c.make(ctx, k, mk)
 	if err != nil && c.stopped.Err() != nil && errors.Is(err, context.Canceled) {
 		err = ErrClosed.Because(err)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f.err = err
+	if f.askers > 0 {
+		f.loose = made
+	} else {
+		made.close()
+	}
 	c.forget(k, f)
 	close(f.done)
 }
 
-func (c *Cache) make(ctx context.Context, k key, mk maker) error {
+// make keeps a preview, or returns it where the disk has no room to keep it.
+func (c *Cache) make(ctx context.Context, k key, mk maker) (*loose, error) {
 	// The turn first: those who wait for it hold no file open.
 	t, err := c.take(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer t.release()
-	return c.files.put(k, func(w io.Writer) error { return c.guard(ctx, t, w, mk) })
+	write := func(w io.Writer) error { return c.guard(ctx, t, w, mk) }
+	err = c.files.put(k, write)
+	if !errors.Is(err, errNoSpace) {
+		return nil, err
+	}
+	c.log.WarnContext(ctx, "preview not kept", slog.Any("err", err))
+	return newLoose(write)
 }
+
+// Room says whether that share of the bound, from 0 to 1, is free, so that what
+// is made before anybody asks takes nobody's place.
+func (c *Cache) Room(share float64) bool { return c.files.free() >= share }
 
 // guard calls mk. It runs in a goroutine of its own, where a panic of a decoder
 // on hostile bytes would end the whole server.

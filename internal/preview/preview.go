@@ -35,6 +35,9 @@ var (
 const (
 	MinImageSize = 16
 	MaxImageSize = 4096
+	// Thumb and Large are what the words thumb and large stand for.
+	Thumb = 150
+	Large = 1500
 )
 
 // DefaultVoxel is the voxel size that "preview" stands for, in the unit of the
@@ -58,9 +61,9 @@ type Source struct {
 func ImageSize(size string) (px int, orig bool, err error) {
 	switch size {
 	case "", "thumb":
-		return 150, false, nil
+		return Thumb, false, nil
 	case "large":
-		return 1500, false, nil
+		return Large, false, nil
 	case "orig":
 		return 0, true, nil
 	}

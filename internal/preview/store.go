@@ -155,6 +155,13 @@ func (s *store) add(e *entry) {
 	}
 }
 
+// free is the share of the bound that nothing takes.
+func (s *store) free() float64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return 1 - float64(s.bytes)/float64(s.max)
+}
+
 // open returns the file of k, and false when there is none or none that is
 // sound. The caller closes it.
 func (s *store) open(k key) (*os.File, fs.FileInfo, bool) {

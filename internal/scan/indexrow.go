@@ -48,7 +48,7 @@ func (s *Service) writeScan(ctx context.Context, tx pgx.Tx, read *fsdb.Scan) err
 	if err := s.q.WriteScan(ctx, tx, arg); err != nil {
 		return fmt.Errorf("index scan %q: %w", read.Dir(), err)
 	}
-	return nil
+	return s.askPreviews(ctx, tx, previewArgs{Scan: read.Scan}, arg.Filenames)
 }
 
 // scanRow is the rows of a scan as read from disk.

@@ -6,8 +6,9 @@
 // package decides.
 //
 // Every exported method takes who acts from the context (package actor) and
-// does nothing without one, but for Count, OnProgress and Reconcile. Exported
-// methods own their transaction; the unexported ones take it.
+// does nothing without one, but for Count, OnProgress, Reconcile and what sets
+// up previews. Exported methods own their transaction; the unexported ones take
+// it.
 //
 // # When the index fails
 //
@@ -24,6 +25,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -108,6 +110,9 @@ type Service struct {
 	progress func(done, total int)
 	warned   sync.Map  // path of a scan or timelapse -> string: the damage that was logged last
 	pythons  sync.Once // what Python programs make of timelapses was logged
+
+	previewQueue Queue        // nil where none are made ahead
+	uploadedAt   atomic.Int64 // when the last files were, in Unix nanoseconds
 }
 
 // New returns the service of a tree and its index.

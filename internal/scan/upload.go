@@ -281,7 +281,8 @@ func (s *Service) insertFiles(ctx context.Context, tx pgx.Tx, r row, fs db.GetFi
 	if err := s.q.InsertFiles(ctx, tx, arg); err != nil {
 		return fmt.Errorf("insert files of scan %q: %w", r.Name, err)
 	}
-	return nil
+	s.uploadedAt.Store(s.now().UnixNano())
+	return s.askPreviews(ctx, tx, previewArgs{Scan: r.Name, Fileset: fs.Name, Files: arg.Names}, arg.Filenames)
 }
 
 // fileCreated is the event that InsertFiles writes by itself.

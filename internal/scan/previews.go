@@ -1,0 +1,246 @@
+package scan
+
+import (
+	"context"
+	"errors"
+	"io"
+	iofs "io/fs"
+	"log/slog"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/romi/plantdb-go/internal/actor"
+	"github.com/romi/plantdb-go/internal/fault"
+	"github.com/romi/plantdb-go/internal/fsdb"
+	"github.com/romi/plantdb-go/internal/jobs"
+	"github.com/romi/plantdb-go/internal/preview"
+)
+
+const (
+	// previewTimeout is more than the previews of one job take on a slow disk.
+	previewTimeout = 5 * time.Minute
+	// quietFor is how long after the last upload nothing is made, so that a
+	// scanner gets the machine for itself.
+	quietFor = 500 * time.Millisecond
+	// quietWithin bounds the wait for that: a job is not put off for ever.
+	quietWithin = time.Minute
+	// longestPause bounds how long the maker rests after a preview. It rests
+	// as long as it worked.
+	longestPause = 100 * time.Millisecond
+)
+
+// Queue takes jobs in the transaction of a write.
+type Queue interface {
+	Insert(ctx context.Context, tx pgx.Tx, jobs ...jobs.Args) error
+}
+
+// Previews makes previews and keeps them.
+type Previews interface {
+	Image(ctx context.Context, s preview.Source, size int) (*os.File, iofs.FileInfo, error)
+	PointCloud(ctx context.Context, s preview.Source, voxel float64) (*os.File, iofs.FileInfo, error)
+	// Room says whether a share of the bound is still free.
+	Room(share float64) bool
+}
+
+// previewArgs name files whose previews are to be made before anybody asks.
+type previewArgs struct {
+	Scan    string `json:"scan"`
+	Fileset string `json:"fileset,omitempty"`
+	// Files are ids; none are all files of the scan.
+	Files []string `json:"files,omitempty"`
+}
+
+// Kind implements jobs.Args.
+func (previewArgs) Kind() string { return "previews" }
+
+// InsertOpts implements river.JobArgsWithInsertOpts. What was just uploaded is
+// looked at before what was imported.
+func (a previewArgs) InsertOpts() jobs.InsertOpts {
+	priority := 3
+	if len(a.Files) == 0 {
+		priority = 4
+	}
+	return jobs.InsertOpts{
+		Queue: jobs.Background, Priority: priority, MaxAttempts: 3,
+		UniqueOpts: jobs.UniqueOpts{ByArgs: true, ByState: jobs.Unfinished},
+	}
+}
+
+// PreviewAhead makes every write of files ask for their previews, by a job in
+// its transaction. It is called before the service is used.
+func (s *Service) PreviewAhead(q Queue) { s.previewQueue = q }
+
+// askPreviews inserts a job for those of the files that have previews.
+func (s *Service) askPreviews(ctx context.Context, tx pgx.Tx, args previewArgs, filenames []string) error {
+	if s.previewQueue == nil || !slices.ContainsFunc(filenames, hasPreview) {
+		return nil
+	}
+	return s.previewQueue.Insert(ctx, tx, args)
+}
+
+func isImage(filename string) bool {
+	switch strings.ToLower(path.Ext(filename)) {
+	case ".jpg", ".jpeg", ".png", ".tif", ".tiff":
+		return true
+	}
+	return false
+}
+
+func isCloud(filename string) bool {
+	return filename == TaskPointCloud+".ply" || filename == TaskGroundTruth+".ply"
+}
+
+func hasPreview(filename string) bool { return isImage(filename) || isCloud(filename) }
+
+// Previewer does the jobs that PreviewAhead asks for. It rests while files are
+// uploaded, works half of the time otherwise, and stops well before the cache
+// is full, so that it never takes the place of what somebody looked at. With
+// nil it drops the jobs.
+func (s *Service) Previewer(p Previews) jobs.Worker {
+	return jobs.Work(func(ctx context.Context, job *jobs.Job[previewArgs]) error {
+		if p == nil {
+			return nil
+		}
+		m := previewMaker{Service: s, previews: p}
+		return m.make(actor.NewContext(ctx, actor.System()), job.Args)
+	}, jobs.Bounds{Timeout: previewTimeout})
+}
+
+// previewMaker does one job.
+type previewMaker struct {
+	*Service
+	previews Previews
+	waited   time.Duration
+}
+
+func (m *previewMaker) make(ctx context.Context, a previewArgs) error {
+	if len(a.Files) > 0 {
+		for _, file := range a.Files {
+			// A new image is likely to be opened, not only listed.
+			if err := m.file(ctx, a.Scan, a.Fileset, file, true); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	r, err := m.scan(ctx, m.pool, a.Scan)
+	if errors.Is(err, ErrUnknownScan) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	files, err := m.q.ListScanFiles(ctx, m.pool, r.id)
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		if !hasPreview(f.Filename) {
+			continue
+		}
+		if err := m.file(ctx, a.Scan, f.Fileset, f.Name, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// file makes the previews of one file. What is no fault of the server (a file
+// that went, or is no image) is no error.
+func (m *previewMaker) file(ctx context.Context, scan, fileset, file string, large bool) error {
+	if !m.previews.Room(0.1) {
+		return nil
+	}
+	if err := m.yield(ctx); err != nil {
+		return err
+	}
+	c, err := m.OpenFile(ctx, scan, fileset, file)
+	if err == nil {
+		err = m.previewsOf(ctx, c, large && m.previews.Room(0.5))
+	}
+	switch known, ok := errors.AsType[*fault.Error](err); {
+	case err == nil, ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, preview.ErrClosed):
+		return err
+	case ok && known.Kind != fault.Internal, errors.Is(err, fsdb.ErrNotFound):
+		m.log.DebugContext(ctx, "no preview made ahead", slog.String("scan", scan), slog.String("fileset", fileset),
+			slog.String("file", file), slog.Any("err", err))
+		return nil
+	default:
+		return err
+	}
+}
+
+// previewsOf closes c.
+func (m *previewMaker) previewsOf(ctx context.Context, c *Content, large bool) error {
+	defer c.Close() // Only read.
+	source := preview.Source{Key: c.Version, Open: func() (io.ReadSeekCloser, int64, error) {
+		f, err := c.Again(context.WithoutCancel(ctx))
+		return f, c.Size, err
+	}}
+	if isCloud(c.Name) {
+		return m.one(ctx, func() (*os.File, iofs.FileInfo, error) {
+			return m.previews.PointCloud(ctx, source, preview.DefaultVoxel)
+		})
+	}
+	if !isImage(c.Name) {
+		return nil
+	}
+	sizes := []int{preview.Thumb}
+	if large {
+		sizes = append(sizes, preview.Large)
+	}
+	for _, size := range sizes {
+		if err := m.one(ctx, func() (*os.File, iofs.FileInfo, error) { return m.previews.Image(ctx, source, size) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// one makes a preview, and rests as long as that took.
+func (m *previewMaker) one(ctx context.Context, get func() (*os.File, iofs.FileInfo, error)) error {
+	began := time.Now()
+	f, _, err := get()
+	if err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	return sleep(ctx, min(time.Since(began), longestPause))
+}
+
+// yield waits until no files were uploaded for a moment, but all in all not
+// longer than a job may be put off.
+func (m *previewMaker) yield(ctx context.Context) error {
+	for m.waited < quietWithin {
+		quiet := m.now().Sub(time.Unix(0, m.uploadedAt.Load()))
+		if quiet >= quietFor || quiet < 0 {
+			return nil
+		}
+		rest := quietFor - quiet
+		m.waited += rest
+		if err := sleep(ctx, rest); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
