@@ -195,11 +195,12 @@ func (s *server) registerFiles() {
 	})
 	register(s, route{
 		id: "update-file-metadata", method: http.MethodPost, path: "/files/{scan_id}/{fileset_id}/{file_id}/metadata", tag: tagFiles,
-		faults:   []error{errMissingMetadata, scan.ErrMetadata},
+		faults:   []error{errMissingMetadata, scan.ErrMetadata, scan.ErrPrecondition, errIfMatch},
 		security: required, rate: rateFileset, summary: "Change the metadata of a file",
-		doc: "Sets keys and returns all metadata.", errors: writeErrors,
+		doc: "Sets keys and returns all metadata. " + aboutUpdate, errors: writeErrors,
 	}, func(ctx context.Context, in *struct {
 		FilePath
+		IfMatch
 		Payload Strict[metadataUpdate]
 	}) (*tagged[metadataBody], error) {
 		if len(in.Payload.Value.Metadata) == 0 {
@@ -209,7 +210,19 @@ func (s *server) registerFiles() {
 		if err != nil {
 			return nil, err
 		}
+		u.Match = in.match
 		return KeyQuery{}.of(IfNoneMatch{})(s.scans.SetFileMetadata(ctx, in.Scan, in.Fileset, in.File, u))
+	})
+	register(s, route{
+		id: "patch-file-metadata", method: http.MethodPatch, path: "/files/{scan_id}/{fileset_id}/{file_id}/metadata", tag: tagFiles, security: required, rate: rateFileset,
+		faults:  []error{scan.ErrMetadata, scan.ErrPrecondition, errIfMatch},
+		summary: "Patch the metadata of a file", doc: aboutPatch, errors: writeErrors,
+	}, func(ctx context.Context, in *struct {
+		FilePath
+		IfMatch
+		Payload Strict[Object]
+	}) (*tagged[metadataBody], error) {
+		return KeyQuery{}.of(IfNoneMatch{})(s.scans.SetFileMetadata(ctx, in.Scan, in.Fileset, in.File, in.patch(in.Payload.Value)))
 	})
 }
 

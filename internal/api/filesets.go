@@ -52,18 +52,31 @@ func (s *server) registerFilesets() {
 	})
 	register(s, route{
 		id: "update-fileset-metadata", method: http.MethodPost, path: "/filesets/{scan_id}/{fileset_id}/metadata", tag: tagFilesets,
-		faults:   []error{errMissingMetadata, scan.ErrMetadata},
+		faults:   []error{errMissingMetadata, scan.ErrMetadata, scan.ErrPrecondition, errIfMatch},
 		security: required, rate: rateFileset, summary: "Change the metadata of a fileset",
-		doc: "Sets keys and returns all metadata.", errors: writeErrors,
+		doc: "Sets keys and returns all metadata. " + aboutUpdate, errors: writeErrors,
 	}, func(ctx context.Context, in *struct {
 		FilesetPath
+		IfMatch
 		Payload Strict[metadataUpdate]
 	}) (*tagged[metadataBody], error) {
 		u, err := in.Payload.Value.update()
 		if err != nil {
 			return nil, err
 		}
+		u.Match = in.match
 		return KeyQuery{}.of(IfNoneMatch{})(s.scans.SetFilesetMetadata(ctx, in.Scan, in.Fileset, u))
+	})
+	register(s, route{
+		id: "patch-fileset-metadata", method: http.MethodPatch, path: "/filesets/{scan_id}/{fileset_id}/metadata", tag: tagFilesets, security: required, rate: rateFileset,
+		faults:  []error{scan.ErrMetadata, scan.ErrPrecondition, errIfMatch},
+		summary: "Patch the metadata of a fileset", doc: aboutPatch, errors: writeErrors,
+	}, func(ctx context.Context, in *struct {
+		FilesetPath
+		IfMatch
+		Payload Strict[Object]
+	}) (*tagged[metadataBody], error) {
+		return KeyQuery{}.of(IfNoneMatch{})(s.scans.SetFilesetMetadata(ctx, in.Scan, in.Fileset, in.patch(in.Payload.Value)))
 	})
 	register(s, route{
 		id: "list-files", method: http.MethodGet, path: "/filesets/{scan_id}/{fileset_id}/files", tag: tagFilesets,

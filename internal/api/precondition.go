@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/json"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -49,4 +50,17 @@ func (m *IfMatch) Resolve(ctx huma.Context) []error {
 		rest = strings.TrimLeft(after, ", \t")
 	}
 	return nil
+}
+
+const (
+	aboutUpdate = "Without replace, keys are only added or replaced, nested objects whole. owner, sharing, visibility, created, created_by and " +
+		"the id of a scan's timelapse stay as they are. With If-Match it is done only if nobody changed the metadata since you read it."
+	aboutPatch = "The body is a JSON merge patch (RFC 7396) of the metadata: null removes a key, objects are merged into those that are there. " +
+		"owner, sharing, visibility, created, created_by and the id of a scan's timelapse stay as they are; each has a route of its own, or none. " +
+		"With If-Match it is done only if nobody changed the metadata since you read it."
+)
+
+// patch is a merge patch on this condition.
+func (m *IfMatch) patch(body Object) scan.Update {
+	return scan.Update{Metadata: json.RawMessage(body), Patch: true, Match: m.match}
 }

@@ -169,17 +169,30 @@ func (s *server) registerScans() {
 	})
 	register(s, route{
 		id: "update-scan-metadata", method: http.MethodPost, path: "/scans/{scan_id}/metadata", tag: tagScans, security: required, rate: rateCreate,
-		faults:  []error{errMissingMetadata, scan.ErrMetadata, scan.ErrBiology, scan.ErrMemberElsewhere},
-		summary: "Change the metadata of a scan", doc: "Sets keys and returns all metadata.", errors: writeErrors,
+		faults:  []error{errMissingMetadata, scan.ErrMetadata, scan.ErrBiology, scan.ErrMemberElsewhere, scan.ErrPrecondition, errIfMatch},
+		summary: "Change the metadata of a scan", doc: "Sets keys and returns all metadata. " + aboutUpdate, errors: writeErrors,
 	}, func(ctx context.Context, in *struct {
 		ScanPath
+		IfMatch
 		Payload Strict[metadataUpdate]
 	}) (*tagged[metadataBody], error) {
 		u, err := in.Payload.Value.update()
 		if err != nil {
 			return nil, err
 		}
+		u.Match = in.match
 		return KeyQuery{}.of(IfNoneMatch{})(s.scans.SetMetadata(ctx, in.Scan, u))
+	})
+	register(s, route{
+		id: "patch-scan-metadata", method: http.MethodPatch, path: "/scans/{scan_id}/metadata", tag: tagScans, security: required, rate: rateCreate,
+		faults:  []error{scan.ErrMetadata, scan.ErrBiology, scan.ErrMemberElsewhere, scan.ErrPrecondition, errIfMatch},
+		summary: "Patch the metadata of a scan", doc: aboutPatch, errors: writeErrors,
+	}, func(ctx context.Context, in *struct {
+		ScanPath
+		IfMatch
+		Payload Strict[Object]
+	}) (*tagged[metadataBody], error) {
+		return KeyQuery{}.of(IfNoneMatch{})(s.scans.SetMetadata(ctx, in.Scan, in.patch(in.Payload.Value)))
 	})
 	register(s, route{
 		id: "list-filesets", method: http.MethodGet, path: "/scans/{scan_id}/filesets", tag: tagScans, security: optional, rate: rateRead,

@@ -82,6 +82,39 @@ func (s *server) registerTimelapses() {
 	})
 }
 
+func (s *server) registerTimelapseMetadata() {
+	faults := []error{scan.ErrMetadata, scan.ErrPrecondition, errIfMatch}
+	register(s, route{
+		id: "update-timelapse-metadata", method: http.MethodPost, path: "/timelapses/{timelapse_id}/metadata", tag: tagTimelapses,
+		faults: append([]error{errMissingMetadata}, faults...), security: required, rate: rateFileset, errors: writeErrors,
+		summary: "Change the metadata of a timelapse",
+		doc:     "Sets keys, with replace in place of all others, and returns the timelapse. Its owner may do it, and who may write everywhere. If-Match takes the ETag of get-timelapse.",
+	}, func(ctx context.Context, in *struct {
+		TimelapsePath
+		IfMatch
+		Payload Strict[metadataUpdate]
+	}) (*tagged[timelapse], error) {
+		u, err := in.Payload.Value.update()
+		if err != nil {
+			return nil, err
+		}
+		u.Match = in.match
+		return timelapseOf(IfNoneMatch{})(s.scans.SetTimelapseMetadata(ctx, in.Timelapse, u))
+	})
+	register(s, route{
+		id: "patch-timelapse-metadata", method: http.MethodPatch, path: "/timelapses/{timelapse_id}/metadata", tag: tagTimelapses,
+		faults: faults, security: required, rate: rateFileset, errors: writeErrors,
+		summary: "Patch the metadata of a timelapse",
+		doc:     "The body is a JSON merge patch (RFC 7396) of the metadata. Its owner may do it, and who may write everywhere. If-Match takes the ETag of get-timelapse.",
+	}, func(ctx context.Context, in *struct {
+		TimelapsePath
+		IfMatch
+		Payload Strict[Object]
+	}) (*tagged[timelapse], error) {
+		return timelapseOf(IfNoneMatch{})(s.scans.SetTimelapseMetadata(ctx, in.Timelapse, in.patch(in.Payload.Value)))
+	})
+}
+
 func timelapseOf(c IfNoneMatch) func(t scan.Timelapse, err error) (*tagged[timelapse], error) {
 	return func(t scan.Timelapse, err error) (*tagged[timelapse], error) {
 		if err != nil {

@@ -141,7 +141,7 @@ func (s *Service) unregister(ctx context.Context, tx pgx.Tx, loc fsdb.Loc) error
 // DeleteFileset moves a fileset with its files and their metadata into the
 // trash. Errors as DeleteScan, ErrUnknownFileset and fsdb.ErrBroken.
 func (s *Service) DeleteFileset(ctx context.Context, name, fileset string, match Match) (TrashEntry, error) {
-	return s.deletePart(ctx, name, opDeleteFileset, func(tx pgx.Tx, a actor.Actor, r row) (e fsdb.Trashed, verdict, err error) {
+	return s.deletePart(ctx, name, fileset, opDeleteFileset, func(tx pgx.Tx, a actor.Actor, r row) (e fsdb.Trashed, verdict, err error) {
 		fs, err := s.fileset(ctx, tx, r, fileset)
 		if err != nil {
 			return e, nil, err
@@ -177,7 +177,7 @@ func (s *Service) DeleteFileset(ctx context.Context, name, fileset string, match
 // DeleteFile moves a file and its metadata into the trash. Errors as
 // DeleteFileset, and ErrUnknownFile.
 func (s *Service) DeleteFile(ctx context.Context, name, fileset, file string, match Match) (TrashEntry, error) {
-	return s.deletePart(ctx, name, opDeleteFile, func(tx pgx.Tx, a actor.Actor, r row) (e fsdb.Trashed, verdict, err error) {
+	return s.deletePart(ctx, name, fileset, opDeleteFile, func(tx pgx.Tx, a actor.Actor, r row) (e fsdb.Trashed, verdict, err error) {
 		fs, err := s.fileset(ctx, tx, r, fileset)
 		if err != nil {
 			return e, nil, err
@@ -215,7 +215,7 @@ func (s *Service) shrink(ctx context.Context, tx pgx.Tx, r row, files int32, siz
 }
 
 // deletePart asks policy before anything waits, and again under the lock.
-func (s *Service) deletePart(ctx context.Context, name, operation string,
+func (s *Service) deletePart(ctx context.Context, name, fileset, operation string,
 	fn func(pgx.Tx, actor.Actor, row) (e fsdb.Trashed, verdict, err error),
 ) (TrashEntry, error) {
 	if _, _, err := s.open(ctx, s.pool, name, operation, CanDelete); err != nil {
@@ -230,7 +230,7 @@ func (s *Service) deletePart(ctx context.Context, name, operation string,
 		}
 		e, verdict, err = fn(tx, a, r)
 		return err
-	}, name)
+	}, name, name+"/"+fileset)
 	return s.trashEntryOf(e), errors.Join(err, verdict)
 }
 

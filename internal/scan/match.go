@@ -52,14 +52,11 @@ func (s *Service) matchScan(ctx context.Context, tx pgx.Tx, r row, m Match) erro
 	return m.check(shown)
 }
 
-// shownScan returns the metadata of a scan as it is shown, filled from its
-// images.
+// shownScan returns the metadata of a scan, as it lies on disk, as it is shown:
+// filled from its images.
 func (s *Service) shownScan(ctx context.Context, tx pgx.Tx, r row, metadata json.RawMessage) (json.RawMessage, error) {
 	images, err := s.fileset(ctx, tx, r, imagesFileset)
 	if err != nil && !errors.Is(err, ErrUnknownFileset) {
-		return nil, err
-	}
-	if metadata, err = onDisk(metadata); err != nil {
 		return nil, err
 	}
 	return Filled(metadata, images.Document), nil

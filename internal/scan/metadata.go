@@ -25,6 +25,11 @@ type Update struct {
 	// the id of a timelapse stay. Without it keys are only added or replaced,
 	// nested objects whole, and none can be removed: upstream's rule.
 	Replace bool
+	// Patch takes Metadata as a JSON merge patch (RFC 7396): null removes a key,
+	// objects are merged into those that are there. Protected keys stay.
+	Patch bool
+	// Match is what the metadata must be, or nothing is done.
+	Match Match
 }
 
 // timestamp is upstream's form of a time: local, without a zone, microseconds.
@@ -88,19 +93,25 @@ func (u Update) applyToPart(old json.RawMessage, now time.Time) (updated json.Ra
 	if err != nil {
 		return nil, false, err
 	}
-	return u.apply(old, sent, partProtected, now)
+	return u.apply(old, old, sent, partProtected, now)
 }
 
-// applyToScan is applyToPart for a scan, with the rules for its timelapse.
-func (u Update) applyToScan(old json.RawMessage, now time.Time) (updated json.RawMessage, changed bool, err error) {
+// applyToScan is applyToPart for a scan, with the rules for its timelapse. A
+// patch is of the metadata as it is shown, where some of old may be filled in.
+func (u Update) applyToScan(old, shown json.RawMessage, now time.Time) (updated json.RawMessage, changed bool, err error) {
 	sent, err := u.sent(scanProtected)
 	if err != nil {
 		return nil, false, err
 	}
-	if sent, err = keepTimelapse(old, sent, u.Replace); err != nil {
+	if u.Patch {
+		sent, err = patchTimelapse(old, sent)
+	} else {
+		sent, err = keepTimelapse(old, sent, u.Replace)
+	}
+	if err != nil {
 		return nil, false, err
 	}
-	return u.apply(old, sent, scanProtected, now)
+	return u.apply(old, shown, sent, scanProtected, now)
 }
 
 // sent returns what u may change.
@@ -112,9 +123,16 @@ func (u Update) sent(protected []string) ([]meta.Member, error) {
 	return slices.DeleteFunc(sent, func(m meta.Member) bool { return slices.Contains(protected, m.Name) }), nil
 }
 
-func (u Update) apply(old json.RawMessage, sent []meta.Member, protected []string, now time.Time) (json.RawMessage, bool, error) {
+func (u Update) apply(old, shown json.RawMessage, sent []meta.Member, protected []string, now time.Time) (json.RawMessage, bool, error) {
 	if len(sent) == 0 && !u.Replace {
 		return old, false, nil
+	}
+	if u.Patch {
+		patched, err := patchMembers(old, shown, sent)
+		if err != nil {
+			return nil, false, ErrMetadata.Because(err)
+		}
+		return meta.Join(meta.Set(patched, "last_modified", meta.Quote(timestamp(now)))), true, nil
 	}
 	if u.Replace {
 		members, err := meta.Object(old)

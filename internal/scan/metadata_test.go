@@ -104,7 +104,7 @@ func TestUpdateApply(t *testing.T) {
 		},
 		{"timelapse without id, outside", `{}`, `{"timelapse": {"index": 1}}`, false, `{"timelapse":{"index":1},"last_modified":NOW}`},
 	} {
-		updated, changed, err := Update{json.RawMessage(tt.sent), tt.replace}.applyToScan(json.RawMessage(tt.old), noon)
+		updated, changed, err := Update{Metadata: json.RawMessage(tt.sent), Replace: tt.replace}.applyToScan(json.RawMessage(tt.old), json.RawMessage(tt.old), noon)
 		want := strings.ReplaceAll(tt.want, "NOW", noonText)
 		if want == "" {
 			if err != nil || changed || string(updated) != tt.old {
@@ -140,7 +140,7 @@ func TestUpdateApplyErrors(t *testing.T) {
 		{`{"timelapse": {"id": ""}}`, ErrMemberElsewhere},
 	} {
 		for _, replace := range []bool{false, true} {
-			if _, _, err := (Update{json.RawMessage(tt.sent), replace}).applyToScan(json.RawMessage(`{}`), noon); !errors.Is(err, tt.want) {
+			if _, _, err := (Update{Metadata: json.RawMessage(tt.sent), Replace: replace}).applyToScan(json.RawMessage(`{}`), json.RawMessage(`{}`), noon); !errors.Is(err, tt.want) {
 				t.Errorf("apply(%s, replace %v) = %v, want %v", tt.sent, replace, err, tt.want)
 			}
 		}
@@ -158,7 +158,7 @@ func TestUpdateApplyTime(t *testing.T) {
 		}
 		many := json.RawMessage(strings.TrimSuffix(b.String(), ",") + "}")
 		began := time.Now()
-		updated, _, err := Update{Metadata: many}.applyToScan(many, noon)
+		updated, _, err := Update{Metadata: many}.applyToScan(many, many, noon)
 		if err != nil || len(updated) <= len(many) {
 			t.Errorf("apply of %d keys = %d bytes, %v", keys, len(updated), err)
 		}

@@ -3,7 +3,6 @@ package scan
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
@@ -13,7 +12,7 @@ import (
 
 // SetMetadata changes the metadata of a scan and returns all of it as it is
 // shown. Errors: those of finding the scan, ErrForbidden, ErrMetadata,
-// ErrBiology, ErrMemberElsewhere, ErrBusy, and fsdb.ErrBroken for metadata on
+// ErrBiology, ErrMemberElsewhere, ErrPrecondition, ErrBusy, and fsdb.ErrBroken for metadata on
 // disk that cannot be read. After any other error the same call may be made
 // again.
 func (s *Service) SetMetadata(ctx context.Context, name string, u Update) (shown json.RawMessage, err error) {
@@ -25,7 +24,14 @@ func (s *Service) SetMetadata(ctx context.Context, name string, u Update) (shown
 		if err != nil {
 			return err
 		}
-		updated, changed, err := u.applyToScan(old, s.now())
+		before, err := s.shownScan(ctx, tx, r, old)
+		if err != nil {
+			return err
+		}
+		if err := u.Match.check(before); err != nil {
+			return err
+		}
+		updated, changed, err := u.applyToScan(old, before, s.now())
 		if err != nil {
 			return err
 		}
@@ -46,16 +52,22 @@ func (s *Service) SetMetadata(ctx context.Context, name string, u Update) (shown
 // showScan returns the metadata of a scan as it is shown, filled from its
 // images; changed metadata it keeps in the row.
 func (s *Service) showScan(ctx context.Context, tx pgx.Tx, r row, metadata json.RawMessage, changed bool) (json.RawMessage, error) {
-	images, err := s.fileset(ctx, tx, r, imagesFileset)
-	if err != nil && !errors.Is(err, ErrUnknownFileset) {
-		return nil, err
-	}
-	if metadata, err = onDisk(metadata); err != nil {
-		return nil, err
-	}
-	shown := Filled(metadata, images.Document)
 	if !changed {
-		return shown, nil
+		return s.shownScan(ctx, tx, r, metadata)
+	}
+	metadata, err := onDisk(metadata)
+	if err != nil {
+		return nil, err
+	}
+	return s.keepShown(ctx, tx, r, metadata)
+}
+
+// keepShown keeps the metadata of a scan in its row, in the form in which it
+// lies on disk, and returns it as it is shown.
+func (s *Service) keepShown(ctx context.Context, tx pgx.Tx, r row, metadata json.RawMessage) (json.RawMessage, error) {
+	shown, err := s.shownScan(ctx, tx, r, metadata)
+	if err != nil {
+		return nil, err
 	}
 	access := accessOf(r.Name, metadata)
 	err = s.q.SetScanDocument(ctx, tx, db.SetScanDocumentParams{
@@ -78,6 +90,9 @@ func (s *Service) SetFilesetMetadata(ctx context.Context, name, fileset string, 
 		}
 		old, err := s.tree.ReadFilesetMetadata(ctx, r.loc(), fs.Name)
 		if err != nil {
+			return err
+		}
+		if err := u.Match.check(old); err != nil {
 			return err
 		}
 		var changed bool
@@ -113,7 +128,7 @@ func (s *Service) refill(ctx context.Context, tx pgx.Tx, r row) error {
 		// that the void signature asks for says the same of it.
 		return s.void(ctx, tx, r)
 	}
-	_, err = s.showScan(ctx, tx, r, metadata, true)
+	_, err = s.keepShown(ctx, tx, r, metadata)
 	return err
 }
 
@@ -138,6 +153,9 @@ func (s *Service) SetFileMetadata(ctx context.Context, name, fileset, file strin
 		}
 		old, err := s.tree.ReadFileMetadata(ctx, r.loc(), fs.Name, f.Name)
 		if err != nil {
+			return err
+		}
+		if err := u.Match.check(old); err != nil {
 			return err
 		}
 		var changed bool
