@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/romi/plantdb-go/db"
 	"github.com/romi/plantdb-go/internal/actor"
 	"github.com/romi/plantdb-go/internal/auth"
 	"github.com/romi/plantdb-go/internal/config"
@@ -57,6 +58,12 @@ type noGroups struct{}
 
 // MissingGroups implements scan.Groups.
 func (noGroups) MissingGroups(_ context.Context, names []string) ([]string, error) { return names, nil }
+
+// Owner implements scan.Groups.
+func (noGroups) Owner(context.Context, string) (string, bool, error) { return "", false, nil }
+
+// RecordAccess implements scan.Groups; an import changes no access.
+func (noGroups) RecordAccess(context.Context, db.DBTX, string, string) error { return nil }
 
 func (p *program) importTree(ctx context.Context, s *store, dryRun bool) error {
 	if dryRun {

@@ -136,6 +136,7 @@ func newServer(services Services, config Config) *server {
 	s.registerArchive()
 	s.registerLocks()
 	s.registerTrash()
+	s.registerAccess()
 	s.registerTimelapseMetadata()
 	s.registerLegacy()
 	for _, fn := range s.later {

@@ -16,7 +16,7 @@ import (
 // open are the methods for which a password, a token, a one-time secret or the
 // server's own work stands in for an actor.
 var open = []string{
-	"Actor", "Bootstrap", "Checker", "CleanUp", "CompleteSetup", "Guest", "JWKS", "Load", "Login", "Logout", "MissingGroups",
+	"Actor", "Bootstrap", "Checker", "CleanUp", "CompleteSetup", "Guest", "JWKS", "Load", "Login", "Logout", "MissingGroups", "Owner", "RecordAccess",
 	"RedeemReset", "Refresh", "Revoke", "Run", "UsernameExists", "Verifier",
 }
 

@@ -226,6 +226,7 @@ var writes = map[string]func(*Tree) error{
 	"AddFiles":             func(t *Tree) error { return addTwo(t, "images") },
 	"AddFiles, first ones": func(t *Tree) error { return addTwo(t, "PointCloud_1_0") },
 	"ReplaceFile":          replace,
+	"WriteVisibility":      func(t *Tree) error { return t.WriteVisibility(ctx, Loc{Scan: "s"}, "private") },
 	"WriteScanMetadata":    func(t *Tree) error { return t.WriteScanMetadata(ctx, Loc{Scan: "s"}, object(`{"b":2}`)) },
 	"WriteFilesetMetadata": func(t *Tree) error { return t.WriteFilesetMetadata(ctx, Loc{Scan: "s"}, "images", object(`{"b":2}`)) },
 	"WriteFileMetadata": func(t *Tree) error {
@@ -349,7 +350,7 @@ func state(t *testing.T, tree *Tree) string {
 			continue
 		}
 		s := readScan(t, tree, e.Loc)
-		fmt.Fprintf(&b, "%s: %s", e.Loc.Dir(), tell(s))
+		fmt.Fprintf(&b, "%s: %s%s", e.Loc.Dir(), s.Visibility, tell(s))
 		for _, set := range s.Filesets {
 			for _, f := range set.Files {
 				data := must[[]byte](t)(os.ReadFile(filepath.Join(tree.Dir(), e.Loc.Dir(), set.ID, f.Name)))

@@ -149,6 +149,7 @@ const (
 	timelapseFile = "timelapse.json"
 	metadataDir   = "metadata"
 	webcacheDir   = "webcache"
+	accessFile    = ".plantdb.json"
 	scanMetadata  = metadataDir + "/metadata.json"
 )
 

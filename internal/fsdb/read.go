@@ -32,7 +32,9 @@ type Scan struct {
 	// the read shows in the next comparison.
 	Signature Signature
 	Metadata  json.RawMessage
-	Filesets  []Fileset
+	// Visibility is what WriteVisibility wrote, empty if nothing was.
+	Visibility string
+	Filesets   []Fileset
 	// Measures says that there is a measures.json.
 	Measures bool
 	// Pipeline is pipeline.toml, nil if there is none or it is over 1 MiB.
@@ -117,6 +119,11 @@ func (r *reader) read(ctx context.Context) {
 		s.Broken = "it has no metadata directory"
 	}
 	s.Metadata = r.metadata(scanMetadata)
+	if v, err := readVisibility(r.dir); err != nil {
+		r.breaks(accessFile, err)
+	} else {
+		s.Visibility = v
+	}
 	if info, err := r.dir.Stat(measuresFile); err == nil {
 		s.Measures = info.Mode().IsRegular()
 	}

@@ -83,7 +83,8 @@ func newSigner() *signer {
 }
 
 // level says what counts in a directory: which files are looked at, and what
-// counts in which directories below. Names with a leading dot never do.
+// counts in which directories below. Names with a leading dot
+// do not, but for accessFile.
 type level struct {
 	file func(name string) bool
 	dir  func(name string) *level
@@ -180,7 +181,7 @@ func (s *signer) list(fd int, l *level) (below []string, err error) {
 }
 
 func (s *signer) entry(fd int, e dirent, l *level, below []string) ([]string, error) {
-	if e.name[0] == '.' {
+	if e.name[0] == '.' && (l != &scanLevel || string(e.name) != accessFile) {
 		return below, nil
 	}
 	name := string(e.name)

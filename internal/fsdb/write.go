@@ -48,10 +48,11 @@ func (t *Tree) createScan(ctx context.Context, loc Loc, metadata json.RawMessage
 	if err != nil {
 		return err
 	}
-	return t.build(ctx, parent, loc.Dir(), ErrScanExists, map[string][]byte{
-		indexFile:    index,
-		scanMetadata: document,
-	}, metadataDir)
+	files := map[string][]byte{indexFile: index, scanMetadata: document}
+	if v := visibilityIn(metadata); v != "" {
+		files[accessFile] = visibilityDocument(v)
+	}
+	return t.build(ctx, parent, loc.Dir(), ErrScanExists, files, metadataDir)
 }
 
 // free says whether nothing has that name.

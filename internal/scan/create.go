@@ -87,16 +87,9 @@ func (s *Service) checkSharing(ctx context.Context, metadata json.RawMessage) (j
 	for i := range groups {
 		groups[i] = cleanText(groups[i]) // what cannot be stored is no group
 	}
-	missing, err := s.groups.MissingGroups(ctx, groups)
+	list, err := s.existing(ctx, groups)
 	if err != nil {
 		return nil, err
-	}
-	if len(missing) > 0 {
-		return nil, ErrSharing.With("One or more sharing groups do not exist")
-	}
-	list, err := encode(groups)
-	if err != nil {
-		return nil, fmt.Errorf("encode sharing: %w", err)
 	}
 	return setMember(metadata, "sharing", list), nil
 }

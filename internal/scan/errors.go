@@ -25,6 +25,7 @@ var (
 	ErrMemberElsewhere  = fault.New(fault.Invalid, "timelapse_fixed", "A scan cannot be moved into a timelapse by its metadata.")
 	ErrChanged          = fault.New(fault.Unavailable, "file_changed", "The file was replaced while it was read, try again.")
 	ErrBusy             = fault.New(fault.Locked, "locked", "Another writer holds the scan.")
+	ErrOwner            = fault.New(fault.Invalid, "unknown_owner", "The new owner must be a user.")
 	ErrNotEmpty         = fault.New(fault.Conflict, "timelapse_not_empty", "The timelapse is not empty.")
 	ErrUnknownTrash     = fault.New(fault.NotFound, "unknown_trash_entry", "Unknown trash entry!")
 	ErrTrashOrphan      = fault.New(fault.Conflict, "trash_orphan", "What the entry belonged to is not there any more.")

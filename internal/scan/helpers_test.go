@@ -13,6 +13,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/romi/plantdb-go/db"
 	"github.com/romi/plantdb-go/internal/actor"
 	"github.com/romi/plantdb-go/internal/fsdb"
 	"github.com/romi/plantdb-go/internal/pgtest"
@@ -88,6 +89,13 @@ type groupList []string
 func (g groupList) MissingGroups(_ context.Context, names []string) ([]string, error) {
 	return slices.DeleteFunc(slices.Clone(names), func(n string) bool { return slices.Contains(g, n) }), nil
 }
+
+func (groupList) Owner(_ context.Context, username string) (string, bool, error) {
+	name := strings.ToLower(username)
+	return name, slices.Contains([]string{"ann", "bob", "rita"}, name), nil
+}
+
+func (groupList) RecordAccess(context.Context, db.DBTX, string, string) error { return nil }
 
 // newFixture returns a service whose tree holds content; nothing is indexed.
 func newFixture(t testing.TB, content ...files) fixture {

@@ -58,7 +58,7 @@ func (s *Service) scanRow(ctx context.Context, read *fsdb.Scan) (db.WriteScanPar
 	if err != nil {
 		return db.WriteScanParams{}, fmt.Errorf("encode info of scan %q: %w", read.Dir(), err)
 	}
-	access := accessOf(read.Scan, read.Metadata)
+	access := accessOf(read.Scan, seenAs(read.Metadata, read.Visibility))
 	arg := db.WriteScanParams{
 		ID: newID(), Name: read.Scan, Timelapse: read.Timelapse,
 		Owner: access.Owner, Sharing: access.Sharing, Visibility: access.Visibility,
@@ -113,7 +113,7 @@ func sourceOf(read *fsdb.Scan) infoSource {
 		}
 		source.filesets = append(source.filesets, out)
 	}
-	source.metadata = Filled(read.Metadata, images)
+	source.metadata = Filled(seenAs(read.Metadata, read.Visibility), images)
 	return source
 }
 
@@ -160,6 +160,15 @@ func voxelFloor(pipeline []byte) *float64 {
 		lowest = min(lowest, z)
 	}
 	return &lowest
+}
+
+// seenAs returns metadata with the visibility that lies beside it on disk, if
+// there is one: that of the metadata is only what a scan came with.
+func seenAs(metadata json.RawMessage, visibility string) json.RawMessage {
+	if visibility == "" || textAt(metadata, "visibility") == visibility {
+		return metadata
+	}
+	return setMember(metadata, "visibility", meta.Quote(visibility))
 }
 
 // accessOf reads from metadata what policy asks: the owner, the groups it is

@@ -59,7 +59,11 @@ func (s *Service) shownScan(ctx context.Context, tx pgx.Tx, r row, metadata json
 	if err != nil && !errors.Is(err, ErrUnknownFileset) {
 		return nil, err
 	}
-	return Filled(metadata, images.Document), nil
+	visibility, err := s.tree.ReadVisibility(ctx, r.loc())
+	if err != nil {
+		return nil, err
+	}
+	return Filled(seenAs(metadata, visibility), images.Document), nil
 }
 
 func (s *Service) matchFileset(ctx context.Context, r row, fileset string, m Match) error {

@@ -52,12 +52,21 @@ const (
 	opDeleteTimelapse = "delete_timelapse"
 	opRestore         = "restore"
 	opPurge           = "purge"
+	opSetVisibility   = "set_visibility"
+	opSetSharing      = "set_sharing"
+	opSetOwner        = "set_owner"
 )
 
 // Groups tells whether groups exist; the accounts know.
 type Groups interface {
 	// MissingGroups returns those of the names that are no group.
 	MissingGroups(ctx context.Context, names []string) ([]string, error)
+	// Owner returns the name of the user who is called so, in whatever case;
+	// ok is false if nobody is, or nobody who can own anything.
+	Owner(ctx context.Context, username string) (name string, ok bool, err error)
+	// RecordAccess adds a change of who may do what to the audit trail, in the
+	// transaction that makes it.
+	RecordAccess(ctx context.Context, tx db.DBTX, kind, detail string) error
 }
 
 // Config bounds what the service takes.

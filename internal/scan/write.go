@@ -69,7 +69,7 @@ func (s *Service) keepShown(ctx context.Context, tx pgx.Tx, r row, metadata json
 	if err != nil {
 		return nil, err
 	}
-	access := accessOf(r.Name, metadata)
+	access := accessOf(r.Name, shown)
 	err = s.q.SetScanDocument(ctx, tx, db.SetScanDocumentParams{
 		ID: r.id, Document: shown, Metadata: searchable(shown),
 		Owner: access.Owner, Sharing: access.Sharing, Visibility: access.Visibility,

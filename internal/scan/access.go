@@ -1,0 +1,158 @@
+package scan
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/romi/plantdb-go/internal/actor"
+	"github.com/romi/plantdb-go/internal/fsdb/meta"
+)
+
+// Access returns who owns a scan, whom it is shared with, and who sees it, for
+// everybody who may read it.
+func (s *Service) Access(ctx context.Context, name string) (Access, error) {
+	r, _, err := s.open(ctx, s.pool, name, opRead, CanRead)
+	return r.Access, err
+}
+
+// SetVisibility makes a scan Public or Private. Its owner and administrators may
+// do it. Errors: those of finding the scan, ErrForbidden, ErrMetadata for
+// another visibility, ErrBusy.
+func (s *Service) SetVisibility(ctx context.Context, name, visibility string) (Access, error) {
+	if visibility != Public && visibility != Private {
+		if _, _, err := s.open(ctx, s.pool, name, opSetVisibility, CanDelete); err != nil {
+			return Access{}, err
+		}
+		return Access{}, errVisibility
+	}
+	return s.changeAccess(ctx, name, opSetVisibility, func(tx pgx.Tx, r row) (Change, error) {
+		if err := s.tree.WriteVisibility(ctx, r.loc(), visibility); err != nil {
+			return Change{}, err
+		}
+		metadata, err := s.tree.ReadScanMetadata(ctx, r.loc())
+		if err != nil {
+			return Change{}, err
+		}
+		_, err = s.keepShown(ctx, tx, r, metadata)
+		return Change{Kind: ScanVisibility, Detail: Detail{Visibility: visibility}}, err
+	})
+}
+
+var errVisibility = ErrMetadata.With("Visibility must be 'public' or 'private'")
+
+// maxSharing bounds the groups that a scan is shared with.
+const maxSharing = 100
+
+// SetSharing shares a scan with these groups and no others; with none it is
+// shared no more. Its owner and administrators may do it. Errors as
+// SetVisibility, and ErrSharing for a group that does not exist.
+func (s *Service) SetSharing(ctx context.Context, name string, groups []string) (Access, error) {
+	return s.changeAccess(ctx, name, opSetSharing, func(tx pgx.Tx, r row) (Change, error) {
+		if len(groups) > maxSharing {
+			return Change{}, ErrSharing.With("A scan can be shared with at most %d groups", maxSharing)
+		}
+		list, err := s.existing(ctx, groups)
+		if err != nil {
+			return Change{}, err
+		}
+		return Change{Kind: ScanShared, Detail: Detail{Groups: groups}}, s.setAccess(ctx, tx, r, "sharing", list)
+	})
+}
+
+// existing returns groups as a JSON list; ErrSharing if one does not exist.
+func (s *Service) existing(ctx context.Context, groups []string) (json.RawMessage, error) {
+	if groups == nil {
+		groups = []string{}
+	}
+	missing, err := s.groups.MissingGroups(ctx, groups)
+	if err != nil {
+		return nil, err
+	}
+	if len(missing) > 0 {
+		return nil, ErrSharing.With("One or more sharing groups do not exist")
+	}
+	list, err := encode(groups)
+	if err != nil {
+		return nil, fmt.Errorf("encode sharing: %w", err)
+	}
+	return list, nil
+}
+
+// SetOwner gives a scan to a user. Its owner and administrators may do it; an
+// owner who gives away a private scan may not see it afterwards, and is answered
+// all the same. Errors as SetVisibility, and ErrOwner.
+func (s *Service) SetOwner(ctx context.Context, name, owner string) (Access, error) {
+	return s.changeAccess(ctx, name, opSetOwner, func(tx pgx.Tx, r row) (Change, error) {
+		username, ok, err := s.groups.Owner(ctx, owner)
+		if err != nil {
+			return Change{}, err
+		}
+		if !ok {
+			return Change{}, ErrOwner
+		}
+		return Change{Kind: ScanOwner, Detail: Detail{Owner: &username}}, s.setAccess(ctx, tx, r, "owner", meta.Quote(username))
+	})
+}
+
+// setAccess gives a protected key of a scan's metadata another value.
+func (s *Service) setAccess(ctx context.Context, tx pgx.Tx, r row, key string, value json.RawMessage) error {
+	old, err := s.tree.ReadScanMetadata(ctx, r.loc())
+	if err != nil {
+		return err
+	}
+	updated, err := set(old, meta.Member{Name: key, Value: value}, meta.Member{Name: "last_modified", Value: meta.Quote(timestamp(s.now()))})
+	if err != nil {
+		return ErrMetadata.Because(err)
+	}
+	if err := s.tree.WriteScanMetadata(ctx, r.loc(), updated); err != nil {
+		return err
+	}
+	_, err = s.showScan(ctx, tx, r, updated, true)
+	return err
+}
+
+// changeAccess asks policy before anything waits and again under the lock, and
+// tells history and the audit trail of the change. It returns what holds
+// afterwards.
+func (s *Service) changeAccess(ctx context.Context, name, operation string, change func(pgx.Tx, row) (Change, error)) (after Access, err error) {
+	if _, _, err := s.open(ctx, s.pool, name, operation, CanDelete); err != nil {
+		return after, err
+	}
+	err = s.locked(ctx, operation, func(tx pgx.Tx) error {
+		r, a, err := s.open(ctx, tx, name, operation, CanDelete)
+		if err != nil {
+			return err
+		}
+		c, err := change(tx, r)
+		if err != nil {
+			return err
+		}
+		c.Scan = r.Name
+		if err := s.record(ctx, tx, c); err != nil {
+			return err
+		}
+		if err := s.groups.RecordAccess(actor.NewContext(ctx, a), tx, strings.Replace(string(c.Kind), ".", "_", 1), told(r.Name, c.Detail)); err != nil {
+			return err
+		}
+		now, err := s.scan(ctx, tx, name)
+		after = now.Access
+		return err
+	}, name)
+	return after, err
+}
+
+// told says in words what the audit trail keeps of a change.
+func told(scan string, d Detail) string {
+	switch {
+	case d.Owner != nil:
+		return scan + ": owner " + *d.Owner
+	case d.Visibility != "":
+		return scan + ": " + d.Visibility
+	default:
+		return scan + ": shared with " + strings.Join(d.Groups, ", ")
+	}
+}
