@@ -46,6 +46,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if err != nil {
 		return 2
 	}
+	if o.soak > 0 {
+		return exitCode(soak(ctx, o, stdout, stderr), stderr)
+	}
 	return exitCode(measure(ctx, o, stdout, stderr), stderr)
 }
 
@@ -62,7 +65,8 @@ type options struct {
 	only    *regexp.Regexp
 	turn    time.Duration // of one load; see rates
 	clients int
-	large   int64 // bytes of the large upload
+	large   int64         // bytes of the large upload
+	soak    time.Duration // how long to read and watch for leaks instead
 }
 
 func parseOptions(args []string, stderr io.Writer) (options, error) {
@@ -72,6 +76,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	seconds := flags.Float64("seconds", 3, "how long each figure, and each of its limits, is measured, 0.1 to 600")
 	clients := flags.Int("clients", 8, "clients at once where a figure does not say otherwise, 1 to 64")
 	size := flags.Int64("size", 256, "MB of the large upload, 1 to 4000")
+	long := flags.Duration("soak", 0, "instead of the figures, read with 16 clients for so long and print what the server holds")
 	flags.Usage = func() {
 		fmt.Fprintln(stderr, "usage: bench [flags], with the figures:")
 		for _, f := range figures() {
@@ -87,7 +92,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	case err != nil:
 	case flags.NArg() > 0:
 		err = fmt.Errorf("%q is no flag", flags.Arg(0))
-	case !(*seconds >= 0.1 && *seconds <= 600) || *clients < 1 || *clients > 64 || *size < 1 || *size > 4000:
+	case !(*seconds >= 0.1 && *seconds <= 600) || *clients < 1 || *clients > 64 || *size < 1 || *size > 4000 || *long < 0:
 		err = errors.New("a number is out of bounds, see -help")
 	}
 	if err != nil {
@@ -95,5 +100,5 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 		return options{}, err
 	}
 	turn := time.Duration(*seconds * float64(time.Second) / rounds)
-	return options{only: pattern, turn: turn, clients: *clients, large: *size * 1e6}, nil
+	return options{only: pattern, turn: turn, clients: *clients, large: *size * 1e6, soak: *long}, nil
 }

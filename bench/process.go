@@ -167,7 +167,10 @@ func (b *bench) finish(ctx context.Context, args ...string) (ended, error) {
 }
 
 // peakMemory returns the most MB that were resident of a process so far.
-func peakMemory(pid int) (float64, error) {
+func peakMemory(pid int) (float64, error) { return memoryOf(pid, "VmHWM:") }
+
+// memoryOf returns a line of the process' status in MB.
+func memoryOf(pid int, line string) (float64, error) {
 	f, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, fmt.Errorf("read memory of process: %w", err)
@@ -178,7 +181,7 @@ func peakMemory(pid int) (float64, error) {
 		return 0, fmt.Errorf("read memory of process: %w", err)
 	}
 	var kilobytes float64
-	_, after, _ := bytes.Cut(status, []byte("VmHWM:"))
+	_, after, _ := bytes.Cut(status, []byte(line))
 	if _, err := fmt.Sscan(string(after), &kilobytes); err != nil {
 		return 0, fmt.Errorf("read memory of process: %w", err)
 	}
