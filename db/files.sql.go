@@ -13,6 +13,18 @@ import (
 	"github.com/google/uuid"
 )
 
+const countFiles = `-- name: CountFiles :one
+SELECT count(*) FROM files WHERE fileset_id = $1
+`
+
+// CountFiles counts the files of a fileset.
+func (q *Queries) CountFiles(ctx context.Context, db DBTX, filesetID uuid.UUID) (int64, error) {
+	row := db.QueryRow(ctx, countFiles, filesetID)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
 const deleteFile = `-- name: DeleteFile :exec
 DELETE FROM files WHERE id = $1
 `
@@ -268,37 +280,6 @@ func (q *Queries) ListFileStates(ctx context.Context, db DBTX, scanID uuid.UUID)
 	return items, nil
 }
 
-const listFiles = `-- name: ListFiles :many
-SELECT name, document
-FROM files WHERE fileset_id = $1 ORDER BY position, name
-`
-
-type ListFilesRow struct {
-	Name     string
-	Document json.RawMessage
-}
-
-// ListFiles returns the files of a fileset in the order of files.json.
-func (q *Queries) ListFiles(ctx context.Context, db DBTX, filesetID uuid.UUID) ([]ListFilesRow, error) {
-	rows, err := db.Query(ctx, listFiles, filesetID)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []ListFilesRow{}
-	for rows.Next() {
-		var i ListFilesRow
-		if err := rows.Scan(&i.Name, &i.Document); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const listScanFiles = `-- name: ListScanFiles :many
 SELECT fs.name AS fileset, f.name, f.filename, f.document
 FROM filesets fs
@@ -328,6 +309,226 @@ func (q *Queries) ListScanFiles(ctx context.Context, db DBTX, scanID uuid.UUID) 
 			&i.Fileset,
 			&i.Name,
 			&i.Filename,
+			&i.Document,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const pageFiles = `-- name: PageFiles :many
+SELECT name, position, filename, size, document
+FROM files
+WHERE fileset_id = $1 AND (position, name) > ($2::integer, $3::text)
+ORDER BY position, name
+LIMIT $4::integer
+`
+
+type PageFilesParams struct {
+	FilesetID uuid.UUID
+	Position  int32
+	After     string
+	PageSize  int32
+}
+
+type PageFilesRow struct {
+	Name     string
+	Position int32
+	Filename string
+	Size     int64
+	Document json.RawMessage
+}
+
+// PageFiles returns files of a fileset after a place in the order of files.json.
+func (q *Queries) PageFiles(ctx context.Context, db DBTX, arg PageFilesParams) ([]PageFilesRow, error) {
+	rows, err := db.Query(ctx, pageFiles,
+		arg.FilesetID,
+		arg.Position,
+		arg.After,
+		arg.PageSize,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []PageFilesRow{}
+	for rows.Next() {
+		var i PageFilesRow
+		if err := rows.Scan(
+			&i.Name,
+			&i.Position,
+			&i.Filename,
+			&i.Size,
+			&i.Document,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const pageFilesByID = `-- name: PageFilesByID :many
+SELECT name, position, filename, size, document
+FROM files
+WHERE fileset_id = $1 AND $2::integer = $2::integer AND name > $3::text
+ORDER BY name
+LIMIT $4::integer
+`
+
+type PageFilesByIDParams struct {
+	FilesetID uuid.UUID
+	Position  int32
+	After     string
+	PageSize  int32
+}
+
+type PageFilesByIDRow struct {
+	Name     string
+	Position int32
+	Filename string
+	Size     int64
+	Document json.RawMessage
+}
+
+// PageFilesByID returns files of a fileset after a place in the order of their ids.
+func (q *Queries) PageFilesByID(ctx context.Context, db DBTX, arg PageFilesByIDParams) ([]PageFilesByIDRow, error) {
+	rows, err := db.Query(ctx, pageFilesByID,
+		arg.FilesetID,
+		arg.Position,
+		arg.After,
+		arg.PageSize,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []PageFilesByIDRow{}
+	for rows.Next() {
+		var i PageFilesByIDRow
+		if err := rows.Scan(
+			&i.Name,
+			&i.Position,
+			&i.Filename,
+			&i.Size,
+			&i.Document,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const pageFilesByIDDown = `-- name: PageFilesByIDDown :many
+SELECT name, position, filename, size, document
+FROM files
+WHERE fileset_id = $1 AND $2::integer = $2::integer AND name < $3::text
+ORDER BY name DESC
+LIMIT $4::integer
+`
+
+type PageFilesByIDDownParams struct {
+	FilesetID uuid.UUID
+	Position  int32
+	After     string
+	PageSize  int32
+}
+
+type PageFilesByIDDownRow struct {
+	Name     string
+	Position int32
+	Filename string
+	Size     int64
+	Document json.RawMessage
+}
+
+// PageFilesByIDDown returns files of a fileset after a place in the order of their ids, backwards.
+func (q *Queries) PageFilesByIDDown(ctx context.Context, db DBTX, arg PageFilesByIDDownParams) ([]PageFilesByIDDownRow, error) {
+	rows, err := db.Query(ctx, pageFilesByIDDown,
+		arg.FilesetID,
+		arg.Position,
+		arg.After,
+		arg.PageSize,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []PageFilesByIDDownRow{}
+	for rows.Next() {
+		var i PageFilesByIDDownRow
+		if err := rows.Scan(
+			&i.Name,
+			&i.Position,
+			&i.Filename,
+			&i.Size,
+			&i.Document,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const pageFilesDown = `-- name: PageFilesDown :many
+SELECT name, position, filename, size, document
+FROM files
+WHERE fileset_id = $1 AND (position, name) < ($2::integer, $3::text)
+ORDER BY position DESC, name DESC
+LIMIT $4::integer
+`
+
+type PageFilesDownParams struct {
+	FilesetID uuid.UUID
+	Position  int32
+	After     string
+	PageSize  int32
+}
+
+type PageFilesDownRow struct {
+	Name     string
+	Position int32
+	Filename string
+	Size     int64
+	Document json.RawMessage
+}
+
+// PageFilesDown returns files of a fileset after a place in the order of files.json, backwards.
+func (q *Queries) PageFilesDown(ctx context.Context, db DBTX, arg PageFilesDownParams) ([]PageFilesDownRow, error) {
+	rows, err := db.Query(ctx, pageFilesDown,
+		arg.FilesetID,
+		arg.Position,
+		arg.After,
+		arg.PageSize,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []PageFilesDownRow{}
+	for rows.Next() {
+		var i PageFilesDownRow
+		if err := rows.Scan(
+			&i.Name,
+			&i.Position,
+			&i.Filename,
+			&i.Size,
 			&i.Document,
 		); err != nil {
 			return nil, err

@@ -331,23 +331,30 @@ type RevokedToken struct {
 }
 
 type Scan struct {
-	ID          uuid.UUID
-	Name        string
-	TimelapseID *uuid.UUID
-	Owner       *string
-	Sharing     []string
-	Visibility  string
-	Document    json.RawMessage
-	Metadata    json.RawMessage
-	Info        json.RawMessage
-	ChangedAt   time.Time
-	HasMeasures bool
-	VoxelFloor  *float64
-	Broken      *string
-	FileCount   int32
-	ByteCount   int64
-	Signature   []byte
-	IndexedAt   time.Time
+	ID           uuid.UUID
+	Name         string
+	TimelapseID  *uuid.UUID
+	Owner        *string
+	Sharing      []string
+	Visibility   string
+	Document     json.RawMessage
+	Metadata     json.RawMessage
+	Info         json.RawMessage
+	ChangedAt    time.Time
+	HasMeasures  bool
+	VoxelFloor   *float64
+	Broken       *string
+	FileCount    int32
+	ByteCount    int64
+	Signature    []byte
+	IndexedAt    time.Time
+	Search       string
+	Created      string
+	LastModified string
+	Species      string
+	Plant        string
+	Environment  string
+	Due          string
 }
 
 type ScanEvent struct {
@@ -366,6 +373,13 @@ type ScanEvent struct {
 	File      *string
 	Access    []byte
 	Detail    []byte
+}
+
+type ScanSize struct {
+	ScanID     uuid.UUID
+	Visibility string
+	Name       string
+	Key        string
 }
 
 type Session struct {

@@ -239,21 +239,29 @@ func (q *Queries) GetScanUsage(ctx context.Context, db DBTX, id uuid.UUID) (GetS
 }
 
 const insertScan = `-- name: InsertScan :exec
-INSERT INTO scans (id, name, timelapse_id, owner, sharing, visibility, document, metadata, changed_at, signature)
+INSERT INTO scans (id, name, timelapse_id, owner, sharing, visibility, document, metadata, changed_at, signature,
+                   search, created, last_modified, species, plant, environment, due)
 VALUES ($1, $2, (SELECT t.id FROM timelapses t WHERE t.name = $3::text), $4, $5, $6,
-        $7, $8, $9, '')
+        $7, $8, $9, '', $10, $11, $12, $13, $14, $15, $16)
 `
 
 type InsertScanParams struct {
-	ID         uuid.UUID
-	Name       string
-	Timelapse  string
-	Owner      *string
-	Sharing    []string
-	Visibility string
-	Document   json.RawMessage
-	Metadata   json.RawMessage
-	ChangedAt  time.Time
+	ID           uuid.UUID
+	Name         string
+	Timelapse    string
+	Owner        *string
+	Sharing      []string
+	Visibility   string
+	Document     json.RawMessage
+	Metadata     json.RawMessage
+	ChangedAt    time.Time
+	Search       string
+	Created      string
+	LastModified string
+	Species      string
+	Plant        string
+	Environment  string
+	Due          string
 }
 
 // InsertScan adds a scan that was just made on disk; scans_name_key says that the name is taken.
@@ -268,6 +276,13 @@ func (q *Queries) InsertScan(ctx context.Context, db DBTX, arg InsertScanParams)
 		arg.Document,
 		arg.Metadata,
 		arg.ChangedAt,
+		arg.Search,
+		arg.Created,
+		arg.LastModified,
+		arg.Species,
+		arg.Plant,
+		arg.Environment,
+		arg.Due,
 	)
 	return err
 }
@@ -341,7 +356,7 @@ func (q *Queries) ListScanInfos(ctx context.Context, db DBTX, names []string) ([
 }
 
 const listScanNames = `-- name: ListScanNames :one
-SELECT coalesce(array_agg(s.name ORDER BY s.name), '{}')::text[] AS names
+SELECT coalesce(array_agg(s.name ORDER BY s.name COLLATE "C"), '{}')::text[] AS names
 FROM scans s
 LEFT JOIN timelapses t ON t.id = s.timelapse_id
 WHERE (s.visibility = ANY($1::text[]) OR s.owner = $2::text OR s.sharing && $3::text[])
@@ -356,8 +371,9 @@ type ListScanNamesParams struct {
 	Timelapse    *string
 }
 
-// ListScanNames is ListScans for who wants neither a filter nor the metadata;
-// one array, since a row for each name costs several times as much.
+// ListScanNames returns the ids of the scans that the caller may read and that
+// can be used, in the order of their bytes; one array, since a row for each
+// name costs several times as much.
 func (q *Queries) ListScanNames(ctx context.Context, db DBTX, arg ListScanNamesParams) ([]string, error) {
 	row := db.QueryRow(ctx, listScanNames,
 		arg.Visibilities,
@@ -399,61 +415,6 @@ func (q *Queries) ListScanSignatures(ctx context.Context, db DBTX) ([]ListScanSi
 			&i.Signature,
 			&i.Broken,
 		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const listScans = `-- name: ListScans :many
-SELECT s.name, s.document
-FROM scans s
-LEFT JOIN timelapses t ON t.id = s.timelapse_id
-WHERE (s.visibility = ANY($1::text[]) OR s.owner = $2::text OR s.sharing && $3::text[])
-  AND ($4::text IS NULL OR t.name = $4::text)
-  AND ($5::jsonb = '{}'::jsonb OR s.metadata @> $5::jsonb)
-  AND ($6::boolean OR s.broken IS NULL)
-ORDER BY s.name
-`
-
-type ListScansParams struct {
-	Visibilities []string
-	Username     string
-	Groups       []string
-	Timelapse    *string
-	Contains     json.RawMessage
-	WithBroken   bool
-}
-
-type ListScansRow struct {
-	Name     string
-	Document json.RawMessage
-}
-
-// ListScans returns the scans that the caller may read, in the order of their
-// names. contains is a jsonb object that the metadata must hold; {} holds for
-// all. with_broken adds those that cannot be used.
-func (q *Queries) ListScans(ctx context.Context, db DBTX, arg ListScansParams) ([]ListScansRow, error) {
-	rows, err := db.Query(ctx, listScans,
-		arg.Visibilities,
-		arg.Username,
-		arg.Groups,
-		arg.Timelapse,
-		arg.Contains,
-		arg.WithBroken,
-	)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []ListScansRow{}
-	for rows.Next() {
-		var i ListScansRow
-		if err := rows.Scan(&i.Name, &i.Document); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -526,17 +487,25 @@ func (q *Queries) RelaxCommit(ctx context.Context, db DBTX) error {
 const setScanDocument = `-- name: SetScanDocument :exec
 UPDATE scans
 SET document = $1, metadata = $2, owner = $3, sharing = $4, visibility = $5,
-    info = NULL, signature = ''
-WHERE id = $6
+    search = $6, created = $7, last_modified = $8, species = $9, plant = $10,
+    environment = $11, due = $12, info = NULL, signature = ''
+WHERE id = $13
 `
 
 type SetScanDocumentParams struct {
-	Document   json.RawMessage
-	Metadata   json.RawMessage
-	Owner      *string
-	Sharing    []string
-	Visibility string
-	ID         uuid.UUID
+	Document     json.RawMessage
+	Metadata     json.RawMessage
+	Owner        *string
+	Sharing      []string
+	Visibility   string
+	Search       string
+	Created      string
+	LastModified string
+	Species      string
+	Plant        string
+	Environment  string
+	Due          string
+	ID           uuid.UUID
 }
 
 // SetScanDocument keeps new metadata; info and signature are void from then on.
@@ -547,6 +516,13 @@ func (q *Queries) SetScanDocument(ctx context.Context, db DBTX, arg SetScanDocum
 		arg.Owner,
 		arg.Sharing,
 		arg.Visibility,
+		arg.Search,
+		arg.Created,
+		arg.LastModified,
+		arg.Species,
+		arg.Plant,
+		arg.Environment,
+		arg.Due,
 		arg.ID,
 	)
 	return err
@@ -611,15 +587,16 @@ func (q *Queries) VoidScan(ctx context.Context, db DBTX, id uuid.UUID) error {
 const writeScan = `-- name: WriteScan :exec
 WITH scan AS (
     INSERT INTO scans (id, name, timelapse_id, owner, sharing, visibility, document, metadata, info,
-                       changed_at, has_measures, voxel_floor, broken, file_count, byte_count, signature, indexed_at)
+                       changed_at, has_measures, voxel_floor, broken, file_count, byte_count, signature,
+                       search, created, last_modified, species, plant, environment, due, indexed_at)
     VALUES ($10, $11, (SELECT t.id FROM timelapses t WHERE t.name = $12::text), $13, $14, $15,
             $16, $17, $18, $19, $20, $21, $22, $23, $24,
-            $25, now())
+            $25, $26, $27, $28, $29, $30, $31, $32, now())
     ON CONFLICT (name) DO UPDATE SET
         timelapse_id = excluded.timelapse_id,
-        owner = CASE WHEN $26::boolean THEN scans.owner ELSE excluded.owner END,
-        sharing = CASE WHEN $26::boolean THEN scans.sharing ELSE excluded.sharing END,
-        visibility = CASE WHEN $26::boolean THEN scans.visibility ELSE excluded.visibility END,
+        owner = CASE WHEN $33::boolean THEN scans.owner ELSE excluded.owner END,
+        sharing = CASE WHEN $33::boolean THEN scans.sharing ELSE excluded.sharing END,
+        visibility = CASE WHEN $33::boolean THEN scans.visibility ELSE excluded.visibility END,
         document = excluded.document,
         metadata = excluded.metadata,
         info = excluded.info,
@@ -630,16 +607,23 @@ WITH scan AS (
         file_count = excluded.file_count,
         byte_count = excluded.byte_count,
         signature = excluded.signature,
+        search = excluded.search,
+        created = excluded.created,
+        last_modified = excluded.last_modified,
+        species = excluded.species,
+        plant = excluded.plant,
+        environment = excluded.environment,
+        due = excluded.due,
         indexed_at = excluded.indexed_at
     RETURNING id
 ), kept AS (
     INSERT INTO filesets (id, scan_id, name, position, document, metadata)
     SELECT i.id, scan.id, i.name, i.position, i.document::json, i.metadata::jsonb
-    FROM scan, (SELECT unnest($27::uuid[]) AS id,
-                       unnest($28::text[]) AS name,
-                       unnest($29::integer[]) AS position,
-                       unnest($30::text[]) AS document,
-                       unnest($31::text[]) AS metadata) AS i
+    FROM scan, (SELECT unnest($34::uuid[]) AS id,
+                       unnest($35::text[]) AS name,
+                       unnest($36::integer[]) AS position,
+                       unnest($37::text[]) AS document,
+                       unnest($38::text[]) AS metadata) AS i
     ON CONFLICT (scan_id, name) DO UPDATE SET
         position = excluded.position, document = excluded.document, metadata = excluded.metadata
     RETURNING id, name
@@ -689,6 +673,13 @@ type WriteScanParams struct {
 	FileCount        int32
 	ByteCount        int64
 	Signature        []byte
+	Search           string
+	Created          string
+	LastModified     string
+	Species          string
+	Plant            string
+	Environment      string
+	Due              string
 	KeepAccess       bool
 	FilesetIds       []uuid.UUID
 	Filesets         []string
@@ -729,6 +720,13 @@ func (q *Queries) WriteScan(ctx context.Context, db DBTX, arg WriteScanParams) e
 		arg.FileCount,
 		arg.ByteCount,
 		arg.Signature,
+		arg.Search,
+		arg.Created,
+		arg.LastModified,
+		arg.Species,
+		arg.Plant,
+		arg.Environment,
+		arg.Due,
 		arg.KeepAccess,
 		arg.FilesetIds,
 		arg.Filesets,

@@ -54,6 +54,43 @@ func (q *Queries) GetTimelapse(ctx context.Context, db DBTX, name string) (GetTi
 	return i, err
 }
 
+const listTimelapseDocuments = `-- name: ListTimelapseDocuments :many
+SELECT name, coalesce(owner, '')::text AS owner, created_at, document FROM timelapses
+`
+
+type ListTimelapseDocumentsRow struct {
+	Name      string
+	Owner     string
+	CreatedAt string
+	Document  json.RawMessage
+}
+
+// ListTimelapseDocuments returns what timelapses are searched by.
+func (q *Queries) ListTimelapseDocuments(ctx context.Context, db DBTX) ([]ListTimelapseDocumentsRow, error) {
+	rows, err := db.Query(ctx, listTimelapseDocuments)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListTimelapseDocumentsRow{}
+	for rows.Next() {
+		var i ListTimelapseDocumentsRow
+		if err := rows.Scan(
+			&i.Name,
+			&i.Owner,
+			&i.CreatedAt,
+			&i.Document,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listTimelapses = `-- name: ListTimelapses :many
 SELECT name, signature FROM timelapses ORDER BY name
 `

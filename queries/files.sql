@@ -6,11 +6,6 @@ WHERE fileset_id = @fileset_id AND (name = @name OR filename = @name)
 ORDER BY (name = @name) DESC
 LIMIT 1;
 
--- name: ListFiles :many
--- ListFiles returns the files of a fileset in the order of files.json.
-SELECT name, document
-FROM files WHERE fileset_id = @fileset_id ORDER BY position, name;
-
 -- name: ListFileNames :many
 -- ListFileNames returns the ids of the files of a fileset in the order of files.json.
 SELECT name FROM files WHERE fileset_id = @fileset_id ORDER BY position, name;
@@ -97,3 +92,39 @@ LEFT JOIN files f ON f.id = (SELECT c.id FROM files c
                              ORDER BY (c.name = @file) DESC
                              LIMIT 1)
 WHERE s.name = @scan;
+
+-- name: PageFiles :many
+-- PageFiles returns files of a fileset after a place in the order of files.json.
+SELECT name, position, filename, size, document
+FROM files
+WHERE fileset_id = @fileset_id AND (position, name) > (@position::integer, @after::text)
+ORDER BY position, name
+LIMIT @page_size::integer;
+
+-- name: PageFilesDown :many
+-- PageFilesDown returns files of a fileset after a place in the order of files.json, backwards.
+SELECT name, position, filename, size, document
+FROM files
+WHERE fileset_id = @fileset_id AND (position, name) < (@position::integer, @after::text)
+ORDER BY position DESC, name DESC
+LIMIT @page_size::integer;
+
+-- name: PageFilesByID :many
+-- PageFilesByID returns files of a fileset after a place in the order of their ids.
+SELECT name, position, filename, size, document
+FROM files
+WHERE fileset_id = @fileset_id AND @position::integer = @position::integer AND name > @after::text
+ORDER BY name
+LIMIT @page_size::integer;
+
+-- name: PageFilesByIDDown :many
+-- PageFilesByIDDown returns files of a fileset after a place in the order of their ids, backwards.
+SELECT name, position, filename, size, document
+FROM files
+WHERE fileset_id = @fileset_id AND @position::integer = @position::integer AND name < @after::text
+ORDER BY name DESC
+LIMIT @page_size::integer;
+
+-- name: CountFiles :one
+-- CountFiles counts the files of a fileset.
+SELECT count(*) FROM files WHERE fileset_id = @fileset_id;

@@ -29,23 +29,11 @@ FOR UPDATE;
 -- SetScanInfo keeps a scan-info object that was made of the rows read in the same transaction.
 UPDATE scans SET info = @info WHERE id = @id;
 
--- name: ListScans :many
--- ListScans returns the scans that the caller may read, in the order of their
--- names. contains is a jsonb object that the metadata must hold; {} holds for
--- all. with_broken adds those that cannot be used.
-SELECT s.name, s.document
-FROM scans s
-LEFT JOIN timelapses t ON t.id = s.timelapse_id
-WHERE (s.visibility = ANY(@visibilities::text[]) OR s.owner = @username::text OR s.sharing && @groups::text[])
-  AND (sqlc.narg(timelapse)::text IS NULL OR t.name = sqlc.narg(timelapse)::text)
-  AND (@contains::jsonb = '{}'::jsonb OR s.metadata @> @contains::jsonb)
-  AND (@with_broken::boolean OR s.broken IS NULL)
-ORDER BY s.name;
-
 -- name: ListScanNames :one
--- ListScanNames is ListScans for who wants neither a filter nor the metadata;
--- one array, since a row for each name costs several times as much.
-SELECT coalesce(array_agg(s.name ORDER BY s.name), '{}')::text[] AS names
+-- ListScanNames returns the ids of the scans that the caller may read and that
+-- can be used, in the order of their bytes; one array, since a row for each
+-- name costs several times as much.
+SELECT coalesce(array_agg(s.name ORDER BY s.name COLLATE "C"), '{}')::text[] AS names
 FROM scans s
 LEFT JOIN timelapses t ON t.id = s.timelapse_id
 WHERE (s.visibility = ANY(@visibilities::text[]) OR s.owner = @username::text OR s.sharing && @groups::text[])
@@ -84,10 +72,11 @@ LEFT JOIN timelapses t ON t.id = s.timelapse_id;
 -- same. What is no longer on disk is for ForgetParts.
 WITH scan AS (
     INSERT INTO scans (id, name, timelapse_id, owner, sharing, visibility, document, metadata, info,
-                       changed_at, has_measures, voxel_floor, broken, file_count, byte_count, signature, indexed_at)
+                       changed_at, has_measures, voxel_floor, broken, file_count, byte_count, signature,
+                       search, created, last_modified, species, plant, environment, due, indexed_at)
     VALUES (@id, @name, (SELECT t.id FROM timelapses t WHERE t.name = @timelapse::text), @owner, @sharing, @visibility,
             @document, @metadata, @info, @changed_at, @has_measures, @voxel_floor, @broken, @file_count, @byte_count,
-            @signature, now())
+            @signature, @search, @created, @last_modified, @species, @plant, @environment, @due, now())
     ON CONFLICT (name) DO UPDATE SET
         timelapse_id = excluded.timelapse_id,
         owner = CASE WHEN @keep_access::boolean THEN scans.owner ELSE excluded.owner END,
@@ -103,6 +92,13 @@ WITH scan AS (
         file_count = excluded.file_count,
         byte_count = excluded.byte_count,
         signature = excluded.signature,
+        search = excluded.search,
+        created = excluded.created,
+        last_modified = excluded.last_modified,
+        species = excluded.species,
+        plant = excluded.plant,
+        environment = excluded.environment,
+        due = excluded.due,
         indexed_at = excluded.indexed_at
     RETURNING id
 ), kept AS (
@@ -153,15 +149,17 @@ WHERE files.fileset_id = filesets.id AND filesets.scan_id = scan.id AND filesets
 
 -- name: InsertScan :exec
 -- InsertScan adds a scan that was just made on disk; scans_name_key says that the name is taken.
-INSERT INTO scans (id, name, timelapse_id, owner, sharing, visibility, document, metadata, changed_at, signature)
+INSERT INTO scans (id, name, timelapse_id, owner, sharing, visibility, document, metadata, changed_at, signature,
+                   search, created, last_modified, species, plant, environment, due)
 VALUES (@id, @name, (SELECT t.id FROM timelapses t WHERE t.name = @timelapse::text), @owner, @sharing, @visibility,
-        @document, @metadata, @changed_at, '');
+        @document, @metadata, @changed_at, '', @search, @created, @last_modified, @species, @plant, @environment, @due);
 
 -- name: SetScanDocument :exec
 -- SetScanDocument keeps new metadata; info and signature are void from then on.
 UPDATE scans
 SET document = @document, metadata = @metadata, owner = @owner, sharing = @sharing, visibility = @visibility,
-    info = NULL, signature = ''
+    search = @search, created = @created, last_modified = @last_modified, species = @species, plant = @plant,
+    environment = @environment, due = @due, info = NULL, signature = ''
 WHERE id = @id;
 
 -- name: VoidScan :exec

@@ -11,6 +11,10 @@ SELECT (EXISTS (SELECT 1 FROM scans s WHERE s.name = @name)
 -- ListTimelapses returns every timelapse by name.
 SELECT name, signature FROM timelapses ORDER BY name;
 
+-- name: ListTimelapseDocuments :many
+-- ListTimelapseDocuments returns what timelapses are searched by.
+SELECT name, coalesce(owner, '')::text AS owner, created_at, document FROM timelapses;
+
 -- name: UpsertTimelapse :exec
 -- UpsertTimelapse writes a timelapse as its marker says.
 INSERT INTO timelapses (id, name, owner, created_at, document, metadata, signature, members, indexed_at)

@@ -85,13 +85,17 @@ func (s *server) registerFilesets() {
 		errors: []int{http.StatusNotFound, http.StatusForbidden},
 	}, func(ctx context.Context, in *struct {
 		FilesetPath
-		FilterQuery
-	}) (*reply[fileList], error) {
-		f, err := in.filter()
+		SearchQuery
+		Sort string `query:"sort" doc:"position (in files.json, the default) or id; with a dash before it the last first." example:"-id"`
+	}) (*list[fileList], error) {
+		q, err := in.query(in.Sort, "", scan.PartSorts())
 		if err != nil {
 			return nil, err
 		}
-		names, err := s.scans.FileNames(ctx, in.Scan, in.Fileset, f)
-		return replyOf(fileList{names}, err)
+		return namesOf(ctx, s, &in.SearchQuery, q, func(ctx context.Context, q scan.Query) ([]string, error) {
+			return s.scans.FileNames(ctx, in.Scan, in.Fileset, q)
+		}, func(ctx context.Context, q scan.Query) (scan.Page, error) {
+			return s.scans.FilePage(ctx, in.Scan, in.Fileset, q)
+		}, func(names []string) fileList { return fileList{names} })
 	})
 }

@@ -60,15 +60,8 @@ func (q *scansShape) Resolve(ctx huma.Context) []error {
 }
 
 type olderListInput struct {
-	FilterQuery
-	Timelapse string `query:"timelapse_id" doc:"Only scans of this timelapse."`
-	Sort      string `query:"sort" doc:"timelapse.scheduled orders by when a scan was due; anything else is by id."`
-	Shape     scansShape
-}
-
-func (in *olderListInput) query() (scan.Query, error) {
-	q := listQuery{FilterQuery: in.FilterQuery, Timelapse: in.Timelapse, Sort: in.Sort}
-	return q.query()
+	ListQuery
+	Shape scansShape
 }
 
 func (s *server) registerOlderInfos() {
@@ -91,12 +84,15 @@ func (s *server) registerOlderInfos() {
 		if err != nil {
 			return nil, err
 		}
-		names, err := s.scans.Names(ctx, q)
+		answer, err := namesOf(ctx, s, &in.SearchQuery, q, s.scans.Names, s.scans.ScanPage, asTheyAre)
 		if err != nil {
 			return nil, err
 		}
 		// The connection is what can fail, and nobody is left to tell.
-		return &rawReply{"application/json", func(ctx huma.Context) { _ = jsonFormat.Marshal(ctx.BodyWriter(), names) }}, nil
+		return &rawReply{"application/json", func(ctx huma.Context) {
+			answer.PageHeaders.set(ctx)
+			_ = jsonFormat.Marshal(ctx.BodyWriter(), answer.Body)
+		}}, nil
 	})
 	registerOlder(s, alias{"list-scan-infos-015", http.MethodGet, "/scans_info", "list-scan-infos", v015}, route{
 		tag: tagScans, security: optional, rate: rateRead, summary: "List scans at a glance", errors: []int{http.StatusBadRequest},
@@ -127,24 +123,7 @@ func rawJSON(text json.RawMessage, err error) (*rawReply, error) {
 }
 
 func (s *server) olderInfos(ctx context.Context, in *olderListInput) (*rawReply, error) {
-	q, err := in.query()
-	if err != nil {
-		return nil, err
-	}
-	infos, err := s.scans.Infos(ctx, q)
-	if err != nil {
-		return nil, err
-	}
-	return &rawReply{"application/json", func(ctx huma.Context) {
-		writeAll(ctx, []byte("["))
-		for i, info := range infos {
-			if i > 0 {
-				writeAll(ctx, []byte(","))
-			}
-			writeAll(ctx, ascii(scan.OlderInfo(info)))
-		}
-		writeAll(ctx, []byte("]\n"))
-	}}, nil
+	return s.infosOf(ctx, &in.ListQuery, scan.OlderInfo)
 }
 
 type olderModelInput struct {

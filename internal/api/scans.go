@@ -13,19 +13,16 @@ import (
 
 const tagScans = "scans"
 
-// listQuery is what lists of scans are filtered and ordered by.
-type listQuery struct {
-	FilterQuery
+// ListQuery is what lists of scans are filtered and ordered by. It is exported
+// for Huma.
+type ListQuery struct {
+	SearchQuery
 	Timelapse string `query:"timelapse_id" doc:"Only scans of this timelapse." example:"growth_series"`
-	Sort      string `query:"sort" doc:"timelapse.scheduled orders by when a scan was due; anything else is by id." example:"timelapse.scheduled"`
+	Sort      string `query:"sort" doc:"id (the default), created, last_modified, owner, species, size or timelapse.scheduled (when a scan was due); with a dash before it the last first." example:"-created"`
 }
 
-func (q *listQuery) query() (scan.Query, error) {
-	f, err := q.filter()
-	if q.Sort != "timelapse.scheduled" {
-		q.Sort = ""
-	}
-	return scan.Query{Filter: f, Timelapse: q.Timelapse, Sort: q.Sort}, err
+func (q *ListQuery) query() (scan.Query, error) {
+	return q.SearchQuery.query(q.Sort, q.Timelapse, scan.ScanSorts())
 }
 
 // FilterQuery is upstream's filter, from the query string or a JSON body,
@@ -57,10 +54,10 @@ func (q *FilterQuery) filter() (scan.Filter, error) {
 	if text == "" {
 		text = q.Query
 	}
-	if len(q.body) > 0 && string(q.body) != "null" {
-		text = string(q.body)
+	if body := q.body; len(body) > 0 && string(body) != "null" {
+		text = string(body)
 		// A body may hold the object itself or its text.
-		_ = json.Unmarshal(q.body, &text)
+		_ = json.Unmarshal(body, &text)
 	}
 	return scan.ParseFilter(text, isTrue(q.Fuzzy))
 }
@@ -122,20 +119,20 @@ func (s *server) registerScans() {
 	register(s, route{
 		id: "list-scans", method: http.MethodGet, path: "/scans", tag: tagScans, security: optional, rate: rateList,
 		summary: "List scan ids", doc: "The ids of all scans that you may read.", errors: []int{http.StatusBadRequest},
-	}, func(ctx context.Context, in *listQuery) (*reply[[]string], error) {
+	}, func(ctx context.Context, in *ListQuery) (*list[[]string], error) {
 		q, err := in.query()
 		if err != nil {
 			return nil, err
 		}
-		return replyOf(s.scans.Names(ctx, q))
+		return namesOf(ctx, s, &in.SearchQuery, q, s.scans.Names, s.scans.ScanPage, asTheyAre)
 	})
 	register(s, route{
 		id: "list-scan-infos", method: http.MethodGet, path: "/scans/info", tag: tagScans, security: optional, rate: rateRead,
 		summary: "List scans at a glance", doc: "The scan-info objects of all scans that you may read, those that cannot be used among them.",
 		errors: []int{http.StatusBadRequest},
-		responses: answers("Scan-info objects.", map[string]*huma.Schema{
+		responses: withPageHeaders(answers("Scan-info objects.", map[string]*huma.Schema{
 			"application/json": {Type: huma.TypeArray, Items: infoSchema},
-		}),
+		})),
 	}, s.listScanInfos)
 	register(s, route{
 		id: "get-scan", method: http.MethodGet, path: "/scans/{scan_id}", tag: tagScans, security: optional, rate: rateRead,
@@ -200,14 +197,18 @@ func (s *server) registerScans() {
 		doc:     "Their ids, in the order of files.json.", errors: []int{http.StatusNotFound, http.StatusForbidden},
 	}, func(ctx context.Context, in *struct {
 		ScanPath
-		FilterQuery
-	}) (*reply[filesetList], error) {
-		f, err := in.filter()
+		SearchQuery
+		Sort string `query:"sort" doc:"position (in files.json, the default) or id; with a dash before it the last first." example:"-id"`
+	}) (*list[filesetList], error) {
+		q, err := in.query(in.Sort, "", scan.PartSorts())
 		if err != nil {
 			return nil, err
 		}
-		names, err := s.scans.FilesetNames(ctx, in.Scan, f)
-		return replyOf(filesetList{names}, err)
+		return namesOf(ctx, s, &in.SearchQuery, q, func(ctx context.Context, q scan.Query) ([]string, error) {
+			return s.scans.FilesetNames(ctx, in.Scan, q)
+		}, func(ctx context.Context, q scan.Query) (scan.Page, error) {
+			return s.scans.FilesetPage(ctx, in.Scan, q)
+		}, func(names []string) filesetList { return filesetList{names} })
 	})
 }
 
@@ -249,22 +250,36 @@ func writeAll(ctx huma.Context, parts ...[]byte) {
 	}
 }
 
-func (s *server) listScanInfos(ctx context.Context, in *listQuery) (*rawReply, error) {
+func (s *server) listScanInfos(ctx context.Context, in *ListQuery) (*rawReply, error) {
+	return s.infosOf(ctx, in, func(info json.RawMessage) json.RawMessage { return scan.WithBase(info, s.config.Prefix+base) })
+}
+
+// infosOf answers scan-info objects in a shape: all, or the page that is asked for.
+func (s *server) infosOf(ctx context.Context, in *ListQuery, shape func(json.RawMessage) json.RawMessage) (*rawReply, error) {
 	q, err := in.query()
 	if err != nil {
 		return nil, err
 	}
-	infos, err := s.scans.Infos(ctx, q)
+	var infos []json.RawMessage
+	var headers PageHeaders
+	if in.paged() {
+		var page scan.Page
+		page, infos, err = s.scans.InfoPage(ctx, q)
+		headers = s.pageHeaders(&in.SearchQuery, page)
+	} else {
+		infos, err = s.scans.Infos(ctx, q)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return &rawReply{"application/json", func(ctx huma.Context) {
+		headers.set(ctx)
 		writeAll(ctx, []byte("["))
 		for i, info := range infos {
 			if i > 0 {
 				writeAll(ctx, []byte(","))
 			}
-			writeAll(ctx, ascii(scan.WithBase(info, s.config.Prefix+base)))
+			writeAll(ctx, ascii(shape(info)))
 		}
 		writeAll(ctx, []byte("]\n"))
 	}}, nil

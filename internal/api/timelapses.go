@@ -44,10 +44,18 @@ func (newTimelapse) Schema(huma.Registry) *huma.Schema {
 func (s *server) registerTimelapses() {
 	register(s, route{
 		id: "list-timelapses", method: http.MethodGet, path: "/timelapses", tag: tagTimelapses, security: optional, rate: rateList,
+		errors:  []int{http.StatusBadRequest},
 		summary: "List timelapse ids",
-		doc:     "The ids of all timelapses, by name.",
-	}, func(ctx context.Context, _ *struct{}) (*reply[[]string], error) {
-		return replyOf(s.scans.Timelapses(ctx))
+		doc:     "The ids of all timelapses, by name unless sort says otherwise.",
+	}, func(ctx context.Context, in *struct {
+		SearchQuery
+		Sort string `query:"sort" doc:"id (the default), created or owner; with a dash before it the last first." example:"-created"`
+	}) (*list[[]string], error) {
+		q, err := in.query(in.Sort, "", scan.TimelapseSorts())
+		if err != nil {
+			return nil, err
+		}
+		return namesOf(ctx, s, &in.SearchQuery, q, s.scans.Timelapses, s.scans.TimelapsePage, asTheyAre)
 	})
 	register(s, route{
 		id: "create-timelapse", method: http.MethodPost, path: "/timelapses", tag: tagTimelapses, security: required, rate: rateFileset,
@@ -72,13 +80,18 @@ func (s *server) registerTimelapses() {
 		doc: "Ordered by when each was due.", errors: []int{http.StatusNotFound},
 	}, func(ctx context.Context, in *struct {
 		TimelapsePath
-		FilterQuery
-	}) (*reply[[]string], error) {
-		f, err := in.filter()
+		SearchQuery
+		Sort string `query:"sort" doc:"timelapse.scheduled (when a scan was due, the default), id, created, last_modified, owner, species or size; with a dash before it the last first." example:"-timelapse.scheduled"`
+	}) (*list[[]string], error) {
+		q, err := in.query(in.Sort, "", scan.ScanSorts())
 		if err != nil {
 			return nil, err
 		}
-		return replyOf(s.scans.TimelapseScans(ctx, in.Timelapse, scan.Query{Filter: f}))
+		return namesOf(ctx, s, &in.SearchQuery, q, func(ctx context.Context, q scan.Query) ([]string, error) {
+			return s.scans.TimelapseScans(ctx, in.Timelapse, q)
+		}, func(ctx context.Context, q scan.Query) (scan.Page, error) {
+			return s.scans.TimelapseScanPage(ctx, in.Timelapse, q)
+		}, asTheyAre)
 	})
 }
 

@@ -134,10 +134,10 @@ func TestPrivateIsUnknownEverywhere(t *testing.T) {
 	one := map[string]func(ctx context.Context, name string) error{
 		"Info":            func(ctx context.Context, n string) error { _, err := f.Info(ctx, n); return err },
 		"Metadata":        func(ctx context.Context, n string) error { _, err := f.Metadata(ctx, n); return err },
-		"FilesetNames":    func(ctx context.Context, n string) error { _, err := f.FilesetNames(ctx, n, Filter{}); return err },
+		"FilesetNames":    func(ctx context.Context, n string) error { _, err := f.FilesetNames(ctx, n, Query{}); return err },
 		"FilesetMetadata": func(ctx context.Context, n string) error { _, err := f.FilesetMetadata(ctx, n, "images"); return err },
 		"FileNames": func(ctx context.Context, n string) error {
-			_, err := f.FileNames(ctx, n, "images", Filter{})
+			_, err := f.FileNames(ctx, n, "images", Query{})
 			return err
 		},
 		"FileMetadata": func(ctx context.Context, n string) error {

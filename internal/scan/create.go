@@ -142,10 +142,13 @@ func (s *Service) insertScan(ctx context.Context, tx pgx.Tx, loc fsdb.Loc, metad
 		return err
 	}
 	access := accessOf(loc.Scan, metadata)
+	known := factsOf(loc.Scan, metadata, empty)
 	err = s.q.InsertScan(ctx, tx, db.InsertScanParams{
 		ID: newID(), Name: loc.Scan, Timelapse: loc.Timelapse,
 		Owner: access.Owner, Sharing: access.Sharing, Visibility: access.Visibility,
 		Document: metadata, Metadata: searchable(metadata), ChangedAt: s.now(),
+		Search: known.search, Created: known.created, LastModified: known.lastModified,
+		Species: known.species, Plant: known.plant, Environment: known.environment, Due: known.due,
 	})
 	if err != nil {
 		return fmt.Errorf("insert scan %q: %w", loc.Scan, err)
@@ -249,7 +252,8 @@ func (s *Service) insertFileset(ctx context.Context, tx pgx.Tx, r row, fileset s
 	if err := s.q.TouchScan(ctx, tx, s.now(), r.id); err != nil {
 		return fmt.Errorf("void info of scan %q: %w", r.Name, err)
 	}
-	if fileset == imagesFileset && string(Filled(empty, metadata)) != string(empty) {
+	_, scanners := lookup(metadata, "Metadata")
+	if fileset == imagesFileset && (scanners || string(Filled(empty, metadata)) != string(empty)) {
 		err = s.refill(ctx, tx, r)
 	}
 	return errors.Join(err, s.record(ctx, tx, Change{Kind: FilesetCreated, Scan: r.Name, Fileset: fileset}))

@@ -170,7 +170,7 @@ func TestCreateFileset(t *testing.T) {
 		if got := must[json.RawMessage](t)(f.FilesetMetadata(ctx, scan, "PointCloud_1.0")); string(got) != want {
 			t.Errorf("FilesetMetadata() = %s, want %s", got, want)
 		}
-		if got := must[[]string](t)(f.FilesetNames(ctx, scan, Filter{})); !slices.Equal(got, []string{"images", "PointCloud_1.0"}) {
+		if got := must[[]string](t)(f.FilesetNames(ctx, scan, Query{})); !slices.Equal(got, []string{"images", "PointCloud_1.0"}) {
 			t.Errorf("FilesetNames() = %v", got)
 		}
 	}

@@ -28,6 +28,8 @@ type Filter struct {
 	words []string // free text: each word must stand somewhere
 	fuzzy bool
 	regex map[string]*regexp.Regexp
+	// source is the text that it was read from.
+	source string
 }
 
 // ParseFilter reads a filterQuery: a JSON object, or free text whose words
@@ -35,7 +37,7 @@ type Filter struct {
 // The error is ErrFilter.
 func ParseFilter(text string, fuzzy bool) (Filter, error) {
 	text = strings.TrimSpace(text)
-	f := Filter{fuzzy: fuzzy, regex: map[string]*regexp.Regexp{}}
+	f := Filter{fuzzy: fuzzy, regex: map[string]*regexp.Regexp{}, source: text}
 	if len(text) > maxFilterBytes {
 		return f, ErrFilter.With("The filter is longer than %d bytes.", maxFilterBytes)
 	}

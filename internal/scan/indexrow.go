@@ -59,6 +59,7 @@ func (s *Service) scanRow(ctx context.Context, read *fsdb.Scan) (db.WriteScanPar
 		return db.WriteScanParams{}, fmt.Errorf("encode info of scan %q: %w", read.Dir(), err)
 	}
 	access := accessOf(read.Scan, seenAs(read.Metadata, read.Visibility))
+	known := factsOf(read.Scan, source.metadata, source.fileset(imagesFileset).metadata)
 	arg := db.WriteScanParams{
 		ID: newID(), Name: read.Scan, Timelapse: read.Timelapse,
 		Owner: access.Owner, Sharing: access.Sharing, Visibility: access.Visibility,
@@ -66,6 +67,8 @@ func (s *Service) scanRow(ctx context.Context, read *fsdb.Scan) (db.WriteScanPar
 		Document:   source.metadata, Metadata: searchable(source.metadata), Info: info,
 		ChangedAt: read.Changed, HasMeasures: read.Measures, VoxelFloor: source.voxelFloor,
 		Signature: read.Signature[:],
+		Search:    known.search, Created: known.created, LastModified: known.lastModified,
+		Species: known.species, Plant: known.plant, Environment: known.environment, Due: known.due,
 	}
 	if source.broken != "" {
 		arg.Broken = &source.broken

@@ -241,7 +241,7 @@ func TestInfoAfterWrites(t *testing.T) {
 	state := func() string {
 		return fmt.Sprintf("%s\n%s\n%s\n%s\n%s", must[json.RawMessage](t)(f.Info(ctx, "s")), must[json.RawMessage](t)(f.Metadata(ctx, "s")),
 			must[json.RawMessage](t)(f.FilesetMetadata(ctx, "s", "images")), must[json.RawMessage](t)(f.FileMetadata(ctx, "s", "images", "00001_rgb")),
-			must[[]string](t)(f.FileNames(ctx, "s", "images", Filter{})))
+			must[[]string](t)(f.FileNames(ctx, "s", "images", Query{})))
 	}
 	before := state()
 	if done := f.reconcile(t); done.Read != 1 {

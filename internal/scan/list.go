@@ -1,12 +1,10 @@
 package scan
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/google/uuid"
 
@@ -18,10 +16,19 @@ import (
 // Query says which scans a list shows and in which order.
 type Query struct {
 	Filter    Filter
+	Where     string // see docs/search.md
+	Text      string // words that must all occur in id, keys or values
 	Timelapse string // only its scans; empty for all
-	// Sort is "timelapse.scheduled" or empty, which is by name.
+	// Sort is what the list is ordered by, with a dash for the last first; by
+	// default its first key. See parseSort.
 	Sort string
+	// Limit is how many a page may have, After the Next of the page before.
+	Limit int
+	After string
 }
+
+// plain says whether nothing is searched for.
+func (q Query) plain() bool { return q.Filter.Empty() && q.Where == "" && q.Text == "" }
 
 // byDue is the Query.Sort that looks into the metadata.
 const byDue = "timelapse.scheduled"
@@ -43,7 +50,7 @@ func (s *Service) Names(ctx context.Context, q Query) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	if q.Filter.Empty() && q.Sort != byDue {
+	if q.plain() && q.Sort == "" {
 		return s.allNames(ctx, s.pool, a, q.Timelapse)
 	}
 	return s.filteredNames(ctx, a, q, false)
@@ -74,28 +81,15 @@ func (s *Service) allNames(ctx context.Context, tx db.DBTX, a actor.Actor, timel
 }
 
 func (s *Service) filteredNames(ctx context.Context, a actor.Actor, q Query, broken bool) ([]string, error) {
-	narrow, ok := timelapseArg(q.Timelapse)
-	if !ok {
+	x, err := s.newSearch(a, q, broken)
+	if err != nil {
+		return nil, err
+	}
+	if !storable(q.Timelapse) {
 		return []string{}, nil
 	}
-	may := sightOf(a)
-	rows, err := s.q.ListScans(ctx, s.pool, db.ListScansParams{
-		Visibilities: may.visibilities, Username: may.username, Groups: may.groups, Timelapse: narrow,
-		Contains: q.Filter.contains(), WithBroken: broken,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("list scans: %w", err)
-	}
-	rows = withinScope(a, rows, func(r db.ListScansRow) string { return r.Name })
-	rows = slices.DeleteFunc(rows, func(r db.ListScansRow) bool { return !q.Filter.Match(r.Name, r.Document) })
-	if q.Sort == byDue {
-		sortByDue(rows)
-	}
-	names := make([]string, len(rows))
-	for i, r := range rows {
-		names[i] = r.Name
-	}
-	return names, nil
+	found, err := x.collect(ctx)
+	return namesOf(found), err
 }
 
 // due is when a scan of a timelapse was to be made, as upstream orders it: by
@@ -115,18 +109,6 @@ func dueOf(metadata json.RawMessage) (d due) {
 	return d
 }
 
-// sortByDue orders by when a scan was due; scans of no timelapse come first.
-func sortByDue(rows []db.ListScansRow) {
-	dues := make(map[string]due, len(rows))
-	for _, r := range rows {
-		dues[r.Name] = dueOf(r.Document)
-	}
-	slices.SortStableFunc(rows, func(x, y db.ListScansRow) int {
-		a, b := dues[x.Name], dues[y.Name]
-		return cmp.Or(cmp.Compare(a.scheduled, b.scheduled), cmp.Compare(a.index, b.index))
-	})
-}
-
 // Infos returns the scan-info objects of the scans that q finds. Unless q has a
 // filter, broken scans are among them, each with its reason.
 func (s *Service) Infos(ctx context.Context, q Query) ([]json.RawMessage, error) {
@@ -134,7 +116,7 @@ func (s *Service) Infos(ctx context.Context, q Query) ([]json.RawMessage, error)
 	if err != nil {
 		return nil, err
 	}
-	if !q.Filter.Empty() || q.Timelapse != "" || q.Sort == byDue {
+	if !q.plain() || q.Timelapse != "" || q.Sort != "" {
 		return s.filteredInfos(ctx, a, q)
 	}
 	may := sightOf(a)
@@ -153,10 +135,15 @@ func (s *Service) Infos(ctx context.Context, q Query) ([]json.RawMessage, error)
 }
 
 func (s *Service) filteredInfos(ctx context.Context, a actor.Actor, q Query) ([]json.RawMessage, error) {
-	names, err := s.filteredNames(ctx, a, q, q.Filter.Empty())
+	names, err := s.filteredNames(ctx, a, q, q.plain())
 	if err != nil {
 		return nil, err
 	}
+	return s.infosOf(ctx, names)
+}
+
+// infosOf returns the infos of scans in their order.
+func (s *Service) infosOf(ctx context.Context, names []string) ([]json.RawMessage, error) {
 	rows, err := s.q.ListScanInfos(ctx, s.pool, names)
 	if err != nil {
 		return nil, fmt.Errorf("list scan infos: %w", err)

@@ -38,23 +38,26 @@ func Member(metadata json.RawMessage, key string) (value json.RawMessage, ok boo
 	return value, ok
 }
 
-// FilesetNames returns the ids of a scan's filesets in the order of files.json.
-func (s *Service) FilesetNames(ctx context.Context, name string, f Filter) ([]string, error) {
-	r, _, err := s.open(ctx, s.pool, name, opRead, CanRead)
-	if err != nil {
-		return nil, err
-	}
-	filesets, err := s.q.ListFilesets(ctx, s.pool, r.id)
-	if err != nil {
-		return nil, fmt.Errorf("list filesets of scan %q: %w", name, err)
-	}
-	names := make([]string, 0, len(filesets))
-	for _, fs := range filesets {
-		if f.Match(fs.Name, fs.Document) {
-			names = append(names, fs.Name)
+// FilesetNames returns the ids of a scan's filesets that q finds, in the order
+// of files.json unless q says otherwise. Errors: those of finding the scan,
+// ErrFilter, ErrWhere, ErrSort.
+func (s *Service) FilesetNames(ctx context.Context, name string, q Query) ([]string, error) {
+	return allPages(q, func(q Query) (Page, error) { return s.FilesetPage(ctx, name, q) })
+}
+
+// allPages returns what all pages have.
+func allPages(q Query, page func(Query) (Page, error)) ([]string, error) {
+	names := []string{}
+	for q.Limit = MaxLimit; ; {
+		p, err := page(q)
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, p.Names...)
+		if q.After = p.Next; q.After == "" {
+			return names, nil
 		}
 	}
-	return names, nil
 }
 
 // readFileset finds a fileset of a scan that the actor may read.
@@ -73,28 +76,20 @@ func (s *Service) FilesetMetadata(ctx context.Context, name, fileset string) (js
 	return fs.Document, err
 }
 
-// FileNames returns the ids of a fileset's files in the order of files.json.
-func (s *Service) FileNames(ctx context.Context, name, fileset string, f Filter) ([]string, error) {
+// FileNames returns the ids of a fileset's files that q finds, in the order of
+// files.json unless q says otherwise. Errors: those of finding the fileset,
+// ErrFilter, ErrWhere, ErrSort.
+func (s *Service) FileNames(ctx context.Context, name, fileset string, q Query) ([]string, error) {
+	if !q.plain() || q.Sort != "" {
+		return allPages(q, func(q Query) (Page, error) { return s.FilePage(ctx, name, fileset, q) })
+	}
 	_, fs, err := s.readFileset(ctx, name, fileset)
 	if err != nil {
 		return nil, err
 	}
-	if f.Empty() {
-		names, err := s.q.ListFileNames(ctx, s.pool, fs.ID)
-		if err != nil {
-			return nil, fmt.Errorf("list files of fileset %q of scan %q: %w", fileset, name, err)
-		}
-		return names, nil
-	}
-	files, err := s.q.ListFiles(ctx, s.pool, fs.ID)
+	names, err := s.q.ListFileNames(ctx, s.pool, fs.ID)
 	if err != nil {
 		return nil, fmt.Errorf("list files of fileset %q of scan %q: %w", fileset, name, err)
-	}
-	names := make([]string, 0, len(files))
-	for _, file := range files {
-		if f.Match(file.Name, file.Document) {
-			names = append(names, file.Name)
-		}
 	}
 	return names, nil
 }

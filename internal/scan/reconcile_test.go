@@ -127,7 +127,7 @@ func TestReconcileFollowsTheTree(t *testing.T) {
 	delete(rows, "d")
 	rows["tl"] = "tl public 0 0 it has no metadata directory"
 	step("timelapse without its marker", Reconciled{Read: 1, Removed: 1, Broken: 1})
-	if got := must[[]string](t)(f.Timelapses(as(t, guest))); len(got) != 0 {
+	if got := must[[]string](t)(f.Timelapses(as(t, guest), Query{})); len(got) != 0 {
 		t.Errorf("Timelapses() = %v, want none", got)
 	}
 
@@ -140,7 +140,7 @@ func TestReconcileFollowsTheTree(t *testing.T) {
 	f.remove(t, "tl")
 	rows["d"] = "d " + plainRow
 	step("timelapse gone, its scan moved out", Reconciled{Read: 1})
-	if got := must[[]string](t)(f.Timelapses(as(t, guest))); len(got) != 0 {
+	if got := must[[]string](t)(f.Timelapses(as(t, guest), Query{})); len(got) != 0 {
 		t.Errorf("Timelapses() = %v, want none", got)
 	}
 }

@@ -79,7 +79,7 @@ func TestLostTransaction(t *testing.T) {
 				return err
 			},
 			ErrTimelapseExists, func(t *testing.T, f fixture) bool {
-				return slices.Contains(must[[]string](t)(f.Timelapses(as(t, ann))), "n")
+				return slices.Contains(must[[]string](t)(f.Timelapses(as(t, ann), Query{})), "n")
 			},
 		},
 		"upload": {

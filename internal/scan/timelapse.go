@@ -1,10 +1,12 @@
 package scan
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/jackc/pgx/v5"
@@ -30,20 +32,12 @@ type TimelapseCounts struct {
 	Scans int `json:"scans" doc:"Number of scans in it that you may read."`
 }
 
-// Timelapses returns the ids of all timelapses; everybody may know them.
-func (s *Service) Timelapses(ctx context.Context) ([]string, error) {
-	if _, err := acting(ctx); err != nil {
-		return nil, err
-	}
-	rows, err := s.q.ListTimelapses(ctx, s.pool)
-	if err != nil {
-		return nil, fmt.Errorf("list timelapses: %w", err)
-	}
-	names := make([]string, len(rows))
-	for i, r := range rows {
-		names[i] = r.Name
-	}
-	return names, nil
+// Timelapses returns the ids of all timelapses that q finds; everybody may know
+// them. Errors: those of TimelapsePage.
+func (s *Service) Timelapses(ctx context.Context, q Query) ([]string, error) {
+	q.Limit, q.After = 0, ""
+	page, err := s.TimelapsePage(ctx, q)
+	return page.Names, err
 }
 
 // Timelapse returns one; scans that the actor may not read are left out of its
@@ -80,16 +74,90 @@ func (s *Service) seenTimelapse(ctx context.Context, tx db.DBTX, a actor.Actor, 
 	}, nil
 }
 
-// TimelapseScans returns the ids of its scans, those due first in front.
+// TimelapseScans returns the ids of its scans, those due first in front unless
+// q says otherwise.
 func (s *Service) TimelapseScans(ctx context.Context, name string, q Query) ([]string, error) {
-	if _, err := acting(ctx); err != nil {
+	q, err := s.ofTimelapse(ctx, name, q)
+	if err != nil {
 		return nil, err
+	}
+	return s.Names(ctx, q)
+}
+
+// TimelapseScanPage is TimelapseScans in pages.
+func (s *Service) TimelapseScanPage(ctx context.Context, name string, q Query) (Page, error) {
+	q, err := s.ofTimelapse(ctx, name, q)
+	if err != nil {
+		return Page{}, err
+	}
+	return s.ScanPage(ctx, q)
+}
+
+func (s *Service) ofTimelapse(ctx context.Context, name string, q Query) (Query, error) {
+	if _, err := acting(ctx); err != nil {
+		return q, err
 	}
 	if _, err := s.timelapse(ctx, s.pool, name); err != nil {
-		return nil, err
+		return q, err
 	}
-	q.Timelapse, q.Sort = name, byDue
-	return s.Names(ctx, q)
+	q.Timelapse, q.Sort = name, cmp.Or(q.Sort, byDue)
+	return q, nil
+}
+
+// timelapseKeys are what timelapses can be ordered by.
+var timelapseKeys = []string{"id", "created", "owner"}
+
+// TimelapsePage returns a page of the ids of the timelapses that q finds;
+// everybody may know them. Without a limit all are in it: there are few, and
+// all of them are looked at. Errors: those of ScanPage.
+func (s *Service) TimelapsePage(ctx context.Context, q Query) (Page, error) {
+	page := Page{Names: []string{}}
+	if _, err := acting(ctx); err != nil {
+		return page, err
+	}
+	want, err := q.condition(aTimelapse)
+	if err != nil {
+		return page, err
+	}
+	o, err := parseSort(q.Sort, timelapseKeys)
+	if err != nil {
+		return page, err
+	}
+	const list = "timelapses"
+	from, limit, err := q.begin(list, o)
+	if err != nil {
+		return page, err
+	}
+	if q.Limit <= 0 && q.After == "" {
+		limit = math.MaxInt
+	}
+	rows, err := s.q.ListTimelapseDocuments(ctx, s.pool)
+	if err != nil {
+		return page, fmt.Errorf("list timelapses: %w", err)
+	}
+	places := make([]place, 0, len(rows))
+	for _, r := range rows {
+		rec := &record{
+			id: r.Name, owner: r.Owner, created: instant(r.CreatedAt), document: r.Document,
+			lastModified: instant(textAt(r.Document, "last_modified")), text: searchText(r.Name, r.Document),
+		}
+		if want.holds(rec) {
+			places = append(places, place{map[string]string{"created": rec.created, "owner": rec.owner}[o.key], r.Name})
+		}
+	}
+	slices.SortFunc(places, o.compare)
+	page.Total = len(places)
+	for i, p := range places {
+		if o.compare(p, from) <= 0 {
+			continue
+		}
+		page.Names = append(page.Names, p.name)
+		if len(page.Names) == limit && i+1 < len(places) {
+			page.Next = cursor(queryDigest(list, q), p)
+			break
+		}
+	}
+	return page, nil
 }
 
 // CreateTimelapse makes an empty timelapse that belongs to the actor. Errors:

@@ -42,7 +42,7 @@ func TestUpload(t *testing.T) {
 		}
 	}
 	want := []string{"00000_rgb", "00001_rgb", "a", "b", "c.d"}
-	if got := must[[]string](t)(f.FileNames(ctx, "s", "images", Filter{})); !slices.Equal(got, want) {
+	if got := must[[]string](t)(f.FileNames(ctx, "s", "images", Query{})); !slices.Equal(got, want) {
 		t.Errorf("FileNames() = %v, want %v", got, want)
 	}
 	before := f.rows(t)
@@ -119,7 +119,7 @@ func TestUploadParallel(t *testing.T) {
 	if same[nil] != 1 || same[ErrFileExists] != 3 {
 		t.Errorf("uploads of one id ended as %v, want one nil and three ErrFileExists", same)
 	}
-	names := must[[]string](t)(f.FileNames(as(t, ann), "s", "images", Filter{}))
+	names := must[[]string](t)(f.FileNames(as(t, ann), "s", "images", Query{}))
 	if len(names) != 43 {
 		t.Errorf("%d files, want 43", len(names))
 	}
@@ -186,7 +186,7 @@ func TestUploadCanceled(t *testing.T) {
 		}
 	}
 	want := []string{"00000_rgb", "00001_rgb", "left", "0", "1", "2"}
-	got := must[[]string](t)(f.FileNames(as(t, ann), "s", "images", Filter{}))
+	got := must[[]string](t)(f.FileNames(as(t, ann), "s", "images", Query{}))
 	slices.Sort(got[3:])
 	if !slices.Equal(got, want) {
 		t.Errorf("FileNames() = %v, want %v: it was complete", got, want)

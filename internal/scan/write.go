@@ -3,6 +3,7 @@ package scan
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
@@ -70,9 +71,16 @@ func (s *Service) keepShown(ctx context.Context, tx pgx.Tx, r row, metadata json
 		return nil, err
 	}
 	access := accessOf(r.Name, shown)
+	images, err := s.fileset(ctx, tx, r, imagesFileset)
+	if err != nil && !errors.Is(err, ErrUnknownFileset) {
+		return nil, err
+	}
+	known := factsOf(r.Name, shown, images.Document)
 	err = s.q.SetScanDocument(ctx, tx, db.SetScanDocumentParams{
 		ID: r.id, Document: shown, Metadata: searchable(shown),
 		Owner: access.Owner, Sharing: access.Sharing, Visibility: access.Visibility,
+		Search: known.search, Created: known.created, LastModified: known.lastModified,
+		Species: known.species, Plant: known.plant, Environment: known.environment, Due: known.due,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("keep metadata of scan %q: %w", r.Name, err)

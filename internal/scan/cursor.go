@@ -1,0 +1,55 @@
+package scan
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"fmt"
+	"strings"
+)
+
+// maxCursor bounds the text of a cursor, in bytes.
+const maxCursor = 1 << 10
+
+// place is where a walk along a list stands: at the last thing that it has
+// passed, by what the list is ordered by and its name.
+type place struct{ key, name string }
+
+// queryDigest names what a list shows and in which order, so that a cursor is
+// only good for the list that it was made for.
+func queryDigest(list string, q Query) [8]byte {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %t %q %q %q %q", list, q.Filter.source, q.Filter.fuzzy, q.Where, q.Text, q.Timelapse, q.Sort))
+	return [8]byte(sum[:8])
+}
+
+// cursor is the text of a place, which clients hand back unread. It holds
+// nothing that who gets it may not know.
+func cursor(query [8]byte, p place) string {
+	raw := append([]byte{1}, query[:]...)
+	raw = binary.AppendUvarint(raw, uint64(len(p.key)))
+	raw = append(append(raw, p.key...), p.name...)
+	return base64.RawURLEncoding.EncodeToString(raw)
+}
+
+// parseCursor is the inverse of cursor. ErrCursor for anything that was not
+// made for this very query.
+func parseCursor(query [8]byte, text string) (place, error) {
+	if len(text) > maxCursor {
+		return place{}, ErrCursor
+	}
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	if err != nil || strings.ContainsAny(text, "\r\n") || len(raw) < 10 || raw[0] != 1 || !bytes.Equal(raw[1:9], query[:]) {
+		return place{}, ErrCursor
+	}
+	length, n := binary.Uvarint(raw[9:])
+	rest := raw[9+max(n, 0):]
+	if n <= 0 || length > uint64(len(rest)) {
+		return place{}, ErrCursor
+	}
+	p := place{string(rest[:length]), string(rest[length:])}
+	if !storable(p.key) || !storable(p.name) || cursor(query, p) != text {
+		return place{}, ErrCursor
+	}
+	return p, nil
+}

@@ -1,0 +1,182 @@
+package scan
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/romi/plantdb-go/db"
+)
+
+// partKeys are what filesets and files can be ordered by: their place in
+// files.json, or their ids.
+var partKeys = []string{"position", "id"}
+
+// part is a fileset or file on the way into a page.
+type part struct {
+	position int32
+	name     string
+	filename string
+	size     int64
+	document json.RawMessage
+}
+
+// place is where a part stands in a list. Positions have digits that sort.
+func (o order) placeOf(p part) place {
+	if o.key == "id" {
+		return place{"", p.name}
+	}
+	return place{fmt.Sprintf("%010d", p.position), p.name}
+}
+
+// record is what a where sees of a part.
+func (p part) record(needs needs) *record {
+	r := &record{
+		id: p.name, filename: p.filename, bytes: p.size, document: p.document,
+		created: instant(textAt(p.document, "created")), lastModified: instant(textAt(p.document, "last_modified")),
+	}
+	if needs.text {
+		r.text = searchText(p.name, p.document)
+	}
+	return r
+}
+
+// FilesetPage returns a page of the ids of a scan's filesets. Errors: those of
+// FilesetNames and ScanPage.
+func (s *Service) FilesetPage(ctx context.Context, name string, q Query) (Page, error) {
+	r, _, err := s.open(ctx, s.pool, name, opRead, CanRead)
+	if err != nil {
+		return Page{}, err
+	}
+	return pageOfParts("filesets of "+r.Name, aFileset, q, func(o order, from place, _ int) ([]part, int, error) {
+		// A scan has few.
+		rows, err := s.q.ListFilesets(ctx, s.pool, r.id)
+		if err != nil {
+			return nil, 0, fmt.Errorf("list filesets of scan %q: %w", name, err)
+		}
+		parts := make([]part, 0, len(rows))
+		for i, fs := range rows {
+			parts = append(parts, part{position: int32(i), name: fs.Name, document: fs.Document}) //nolint:gosec // bounded by the size of files.json
+		}
+		total := len(parts)
+		parts = slices.DeleteFunc(parts, func(p part) bool { return o.compare(o.placeOf(p), from) <= 0 })
+		slices.SortFunc(parts, func(a, b part) int { return o.compare(o.placeOf(a), o.placeOf(b)) })
+		return parts, total, nil
+	}, math.MaxInt)
+}
+
+// FilePage is FilesetPage for the files of a fileset.
+func (s *Service) FilePage(ctx context.Context, name, fileset string, q Query) (Page, error) {
+	_, fs, err := s.readFileset(ctx, name, fileset)
+	if err != nil {
+		return Page{}, err
+	}
+	return pageOfParts("files of "+name+"/"+fs.Name, aFile, q, func(o order, from place, n int) ([]part, int, error) {
+		parts, err := s.pageFiles(ctx, fs.ID, o, from, n)
+		if err != nil {
+			return nil, 0, fmt.Errorf("list files of fileset %q of scan %q: %w", fileset, name, err)
+		}
+		total, err := s.q.CountFiles(ctx, s.pool, fs.ID)
+		if err != nil {
+			return nil, 0, fmt.Errorf("count files of fileset %q of scan %q: %w", fileset, name, err)
+		}
+		return parts, int(total), nil
+	}, maxExamined)
+}
+
+func (s *Service) pageFiles(ctx context.Context, fileset uuid.UUID, o order, from place, n int) ([]part, error) {
+	position := int64(-1)
+	if o.down {
+		position = math.MaxInt32
+	}
+	if digits := strings.TrimLeft(from.key, "0"); from != o.first() && o.key != "id" {
+		if digits == "" {
+			digits = "0"
+		}
+		var err error
+		if position, err = strconv.ParseInt(digits, 10, 32); err != nil {
+			return nil, ErrCursor
+		}
+	}
+	arg := db.PageFilesParams{FilesetID: fileset, Position: int32(position), After: from.name, PageSize: int32(n)} //nolint:gosec // bounded above
+	switch o {
+	case order{"id", false}:
+		return partsOf(s.q.PageFilesByID(ctx, s.pool, db.PageFilesByIDParams(arg)))
+	case order{"id", true}:
+		return partsOf(s.q.PageFilesByIDDown(ctx, s.pool, db.PageFilesByIDDownParams(arg)))
+	case order{"position", true}:
+		return partsOf(s.q.PageFilesDown(ctx, s.pool, db.PageFilesDownParams(arg)))
+	default:
+		return partsOf(s.q.PageFiles(ctx, s.pool, arg))
+	}
+}
+
+func partsOf[R ~struct {
+	Name     string
+	Position int32
+	Filename string
+	Size     int64
+	Document json.RawMessage
+}](rows []R, err error) ([]part, error) {
+	parts := make([]part, len(rows))
+	for i, row := range rows {
+		r := db.PageFilesRow(row)
+		parts[i] = part{r.Position, r.Name, r.Filename, r.Size, r.Document}
+	}
+	return parts, err
+}
+
+// pageOfParts makes a page of what next returns after a place, with how many
+// there are in all, and asks once more while it holds too few and has not
+// looked at budget.
+func pageOfParts(list string, of subject, q Query, next func(o order, from place, n int) ([]part, int, error), budget int) (Page, error) {
+	page := Page{Names: []string{}}
+	want, err := q.condition(of)
+	if err != nil {
+		return page, err
+	}
+	o, err := parseSort(q.Sort, partKeys)
+	if err != nil {
+		return page, err
+	}
+	from, limit, err := q.begin(list, o)
+	if err != nil {
+		return page, err
+	}
+	needs := needsOf(want)
+	all, _ := want.(allOf)
+	begin := from == o.first()
+	window := limit + 1
+	if len(all) > 0 {
+		window = min(budget, maxExamined)
+	}
+	parts, total, err := next(o, from, window)
+	if err != nil {
+		return page, err
+	}
+	page.Total = total
+	for _, p := range parts {
+		if len(page.Names) == limit {
+			page.Next = cursor(queryDigest(list, q), from)
+			break
+		}
+		if want.holds(p.record(needs)) {
+			page.Names = append(page.Names, p.name)
+		}
+		from = o.placeOf(p)
+	}
+	exhausted := page.Next == "" && len(parts) < window || budget == math.MaxInt && page.Next == ""
+	if !exhausted && page.Next == "" {
+		page.Next = cursor(queryDigest(list, q), from)
+	}
+	if len(all) > 0 {
+		page.Total, page.AtLeast = len(page.Names), !begin || !exhausted
+	}
+	return page, nil
+}

@@ -1,0 +1,212 @@
+package scan
+
+import (
+	"flag"
+	"log/slog"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/romi/plantdb-go/internal/actor"
+	"github.com/romi/plantdb-go/internal/fsdb"
+	"github.com/romi/plantdb-go/internal/pgtest"
+)
+
+var updatePlans = flag.Bool("update-plans", false, "write testdata/plans.txt anew")
+
+// shelves fills the index with a hundred thousand scans of a hundred owners, a
+// tenth of them private, and one large fileset.
+func shelves(t *testing.T, pool *pgxpool.Pool) {
+	t.Helper()
+	for _, statement := range []string{
+		`DROP INDEX scans_search_idx, scans_metadata_idx`, // made again at the end, which is faster
+		`INSERT INTO timelapses (id, name, document, metadata, signature)
+			SELECT gen_random_uuid(), 'tl' || i, '{}', '{}', '' FROM generate_series(1, 200) AS i`,
+		`INSERT INTO scans (id, name, timelapse_id, owner, sharing, visibility, document, metadata, info, changed_at, signature, byte_count,
+				search, created, last_modified, species, due)
+			SELECT gen_random_uuid(), 'scan' || i, t.id, 'user' || i % 100, CASE WHEN i % 20 = 0 THEN '{lab}'::text[] ELSE '{}' END,
+				CASE WHEN i % 10 = 0 THEN 'private' ELSE 'public' END, m::json, m, '{}', now(), '', i * 7919 % 1000003,
+				'scan' || i || E'\nobject\nspecies\ns' || i % 5 || E'\nplant_id\nplant_' || i || E'\ntext\n' || repeat('x', 300),
+				'2026-01-01T' || i, '2026-02-01T' || i * 7919 % 1000003, 'S' || i % 5, CASE WHEN t.id IS NULL THEN '' ELSE 'due' || i END
+			FROM generate_series(1, 100000) AS i
+			LEFT JOIN timelapses t ON i % 100 = 7 AND t.name = 'tl' || (i / 100 % 200 + 1),
+			LATERAL (SELECT jsonb_build_object('object', jsonb_build_object('species', 'S' || i % 5, 'plant_id', 'plant_' || i, 'DAG', i % 90),
+				'text', repeat('x', 300)) AS m) AS d`,
+		`CREATE INDEX scans_search_idx ON scans USING gin (search gin_trgm_ops)`,
+		`CREATE INDEX scans_metadata_idx ON scans USING gin (metadata jsonb_path_ops)`,
+		`INSERT INTO filesets (id, scan_id, name, position, document, metadata)
+			SELECT gen_random_uuid(), id, 'images', 0, '{}', '{}' FROM scans`,
+		`INSERT INTO files (id, fileset_id, name, filename, position, size, modified_at, document, metadata)
+			SELECT gen_random_uuid(), fs.id, 'f' || i, 'f' || i || '.jpg', i, 5, now(), '{"channel": "rgb"}', '{}'
+			FROM filesets fs JOIN scans s ON s.id = fs.scan_id, generate_series(1, 10000) AS i WHERE s.name = 'scan77'`,
+		`VACUUM ANALYZE scans, scan_sizes, filesets, files, timelapses`,
+	} {
+		if _, err := pool.Exec(t.Context(), statement); err != nil {
+			t.Fatalf("%.60s: %v", statement, err)
+		}
+	}
+}
+
+// shapes are the pages that people ask for.
+func shapes(t *testing.T) map[string]struct {
+	who actor.Actor
+	q   Query
+} {
+	t.Helper()
+	filter := func(text string, fuzzy bool) Filter { return must[Filter](t)(ParseFilter(text, fuzzy)) }
+	user7 := actor.Actor{Username: "user70", Roles: []actor.Role{actor.Contributor}, Groups: []string{"lab"}}
+	all := map[string]struct {
+		who actor.Actor
+		q   Query
+	}{
+		"by id, of a member":         {user7, Query{}},
+		"by id, of a guest":          {guest, Query{}},
+		"filter, one":                {admin, Query{Filter: filter(`{"object": {"plant_id": "plant_77"}}`, false)}},
+		"filter, many":               {guest, Query{Filter: filter(`{"object": {"species": "S1"}}`, false)}},
+		"filter, none":               {guest, Query{Filter: filter(`{"object": {"species": "none"}}`, false)}},
+		"fuzzy, one":                 {admin, Query{Filter: filter(`{"object": {"plant_id": "plant_777$"}}`, true)}},
+		"fuzzy, many":                {guest, Query{Filter: filter(`{"object": {"species": "S[12]"}}`, true)}},
+		"fuzzy, none":                {guest, Query{Filter: filter(`{"object": {"species": ".*none"}}`, true)}},
+		"words, one":                 {guest, Query{Text: "plant_77 s2"}},
+		"words, many":                {guest, Query{Text: "plant"}},
+		"words, none":                {guest, Query{Text: "nowhere"}},
+		"words, short":               {guest, Query{Text: "s1"}},
+		"where, equal":               {guest, Query{Where: `metadata.object.plant_id = "plant_99999"`}},
+		"where, in":                  {guest, Query{Where: `metadata.object.plant_id in ("plant_1", "plant_2", "plant_3")`}},
+		"where, number":              {guest, Query{Where: `metadata.object.DAG >= 89`, Sort: "-created"}},
+		"where, no such number":      {guest, Query{Where: `metadata.object.DAG > 89`}},
+		"where, regular expression":  {guest, Query{Where: `metadata.object.plant_id ~ "_77[0-9]+5$"`}},
+		"where, dates":               {guest, Query{Where: `created >= "2026-01-01T9" and created < "2026-01-01T91"`, Sort: "created"}},
+		"where, owner":               {admin, Query{Where: `owner = "user7"`, Sort: "size"}},
+		"where, species and no task": {admin, Query{Where: `species = "S3" and not tasks = "Colmap"`, Sort: "-last_modified"}},
+		"timelapse":                  {admin, Query{Timelapse: "tl7", Sort: byDue}},
+		"where, or":                  {guest, Query{Where: `owner = "user3" or metadata.object.DAG = 5 or text : "plant_5"`}},
+	}
+	for _, key := range ScanSorts() {
+		all["by "+key] = struct {
+			who actor.Actor
+			q   Query
+		}{admin, Query{Sort: key}}
+		all["by "+key+", down"] = struct {
+			who actor.Actor
+			q   Query
+		}{admin, Query{Sort: "-" + key}}
+	}
+	return all
+}
+
+// No page reads a table: the plan of every query that a page of a hundred
+// thousand scans asks is as testdata/plans.txt has it, with the plans for the
+// values at hand and in general alike, and none has a sequential scan of scans.
+//
+// After a wanted change: go test ./internal/scan -run TestSearchPlans -update-plans.
+func TestSearchPlans(t *testing.T) {
+	t.Parallel()
+	pool := &recorder{Pool: pgtest.New(t)}
+	shelves(t, pool.Pool)
+	tree, err := fsdb.Create(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = tree.Close() }) // only read
+	s := New(pool, tree, groupList{}, DefaultConfig(), slog.New(slog.DiscardHandler))
+	all := shapes(t)
+	var names []string
+	for name := range all {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	var plans strings.Builder
+	for _, name := range names {
+		shape := all[name]
+		shape.q.Limit = 50
+		pool.asked = nil
+		for range 12 {
+			page, err := s.ScanPage(as(t, shape.who), shape.q)
+			if err != nil {
+				t.Fatalf("%s = %v", name, err)
+			}
+			if shape.q.After = page.Next; page.Next == "" {
+				shape.q.After = ""
+			}
+		}
+		plans.WriteString("# " + name + "\n")
+		seen := map[string]bool{}
+		for _, q := range pool.asked {
+			query, _, _ := strings.Cut(strings.TrimPrefix(q.sql, "-- name: "), " ")
+			if seen[query] || query == "GetTimelapse" {
+				continue
+			}
+			seen[query] = true
+			plan := shapeOf(planOf(t, pool.Pool, q))
+			if strings.Contains(plan, "Seq Scan on scans") || strings.Contains(plan, "Seq Scan on scan_sizes") || strings.Contains(plan, "Seq Scan on filesets") {
+				t.Errorf("%s: %s reads a table:\n%s", name, query, plan)
+			}
+			plans.WriteString(query + "\n" + plan)
+		}
+	}
+	const file = "testdata/plans.txt"
+	if *updatePlans {
+		if err := os.WriteFile(file, []byte(plans.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), plans.String()); diff != "" {
+		t.Errorf("plans differ from %s, see the comment of this test (-file +now):\n%s", file, diff)
+	}
+	var general []string
+	rows, err := pool.Pool.Query(t.Context(), `SELECT statement FROM pg_prepared_statements WHERE generic_plans > 0 AND statement ~ '^-- name: FindScans '`)
+	if err == nil {
+		general, err = pgx.CollectRows(rows, pgx.RowTo[string])
+	}
+	if err != nil || len(general) > 0 {
+		t.Errorf("general plans of %v, %v: they cannot use the indexes of what is asked for", general, err)
+	}
+}
+
+// planOf is the plan for these arguments, as FindScans is run if it is that.
+func planOf(t *testing.T, pool *pgxpool.Pool, q question) string {
+	t.Helper()
+	var plan []string
+	err := pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
+		if strings.HasPrefix(q.sql, "-- name: FindScans ") {
+			if _, err := tx.Exec(t.Context(), "SET LOCAL enable_seqscan = off"); err != nil {
+				return err
+			}
+		}
+		rows, err := tx.Query(t.Context(), "EXPLAIN "+q.sql, append([]any{pgx.QueryExecModeDescribeExec}, q.args...)...)
+		if err != nil {
+			return err
+		}
+		plan, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		return err
+	})
+	if err != nil {
+		t.Fatalf("explain %.40s: %.300v", q.sql, err)
+	}
+	return strings.Join(plan, "\n") + "\n"
+}
+
+var access = regexp.MustCompile(`(?:Index (?:Only )?Scan (?:Backward )?using|Bitmap Index Scan on|Seq Scan on) \w+`)
+
+// shapeOf keeps of a plan how it gets at its rows, which is the same in all
+// versions of PostgreSQL.
+func shapeOf(plan string) string {
+	ways := access.FindAllString(plan, -1)
+	slices.Sort(ways)
+	var out strings.Builder
+	for _, way := range slices.Compact(ways) {
+		out.WriteString("  " + way + "\n")
+	}
+	return out.String()
+}
