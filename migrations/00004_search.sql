@@ -73,3 +73,13 @@ DROP INDEX scans_by_name, scans_by_created, scans_by_last_modified, scans_by_own
     scans_species_idx, scans_private_owner_idx, scans_private_sharing_idx;
 ALTER TABLE scans DROP COLUMN search, DROP COLUMN created, DROP COLUMN last_modified, DROP COLUMN species,
     DROP COLUMN plant, DROP COLUMN environment, DROP COLUMN due;
+
+-- Not where something else has come to need it.
+-- +goose StatementBegin
+DO $$
+BEGIN
+    DROP EXTENSION IF EXISTS pg_trgm;
+EXCEPTION WHEN OTHERS THEN
+    RAISE NOTICE 'the extension pg_trgm stays: %', SQLERRM;
+END $$;
+-- +goose StatementEnd
