@@ -88,10 +88,12 @@ func (p *program) migrateMetadata(ctx context.Context, s *store, only string, dr
 	return m, nil
 }
 
-// errNotMigrated ends the program with a failure that was told already.
-type errNotMigrated int
+// notMigratedError ends the program with a failure that was told already.
+type notMigratedError int
 
-func (e errNotMigrated) Error() string { return fmt.Sprintf("%d scans could not be migrated", int(e)) }
+func (e notMigratedError) Error() string {
+	return fmt.Sprintf("%d scans could not be migrated", int(e))
+}
 
 func (p *program) printMigration(m migration, asJSON bool) error {
 	if asJSON {
@@ -104,7 +106,7 @@ func (p *program) printMigration(m migration, asJSON bool) error {
 		m.print(p)
 	}
 	if m.Failed > 0 {
-		return errNotMigrated(m.Failed)
+		return notMigratedError(m.Failed)
 	}
 	return nil
 }

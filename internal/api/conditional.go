@@ -1,7 +1,6 @@
 package api
 
 import (
-	"maps"
 	"net/http"
 	"strings"
 
@@ -55,12 +54,9 @@ func notModified(tag string) error {
 	return p
 }
 
-// orNotModified documents the answer 304 beside others.
-func orNotModified(responses map[string]*huma.Response) map[string]*huma.Response {
-	all := maps.Clone(responses)
-	if all == nil {
-		all = map[string]*huma.Response{}
+// orNotModified documents the answer 304 beside those that Huma documents.
+func orNotModified() map[string]*huma.Response {
+	return map[string]*huma.Response{
+		"304": {Description: "You have the current version: nothing has changed since the ETag of If-None-Match."},
 	}
-	all["304"] = &huma.Response{Description: "You have the current version: nothing has changed since the ETag of If-None-Match."}
-	return all
 }

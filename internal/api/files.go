@@ -185,7 +185,7 @@ func (s *server) registerFiles() {
 		id: "get-file-metadata", method: http.MethodGet, path: "/files/{scan_id}/{fileset_id}/{file_id}/metadata", tag: tagFiles,
 		security: optional, rate: rateRead, summary: "Read the metadata of a file",
 		doc:    "All of it, or the value of one key; a key that is not there leaves the answer empty.",
-		errors: []int{http.StatusNotFound, http.StatusForbidden}, responses: orNotModified(nil),
+		errors: []int{http.StatusNotFound, http.StatusForbidden}, responses: orNotModified(),
 	}, func(ctx context.Context, in *struct {
 		FilePath
 		KeyQuery

@@ -42,7 +42,7 @@ func (s *server) registerFilesets() {
 		id: "get-fileset-metadata", method: http.MethodGet, path: "/filesets/{scan_id}/{fileset_id}/metadata", tag: tagFilesets,
 		security: optional, rate: rateRead, summary: "Read the metadata of a fileset",
 		doc:    "All of it, or the value of one key; a key that is not there leaves the answer empty.",
-		errors: []int{http.StatusNotFound, http.StatusForbidden}, responses: orNotModified(nil),
+		errors: []int{http.StatusNotFound, http.StatusForbidden}, responses: orNotModified(),
 	}, func(ctx context.Context, in *struct {
 		FilesetPath
 		KeyQuery

@@ -90,7 +90,7 @@ func (s *server) registerOlderInfos() {
 		}
 		// The connection is what can fail, and nobody is left to tell.
 		return &rawReply{"application/json", func(ctx huma.Context) {
-			answer.PageHeaders.set(ctx)
+			answer.set(ctx)
 			_ = jsonFormat.Marshal(ctx.BodyWriter(), answer.Body)
 		}}, nil
 	})

@@ -22,7 +22,7 @@ type ListQuery struct {
 }
 
 func (q *ListQuery) query() (scan.Query, error) {
-	return q.SearchQuery.query(q.Sort, q.Timelapse, scan.ScanSorts())
+	return q.SearchQuery.query(q.Sort, q.Timelapse, scan.Sorts())
 }
 
 // FilterQuery is upstream's filter, from the query string or a JSON body,
@@ -156,7 +156,7 @@ func (s *server) registerScans() {
 		id: "get-scan-metadata", method: http.MethodGet, path: "/scans/{scan_id}/metadata", tag: tagScans, security: optional, rate: rateRead,
 		summary: "Read the metadata of a scan",
 		doc:     "All of it, or the value of one key; a key that is not there leaves the answer empty.",
-		errors:  []int{http.StatusNotFound, http.StatusForbidden}, responses: orNotModified(nil),
+		errors:  []int{http.StatusNotFound, http.StatusForbidden}, responses: orNotModified(),
 	}, func(ctx context.Context, in *struct {
 		ScanPath
 		KeyQuery

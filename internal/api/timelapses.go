@@ -67,7 +67,7 @@ func (s *server) registerTimelapses() {
 		id: "get-timelapse", method: http.MethodGet, path: "/timelapses/{timelapse_id}", tag: tagTimelapses, security: optional, rate: rateRead,
 		summary: "Read a timelapse",
 		doc:     "Its metadata, and the scans in it that you may read.",
-		errors:  []int{http.StatusNotFound}, responses: orNotModified(nil),
+		errors:  []int{http.StatusNotFound}, responses: orNotModified(),
 	}, func(ctx context.Context, in *struct {
 		TimelapsePath
 		IfNoneMatch
@@ -83,7 +83,7 @@ func (s *server) registerTimelapses() {
 		SearchQuery
 		Sort string `query:"sort" doc:"timelapse.scheduled (when a scan was due, the default), id, created, last_modified, owner, species or size; with a dash before it the last first." example:"-timelapse.scheduled"`
 	}) (*list[[]string], error) {
-		q, err := in.query(in.Sort, "", scan.ScanSorts())
+		q, err := in.query(in.Sort, "", scan.Sorts())
 		if err != nil {
 			return nil, err
 		}

@@ -29,27 +29,27 @@ const childEnv = "JOBS_TEST_CHILD"
 
 func TestMain(m *testing.M) {
 	if url := os.Getenv(childEnv); url != "" {
-		os.Exit(child(url))
+		fmt.Println("child:", child(url))
+		os.Exit(1)
 	}
 	os.Exit(m.Run())
 }
 
-func child(url string) int {
+// child returns only what kept it from working.
+func child(url string) error {
 	pool, err := postgres.Open(context.Background(), url, postgres.PoolOptions{})
 	if err != nil {
-		fmt.Println("child:", err)
-		return 1
+		return err
 	}
 	q, err := New(pool, slog.New(slog.DiscardHandler))
-	if err == nil {
-		err = q.Run(context.Background(), Options{Slots: slots(1), test: testOptions{follower: true}},
-			Work(func(context.Context, *Job[note]) error {
-				fmt.Println("began")
-				select {}
-			}, Bounds{}))
+	if err != nil {
+		return err
 	}
-	fmt.Println("child:", err)
-	return 1
+	return q.Run(context.Background(), Options{Slots: slots(1), test: testOptions{follower: true}},
+		Work(func(context.Context, *Job[note]) error {
+			fmt.Println("began")
+			select {}
+		}, Bounds{}))
 }
 
 // note is a kind of job.

@@ -138,7 +138,7 @@ func (s *Service) AllNames(ctx context.Context) ([]string, error) {
 
 // migrate returns scan metadata with sections in place of the older objects.
 // Where there are two, the nested one speaks, as upstream has it.
-func (done *Migrated) migrate(scan json.RawMessage) (json.RawMessage, error) {
+func (m *Migrated) migrate(scan json.RawMessage) (json.RawMessage, error) {
 	members, err := meta.Object(scan)
 	if err != nil {
 		return nil, ErrMetadata.Because(err)
@@ -153,11 +153,11 @@ func (done *Migrated) migrate(scan json.RawMessage) (json.RawMessage, error) {
 		if nested {
 			where = "Metadata.object"
 		}
-		done.Removed = append(done.Removed, where)
+		m.Removed = append(m.Removed, where)
 		for _, section := range sectionsOf(object) {
 			if meta.Get(members, section.Name) == nil { // null is there, too
 				members = append(members, section)
-				done.Sections = append(done.Sections, section.Name)
+				m.Sections = append(m.Sections, section.Name)
 			}
 		}
 	}
@@ -190,7 +190,7 @@ func without(members []meta.Member, name string) []meta.Member {
 }
 
 // clean returns images' metadata without what the scan's says itself.
-func (done *Migrated) clean(images, scan json.RawMessage) (json.RawMessage, error) {
+func (m *Migrated) clean(images, scan json.RawMessage) (json.RawMessage, error) {
 	members, err := meta.Object(images)
 	if err != nil {
 		return nil, ErrMetadata.Because(err)
@@ -200,11 +200,11 @@ func (done *Migrated) clean(images, scan json.RawMessage) (json.RawMessage, erro
 	drop := func(name string, says ...string) {
 		for _, what := range says {
 			if !has[what] {
-				done.Kept = append(done.Kept, name)
+				m.Kept = append(m.Kept, name)
 				return
 			}
 		}
-		done.Cleaned = append(done.Cleaned, name)
+		m.Cleaned = append(m.Cleaned, name)
 		members = without(members, name)
 	}
 	for _, key := range []string{"object", "hardware"} {

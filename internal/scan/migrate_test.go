@@ -52,7 +52,7 @@ print(json.dumps({s.id: [s.metadata.get("biologicalMaterial"), s.filesets["image
 
 func python(t *testing.T, program, dir string) []byte {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), pyenv.Python(t, "plantdb-commons==0.17.0"), "-c", program, dir) //nolint:gosec // The program is ours.
+	cmd := exec.CommandContext(t.Context(), pyenv.Python(t, "plantdb-commons==0.17.0"), "-c", program, dir)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

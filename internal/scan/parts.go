@@ -62,7 +62,7 @@ func (s *Service) FilesetPage(ctx context.Context, name string, q Query) (Page, 
 		}
 		parts := make([]part, 0, len(rows))
 		for i, fs := range rows {
-			parts = append(parts, part{position: int32(i), name: fs.Name, document: fs.Document}) //nolint:gosec // bounded by the size of files.json
+			parts = append(parts, part{position: int32(i), name: fs.Name, document: fs.Document})
 		}
 		total := len(parts)
 		parts = slices.DeleteFunc(parts, func(p part) bool { return o.compare(o.placeOf(p), from) <= 0 })
@@ -73,7 +73,7 @@ func (s *Service) FilesetPage(ctx context.Context, name string, q Query) (Page, 
 
 // FilePage is FilesetPage for the files of a fileset.
 func (s *Service) FilePage(ctx context.Context, name, fileset string, q Query) (Page, error) {
-	_, fs, err := s.readFileset(ctx, name, fileset)
+	fs, err := s.readFileset(ctx, name, fileset)
 	if err != nil {
 		return Page{}, err
 	}

@@ -61,18 +61,17 @@ func allPages(q Query, page func(Query) (Page, error)) ([]string, error) {
 }
 
 // readFileset finds a fileset of a scan that the actor may read.
-func (s *Service) readFileset(ctx context.Context, name, fileset string) (row, db.GetFilesetRow, error) {
+func (s *Service) readFileset(ctx context.Context, name, fileset string) (db.GetFilesetRow, error) {
 	r, _, err := s.open(ctx, s.pool, name, opRead, CanRead)
 	if err != nil {
-		return r, db.GetFilesetRow{}, err
+		return db.GetFilesetRow{}, err
 	}
-	fs, err := s.fileset(ctx, s.pool, r, fileset)
-	return r, fs, err
+	return s.fileset(ctx, s.pool, r, fileset)
 }
 
 // FilesetMetadata returns the metadata of a fileset.
 func (s *Service) FilesetMetadata(ctx context.Context, name, fileset string) (json.RawMessage, error) {
-	_, fs, err := s.readFileset(ctx, name, fileset)
+	fs, err := s.readFileset(ctx, name, fileset)
 	return fs.Document, err
 }
 
@@ -83,7 +82,7 @@ func (s *Service) FileNames(ctx context.Context, name, fileset string, q Query) 
 	if !q.plain() || q.Sort != "" {
 		return allPages(q, func(q Query) (Page, error) { return s.FilePage(ctx, name, fileset, q) })
 	}
-	_, fs, err := s.readFileset(ctx, name, fileset)
+	fs, err := s.readFileset(ctx, name, fileset)
 	if err != nil {
 		return nil, err
 	}

@@ -53,8 +53,8 @@ type order struct {
 // sortKeys are what scans can be ordered by.
 var sortKeys = []string{"id", "created", "last_modified", "owner", "species", "size", byDue}
 
-// ScanSorts are what scans can be ordered by, the default first.
-func ScanSorts() []string { return slices.Clone(sortKeys) }
+// Sorts are what scans can be ordered by, the default first.
+func Sorts() []string { return slices.Clone(sortKeys) }
 
 // PartSorts are what filesets and files can be ordered by.
 func PartSorts() []string { return slices.Clone(partKeys) }

@@ -174,7 +174,7 @@ func TestOrders(t *testing.T) {
 		{ann, "abcefg", nil}, {bob, "abdefg", nil}, {lars, "abdefg", nil}, {rita, "abefg", nil},
 		{scoped(admin, "[a-d]", actor.Read), "abcd", nil}, {scoped(ann, "x*", actor.Read), "", nil},
 	} {
-		for _, sort := range ScanSorts() {
+		for _, sort := range Sorts() {
 			up, last := walkedAll(t, Query{Sort: sort, Limit: 2}, func(q Query) (Page, error) { return f.ScanPage(as(t, who.a), q) })
 			down, _ := walkedAll(t, Query{Sort: "-" + sort, Limit: 3}, func(q Query) (Page, error) { return f.ScanPage(as(t, who.a), q) })
 			all := slices.Sorted(slices.Values(up))

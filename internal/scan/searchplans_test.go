@@ -88,7 +88,7 @@ func shapes(t *testing.T) map[string]struct {
 		"timelapse":                  {admin, Query{Timelapse: "tl7", Sort: byDue}},
 		"where, or":                  {guest, Query{Where: `owner = "user3" or metadata.object.DAG = 5 or text : "plant_5"`}},
 	}
-	for _, key := range ScanSorts() {
+	for _, key := range Sorts() {
 		all["by "+key] = struct {
 			who actor.Actor
 			q   Query
