@@ -48,9 +48,10 @@ words:
 	@if git grep --untracked -nIE '$(FORBIDDEN)' -- . ':!openapi/swaggerui/dist' ':!openapi/released' ':!*.sum' ':!LICENSE'; then \
 		echo "the lines above hold what no commit may hold"; exit 1; fi
 
-lint: ## Run the linters, the layer rules among them, and compare db/ with its queries
+lint: ## Run the linters, the layer rules among them, and compare db/ and the Go client with what they are made of
 	$(GOLANGCI) run ./...
 	$(SQLC) diff
+	openapi/clients/generate.sh go && git diff --exit-code -- openapi/clients/go
 
 OPENAPI_LINT := tools/openapi-lint
 
@@ -67,11 +68,12 @@ $(OPENAPI_LINT)/node_modules/.package-lock.json: $(OPENAPI_LINT)/package-lock.js
 release-openapi: build ## Keep the document as clients of VERSION know it; make check compares with it
 	bin/plantdb openapi --json >openapi/released/$(VERSION).json
 
-gen: ## Write what is generated: db/ from queries/ and migrations/, then openapi/
+gen: ## Write what is generated: db/ from queries/ and migrations/, openapi/, and the Go client of it
 	$(SQLC) generate
 	$(GO) test ./db -run '^TestSum$$' -count=1 -args -write
 	@$(MAKE) build
 	bin/plantdb openapi --write openapi/
+	openapi/clients/generate.sh go
 
 # Left out: what only starts the built program, so that the detector would
 # watch nothing there.
