@@ -34,7 +34,10 @@ type Scan struct {
 	Metadata  json.RawMessage
 	// Visibility is what WriteVisibility wrote, empty if nothing was.
 	Visibility string
-	Filesets   []Fileset
+	// VisibilityLost says that something was, and that it cannot be read: who
+	// may see the scan is not known.
+	VisibilityLost bool
+	Filesets       []Fileset
 	// Measures says that there is a measures.json.
 	Measures bool
 	// Pipeline is pipeline.toml, nil if there is none or it is over 1 MiB.
@@ -119,11 +122,7 @@ func (r *reader) read(ctx context.Context) {
 		s.Broken = "it has no metadata directory"
 	}
 	s.Metadata = r.metadata(scanMetadata)
-	if v, err := readVisibility(r.dir); err != nil {
-		r.breaks(accessFile, err)
-	} else {
-		s.Visibility = v
-	}
+	r.visibility()
 	if info, err := r.dir.Stat(measuresFile); err == nil {
 		s.Measures = info.Mode().IsRegular()
 	}
@@ -139,6 +138,17 @@ func (r *reader) read(ctx context.Context) {
 		return
 	}
 	r.filesets(ctx, x)
+}
+
+func (r *reader) visibility() {
+	v, err := readVisibility(r.dir)
+	if err == nil {
+		r.scan.Visibility = v
+		return
+	}
+	r.scan.VisibilityLost = true
+	r.warn("%s, which says who may see the scan, cannot be read: %s", accessFile, reason(err))
+	r.breaks(accessFile, err)
 }
 
 func (r *reader) breaks(name string, err error) {

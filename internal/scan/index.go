@@ -209,12 +209,14 @@ func (s *Service) indexRead(ctx context.Context, tx pgx.Tx, read *fsdb.Scan, as 
 func (s *Service) indexUnwritable(ctx context.Context, loc fsdb.Loc, cause error) error {
 	s.log.ErrorContext(ctx, "scan cannot be indexed", slog.String("scan", loc.Dir()), slog.Any("err", cause))
 	return s.lockedRows(ctx, func(tx pgx.Tx) error {
-		signature, err := s.tree.Signature(ctx, loc)
+		read, err := s.tree.ReadScan(ctx, loc)
 		if err != nil {
-			return fmt.Errorf("look at scan %q: %w", loc.Dir(), err)
+			return fmt.Errorf("read scan %q: %w", loc.Dir(), err)
 		}
 		return s.writeRows(ctx, tx, &fsdb.Scan{
-			Loc: loc, Signature: signature, Metadata: empty, Broken: "it holds something that the index does not take",
+			Loc: loc, Signature: read.Signature, Metadata: empty, Broken: "it holds something that the index does not take",
+			// Who may not see it must not see it here either.
+			VisibilityLost: accessOf(loc.Scan, sourceOf(read).metadata).Visibility == Private,
 		})
 	}, loc.Scan)
 }

@@ -58,7 +58,7 @@ func (s *Service) scanRow(ctx context.Context, read *fsdb.Scan) (db.WriteScanPar
 	if err != nil {
 		return db.WriteScanParams{}, fmt.Errorf("encode info of scan %q: %w", read.Dir(), err)
 	}
-	access := accessOf(read.Scan, seenAs(read.Metadata, read.Visibility))
+	access := accessOf(read.Scan, source.metadata)
 	known := factsOf(read.Scan, source.metadata, source.fileset(imagesFileset).metadata)
 	arg := db.WriteScanParams{
 		ID: newID(), Name: read.Scan, Timelapse: read.Timelapse,
@@ -116,8 +116,18 @@ func sourceOf(read *fsdb.Scan) infoSource {
 		}
 		source.filesets = append(source.filesets, out)
 	}
-	source.metadata = Filled(seenAs(read.Metadata, read.Visibility), images)
+	source.metadata = Filled(seenAs(read.Metadata, visibilityOf(read)), images)
 	return source
+}
+
+// visibilityOf returns the visibility that lies beside the metadata of a scan.
+// Where it cannot be read the scan is private, whatever its metadata say: they
+// may be older than the wish to hide it.
+func visibilityOf(read *fsdb.Scan) string {
+	if read.VisibilityLost {
+		return Private
+	}
+	return read.Visibility
 }
 
 // accessLost says whether the metadata of a damaged scan cannot tell who may

@@ -273,10 +273,58 @@ func TestDamageKeepsAccess(t *testing.T) {
 	}
 }
 
+// A scan that the index meets for the first time with a visibility that cannot be
+// read is private, whatever its metadata say and whatever else is broken.
+func TestUnknownVisibilityIsPrivate(t *testing.T) {
+	t.Parallel()
+	for name, damage := range map[string]string{
+		"torn": "{", "empty": "", "a list": `["private"]`, "silent": `{"visibility": null}`,
+		"too large": `{"visibility": "private", "x": "` + strings.Repeat("x", 5000) + `"}`, "a directory": "/",
+		"a link out": "->",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t, plainScan("s", `{"owner": "ann", "visibility": "public"}`), plainScan("t", `{}`))
+			for _, dir := range []string{"s", "t"} {
+				switch path := dir + "/.plantdb.json"; damage {
+				case "/":
+					files{path + "/": ""}.write(t, f.dir)
+				case "->":
+					if err := os.Symlink("/nowhere", filepath.Join(f.dir, path)); err != nil {
+						t.Fatal(err)
+					}
+				default:
+					files{path: damage}.write(t, f.dir)
+				}
+			}
+			f.remove(t, "t/metadata") // a reason of its own, that comes first
+			f.reconcile(t)
+			for _, dir := range []string{"s", "t"} {
+				if _, err := f.Info(as(t, bob), dir); !errors.Is(err, ErrUnknownScan) {
+					t.Errorf("Info(%s) = %v, want ErrUnknownScan", dir, err)
+				}
+				info, err := f.Info(as(t, admin), dir)
+				if err != nil || !strings.Contains(string(info), ".plantdb.json") && dir == "s" {
+					t.Errorf("Info(%s) of an administrator = %s, %v, want the reason", dir, info, err)
+				}
+				if said := "path=" + dir + " "; !strings.Contains(f.log.String(), said) || strings.Count(f.log.String(), ".plantdb.json, which says who may see") < 2 {
+					t.Errorf("the log does not say why:\n%s", f.log)
+				}
+			}
+			f.remove(t, "s/.plantdb.json")
+			f.reconcile(t)
+			if _, err := f.Info(as(t, bob), "s"); err != nil {
+				t.Errorf("Info() after the damage is gone = %v", err)
+			}
+		})
+	}
+}
+
 // A scan whose rows PostgreSQL refuses does not keep the others out.
 func TestReconcileUnwritable(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t, plainScan("bad", `{"x": 1}`), plainScan("good", `{}`))
+	f := newFixture(t, plainScan("bad", `{"x": 1}`), plainScan("good", `{}`),
+		plainScan("hidden", `{"x": 1}`), files{"hidden/.plantdb.json": `{"visibility": "private"}`})
 	_, err := f.pool.Exec(t.Context(), `
 		CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
 			$$ BEGIN IF NEW.metadata ? 'x' THEN RAISE program_limit_exceeded; END IF; RETURN NEW; END $$;
@@ -284,13 +332,14 @@ func TestReconcileUnwritable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []Reconciled{{Scans: 2, Read: 2, Broken: 1}, {Scans: 2, Broken: 1}} {
+	for _, want := range []Reconciled{{Scans: 3, Read: 3, Broken: 2}, {Scans: 3, Broken: 2}} {
 		if done := f.reconcile(t); done != want {
 			t.Errorf("Reconcile() = %+v, want %+v", done, want)
 		}
 	}
 	f.expect(t, "refused", map[string]string{
 		"good": "good " + plainRow, "bad": "bad public 0 0 it holds something that the index does not take",
+		"hidden": "hidden private 0 0 it holds something that the index does not take",
 	})
 }
 
