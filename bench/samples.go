@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -24,7 +25,10 @@ func (b *bench) sampleSite(ctx context.Context) (*site, error) {
 		if err != nil {
 			return nil, err
 		}
-		return s, s.uploadPhotos(ctx)
+		if err := s.uploadPhotos(ctx); err != nil {
+			return nil, err
+		}
+		return s, s.settle(ctx)
 	})
 }
 
@@ -59,6 +63,30 @@ func (s *site) uploadPhotos(ctx context.Context) error {
 		})
 	}
 	return group.Wait()
+}
+
+// settle returns once the server has done the work it put off: what is
+// measured next is not to share the cores with previews of the samples.
+func (s *site) settle(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		var open int
+		err := s.pool.QueryRow(ctx, "SELECT count(*) FROM river.river_job WHERE finalized_at IS NULL").Scan(&open)
+		if err != nil {
+			return fmt.Errorf("count jobs: %w", err)
+		}
+		if open == 0 {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for %d jobs: %w", open, ctx.Err())
+		}
+	}
 }
 
 // makeFileset makes a scan with an empty fileset called images.

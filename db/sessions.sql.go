@@ -240,6 +240,143 @@ func (q *Queries) LockSession(ctx context.Context, db DBTX, id uuid.UUID) (LockS
 	return i, err
 }
 
+const logIn = `-- name: LogIn :many
+WITH live AS MATERIALIZED (
+    SELECT s.id, row_number() OVER (ORDER BY s.last_seen_at DESC, s.id DESC) AS place
+    FROM sessions s
+    WHERE s.user_id = $1 AND s.ended_at IS NULL AND s.expires_at > $2::timestamptz
+), surplus AS MATERIALIZED (
+    SELECT l.id FROM live l WHERE $3::int > 0 AND l.place >= $3::int
+), held AS (
+    UPDATE users SET last_login_at = $2::timestamptz
+    WHERE users.id = $1 AND users.xmin::text = $4::text
+      AND (SELECT count(*) FROM surplus) <= CASE WHEN $5::boolean THEN 1 ELSE 0 END
+      AND NOT EXISTS (SELECT FROM login_attempts l
+                      WHERE l.username = users.username AND l.network = $6 AND l.locked_until > $2::timestamptz)
+    RETURNING users.id, users.username
+), ended AS (
+    UPDATE sessions SET ended_at = $2::timestamptz, end_reason = $7::text
+    FROM held h, surplus x
+    WHERE sessions.id = x.id AND sessions.ended_at IS NULL
+    RETURNING sessions.id, h.username
+), revoked AS (
+    INSERT INTO revoked_tokens (id, kind, username, reason, expires_at)
+    SELECT e.id, 'session', e.username, $7::text,
+        greatest($8, (SELECT max(r.access_expires_at) FROM refresh_tokens r WHERE r.session_id = e.id)) + interval '1 minute'
+    FROM ended e
+    ON CONFLICT ON CONSTRAINT revoked_tokens_pkey DO NOTHING
+    RETURNING revoked_tokens.id, revoked_tokens.expires_at
+), opened AS (
+    INSERT INTO sessions (id, user_id, created_at, last_seen_at, expires_at, absolute_expires_at, address, user_agent)
+    SELECT $9, h.id, $2::timestamptz, $2::timestamptz, $10, $11, $12, $13
+    FROM held h
+), paired AS (
+    INSERT INTO refresh_tokens (id, session_id, generation, access_id, issued_at, expires_at, access_expires_at)
+    SELECT $14, $9, 0, $15, $16, $10, $8
+    FROM held h
+), cleared AS (
+    DELETE FROM login_attempts l USING held h WHERE l.username = h.username AND l.network = $6
+), evicted AS (
+    INSERT INTO auth_events (id, at, kind, username, session_id, address, user_agent, request_id, detail)
+    SELECT $17, $2::timestamptz, $18, e.username, e.id, $12, $13, $19, $20
+    FROM ended e
+), recorded AS (
+    INSERT INTO auth_events (id, at, kind, username, session_id, address, user_agent, request_id, detail)
+    SELECT $21, $2::timestamptz, $22, h.username, $9, $12, $13, $19, $23
+    FROM held h
+)
+SELECT NULL::uuid AS ended_id, NULL::timestamptz AS revoked_until FROM held
+UNION ALL
+SELECT r.id, r.expires_at FROM revoked r
+`
+
+type LogInParams struct {
+	UserID            uuid.UUID
+	Now               time.Time
+	MaxSessions       int32
+	Version           string
+	Evict             bool
+	Network           netip.Prefix
+	EndReason         string
+	AccessExpiresAt   time.Time
+	SessionID         uuid.UUID
+	ExpiresAt         time.Time
+	AbsoluteExpiresAt time.Time
+	Address           *netip.Addr
+	UserAgent         string
+	RefreshID         uuid.UUID
+	AccessID          uuid.UUID
+	IssuedAt          time.Time
+	EvictEventID      uuid.UUID
+	EvictKind         string
+	RequestID         string
+	EvictDetail       string
+	EventID           uuid.UUID
+	EventKind         string
+	Detail            string
+}
+
+type LogInRow struct {
+	EndedID      *uuid.UUID
+	RevokedUntil *time.Time
+}
+
+// LogIn does what holding the user, EndSessions for the one session over the
+// cap and OpenSession do, if the account's row is still the version that was
+// read, nothing is locked for the network, and no more than that one session is
+// in the way (and evict is true); otherwise it changes nothing and returns no
+// row. max_sessions 0 is no cap. One row has no ended_id, the other is what was
+// revoked. A refresh of the session that ends may commit while this waits for
+// it, and its access token lives no longer than one given now.
+//
+// One statement, so that a login is one journey to the database and one commit
+// beside reading the account. Each login changes the account's row: those that
+// race wait for it and then find another version, so the live sessions that
+// this statement sees are all there are.
+func (q *Queries) LogIn(ctx context.Context, db DBTX, arg LogInParams) ([]LogInRow, error) {
+	rows, err := db.Query(ctx, logIn,
+		arg.UserID,
+		arg.Now,
+		arg.MaxSessions,
+		arg.Version,
+		arg.Evict,
+		arg.Network,
+		arg.EndReason,
+		arg.AccessExpiresAt,
+		arg.SessionID,
+		arg.ExpiresAt,
+		arg.AbsoluteExpiresAt,
+		arg.Address,
+		arg.UserAgent,
+		arg.RefreshID,
+		arg.AccessID,
+		arg.IssuedAt,
+		arg.EvictEventID,
+		arg.EvictKind,
+		arg.RequestID,
+		arg.EvictDetail,
+		arg.EventID,
+		arg.EventKind,
+		arg.Detail,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []LogInRow{}
+	for rows.Next() {
+		var i LogInRow
+		if err := rows.Scan(&i.EndedID, &i.RevokedUntil); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const openSession = `-- name: OpenSession :execrows
 WITH opened AS (
     INSERT INTO sessions (id, user_id, created_at, last_seen_at, expires_at, absolute_expires_at, address, user_agent)

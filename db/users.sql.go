@@ -58,7 +58,7 @@ func (q *Queries) DropLinks(ctx context.Context, db DBTX, userID uuid.UUID) erro
 }
 
 const getLogin = `-- name: GetLogin :one
-SELECT users.id, users.username, users.fullname, users.password_hash, users.roles, users.is_active, users.created_at, users.updated_at, users.last_login_at, users.password_changed_at,
+SELECT users.id, users.username, users.fullname, users.password_hash, users.roles, users.is_active, users.created_at, users.updated_at, users.last_login_at, users.password_changed_at, users.xmin::text AS version,
     ARRAY(SELECT g.name FROM groups g JOIN group_members m ON m.group_id = g.id
           WHERE m.user_id = users.id ORDER BY g.name)::text[] AS groups,
     EXISTS(SELECT FROM login_attempts l
@@ -68,12 +68,14 @@ WHERE users.username = $3
 `
 
 type GetLoginRow struct {
-	User   User
-	Groups []string
-	Locked bool
+	User    User
+	Version string
+	Groups  []string
+	Locked  bool
 }
 
-// GetLogin returns all that decides on a login but the password.
+// GetLogin returns all that decides on a login but the password. version is
+// another one after every change of the account's row.
 func (q *Queries) GetLogin(ctx context.Context, db DBTX, network netip.Prefix, now time.Time, username string) (GetLoginRow, error) {
 	row := db.QueryRow(ctx, getLogin, network, now, username)
 	var i GetLoginRow
@@ -88,6 +90,7 @@ func (q *Queries) GetLogin(ctx context.Context, db DBTX, network netip.Prefix, n
 		&i.User.UpdatedAt,
 		&i.User.LastLoginAt,
 		&i.User.PasswordChangedAt,
+		&i.Version,
 		&i.Groups,
 		&i.Locked,
 	)

@@ -21,6 +21,67 @@ INSERT INTO refresh_tokens (id, session_id, generation, access_id, issued_at, ex
 SELECT @refresh_id, o.id, 0, @access_id, @issued_at, o.expires_at, @access_expires_at
 FROM opened o;
 
+-- name: LogIn :many
+-- LogIn does what holding the user, EndSessions for the one session over the
+-- cap and OpenSession do, if the account's row is still the version that was
+-- read, nothing is locked for the network, and no more than that one session is
+-- in the way (and evict is true); otherwise it changes nothing and returns no
+-- row. max_sessions 0 is no cap. One row has no ended_id, the other is what was
+-- revoked. A refresh of the session that ends may commit while this waits for
+-- it, and its access token lives no longer than one given now.
+--
+-- One statement, so that a login is one journey to the database and one commit
+-- beside reading the account. Each login changes the account's row: those that
+-- race wait for it and then find another version, so the live sessions that
+-- this statement sees are all there are.
+WITH live AS MATERIALIZED (
+    SELECT s.id, row_number() OVER (ORDER BY s.last_seen_at DESC, s.id DESC) AS place
+    FROM sessions s
+    WHERE s.user_id = @user_id AND s.ended_at IS NULL AND s.expires_at > @now::timestamptz
+), surplus AS MATERIALIZED (
+    SELECT l.id FROM live l WHERE @max_sessions::int > 0 AND l.place >= @max_sessions::int
+), held AS (
+    UPDATE users SET last_login_at = @now::timestamptz
+    WHERE users.id = @user_id AND users.xmin::text = @version::text
+      AND (SELECT count(*) FROM surplus) <= CASE WHEN @evict::boolean THEN 1 ELSE 0 END
+      AND NOT EXISTS (SELECT FROM login_attempts l
+                      WHERE l.username = users.username AND l.network = @network AND l.locked_until > @now::timestamptz)
+    RETURNING users.id, users.username
+), ended AS (
+    UPDATE sessions SET ended_at = @now::timestamptz, end_reason = @end_reason::text
+    FROM held h, surplus x
+    WHERE sessions.id = x.id AND sessions.ended_at IS NULL
+    RETURNING sessions.id, h.username
+), revoked AS (
+    INSERT INTO revoked_tokens (id, kind, username, reason, expires_at)
+    SELECT e.id, 'session', e.username, @end_reason::text,
+        greatest(@access_expires_at, (SELECT max(r.access_expires_at) FROM refresh_tokens r WHERE r.session_id = e.id)) + interval '1 minute'
+    FROM ended e
+    ON CONFLICT ON CONSTRAINT revoked_tokens_pkey DO NOTHING
+    RETURNING revoked_tokens.id, revoked_tokens.expires_at
+), opened AS (
+    INSERT INTO sessions (id, user_id, created_at, last_seen_at, expires_at, absolute_expires_at, address, user_agent)
+    SELECT @session_id, h.id, @now::timestamptz, @now::timestamptz, @expires_at, @absolute_expires_at, sqlc.narg(address), @user_agent
+    FROM held h
+), paired AS (
+    INSERT INTO refresh_tokens (id, session_id, generation, access_id, issued_at, expires_at, access_expires_at)
+    SELECT @refresh_id, @session_id, 0, @access_id, @issued_at, @expires_at, @access_expires_at
+    FROM held h
+), cleared AS (
+    DELETE FROM login_attempts l USING held h WHERE l.username = h.username AND l.network = @network
+), evicted AS (
+    INSERT INTO auth_events (id, at, kind, username, session_id, address, user_agent, request_id, detail)
+    SELECT @evict_event_id, @now::timestamptz, @evict_kind, e.username, e.id, sqlc.narg(address), @user_agent, @request_id, @evict_detail
+    FROM ended e
+), recorded AS (
+    INSERT INTO auth_events (id, at, kind, username, session_id, address, user_agent, request_id, detail)
+    SELECT @event_id, @now::timestamptz, @event_kind, h.username, @session_id, sqlc.narg(address), @user_agent, @request_id, @detail
+    FROM held h
+)
+SELECT NULL::uuid AS ended_id, NULL::timestamptz AS revoked_until FROM held
+UNION ALL
+SELECT r.id, r.expires_at FROM revoked r;
+
 -- name: LockSession :one
 -- LockSession holds the session until the transaction ends. Only its own
 -- columns are sure to be current after a wait; what else a refresh needs it

@@ -16,8 +16,9 @@ FROM users
 WHERE username = @username;
 
 -- name: GetLogin :one
--- GetLogin returns all that decides on a login but the password.
-SELECT sqlc.embed(users),
+-- GetLogin returns all that decides on a login but the password. version is
+-- another one after every change of the account's row.
+SELECT sqlc.embed(users), users.xmin::text AS version,
     ARRAY(SELECT g.name FROM groups g JOIN group_members m ON m.group_id = g.id
           WHERE m.user_id = users.id ORDER BY g.name)::text[] AS groups,
     EXISTS(SELECT FROM login_attempts l

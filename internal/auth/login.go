@@ -124,13 +124,68 @@ func (s *Service) loginFailed(ctx context.Context, name string) error {
 }
 
 // openSession makes room under the cap and opens a session for an account
-// whose password was just right. The account is held meanwhile, so that the
-// cap is counted by one login at a time.
+// whose password was just right: in one statement, unless the account changed
+// since it was read, as by another login, or more than one session is in the
+// way. Then the account is held meanwhile, so that the cap is counted by one
+// login at a time.
 func (s *Service) openSession(ctx context.Context, u db.GetLoginRow) (User, Pair, error) {
 	now := s.clock()
-	var evicted []revocation
-	var first db.RefreshToken
-	err := postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
+	first := s.firstPair(now)
+	ended, opened, err := s.logIn(ctx, u, first, now)
+	if err == nil && !opened || postgres.LostToAnother(err) {
+		ended, err = s.openHeld(ctx, u, first, now)
+	}
+	if err != nil {
+		return User{}, Pair{}, err
+	}
+	s.takeBack(ended)
+	u.User.LastLoginAt = &now
+	pair, err := s.mint(u.User.Username, first.RefreshToken)
+	return userOf(u.User, u.Groups), pair, err
+}
+
+// firstPair is the first pair of a new session and when that ends at last.
+type firstPair struct {
+	db.RefreshToken
+	absolute time.Time
+}
+
+func (s *Service) firstPair(now time.Time) firstPair {
+	absolute := now.Add(s.c.AbsoluteTimeout).Truncate(time.Second)
+	first := firstPair{s.newPair(newID(), now), absolute}
+	first.ExpiresAt = earlier(first.ExpiresAt, absolute)
+	first.AccessExpiresAt = earlier(first.AccessExpiresAt, absolute)
+	return first
+}
+
+// logIn tries the one statement; it returns false, and nothing has changed,
+// where that could not tell.
+func (s *Service) logIn(ctx context.Context, u db.GetLoginRow, first firstPair, now time.Time) ([]revocation, bool, error) {
+	e := eventRow(ctx, now, event{kind: eventLogin, username: u.User.Username})
+	evict := eventRow(ctx, now, event{kind: eventEvict, username: u.User.Username, detail: endEvicted})
+	rows, err := s.q.LogIn(ctx, s.db, db.LogInParams{
+		UserID: u.User.ID, Version: u.Version, Now: now, Network: clientFrom(ctx).network(),
+		MaxSessions: int32(min(max(s.c.MaxSessions, 0), math.MaxInt32)), Evict: !s.c.RejectOverCap, // It was just bounded.
+		SessionID: first.SessionID, ExpiresAt: first.ExpiresAt, AbsoluteExpiresAt: first.absolute,
+		RefreshID: first.ID, AccessID: first.AccessID, IssuedAt: first.IssuedAt, AccessExpiresAt: first.AccessExpiresAt,
+		Address: e.Address, UserAgent: e.UserAgent, RequestID: e.RequestID, EventID: e.ID, EventKind: e.Kind, Detail: e.Detail,
+		EndReason: endEvicted, EvictEventID: evict.ID, EvictKind: evict.Kind, EvictDetail: evict.Detail,
+	})
+	if err != nil {
+		return nil, false, fmt.Errorf("log in: %w", err)
+	}
+	var ended []revocation
+	for _, r := range rows {
+		if r.EndedID != nil {
+			ended = append(ended, revocation{id: *r.EndedID, until: *r.RevokedUntil})
+		}
+	}
+	return ended, len(rows) > 0, nil
+}
+
+// openHeld opens the session while it holds the account.
+func (s *Service) openHeld(ctx context.Context, u db.GetLoginRow, first firstPair, now time.Time) (ended []revocation, err error) {
+	err = postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
 		held, err := s.q.LockUser(ctx, tx, u.User.ID)
 		if errors.Is(err, pgx.ErrNoRows) || err == nil && (!held.IsActive || !sameTime(held.PasswordChangedAt, u.User.PasswordChangedAt)) {
 			return ErrCredentials // changed while the password was hashed
@@ -138,19 +193,12 @@ func (s *Service) openSession(ctx context.Context, u db.GetLoginRow) (User, Pair
 		if err != nil {
 			return fmt.Errorf("lock user: %w", err)
 		}
-		if evicted, err = s.makeRoom(ctx, tx, held, now); err != nil {
+		if ended, err = s.makeRoom(ctx, tx, held, now); err != nil {
 			return err
 		}
-		first, err = s.insertSession(ctx, tx, held, now)
-		return err
+		return s.insertSession(ctx, tx, held, first, now)
 	})
-	if err != nil {
-		return User{}, Pair{}, err
-	}
-	s.takeBack(evicted)
-	u.User.LastLoginAt = &now
-	pair, err := s.mint(u.User.Username, first)
-	return userOf(u.User, u.Groups), pair, err
+	return ended, err
 }
 
 func sameTime(a, b *time.Time) bool {
@@ -180,25 +228,21 @@ func (s *Service) makeRoom(ctx context.Context, tx pgx.Tx, u db.User, now time.T
 // insertSession opens a session with its first pair and records the login. It
 // returns ErrCredentials if the account has been locked meanwhile: of many
 // guesses at once, only those that were done before the lock count.
-func (s *Service) insertSession(ctx context.Context, tx pgx.Tx, u db.User, now time.Time) (db.RefreshToken, error) {
-	absolute := now.Add(s.c.AbsoluteTimeout).Truncate(time.Second)
-	first := s.newPair(newID(), now)
-	first.ExpiresAt = earlier(first.ExpiresAt, absolute)
-	first.AccessExpiresAt = earlier(first.AccessExpiresAt, absolute)
+func (s *Service) insertSession(ctx context.Context, tx pgx.Tx, u db.User, first firstPair, now time.Time) error {
 	e := eventRow(ctx, now, event{kind: eventLogin, username: u.Username})
 	n, err := s.q.OpenSession(ctx, tx, db.OpenSessionParams{
 		SessionID: first.SessionID, UserID: u.ID, Username: u.Username, Network: clientFrom(ctx).network(), Now: now,
-		ExpiresAt: first.ExpiresAt, AbsoluteExpiresAt: absolute,
+		ExpiresAt: first.ExpiresAt, AbsoluteExpiresAt: first.absolute,
 		RefreshID: first.ID, AccessID: first.AccessID, IssuedAt: first.IssuedAt, AccessExpiresAt: first.AccessExpiresAt,
 		EventID: e.ID, EventKind: e.Kind, Address: e.Address, UserAgent: e.UserAgent, RequestID: e.RequestID, Detail: e.Detail,
 	})
 	if err != nil {
-		return first, fmt.Errorf("open session: %w", err)
+		return fmt.Errorf("open session: %w", err)
 	}
 	if n == 0 {
-		return first, ErrCredentials
+		return ErrCredentials
 	}
-	return first, nil
+	return nil
 }
 
 // UsernameExists says whether there is such an account, whatever the case of

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/romi/plantdb-go/db"
 	"github.com/romi/plantdb-go/internal/actor"
 	"github.com/romi/plantdb-go/tokenauth"
 )
@@ -223,6 +224,70 @@ func TestLoginSeesWhatHappenedWhileItHashed(t *testing.T) {
 		}
 		_, _, err = s.openSession(t.Context(), u)
 		wantErr(t, name+" meanwhile: openSession", err, ErrCredentials)
+	}
+}
+
+// The one statement of a login does all that holding the account does, or
+// nothing at all.
+func TestLogInInOneStatement(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s := w.service(t, func(c *Config) { c.MaxSessions = 2 })
+	try := func(s *Service, u db.GetLoginRow) (ended []revocation, opened bool) {
+		t.Helper()
+		now := w.Now()
+		ended, opened, err := s.logIn(t.Context(), u, s.firstPair(now), now)
+		if err != nil {
+			t.Fatalf("logIn = %v", err)
+		}
+		return ended, opened
+	}
+	read := func(name string) db.GetLoginRow {
+		t.Helper()
+		u, err := s.authenticate(t.Context(), name, password)
+		if err != nil {
+			t.Fatalf("authenticate = %v", err)
+		}
+		return u
+	}
+	register(t, s, "alice")
+	register(t, s, "bob")
+	oldest := as(t, s, login(t, s, "alice"))
+	w.step(time.Minute)
+	seen := read("alice")
+	if ended, opened := try(s, seen); len(ended) != 0 || !opened {
+		t.Errorf("below the cap: logIn = %v, %t, want nothing ended and opened", ended, opened)
+	}
+	const rows = "SELECT count(*) FROM sessions JOIN users u ON u.id = user_id WHERE u.username = 'alice' AND ended_at IS NULL"
+	if ended, opened := try(s, seen); len(ended) != 0 || opened || w.count(t, rows) != 2 {
+		t.Errorf("after another login: logIn = %v, %t with %d live sessions, want nothing done", ended, opened, w.count(t, rows))
+	}
+	a, _ := actor.FromContext(oldest)
+	if ended, opened := try(s, read("alice")); len(ended) != 1 || ended[0].id != a.SessionID || !opened || w.count(t, rows) != 2 {
+		t.Errorf("at the cap: logIn = %v, %t, want %v ended and opened", ended, opened, a.SessionID)
+	}
+	if n := w.count(t, "SELECT count(*) FROM revoked_tokens WHERE id = $1 AND kind = 'session' AND expires_at > $2",
+		a.SessionID, w.Now().Add(s.c.SessionTimeout)); n != 1 {
+		t.Errorf("the session that ended is not revoked until its last access token has run out")
+	}
+	wantEvent(t, w, "alice", eventEvict)
+
+	strict := w.service(t, func(c *Config) { c.MaxSessions, c.RejectOverCap = 2, true })
+	if _, opened := try(strict, read("alice")); opened {
+		t.Error("at the cap that rejects: logIn opened a session")
+	}
+	lower := w.service(t, func(c *Config) { c.MaxSessions = 1 })
+	if _, opened := try(lower, read("alice")); opened || w.count(t, rows) != 2 {
+		t.Error("two over the cap: logIn did something")
+	}
+	if _, _, err := lower.Login(t.Context(), "alice", password); err != nil || w.count(t, rows) != 1 {
+		t.Errorf("two over the cap: Login = %v with %d live sessions, want one", err, w.count(t, rows))
+	}
+	free := w.service(t, func(c *Config) { c.MaxSessions = 0 })
+	for range 4 {
+		if ended, opened := try(free, read("bob")); len(ended) != 0 || !opened {
+			t.Errorf("without a cap: logIn = %v, %t", ended, opened)
+		}
 	}
 }
 
