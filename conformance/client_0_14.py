@@ -27,7 +27,6 @@ from table import ANALYZED, DEMO_SCANS, alike, check, holds, output, public_call
 LATER = {
     "rest_api.scan_preview_image_url": (
         "port=5000", "never: the client itself asks port 5000 for the scan, whatever port it was told"),
-    "rest_api.upload_scan_archive": ("405", "POST /archive/{scan} comes later"),
     "rest_api.upload_dataset_file": ("405", "POST /files/{scan} comes later"),
 }
 
@@ -180,6 +179,9 @@ def archive_upload(site):
     with tempfile.TemporaryDirectory() as temporary:
         archive = shutil.make_archive(str(Path(temporary) / "scan"), "zip", site.tree / "real_plant")
         rest_api.upload_scan_archive("older_sent_1", archive, **site.at)
+    holds("it is there", "older_sent_1" in site.client.list_scans())
+    for name in ("files.json", "images/00000_rgb.jpg"):
+        same(name, (site.tree / "older_sent_1" / name).read_bytes(), (site.tree / "real_plant" / name).read_bytes())
 
 
 @check("rest_api.upload_dataset_file")

@@ -25,6 +25,7 @@ import (
 	"github.com/romi/plantdb-go/internal/config"
 	"github.com/romi/plantdb-go/internal/demo"
 	"github.com/romi/plantdb-go/internal/fault"
+	"github.com/romi/plantdb-go/internal/fsdb"
 	"github.com/romi/plantdb-go/internal/jobs"
 	"github.com/romi/plantdb-go/internal/observe"
 	"github.com/romi/plantdb-go/internal/preview"
@@ -190,6 +191,10 @@ func (s *service) prepare(ctx context.Context, root *os.Root) error {
 	}
 	limits := scan.DefaultConfig()
 	limits.MaxFileBytes = int64(s.config.MaxUpload)
+	limits.Archives = fsdb.ArchiveLimits{
+		Bytes: int64(s.config.ArchiveBytes), FileBytes: int64(s.config.MaxUpload), Entries: s.config.ArchiveEntries,
+		Ratio: s.config.ArchiveRatio, Depth: s.config.ArchiveDepth,
+	}
 	limits.FileLocks = bool(s.config.FileLocks)
 	limits.TrashRetention = time.Duration(s.config.TrashRetention)
 	s.scans = scan.New(s.pool, s.tree, s.auth, limits, s.log)

@@ -6,12 +6,19 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"mime"
+	"mime/multipart"
 	"net/http"
+	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/romi/plantdb-go/internal/fault"
+	"github.com/romi/plantdb-go/internal/fsdb"
 	"github.com/romi/plantdb-go/internal/observe"
 	"github.com/romi/plantdb-go/internal/scan"
 	"github.com/romi/plantdb-go/internal/storedzip"
@@ -37,6 +44,133 @@ func (s *server) registerArchive() {
 			"as long as no file of the scan has changed. A file that changes while it is sent ends the connection before the end of the archive.",
 		errors: []int{http.StatusNotFound, http.StatusForbidden, http.StatusRequestEntityTooLarge}, responses: responses,
 	}, s.getArchive)
+	register(s, route{
+		id: "create-scan-from-archive", method: http.MethodPost, path: "/assets/archive/{scan_id}", tag: tagAssets, security: required, rate: rateArchive,
+		faults: []error{
+			errDatasetExists, errNoArchive, errArchiveType, errArchiveName, errBrokenUpload, fsdb.ErrArchive, fsdb.ErrArchiveStructure, fsdb.ErrArchivePath,
+			fsdb.ErrArchiveTooLarge, fsdb.ErrName, fsdb.ErrReserved, scan.ErrMetadata, scan.ErrTimelapseExists,
+		},
+		summary: "Upload a scan as a ZIP file",
+		doc: "Makes a new scan of an archive such as the download gives: files.json and metadata, at its top or in one directory, and whatever else the " +
+			"scan holds. The archive is checked whole (names, sizes, checksums) before anything of it can be seen: there is the scan, or nothing. " +
+			"It belongs to you, whoever owned it before; it goes into the timelapse that its metadata names, which is made if it is not there. " +
+			"Left out are hidden files, previews and the manifest.",
+		errors: []int{http.StatusForbidden, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusLocked, http.StatusInsufficientStorage},
+	}, s.createScanFromArchive)
+}
+
+var (
+	errDatasetExists = fault.New(fault.Invalid, "scan_exists", "Dataset `plant_42` already exists!")
+	errNoArchive     = fault.New(fault.Invalid, "no_file", "No ZIP file provided!")
+	errArchiveType   = fault.New(fault.Invalid, "archive_type", "Invalid MIME type 'text/plain'. Expected 'application/zip'.")
+	errArchiveName   = fault.New(fault.Invalid, "archive_name", "Invalid file extension for 'scan.tar'. Expected '.zip'.")
+)
+
+// archivePart is a form whose zip_file is read as it comes.
+type archivePart struct{ filePart }
+
+// Resolve takes the form away from Huma. That there is none is said later, for
+// more is wrong where the scan exists.
+func (p *archivePart) Resolve(ctx huma.Context) []error {
+	p.filePart.Resolve(ctx)
+	return nil
+}
+
+// document describes the form.
+func (*archivePart) document(huma.Registry, string) *huma.RequestBody {
+	return &huma.RequestBody{
+		Required: true,
+		Content: map[string]*huma.MediaType{"multipart/form-data": {
+			Schema: &huma.Schema{
+				Type: huma.TypeObject, Required: []string{"zip_file"},
+				Properties: map[string]*huma.Schema{
+					"zip_file": {Type: huma.TypeString, Format: "binary", Description: "The archive, under a name that ends in .zip."},
+				},
+			},
+			Encoding: map[string]*huma.Encoding{"zip_file": {ContentType: "application/zip"}},
+		}},
+	}
+}
+
+// receive stages the archive of the form.
+func (p *archivePart) receive(ctx context.Context, up *scan.ArchiveUpload) error {
+	if p.reader == nil {
+		return errNoArchive
+	}
+	taken := false
+	for {
+		part, err := p.reader.NextPart()
+		if errors.Is(err, io.EOF) {
+			if !taken {
+				return errNoArchive
+			}
+			return nil
+		}
+		if err != nil {
+			return brokenUpload(err)
+		}
+		if part.FormName() != "zip_file" {
+			continue
+		}
+		if taken {
+			return errInvalid.With("More than one ZIP file provided")
+		}
+		taken = true
+		if err := checkArchivePart(part); err != nil {
+			return err
+		}
+		if err := up.Stage(ctx, &sourceReader{part}); err != nil {
+			return err
+		}
+	}
+}
+
+// zipTypes are what clients call a ZIP file; the second one is the word of
+// browsers on Windows.
+var zipTypes = []string{"application/zip", "application/x-zip-compressed"}
+
+func checkArchivePart(part *multipart.Part) error {
+	if part.FileName() == "" {
+		return errNoArchive
+	}
+	mediaType, _, err := mime.ParseMediaType(part.Header.Get("Content-Type"))
+	if err != nil || !slices.Contains(zipTypes, mediaType) {
+		return errArchiveType.With("Invalid MIME type '%s'. Expected 'application/zip'.", shortened(part.Header.Get("Content-Type"), 100))
+	}
+	if !strings.EqualFold(filepath.Ext(part.FileName()), ".zip") {
+		return errArchiveName.With("Invalid file extension for '%s'. Expected '.zip'.", shortened(part.FileName(), 100))
+	}
+	return nil
+}
+
+// unpacked says which files a scan has got.
+type unpacked struct {
+	Message string   `json:"message" doc:"What was done, for people."`
+	Files   []string `json:"files" doc:"Names of the scan's files, relative to it."`
+}
+
+func (s *server) createScanFromArchive(ctx context.Context, in *struct {
+	ScanPath
+	Form archivePart
+}) (*reply[unpacked], error) {
+	up, err := s.scans.BeginArchive(ctx, in.Scan)
+	if err != nil {
+		return nil, datasetExists(in.Scan, err)
+	}
+	defer up.Discard()
+	if err := in.Form.receive(ctx, up); err != nil {
+		return nil, err
+	}
+	files, err := up.Commit(ctx)
+	return replyOf(unpacked{"ZIP file processed successfully", files}, datasetExists(in.Scan, err))
+}
+
+// datasetExists gives the failure its upstream form.
+func datasetExists(name string, err error) error {
+	if errors.Is(err, scan.ErrScanExists) {
+		return errDatasetExists.With("Dataset `%s` already exists!", name)
+	}
+	return err
 }
 
 func (s *server) getArchive(ctx context.Context, in *archiveInput) (*download, error) {

@@ -77,6 +77,8 @@ var aliases = []alias{
 	{"get-skeleton-015", http.MethodGet, "/skeleton/{scan_id}", "get-skeleton", v015},
 	{"get-sequence-015", http.MethodGet, "/sequence/{scan_id}", "get-sequence", v015},
 	{"get-archive-015", http.MethodGet, "/archive/{scan_id}", "get-archive", v015},
+	// 0.14 and 0.15 share it; the former sends no token.
+	{"create-scan-from-archive-014", http.MethodPost, "/archive/{scan_id}", "create-scan-from-archive", v014},
 
 	{"get-scan-metadata-014", http.MethodGet, "/api/scan/{scan_id}/metadata", "get-scan-metadata", v014},
 	{"update-scan-metadata-014", http.MethodPost, "/api/scan/{scan_id}/metadata", "update-scan-metadata", v014},

@@ -92,6 +92,7 @@ var schemaDocs = map[string]string{ //nolint:gosec // Words about secrets, none 
 	"TokenOwner":      "A token that counts, and whose it is.",
 	"TokenPair":       "The next pair of tokens.",
 	"TokenReport":     "Where a token was found; it was not validated.",
+	"Unpacked":        "The files that a new scan has got.",
 	"User":            "An account.",
 	"UserList":        "Accounts by name.",
 	"UserPatch":       "What is to change of a user; what is left out stays.",

@@ -1,6 +1,7 @@
 package fsdb
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -235,6 +236,11 @@ var writes = map[string]func(*Tree) error{
 	"WriteFileMetadata new": func(t *Tree) error {
 		return t.WriteFileMetadata(ctx, Loc{Scan: "s"}, "PointCloud_1_0", "PointCloud", object(`{"b":2}`))
 	},
+	"AddScan":    func(t *Tree) error { return addArchive(t, Loc{Scan: "new"}, nil) },
+	"AddScan in": func(t *Tree) error { return addArchive(t, Loc{Timelapse: "tl", Scan: "new"}, nil) },
+	"AddScanWithTimelapse": func(t *Tree) error {
+		return addArchive(t, Loc{Timelapse: "new_tl", Scan: "new"}, &Timelapse{ID: "new_tl", Scans: []string{"new"}, Metadata: object(`{}`)})
+	},
 	"CreateTimelapse": func(t *Tree) error { return t.CreateTimelapse(ctx, Timelapse{ID: "new", Metadata: object(`{}`)}) },
 	"WriteTimelapse": func(t *Tree) error {
 		return t.WriteTimelapse(ctx, Timelapse{ID: "tl", Scans: []string{"m"}, Metadata: object(`{}`)})
@@ -252,6 +258,23 @@ func addTwo(t *Tree, fileset string) error {
 	}
 	errs, err := t.AddFiles(ctx, Loc{Scan: "s"}, fileset, batch)
 	return errors.Join(append(errs, err, discardAll(batch))...)
+}
+
+// addArchive takes a small archive to its place, into a new timelapse if one is given.
+func addArchive(t *Tree, loc Loc, made *Timelapse) (err error) {
+	a, err := t.SpoolArchive(ctx, bytes.NewReader(smallZip()), DefaultArchiveLimits())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, a.Close()) }()
+	s, err := a.Unpack(ctx)
+	if err != nil {
+		return err
+	}
+	if made != nil {
+		return t.AddScanWithTimelapse(ctx, *made, loc.Scan, s, object(`{"owner":"bob","visibility":"private"}`))
+	}
+	return t.AddScan(ctx, loc, s, object(`{"owner":"bob"}`))
 }
 
 func discardAll(batch []NewFile) (err error) {

@@ -21,28 +21,13 @@ func (t *Tree) CreateScan(ctx context.Context, loc Loc, metadata json.RawMessage
 }
 
 func (t *Tree) createScan(ctx context.Context, loc Loc, metadata json.RawMessage) error {
-	if err := CheckName(ScanName, loc.Scan); err != nil {
+	parent, err := t.roomFor(loc, metadata)
+	if err != nil {
 		return err
-	}
-	if id := timelapseID(metadata); id != "" && id != loc.Timelapse {
-		return ErrMembership
 	}
 	document, err := meta.Sorted(metadata)
 	if err != nil {
 		return err
-	}
-	if err := t.free(loc.Scan, ErrScanExists); err != nil {
-		return err
-	}
-	parent := "."
-	if loc.Timelapse != "" {
-		if !readable(loc.Timelapse) || t.requireDir(loc.Timelapse) != nil || !t.isTimelapse(loc.Timelapse) {
-			return ErrNotFound
-		}
-		if err := t.free(loc.Dir(), ErrScanExists); err != nil {
-			return err
-		}
-		parent = loc.Timelapse
 	}
 	index, err := (&index{}).bytes()
 	if err != nil {
@@ -53,6 +38,27 @@ func (t *Tree) createScan(ctx context.Context, loc Loc, metadata json.RawMessage
 		files[accessFile] = visibilityDocument(v)
 	}
 	return t.build(ctx, parent, loc.Dir(), ErrScanExists, files, metadataDir)
+}
+
+// roomFor says whether a scan of that metadata can be made at loc, and returns
+// the directory that it will lie in.
+func (t *Tree) roomFor(loc Loc, metadata json.RawMessage) (parent string, err error) {
+	if err := CheckName(ScanName, loc.Scan); err != nil {
+		return "", err
+	}
+	if id := timelapseID(metadata); id != "" && id != loc.Timelapse {
+		return "", ErrMembership
+	}
+	if err := t.free(loc.Scan, ErrScanExists); err != nil {
+		return "", err
+	}
+	if loc.Timelapse == "" {
+		return ".", nil
+	}
+	if !readable(loc.Timelapse) || t.requireDir(loc.Timelapse) != nil || !t.isTimelapse(loc.Timelapse) {
+		return "", ErrNotFound
+	}
+	return loc.Timelapse, t.free(loc.Dir(), ErrScanExists)
 }
 
 // free says whether nothing has that name.
@@ -93,8 +99,13 @@ func (t *Tree) build(ctx context.Context, parent, name string, taken *fault.Erro
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	// A directory that appeared meanwhile and holds something stops the
-	// rename, so of two creations one wins.
+	return t.enter(parent, tmp, name, taken)
+}
+
+// enter gives a directory that was built its name in parent, durably. A
+// directory that appeared meanwhile and holds something stops the rename, so
+// of two creations one wins.
+func (t *Tree) enter(parent, tmp, name string, taken *fault.Error) error {
 	err := t.disk.rename(tmp, name)
 	if errors.Is(err, fs.ErrExist) {
 		return taken

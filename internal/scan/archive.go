@@ -26,7 +26,7 @@ import (
 // ManifestName is the last entry of an archive: the SHA-256 of every other one
 // in the form of sha256sum, which can check it once it is unpacked. Upstream
 // takes it for one more file beside files.json.
-const ManifestName = "manifest-sha256.txt"
+const ManifestName = fsdb.ManifestName
 
 const (
 	// rememberedSums bounds the cache of checksums, to some ten megabytes.

@@ -64,10 +64,17 @@ func (s *Service) checkNewScan(ctx context.Context, metadata json.RawMessage) (j
 	if err := CheckBiology(metadata); err != nil {
 		return nil, err
 	}
-	if v, ok := lookup(metadata, "visibility"); ok && string(v) != `"`+Public+`"` && string(v) != `"`+Private+`"` {
-		return nil, ErrMetadata.With("Visibility must be 'public' or 'private'")
+	if err := checkVisibility(metadata); err != nil {
+		return nil, err
 	}
 	return s.checkSharing(ctx, metadata)
+}
+
+func checkVisibility(metadata json.RawMessage) error {
+	if v, ok := lookup(metadata, "visibility"); ok && string(v) != `"`+Public+`"` && string(v) != `"`+Private+`"` {
+		return ErrMetadata.With("Visibility must be 'public' or 'private'")
+	}
+	return nil
 }
 
 // checkSharing makes sharing a list of groups that exist.

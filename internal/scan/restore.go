@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/romi/plantdb-go/db"
 	"github.com/romi/plantdb-go/internal/actor"
 	"github.com/romi/plantdb-go/internal/fsdb"
 )
@@ -121,7 +122,7 @@ func unknownEntry(err error) error {
 	return err
 }
 
-func (s *Service) nameFree(ctx context.Context, tx pgx.Tx, name string) error {
+func (s *Service) nameFree(ctx context.Context, tx db.DBTX, name string) error {
 	taken, err := s.q.NameTaken(ctx, tx, name)
 	if err != nil {
 		return fmt.Errorf("look for name %q: %w", name, err)

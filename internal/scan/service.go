@@ -73,6 +73,9 @@ type Groups interface {
 type Config struct {
 	// MaxFileBytes is the largest file that an upload may make.
 	MaxFileBytes int64
+	// Archives bounds what an uploaded archive may hold; no file of it may be
+	// larger than MaxFileBytes.
+	Archives fsdb.ArchiveLimits
 	// Extensions are what an uploaded file may end in, lower case with dot.
 	Extensions []string
 	// LockTimeout is how long a write waits for another writer of the scan.
@@ -92,6 +95,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		MaxFileBytes: 8 << 30,
+		Archives:     fsdb.DefaultArchiveLimits(),
 		Extensions: []string{
 			".jpg", ".jpeg", ".png", ".tif", ".txt", ".json", ".ply", ".yaml", ".toml", // upstream's
 			".tiff", ".npz", ".npy", ".csv", ".p", ".pt", ".zip", ".xml", ".md",

@@ -1430,6 +1430,17 @@ type TrashList struct {
 	Next *openapi_types.UUID `json:"next,omitempty"`
 }
 
+// Unpacked The files that a new scan has got.
+//
+// Example: {"files":["files.json","images/00000_rgb.jpg","metadata/images.json","metadata/images/00000_rgb.json","metadata/metadata.json"],"message":"ZIP file processed successfully"}
+type Unpacked struct {
+	// Files Names of the scan's files, relative to it.
+	Files []string `json:"files"`
+
+	// Message What was done, for people.
+	Message string `json:"message"`
+}
+
 // User An account.
 //
 // Example: {"active":true,"created_at":"2026-03-02T08:00:00Z","fullname":"Alice Martin","groups":["phenotyping"],"last_login":"2026-11-20T07:58:12Z","roles":["contributor"],"username":"alice"}
@@ -1510,6 +1521,12 @@ type VisibilityVisibility string
 type GetArchiveParams struct {
 	// Fileset Only this fileset, with its metadata and what belongs to none. May come more than once.
 	Fileset []string `form:"fileset,omitempty" json:"fileset,omitempty"`
+}
+
+// CreateScanFromArchiveMultipartBody defines parameters for CreateScanFromArchive.
+type CreateScanFromArchiveMultipartBody struct {
+	// ZipFile The archive, under a name that ends in .zip.
+	ZipFile openapi_types.File `json:"zip_file"`
 }
 
 // GetImageParams defines parameters for GetImage.
@@ -1958,6 +1975,9 @@ type ListUsersParams struct {
 	Limit *int64 `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
+// CreateScanFromArchiveMultipartRequestBody defines body for CreateScanFromArchive for multipart/form-data ContentType.
+type CreateScanFromArchiveMultipartRequestBody CreateScanFromArchiveMultipartBody
+
 // IntrospectTokenJSONRequestBody defines body for IntrospectToken for application/json ContentType.
 type IntrospectTokenJSONRequestBody = TokenForm
 
@@ -2142,6 +2162,15 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /api/v1/assets/archive/{scan_id} (the `GetArchive` operationId).
 	GetArchive(ctx context.Context, scanID string, params *GetArchiveParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateScanFromArchiveWithBody Upload a scan as a ZIP file
+	//
+	// Makes a new scan of an archive such as the download gives: files.json and metadata, at its top or in one directory, and whatever else the scan holds. The archive is checked whole (names, sizes, checksums) before anything of it can be seen: there is the scan, or nothing. It belongs to you, whoever owned it before; it goes into the timelapse that its metadata names, which is made if it is not there. Left out are hidden files, previews and the manifest.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/assets/archive/{scan_id} (the `CreateScanFromArchive` operationId).
+	CreateScanFromArchiveWithBody(ctx context.Context, scanID string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetAsset Download any file of a scan
 	//
@@ -3069,6 +3098,25 @@ func (c *Client) GetHome(ctx context.Context, reqEditors ...RequestEditorFn) (*h
 // Corresponds with GET /api/v1/assets/archive/{scan_id} (the `GetArchive` operationId).
 func (c *Client) GetArchive(ctx context.Context, scanID string, params *GetArchiveParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetArchiveRequest(c.Server, scanID, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateScanFromArchiveWithBody Upload a scan as a ZIP file
+//
+// Makes a new scan of an archive such as the download gives: files.json and metadata, at its top or in one directory, and whatever else the scan holds. The archive is checked whole (names, sizes, checksums) before anything of it can be seen: there is the scan, or nothing. It belongs to you, whoever owned it before; it goes into the timelapse that its metadata names, which is made if it is not there. Left out are hidden files, previews and the manifest.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/assets/archive/{scan_id} (the `CreateScanFromArchive` operationId).
+func (c *Client) CreateScanFromArchiveWithBody(ctx context.Context, scanID string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateScanFromArchiveRequestWithBody(c.Server, scanID, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -5174,6 +5222,42 @@ func NewGetArchiveRequest(server string, scanID string, params *GetArchiveParams
 	if err != nil {
 		return nil, err
 	}
+
+	return req, nil
+}
+
+// NewCreateScanFromArchiveRequestWithBody constructs an http.Request for the CreateScanFromArchive method, with any body, and a specified content type
+func NewCreateScanFromArchiveRequestWithBody(server string, scanID string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "scan_id", scanID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/assets/archive/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -9771,6 +9855,15 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /api/v1/assets/archive/{scan_id} (the `GetArchive` operationId).
 	GetArchiveWithResponse(ctx context.Context, scanID string, params *GetArchiveParams, reqEditors ...RequestEditorFn) (*GetArchiveResponse, error)
 
+	// CreateScanFromArchiveWithBodyWithResponse Upload a scan as a ZIP file
+	//
+	// Makes a new scan of an archive such as the download gives: files.json and metadata, at its top or in one directory, and whatever else the scan holds. The archive is checked whole (names, sizes, checksums) before anything of it can be seen: there is the scan, or nothing. It belongs to you, whoever owned it before; it goes into the timelapse that its metadata names, which is made if it is not there. Left out are hidden files, previews and the manifest.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/assets/archive/{scan_id} (the `CreateScanFromArchive` operationId).
+	CreateScanFromArchiveWithBodyWithResponse(ctx context.Context, scanID string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateScanFromArchiveResponse, error)
+
 	// GetAssetWithResponse Download any file of a scan
 	//
 	// By its path, which begins with the id of the scan or of its timelapse. The last part may lack its extension.
@@ -10860,6 +10953,39 @@ func (r GetArchiveResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetArchiveResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type CreateScanFromArchiveResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Unpacked
+	// JSONDefault the response for an HTTP default `application/json` response
+	JSONDefault *Problem
+}
+
+// Status returns HTTPResponse.Status
+func (r CreateScanFromArchiveResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CreateScanFromArchiveResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CreateScanFromArchiveResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -13748,6 +13874,21 @@ func (c *ClientWithResponses) GetArchiveWithResponse(ctx context.Context, scanID
 	return ParseGetArchiveResponse(rsp)
 }
 
+// CreateScanFromArchiveWithBodyWithResponse Upload a scan as a ZIP file
+//
+// Makes a new scan of an archive such as the download gives: files.json and metadata, at its top or in one directory, and whatever else the scan holds. The archive is checked whole (names, sizes, checksums) before anything of it can be seen: there is the scan, or nothing. It belongs to you, whoever owned it before; it goes into the timelapse that its metadata names, which is made if it is not there. Left out are hidden files, previews and the manifest.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/assets/archive/{scan_id} (the `CreateScanFromArchive` operationId).
+func (c *ClientWithResponses) CreateScanFromArchiveWithBodyWithResponse(ctx context.Context, scanID string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateScanFromArchiveResponse, error) {
+	rsp, err := c.CreateScanFromArchiveWithBody(ctx, scanID, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateScanFromArchiveResponse(rsp)
+}
+
 // GetAssetWithResponse Download any file of a scan
 //
 // By its path, which begins with the id of the scan or of its timelapse. The last part may lack its extension.
@@ -15493,6 +15634,39 @@ func ParseGetArchiveResponse(rsp *http.Response) (*GetArchiveResponse, error) {
 	switch {
 	case rsp.StatusCode == 304:
 		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCreateScanFromArchiveResponse parses an HTTP response from a CreateScanFromArchiveWithResponse call
+func ParseCreateScanFromArchiveResponse(rsp *http.Response) (*CreateScanFromArchiveResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CreateScanFromArchiveResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Unpacked
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
 		var dest Problem

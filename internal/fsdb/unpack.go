@@ -1,0 +1,440 @@
+package fsdb
+
+import (
+	"archive/zip"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"math"
+	"os"
+	"path"
+	"slices"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/romi/plantdb-go/internal/fault"
+	"github.com/romi/plantdb-go/internal/fsdb/meta"
+)
+
+// ManifestName is the file of an archive that says the SHA-256 of every other
+// one in the form of sha256sum. Scans have none: it is made with each archive.
+const ManifestName = "manifest-sha256.txt"
+
+// The failures of archives that come from outside.
+var (
+	ErrArchive          = fault.New(fault.Invalid, "archive_invalid", "Invalid ZIP archive: File is not a zip file")
+	ErrArchiveStructure = fault.New(fault.Invalid, "archive_structure", "Invalid scan dataset archive structure.")
+	ErrArchivePath      = fault.New(fault.Invalid, "archive_path", "Path traversal attempt detected: ../other_scan/files.json")
+	ErrArchiveTooLarge  = fault.New(fault.TooLarge, "archive_too_large", "The archive holds more than 100000 entries.")
+)
+
+// ArchiveLimits bounds an archive that comes from outside.
+type ArchiveLimits struct {
+	// Bytes bounds the archive itself, and all that it holds, unpacked.
+	Bytes int64
+	// FileBytes bounds each file, unpacked.
+	FileBytes int64
+	// Entries bounds the files and directories.
+	Entries int
+	// Ratio bounds how many times its own size an archive may hold; one that
+	// holds little may go beyond.
+	Ratio int
+	// Depth bounds the directories above a file, with the scan's own.
+	Depth int
+}
+
+// DefaultArchiveLimits are far above any scan that was seen, and far below
+// what fills a disk or a memory by surprise.
+func DefaultArchiveLimits() ArchiveLimits {
+	return ArchiveLimits{Bytes: 64 << 30, FileBytes: 8 << 30, Entries: 100_000, Ratio: 200, Depth: maxScanDepth}
+}
+
+// smallArchive is what an archive may hold at any ratio: text packs well.
+const smallArchive = 64 << 20
+
+// unpackers bounds how many files of an archive are unpacked at once; they
+// wait for the disk most of the time.
+const unpackers = syncers
+
+// StagedScan is a scan that is on the disk and not yet in the tree. AddScan or
+// Discard uses it up.
+type StagedScan struct {
+	tree     *Tree
+	name     string
+	metadata json.RawMessage
+	document []byte // of the metadata, as it is on disk
+	files    []string
+	dirs     []string // to be synced
+	bytes    int64
+	used     atomic.Bool
+}
+
+// Metadata is the scan's own, {} where it has none.
+func (s *StagedScan) Metadata() json.RawMessage { return s.metadata }
+
+// Files are the names of its files, relative to the scan, sorted.
+func (s *StagedScan) Files() []string { return s.files }
+
+// Bytes is the size of all its files.
+func (s *StagedScan) Bytes() int64 { return s.bytes }
+
+// Discard removes the scan if no call has used it up; it may be called always
+// and more than once.
+func (s *StagedScan) Discard() {
+	if !s.used.Swap(true) {
+		s.tree.discard(s.name)
+	}
+}
+
+// SpooledArchive is a ZIP file of a scan that has come whole and whose entries
+// were found to be sound by what they say of themselves.
+type SpooledArchive struct {
+	tree   *Tree
+	file   *os.File
+	plan   archivePlan
+	limits ArchiveLimits
+}
+
+// SpoolArchive takes a ZIP file that holds one scan, at its top or in one
+// directory. It copies r into the staging directory of the tree, with flat
+// memory, and reads what the archive says of its entries. The caller closes
+// what it returns; after an error nothing is left.
+//
+// Left out of the scan are the manifest that our archives have, upstream's
+// cache and what has a leading dot. Errors: ErrArchive for what is no ZIP file
+// or holds anything but files that can be unpacked, ErrArchiveStructure without
+// files.json and metadata, ErrArchivePath for a name that leads out,
+// ErrArchiveTooLarge, ErrTooLarge, ErrNoSpace; an error of r is wrapped.
+func (t *Tree) SpoolArchive(ctx context.Context, r io.Reader, limits ArchiveLimits) (*SpooledArchive, error) {
+	a, err := t.spoolArchive(ctx, r, limits)
+	return a, wrap("take", "archive", err)
+}
+
+func (t *Tree) spoolArchive(ctx context.Context, r io.Reader, limits ArchiveLimits) (*SpooledArchive, error) {
+	name, f, err := t.createStaged()
+	if err != nil {
+		return nil, err
+	}
+	// It keeps its bytes as long as it is open, and leaves nothing.
+	defer t.discard(name)
+	limit := min(limits.Bytes, math.MaxInt64-1)
+	size, err := io.Copy(f, io.LimitReader(contextReader{ctx, r}, limit+1))
+	if err := errors.Join(err, f.Close()); err != nil {
+		return nil, err
+	}
+	if size > limit {
+		return nil, ErrTooLarge.With("the archive is larger than %d bytes", limit)
+	}
+	spool, err := t.root.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	plan, err := planArchive(spool, size, limits)
+	if err != nil {
+		return nil, errors.Join(err, spool.Close())
+	}
+	return &SpooledArchive{tree: t, file: spool, plan: plan, limits: limits}, nil
+}
+
+// Close lets the archive go.
+func (a *SpooledArchive) Close() error { return a.file.Close() }
+
+// Files is how many files the scan has.
+func (a *SpooledArchive) Files() int { return len(a.plan.files) }
+
+// Bytes is the size of the scan, unpacked.
+func (a *SpooledArchive) Bytes() int64 { return a.plan.bytes }
+
+// Unpack makes the scan of the archive in the staging directory and returns
+// once all but its directories would survive a power cut; AddScan makes it one
+// of the tree. Every file is checked against its size and checksum. Errors:
+// ErrArchive, ErrArchiveStructure for files.json or metadata that cannot be
+// read, ErrNoSpace; after an error nothing is left.
+func (a *SpooledArchive) Unpack(ctx context.Context) (*StagedScan, error) {
+	s := &StagedScan{tree: a.tree, name: stagingName(), bytes: a.plan.bytes}
+	if err := s.unpack(ctx, a.plan); err != nil {
+		s.Discard()
+		return nil, wrap("unpack", "archive", err)
+	}
+	return s, nil
+}
+
+func (s *StagedScan) unpack(ctx context.Context, plan archivePlan) error {
+	t := s.tree
+	if err := t.inStaging(func() error { return t.disk.mkdir(s.name, dirPerm) }); err != nil {
+		return err
+	}
+	s.dirs = append(s.dirs, s.name)
+	for _, dir := range plan.dirs {
+		if err := s.mkdir(dir); err != nil {
+			return taken(err, dir)
+		}
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(unpackers)
+	for _, f := range plan.files {
+		s.files = append(s.files, f.name)
+		group.Go(func() error { return t.unpackFile(ctx, s.name, f) })
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return s.look(plan)
+}
+
+func (s *StagedScan) mkdir(dir string) error {
+	dir = s.name + "/" + dir
+	s.dirs = append(s.dirs, dir)
+	return s.tree.disk.mkdir(dir, dirPerm)
+}
+
+// taken makes a fault of a name that the filesystem takes for another one.
+func taken(err error, name string) error {
+	if errors.Is(err, fs.ErrExist) {
+		return ErrArchive.With("Invalid ZIP archive: '%s' is in it twice", name)
+	}
+	return err
+}
+
+// copyBuffer is how much of a file is unpacked at a time.
+const copyBuffer = 64 << 10
+
+func (t *Tree) unpackFile(ctx context.Context, dir string, f archiveFile) (err error) {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	from, err := f.Open()
+	if err != nil {
+		return badEntry(f.name, err)
+	}
+	defer func() { err = errors.Join(err, from.Close()) }()
+	to, err := t.disk.create(dir + "/" + f.name)
+	if err != nil {
+		return taken(err, f.name)
+	}
+	source := &entryReader{r: io.LimitReader(contextReader{ctx, from}, int64(f.UncompressedSize64)+1)} //nolint:gosec // bounded by the plan
+	n, err := io.CopyBuffer(struct{ io.Writer }{to}, source, make([]byte, min(copyBuffer, f.UncompressedSize64+1)))
+	switch {
+	case source.err != nil && ctx.Err() == nil:
+		err = badEntry(f.name, source.err)
+	case err != nil:
+	case uint64(n) != f.UncompressedSize64: //nolint:gosec // not negative
+		err = badEntry(f.name, io.ErrUnexpectedEOF)
+	case source.crc != f.CRC32:
+		err = badEntry(f.name, zip.ErrChecksum)
+	default:
+		err = to.Sync()
+	}
+	return errors.Join(err, to.Close())
+}
+
+// entryReader keeps the checksum of what it read, and tells errors of the
+// archive from those of the disk.
+type entryReader struct {
+	r   io.Reader
+	crc uint32
+	err error
+}
+
+// Read implements io.Reader.
+func (e *entryReader) Read(p []byte) (int, error) {
+	n, err := e.r.Read(p)
+	e.crc = crc32.Update(e.crc, crc32.IEEETable, p[:n])
+	if err != nil && !errors.Is(err, io.EOF) {
+		e.err = err
+	}
+	return n, err
+}
+
+// badEntry is the fault of an entry whose bytes are not what it says.
+func badEntry(name string, cause error) error {
+	if errors.Is(cause, zip.ErrChecksum) {
+		return ErrArchive.With("Invalid ZIP archive: Bad CRC-32 for file '%s'", name).Because(cause)
+	}
+	return ErrArchive.With("Invalid ZIP archive: '%s' cannot be unpacked", name).Because(cause)
+}
+
+// look reads what must be readable in a scan that comes from outside, and
+// makes the directories of filesets that have no files.
+func (s *StagedScan) look(plan archivePlan) error {
+	dir, err := s.tree.root.OpenRoot(s.name)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = dir.Close() }() // only read
+	data, err := readFile(dir, indexFile, meta.MaxBytes)
+	if err != nil {
+		return unlooked(indexFile, err)
+	}
+	x, err := parseIndex(data)
+	if err != nil {
+		return unlooked(indexFile, err)
+	}
+	for _, e := range x.filesets {
+		if e.listed && len(e.files) == 0 && readable(e.id) && !slices.Contains(plan.dirs, e.id) && !plan.has(e.id) {
+			if err := s.mkdir(e.id); err != nil {
+				return taken(err, e.id)
+			}
+		}
+	}
+	s.metadata = json.RawMessage("{}")
+	s.document, err = readFile(dir, scanMetadata, meta.MaxBytes)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		s.metadata, _, err = meta.Read(s.document)
+	}
+	if err == nil {
+		_, err = meta.Object(s.metadata)
+	}
+	return unlooked(scanMetadata, err)
+}
+
+func unlooked(name string, err error) error {
+	if err == nil || exhausted(err) {
+		return err
+	}
+	return ErrArchiveStructure.With("%s %s: %s", ErrArchiveStructure.Msg, name, reason(err))
+}
+
+// AddScan makes a staged scan one of the tree, with that metadata; it appears
+// whole. The staged scan is used up by it, whatever it returns. Errors as
+// CreateScan.
+func (t *Tree) AddScan(ctx context.Context, loc Loc, s *StagedScan, metadata json.RawMessage) error {
+	return s.use("add scan", loc, func() error {
+		parent, err := t.roomFor(loc, metadata)
+		if err != nil {
+			return err
+		}
+		if err := s.furnish(ctx, metadata); err != nil {
+			return err
+		}
+		return t.enter(parent, s.name, loc.Dir(), ErrScanExists)
+	})
+}
+
+// AddScanWithTimelapse is AddScan for the first scan of a timelapse that it
+// makes: both appear at once. ErrTimelapseExists if anything has that name.
+func (t *Tree) AddScanWithTimelapse(ctx context.Context, tl Timelapse, scan string, s *StagedScan, metadata json.RawMessage) error {
+	loc := Loc{Timelapse: tl.ID, Scan: scan}
+	return s.use("add scan", loc, func() error { return t.addWithTimelapse(ctx, tl, loc, s, metadata) })
+}
+
+func (t *Tree) addWithTimelapse(ctx context.Context, tl Timelapse, loc Loc, s *StagedScan, metadata json.RawMessage) error {
+	if err := CheckName(TimelapseName, tl.ID); err != nil {
+		return err
+	}
+	if err := CheckName(ScanName, loc.Scan); err != nil {
+		return err
+	}
+	if id := timelapseID(metadata); id != "" && id != tl.ID {
+		return ErrMembership
+	}
+	if err := errors.Join(t.free(tl.ID, ErrTimelapseExists), t.free(loc.Scan, ErrScanExists)); err != nil {
+		return err
+	}
+	document, err := tl.document(nil)
+	if err != nil {
+		return err
+	}
+	if err := s.furnish(ctx, metadata); err != nil {
+		return err
+	}
+	tmp := stagingName()
+	defer t.discard(tmp)
+	if err := t.disk.mkdir(tmp, dirPerm); err != nil {
+		return err
+	}
+	if err := t.writeNew(tmp+"/"+timelapseFile, document); err != nil {
+		return err
+	}
+	if err := t.disk.rename(s.name, tmp+"/"+loc.Scan); err != nil {
+		return err
+	}
+	if err := t.disk.syncDir(tmp); err != nil {
+		return err
+	}
+	return t.enter(".", tmp, tl.ID, ErrTimelapseExists)
+}
+
+// use uses the scan up.
+func (s *StagedScan) use(verb string, loc Loc, fn func() error) error {
+	if s.used.Swap(true) {
+		return fmt.Errorf("%s %q: the staged scan was used already", verb, loc.Dir())
+	}
+	err := fn()
+	if err != nil {
+		s.tree.discard(s.name) // nothing, once it has another name
+	}
+	return wrap(verb, loc.Dir(), err)
+}
+
+// furnish gives the scan its metadata and makes all of it durable. Metadata
+// that says what that of the archive said stays as it came, byte for byte.
+func (s *StagedScan) furnish(ctx context.Context, metadata json.RawMessage) error {
+	t := s.tree
+	document, err := meta.Sorted(metadata)
+	if err != nil {
+		return err
+	}
+	if raw, _, err := meta.Read(document); err != nil || s.document == nil || string(raw) != string(s.sorted()) {
+		if err := t.disk.removeAll(s.name + "/" + scanMetadata); err != nil {
+			return err
+		}
+		if err := t.writeNew(s.name+"/"+scanMetadata, document); err != nil {
+			return err
+		}
+	}
+	if v := visibilityIn(metadata); v != "" {
+		if err := t.writeNew(s.name+"/"+accessFile, visibilityDocument(v)); err != nil {
+			return err
+		}
+	}
+	if err := t.syncDirs(s.dirs...); err != nil {
+		return err
+	}
+	return ctx.Err()
+}
+
+// sorted is the metadata of the archive with its keys in order.
+func (s *StagedScan) sorted() json.RawMessage {
+	document, err := meta.Sorted(s.metadata)
+	if err != nil {
+		return nil
+	}
+	raw, _, err := meta.Read(document)
+	if err != nil {
+		return nil
+	}
+	return raw
+}
+
+// has says whether a file has that name.
+func (p archivePlan) has(name string) bool {
+	_, found := slices.BinarySearchFunc(p.files, name, func(f archiveFile, name string) int {
+		switch {
+		case f.name < name:
+			return -1
+		case f.name > name:
+			return 1
+		}
+		return 0
+	})
+	return found
+}
+
+// parents are the directories above a file of a scan, the outermost first.
+func parents(name string) []string {
+	var dirs []string
+	for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
+		dirs = append(dirs, dir)
+	}
+	slices.Reverse(dirs)
+	return dirs
+}

@@ -1,0 +1,219 @@
+package scan
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/romi/plantdb-go/db"
+	"github.com/romi/plantdb-go/internal/actor"
+	"github.com/romi/plantdb-go/internal/fsdb"
+	"github.com/romi/plantdb-go/internal/fsdb/meta"
+)
+
+// ArchiveUpload is a scan that comes as a ZIP file. Either Commit or Discard
+// ends it.
+type ArchiveUpload struct {
+	s      *Service
+	actor  actor.Actor
+	scan   string
+	staged *fsdb.StagedScan
+}
+
+// BeginArchive checks all that can be known before the bytes are taken: that
+// the actor may make a scan of that name and that it is free. Errors:
+// ErrNoActor, ErrForbidden, fsdb.ErrName, fsdb.ErrReserved, ErrScanExists (also
+// for the name of a timelapse).
+func (s *Service) BeginArchive(ctx context.Context, name string) (*ArchiveUpload, error) {
+	a, err := acting(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !CanCreate(a, name) {
+		return nil, forbidden(a, opCreateScan)
+	}
+	if err := fsdb.CheckName(fsdb.ScanName, name); err != nil {
+		return nil, err
+	}
+	if err := s.nameFree(ctx, s.pool, name); err != nil {
+		return nil, err
+	}
+	return &ArchiveUpload{s: s, actor: a, scan: name}, nil
+}
+
+// Stage takes the archive, once, with flat memory, checks all of it and unpacks
+// it. Its files are on the disk of the tree when it returns, but no reader sees
+// them yet. Errors: fsdb.ErrArchive, fsdb.ErrArchiveStructure,
+// fsdb.ErrArchivePath, fsdb.ErrArchiveTooLarge, fsdb.ErrTooLarge,
+// fsdb.ErrNoSpace; an error of content is wrapped.
+func (u *ArchiveUpload) Stage(ctx context.Context, content io.Reader) (err error) {
+	limits := u.s.config.Archives
+	limits.FileBytes = min(limits.FileBytes, u.s.config.MaxFileBytes)
+	archive, err := u.s.tree.SpoolArchive(ctx, content, limits)
+	if err != nil {
+		return err
+	}
+	defer archive.Close() // Only read.
+	u.staged, err = archive.Unpack(ctx)
+	return err
+}
+
+// Discard drops what was staged; after Commit it does nothing.
+func (u *ArchiveUpload) Discard() {
+	if u.staged != nil {
+		u.staged.Discard() // the sweep of staging finds what could not be removed
+		u.staged = nil
+	}
+}
+
+// Commit makes what was staged a scan that belongs to the actor, and returns
+// the names of its files, relative to it. The scan appears whole, and survives
+// a power cut when it returns nil. It is placed into the timelapse that its
+// metadata names, which is made if it is not there. Of the metadata the owner
+// becomes the actor, and groups that do not exist are dropped from the sharing;
+// all else stays as it came.
+//
+// Errors: ErrForbidden (of the timelapse), ErrScanExists, ErrTimelapseExists
+// where the timelapse's name is another thing's, ErrMetadata, ErrBusy,
+// fsdb.ErrName and fsdb.ErrReserved for the timelapse; with these nothing was
+// made. After any other error the scan may be there, whole, and the next
+// reconcile indexes it.
+func (u *ArchiveUpload) Commit(ctx context.Context) (names []string, err error) {
+	staged := u.staged
+	u.staged = nil
+	defer staged.Discard()
+	metadata, err := u.s.importedMetadata(ctx, u.actor, staged.Metadata())
+	if err != nil {
+		return nil, err
+	}
+	loc := fsdb.Loc{Timelapse: textAt(metadata, "timelapse", "id"), Scan: u.scan}
+	locks := []string{u.scan}
+	if loc.Timelapse != "" {
+		if !storable(loc.Timelapse) {
+			return nil, unknownTimelapse(loc.Timelapse)
+		}
+		locks = []string{loc.Timelapse, u.scan}
+	}
+	var verdict error
+	err = u.s.locked(ctx, opCreateScan, func(tx pgx.Tx) (err error) {
+		verdict, err = u.s.addScan(ctx, tx, u.actor, loc, staged, metadata)
+		return err
+	}, locks...)
+	if err := errors.Join(err, verdict); err != nil {
+		return nil, err
+	}
+	return staged.Files(), nil
+}
+
+// importedMetadata is what a scan that a has brought will have as metadata.
+func (s *Service) importedMetadata(ctx context.Context, a actor.Actor, metadata json.RawMessage) (json.RawMessage, error) {
+	if err := checkVisibility(metadata); err != nil {
+		return nil, err
+	}
+	metadata, err := s.keepKnownGroups(ctx, metadata)
+	if err != nil {
+		return nil, err
+	}
+	return setMember(metadata, "owner", meta.Quote(a.Username)), nil
+}
+
+// keepKnownGroups drops from sharing what is no group here: somebody may make
+// one of that name later, who was not meant.
+func (s *Service) keepKnownGroups(ctx context.Context, metadata json.RawMessage) (json.RawMessage, error) {
+	groups := accessOf("", metadata).Sharing
+	missing, err := s.groups.MissingGroups(ctx, groups)
+	if err != nil {
+		return nil, fmt.Errorf("look for groups: %w", err)
+	}
+	if len(missing) == 0 {
+		return metadata, nil
+	}
+	list, err := encode(slices.DeleteFunc(groups, func(g string) bool { return slices.Contains(missing, g) }))
+	if err != nil {
+		return nil, fmt.Errorf("encode groups: %w", err)
+	}
+	return setMember(metadata, "sharing", list), nil
+}
+
+// addScan is create for a scan that was staged.
+func (s *Service) addScan(ctx context.Context, tx pgx.Tx, a actor.Actor, loc fsdb.Loc, staged *fsdb.StagedScan, metadata json.RawMessage) (verdict, err error) {
+	if err := s.nameFree(ctx, tx, loc.Scan); err != nil {
+		return nil, err
+	}
+	var in db.GetTimelapseRow
+	if loc.Timelapse != "" {
+		in, err = s.timelapse(ctx, tx, loc.Timelapse)
+		if errors.Is(err, ErrUnknownTimelapse) {
+			return s.addWithTimelapse(ctx, tx, a, loc, staged, metadata)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if !CanWrite(a, Access{Name: in.Name, Owner: in.Owner, Visibility: Public}) {
+			return forbidden(a, opCreateScan), nil
+		}
+	}
+	// The tree first, as in create.
+	switch err := s.tree.AddScan(ctx, loc, staged, metadata); {
+	case errors.Is(err, fsdb.ErrScanExists):
+		return s.adoptScan(ctx, tx, loc, nil)
+	case errors.Is(err, fsdb.ErrNotFound):
+		return unknownTimelapse(loc.Timelapse), nil
+	case err != nil:
+		return nil, err
+	}
+	if err := s.indexAdded(ctx, tx, loc); err != nil || loc.Timelapse == "" {
+		return nil, err
+	}
+	return nil, s.register(ctx, tx, a, in, loc)
+}
+
+// addWithTimelapse adds a scan together with the timelapse that it is in.
+func (s *Service) addWithTimelapse(ctx context.Context, tx pgx.Tx, a actor.Actor, loc fsdb.Loc, staged *fsdb.StagedScan, metadata json.RawMessage) (verdict, err error) {
+	if !CanCreate(a, loc.Timelapse) {
+		return forbidden(a, opCreateTimelapse), nil
+	}
+	taken, err := s.q.NameTaken(ctx, tx, loc.Timelapse)
+	if err != nil {
+		return nil, fmt.Errorf("look for name %q: %w", loc.Timelapse, err)
+	}
+	if taken || loc.Timelapse == loc.Scan {
+		return timelapseExists(loc.Timelapse), nil
+	}
+	made := timestamp(s.now())
+	about := setMember(empty, "last_modified", meta.Quote(made))
+	marker := fsdb.Timelapse{ID: loc.Timelapse, CreatedAt: made, Owner: &a.Username, Scans: []string{loc.Scan}, Metadata: about}
+	switch err := s.tree.AddScanWithTimelapse(ctx, marker, loc.Scan, staged, metadata); {
+	case errors.Is(err, fsdb.ErrScanExists):
+		return s.adoptScan(ctx, tx, fsdb.Loc{Scan: loc.Scan}, nil)
+	case errors.Is(err, fsdb.ErrTimelapseExists):
+		return s.adoptTimelapse(ctx, tx, marker)
+	case err != nil:
+		return nil, err
+	}
+	if err := s.writeTimelapse(ctx, tx, &marker); err != nil {
+		return nil, err
+	}
+	if err := s.record(ctx, tx, Change{Kind: TimelapseCreated, Timelapse: loc.Timelapse}); err != nil {
+		return nil, err
+	}
+	return nil, s.indexAdded(ctx, tx, loc)
+}
+
+// indexAdded makes the rows of a scan that the tree has just got.
+func (s *Service) indexAdded(ctx context.Context, tx pgx.Tx, loc fsdb.Loc) error {
+	read, err := s.tree.ReadScan(ctx, loc)
+	if err != nil {
+		return fmt.Errorf("read added scan %q: %w", loc.Dir(), err)
+	}
+	s.warn(ctx, read.Dir(), read.Broken, read.Warnings)
+	if err := s.writeScan(ctx, tx, read); err != nil {
+		return err
+	}
+	return s.record(ctx, tx, Change{Kind: ScanCreated, Scan: loc.Scan})
+}
