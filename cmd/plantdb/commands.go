@@ -144,7 +144,7 @@ func (p *program) openapiCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print it as JSON")
-	cmd.Flags().StringVar(&dir, "write", "", "directory to write openapi.yaml and openapi-3.0.yaml into")
+	cmd.Flags().StringVar(&dir, "write", "", "directory to write openapi.yaml, openapi-3.0.yaml, openapi-legacy.yaml and openapi-clients.yaml into")
 	return cmd
 }
 

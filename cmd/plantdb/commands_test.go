@@ -214,7 +214,7 @@ func TestOpenAPI(t *testing.T) {
 	if got := servertest.Run(t, servertest.Options{}, "openapi", "--write", dir); got != (servertest.Result{}) {
 		t.Fatalf("openapi --write = %+v", got)
 	}
-	for _, name := range []string{"openapi.yaml", "openapi-3.0.yaml", "openapi-legacy.yaml"} {
+	for _, name := range []string{"openapi.yaml", "openapi-3.0.yaml", "openapi-legacy.yaml", "openapi-clients.yaml"} {
 		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
 			t.Errorf("openapi --write: %v", err)
 		}

@@ -82,25 +82,40 @@ func Documents(version string) []Document {
 // documents renders the document of the API, and that of the older paths.
 func (s *server) documents() []Document {
 	list := append(render("openapi", s.api.OpenAPI()), render("openapi-legacy", s.legacy.OpenAPI())...)
-	return slices.DeleteFunc(list, func(d Document) bool { return strings.HasPrefix(d.Name, "openapi-legacy-3.0") })
+	list = slices.DeleteFunc(list, func(d Document) bool { return strings.HasPrefix(d.Name, "openapi-legacy-3.0") })
+	simple := must(forGenerators(must(older(s.api.OpenAPI()))))
+	return append(list,
+		Document{"openapi-clients.json", "application/json", append(simple, '\n')},
+		Document{"openapi-clients.yaml", "application/yaml", must(yamlOf(simple))})
 }
 
 // render writes a document as OpenAPI 3.1, and as 3.0 for generators that need it.
 func render(name string, doc *huma.OpenAPI) []Document {
-	must := func(b []byte, err error) []byte {
-		if err != nil { // what is registered in this package always renders; a test does it
-			panic(fmt.Sprintf("render the OpenAPI document: %v", err))
-		}
-		return b
-	}
-	modern := must(json.Marshal(doc))
-	older := must(strip30(must(doc.Downgrade())))
+	modern, old := must(json.Marshal(doc)), must(older(doc))
 	return []Document{
 		{name + ".json", "application/json", append(modern, '\n')},
 		{name + ".yaml", "application/yaml", must(doc.YAML())},
-		{name + "-3.0.json", "application/json", append(older, '\n')},
-		{name + "-3.0.yaml", "application/yaml", must(yamlOf(older))},
+		{name + "-3.0.json", "application/json", append(old, '\n')},
+		{name + "-3.0.yaml", "application/yaml", must(yamlOf(old))},
 	}
+}
+
+// must returns b: what is registered in this package always renders, a test
+// does it.
+func must(b []byte, err error) []byte {
+	if err != nil {
+		panic(fmt.Sprintf("render the OpenAPI document: %v", err))
+	}
+	return b
+}
+
+// older writes a document as OpenAPI 3.0.
+func older(doc *huma.OpenAPI) ([]byte, error) {
+	old, err := doc.Downgrade()
+	if err != nil {
+		return nil, fmt.Errorf("downgrade document: %w", err)
+	}
+	return strip30(old)
 }
 
 // strip30 takes out what Huma's downgrade leaves and 3.0 forbids.

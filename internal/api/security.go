@@ -18,13 +18,16 @@ var (
 	// public: no token is looked for.
 	public = []map[string][]string{}
 	// optional: without a token the caller acts as guest.
-	optional = []map[string][]string{{"bearer": {}}, {"cookie": {}}, {}}
+	optional = []map[string][]string{{bearerScheme: {}}, {"cookie": {}}, {}}
 	// required: no token is 401.
-	required = []map[string][]string{{"bearer": {}}, {"cookie": {}}}
+	required = []map[string][]string{{bearerScheme: {}}, {"cookie": {}}}
 )
 
-// queryScheme is one more way to send a token, where TOKEN_LOCATIONS has it.
-const queryScheme = "query"
+const (
+	bearerScheme = "bearer"
+	// queryScheme is one more way to send a token, where TOKEN_LOCATIONS has it.
+	queryScheme = "query"
+)
 
 // withQuery adds that way to what an operation asks for.
 func (s *server) withQuery(security []map[string][]string) []map[string][]string {
@@ -37,7 +40,7 @@ func (s *server) withQuery(security []map[string][]string) []map[string][]string
 // securitySchemes describes how tokens are sent.
 func securitySchemes(locations []tokenauth.Location) map[string]*huma.SecurityScheme {
 	schemes := map[string]*huma.SecurityScheme{
-		"bearer": {
+		bearerScheme: {
 			Type: "http", Scheme: "bearer", BearerFormat: "JWT",
 			Description: "An access token from the login, or an API token.",
 		},

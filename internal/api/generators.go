@@ -1,0 +1,180 @@
+package api
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// forGenerators makes of a 3.0 document the one that generators of clients
+// read. They choke on alternatives, or make a type of each, so it has one type
+// an answer and one a body: files and previews are bytes, all refusals are one
+// Problem. What the API does is the same; what a generated client has no use
+// for (parts of files, 304, cookies) is left out.
+func forGenerators(doc []byte) ([]byte, error) {
+	var v map[string]any
+	if err := json.Unmarshal(doc, &v); err != nil {
+		return nil, fmt.Errorf("read document for generators: %w", err)
+	}
+	v = without(v, "example", "examples", "x-codes").(map[string]any)
+	closeSchemas(v)
+	schemes := object(object(v, "components"), "securitySchemes")
+	maps.DeleteFunc(schemes, func(name string, _ any) bool { return name != bearerScheme })
+	for _, item := range object(v, "paths") {
+		for _, op := range item.(map[string]any) {
+			simplify(op.(map[string]any))
+		}
+	}
+	schemas := object(object(v, "components"), "schemas")
+	// Without the parameter key it is always all of it.
+	object(object(schemas, "Metadata"), "properties")["metadata"] = map[string]any{
+		"type": "object", "additionalProperties": true, "description": "The metadata.",
+	}
+	prune(v, schemas)
+	return json.Marshal(v)
+}
+
+// switches are the parameters with which an answer has another form: images
+// and coordinates as JSON in place of bytes, one value of the metadata in place
+// of all, tokens in cookies.
+var switches = []string{"as_base64", "coords", "key", "cookies"}
+
+// simplify leaves one type an answer and one a body of an operation.
+func simplify(op map[string]any) {
+	preferJSON(object(op, "requestBody"))
+	if security, ok := op["security"].([]any); ok {
+		op["security"] = slices.DeleteFunc(security, func(s any) bool {
+			names := s.(map[string]any)
+			return len(names) > 0 && names[bearerScheme] == nil
+		})
+	}
+	simplifyAnswers(object(op, "responses"))
+	parameters, _ := op["parameters"].([]any)
+	parameters = slices.DeleteFunc(parameters, func(p any) bool {
+		name, _ := p.(map[string]any)["name"].(string)
+		return slices.Contains(switches, name)
+	})
+	for _, p := range parameters {
+		parameter := p.(map[string]any)
+		if schema := object(parameter, "schema"); isFlag(schema) {
+			parameter["schema"] = map[string]any{"type": "boolean"}
+		}
+	}
+	if op["parameters"] = parameters; len(parameters) == 0 {
+		delete(op, "parameters")
+	}
+}
+
+// simplifyAnswers leaves of success the bytes, where there is JSON beside them,
+// and of refusals one for all.
+func simplifyAnswers(answers map[string]any) {
+	var client, server []string
+	for _, status := range slices.Sorted(maps.Keys(answers)) {
+		switch status[0] {
+		case '4':
+			client = append(client, refusedWith(status, answers[status]))
+			delete(answers, status)
+		case '5':
+			server = append(server, refusedWith(status, answers[status]))
+			delete(answers, status)
+		default:
+			answer := answers[status].(map[string]any)
+			if content := object(answer, "content"); len(content) > 1 {
+				delete(content, "application/json")
+				// What follows the semicolon tells of the other form.
+				answer["description"], _, _ = strings.Cut(answer["description"].(string), ";")
+			}
+		}
+	}
+	delete(answers, fmt.Sprint(http.StatusPartialContent))
+	delete(answers, fmt.Sprint(http.StatusNotModified))
+	addRefusals(answers, "4XX", "Refused", client)
+	addRefusals(answers, "5XX", "Not now", server)
+}
+
+// refusedWith tells the codes of a status: "404 (`unknown_scan`)".
+func refusedWith(status string, answer any) string {
+	description, _ := answer.(map[string]any)["description"].(string)
+	if _, codes, found := strings.Cut(description, "Codes: "); found {
+		return status + " (" + strings.TrimSuffix(codes, ".") + ")"
+	}
+	return status
+}
+
+func addRefusals(answers map[string]any, status, what string, refusals []string) {
+	if len(refusals) == 0 {
+		return
+	}
+	answers[status] = map[string]any{
+		"description": what + ": " + strings.Join(refusals, "; ") + ".",
+		"content": map[string]any{"application/json": map[string]any{
+			"schema": map[string]any{"$ref": "#/components/schemas/Problem"},
+		}},
+	}
+}
+
+// preferJSON leaves JSON alone of the forms that a body may have.
+func preferJSON(body map[string]any) {
+	content := object(body, "content")
+	if content["application/json"] != nil {
+		maps.DeleteFunc(content, func(kind string, _ any) bool { return kind != "application/json" })
+	}
+}
+
+// isFlag finds the flags, which are written in all the ways of upstream.
+func isFlag(schema map[string]any) bool {
+	values, _ := schema["enum"].([]any)
+	return slices.Contains(values, any("true")) && slices.Contains(values, any("false"))
+}
+
+// closeSchemas takes the leave for unknown keys from what has known ones: it
+// would cost each type a map, and clients ignore what they do not know anyway.
+func closeSchemas(v any) {
+	switch v := v.(type) {
+	case map[string]any:
+		if v["properties"] != nil {
+			delete(v, "additionalProperties")
+		}
+		for _, e := range v {
+			closeSchemas(e)
+		}
+	case []any:
+		for _, e := range v {
+			closeSchemas(e)
+		}
+	}
+}
+
+// prune removes the schemas that nothing refers to any more.
+func prune(doc, schemas map[string]any) {
+	used := map[string]bool{}
+	var walk func(v any)
+	walk = func(v any) {
+		switch v := v.(type) {
+		case map[string]any:
+			ref, _ := v["$ref"].(string)
+			if name := strings.TrimPrefix(ref, "#/components/schemas/"); name != "" && !used[name] {
+				used[name] = true
+				walk(schemas[name])
+			}
+			for _, e := range v {
+				walk(e)
+			}
+		case []any:
+			for _, e := range v {
+				walk(e)
+			}
+		}
+	}
+	walk(doc["paths"])
+	maps.DeleteFunc(schemas, func(name string, _ any) bool { return !used[name] })
+}
+
+// object returns a member that is an object, else an empty one.
+func object(v map[string]any, key string) map[string]any {
+	o, _ := v[key].(map[string]any)
+	return o
+}
