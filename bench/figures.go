@@ -30,6 +30,8 @@ func figures() []figure {
 		{"upload-1", uploadsOf(1, 200)},
 		{"upload-4", uploadsOf(4, 375)},
 		{"upload-large", uploadLarge},
+		{"go-client-call", goClientCall},
+		{"go-client-files", goClientFiles},
 		{"list-1000", listThousand},
 		{"info-1000", infoThousand},
 		{"index-5000", indexFiveThousand},

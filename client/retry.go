@@ -81,6 +81,7 @@ type try struct {
 	req       *http.Request
 	attempt   int
 	used      string // the token that was sent last
+	own       bool   // Authorization is ours to set
 	refreshed bool
 }
 
@@ -94,10 +95,15 @@ func public(path string) bool {
 	return false
 }
 
-// once sends the request.
+// once sends the request: the first time as it is, since it is ours, and later a
+// copy, for the transport may still read what it was given before.
 func (t *try) once() (*http.Response, error) {
-	req := t.req.Clone(t.req.Context())
+	req := t.req
 	if t.attempt > 0 || t.refreshed {
+		req = t.req.Clone(t.req.Context())
+		if t.own {
+			req.Header.Del("Authorization")
+		}
 		if err := t.rewind(req); err != nil {
 			return nil, err
 		}
@@ -113,6 +119,7 @@ func (t *try) once() (*http.Response, error) {
 		}
 		if t.used = token; token != "" {
 			req.Header.Set("Authorization", "Bearer "+token)
+			t.own = true
 		}
 	}
 	return t.c.http.Do(req)

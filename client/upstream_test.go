@@ -1,0 +1,155 @@
+package client_test
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/romi/plantdb-go/client"
+	"github.com/romi/plantdb-go/internal/pyenv"
+)
+
+// upstream starts ROMI's Python server 0.17 on an empty tree, with access tokens
+// that live for some seconds, and returns its URL.
+func upstream(t *testing.T) string {
+	t.Helper()
+	python := pyenv.Python(t, "plantdb-server==0.17.0", "plantdb-commons==0.17.0")
+	// Half a gigabyte that only thins point clouds, which is not asked for here.
+	stub := t.TempDir()
+	must(t, "WriteFile", os.WriteFile(filepath.Join(stub, "open3d.py"), nil, 0o600))
+	server := exec.Command(python, "-c", "from plantdb.server.cli.fsdb_rest_api import main; main()",
+		"--test", "--empty", "--host", "127.0.0.1", "--port", "0")
+	server.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "PYTHONPATH=" + stub, "PYTHONUNBUFFERED=1", "SESSION_TIMEOUT=3", "MAX_SESSION=100"}
+	server.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, in, err := os.Pipe()
+	must(t, "Pipe", err)
+	server.Stdout, server.Stderr = in, in
+	must(t, "start the Python server", server.Start())
+	_ = in.Close()
+	t.Cleanup(func() {
+		_ = server.Process.Signal(os.Interrupt)
+		hard := time.AfterFunc(10*time.Second, func() { _ = server.Process.Kill() })
+		defer hard.Stop()
+		_ = server.Wait()
+		_ = out.Close()
+	})
+	running := regexp.MustCompile(`Running on (http://127\.0\.0\.1:\d+)`)
+	url := make(chan string, 1)
+	go func() {
+		defer close(url)
+		lines := bufio.NewScanner(out)
+		for lines.Scan() {
+			if m := running.FindStringSubmatch(lines.Text()); m != nil {
+				url <- m[1]
+			}
+		}
+	}()
+	select {
+	case u, ok := <-url:
+		if ok {
+			return u
+		}
+		t.Fatal("the Python server has ended")
+	case <-time.After(2 * time.Minute):
+		t.Fatal("the Python server has not come up within two minutes")
+	}
+	return ""
+}
+
+// TestUpstream is the journey on the Python server, which sends no codes, knows
+// no pages and no where, and reads filters from the body of a GET.
+func TestUpstream(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	url := upstream(t)
+	c := connect(t, url)
+	if h, err := c.Health(ctx); err != nil || h.Status != "healthy" {
+		t.Fatalf("Health = %+v, %v", h, err)
+	}
+	scan, other := client.Path{Scan: "plant_1"}, client.Path{Scan: "plant_2"}
+	says(t, "Create without a login", c.Create(ctx, scan, nil), client.ErrUnauthorized, "log in")
+	says(t, "Login with a wrong password", c.Login(ctx, "admin", "wrong"), client.ErrUnauthorized)
+	must(t, "Login", c.Login(ctx, "admin", "admin"))
+
+	must(t, "Create", c.Create(ctx, scan, map[string]any{"journey": "one"}))
+	must(t, "Create", c.Create(ctx, other, map[string]any{"journey": "two"}))
+	says(t, "Create again", c.Create(ctx, scan, nil), client.ErrConflict, "already exists")
+	images := client.Path{Scan: "plant_1", Fileset: "images"}
+	must(t, "Create", c.Create(ctx, images, nil))
+	picture := client.Path{Scan: "plant_1", Fileset: "images", File: "00000_rgb"}
+	content := photo(t)
+	must(t, "Upload", c.Upload(ctx, picture, "jpg", bytes.NewReader(content), map[string]any{"shot_id": "0"}))
+	must(t, "Upload from a pipe", c.Upload(ctx, client.Path{Scan: "plant_1", Fileset: "images", File: "00001_rgb"}, "jpg", io.MultiReader(bytes.NewReader(content)), nil))
+	says(t, "Upload again", c.Upload(ctx, picture, "jpg", bytes.NewReader(content), nil), client.ErrConflict)
+
+	for name, tt := range map[string]struct {
+		query client.Query
+		want  []string
+	}{
+		"all":    {client.Query{}, []string{"plant_1", "plant_2"}},
+		"filter": {client.Query{Filter: map[string]any{"journey": "two"}}, []string{"plant_2"}},
+		"fuzzy":  {client.Query{Filter: map[string]any{"journey": "o.*"}, Fuzzy: true}, []string{"plant_1"}},
+	} {
+		ids, err := collect(c.Scans(ctx, tt.query))
+		if slices.Sort(ids); err != nil || !slices.Equal(ids, tt.want) {
+			t.Errorf("Scans by %s = %v, %v, want %v", name, ids, err, tt.want)
+		}
+	}
+	_, err := collect(c.Scans(ctx, client.Query{Where: `journey = "one"`}))
+	says(t, "Scans by where", err, client.ErrUnsupported, "renew the server")
+	infos, err := collect(c.ScanInfos(ctx, client.Query{Filter: map[string]any{"journey": "one"}}))
+	if err != nil || len(infos) != 1 || infos[0].ID != "plant_1" {
+		t.Errorf("ScanInfos = %+v, %v", infos, err)
+	}
+	if l, err := c.Files(ctx, "plant_1", "images"); err != nil || !slices.Equal(l, []string{"00000_rgb", "00001_rgb"}) {
+		t.Errorf("Files = %v, %v", l, err)
+	}
+	for _, p := range []client.Path{scan, images, picture} {
+		must(t, "SetMetadata", c.SetMetadata(ctx, p, map[string]any{"quality": "good"}))
+		var m struct{ Quality string }
+		if err := c.Metadata(ctx, p, &m); err != nil || m.Quality != "good" {
+			t.Errorf("Metadata(%s) = %+v, %v", p, m, err)
+		}
+	}
+	var got bytes.Buffer
+	at, err := c.Download(ctx, picture, &got)
+	if err != nil || got.Len() == 0 || at.ETag == "" {
+		t.Fatalf("Download = %+v, %v", at, err)
+	}
+	whole := bytes.Clone(got.Bytes())
+	got.Truncate(1000)
+	if at, err = c.ResumeDownload(ctx, picture, &got, client.Progress{Bytes: 1000, ETag: at.ETag}); err != nil || !bytes.Equal(got.Bytes(), whole) {
+		t.Errorf("ResumeDownload = %+v, %v", at, err)
+	}
+	got.Reset()
+	if _, err := c.Image(ctx, picture, "thumb", &got); err != nil || !bytes.HasPrefix(got.Bytes(), []byte("\xff\xd8")) {
+		t.Errorf("Image = %d bytes, %v", got.Len(), err)
+	}
+
+	// It stays logged in when the token's three seconds are over.
+	before := c.Tokens()
+	time.Sleep(3500 * time.Millisecond) // the life of an access token
+	must(t, "SetMetadata later", c.SetMetadata(ctx, scan, map[string]any{"quality": "better"}))
+	if c.Tokens() == before {
+		t.Error("the tokens have not been refreshed")
+	}
+
+	guest := connect(t, url)
+	must(t, "Login as guest", guest.Login(ctx, "guest", "guest"))
+	says(t, "SetMetadata as guest", guest.SetMetadata(ctx, scan, map[string]any{"quality": "bad"}), client.ErrForbidden, "ask the owner")
+	_, err = c.Scan(ctx, "no_such_scan")
+	says(t, "Scan", err, client.ErrNotFound, "no_such_scan")
+	must(t, "Logout", c.Logout(ctx))
+	if err := c.Create(ctx, client.Path{Scan: "plant_3"}, nil); !errors.Is(err, client.ErrUnauthorized) {
+		t.Errorf("Create after the logout = %v, want ErrUnauthorized", err)
+	}
+}
