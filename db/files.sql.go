@@ -210,6 +210,49 @@ func (q *Queries) InsertFiles(ctx context.Context, db DBTX, arg InsertFilesParam
 	return err
 }
 
+const listFileDigests = `-- name: ListFileDigests :many
+SELECT fs.name AS fileset, f.filename, f.size, f.modified_at, f.sha256
+FROM filesets fs
+JOIN files f ON f.fileset_id = fs.id
+WHERE fs.scan_id = $1 AND f.sha256 IS NOT NULL
+`
+
+type ListFileDigestsRow struct {
+	Fileset    string
+	Filename   string
+	Size       int64
+	ModifiedAt time.Time
+	Sha256     []byte
+}
+
+// ListFileDigests returns the digests that are known of the files of a scan,
+// and of which size and time they are.
+func (q *Queries) ListFileDigests(ctx context.Context, db DBTX, scanID uuid.UUID) ([]ListFileDigestsRow, error) {
+	rows, err := db.Query(ctx, listFileDigests, scanID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListFileDigestsRow{}
+	for rows.Next() {
+		var i ListFileDigestsRow
+		if err := rows.Scan(
+			&i.Fileset,
+			&i.Filename,
+			&i.Size,
+			&i.ModifiedAt,
+			&i.Sha256,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listFileNames = `-- name: ListFileNames :many
 SELECT name FROM files WHERE fileset_id = $1 ORDER BY position, name
 `

@@ -26,6 +26,14 @@ FROM filesets fs
 JOIN files f ON f.fileset_id = fs.id
 WHERE fs.scan_id = @scan_id;
 
+-- name: ListFileDigests :many
+-- ListFileDigests returns the digests that are known of the files of a scan,
+-- and of which size and time they are.
+SELECT fs.name AS fileset, f.filename, f.size, f.modified_at, f.sha256
+FROM filesets fs
+JOIN files f ON f.fileset_id = fs.id
+WHERE fs.scan_id = @scan_id AND f.sha256 IS NOT NULL;
+
 -- name: InsertFiles :exec
 -- InsertFiles adds files at the end of a fileset, with an event for each, and
 -- counts them; one statement, for it is what every upload waits for. The tree,

@@ -88,6 +88,34 @@ type Archive struct {
 	modified time.Time // when the youngest file changed
 	dir      *fsdb.ScanDir
 	files    []*archived
+	known    map[string]digest // by name below the scan
+}
+
+// digest is the SHA-256 of a file as the index has it, and of which version.
+type digest struct {
+	size     int64
+	modified time.Time
+	sha256   []byte
+}
+
+func (s *Service) digests(ctx context.Context, r row) (map[string]digest, error) {
+	rows, err := s.q.ListFileDigests(ctx, s.pool, r.id)
+	if err != nil {
+		return nil, fmt.Errorf("list digests of scan %q: %w", r.Name, err)
+	}
+	known := make(map[string]digest, len(rows))
+	for _, f := range rows {
+		known[f.Fileset+"/"+f.Filename] = digest{f.Size, f.ModifiedAt, f.Sha256}
+	}
+	return known, nil
+}
+
+// of returns the digest if it is that of a file of this size and time.
+func (d digest) of(size int64, modified time.Time) []byte {
+	if d.size == size && d.modified.Equal(modified.Truncate(time.Microsecond)) {
+		return d.sha256
+	}
+	return nil
 }
 
 // Open lays out the archive of a scan; the caller closes it. It holds all
@@ -110,11 +138,15 @@ func (a *Archives) Open(ctx context.Context, name string, filesets []string) (*A
 	if err != nil {
 		return nil, err
 	}
+	known, err := a.scans.digests(ctx, r)
+	if err != nil {
+		return nil, err
+	}
 	dir, err := a.scans.tree.OpenScanDir(ctx, r.loc())
 	if err != nil {
 		return nil, err
 	}
-	out := &Archive{Name: r.Name + ".zip", archives: a, dir: dir}
+	out := &Archive{Name: r.Name + ".zip", archives: a, dir: dir, known: known}
 	if err := out.layOut(ctx, keep); err != nil {
 		return nil, errors.Join(fmt.Errorf("archive scan %q: %w", r.Name, err), out.Close())
 	}
@@ -284,7 +316,7 @@ func (f *archived) sums(ctx context.Context) (sums, error) {
 	if err != nil {
 		return sums{}, err
 	}
-	s, err := sumsOf(ctx, c, f.version.size)
+	s, err := sumsOf(ctx, c, f.version.size, f.archive.known[f.name].of(f.version.size, f.modified))
 	if err := errors.Join(err, c.Close()); err != nil {
 		return sums{}, fmt.Errorf("sum %q: %w", f.name, err)
 	}
@@ -297,16 +329,25 @@ func (f *archived) sums(ctx context.Context) (sums, error) {
 	return s, nil
 }
 
-func sumsOf(ctx context.Context, r io.ReaderAt, size int64) (sums, error) {
+// sumsOf reads size bytes of r. Their SHA-256 costs ten times as much as the
+// CRC, so it is not computed where it is known.
+func sumsOf(ctx context.Context, r io.ReaderAt, size int64, known []byte) (sums, error) {
 	crc, digest := crc32.NewIEEE(), sha256.New()
+	var to io.Writer = crc
+	if known == nil {
+		to = io.MultiWriter(crc, digest)
+	}
 	source := contextReader{ctx, io.NewSectionReader(r, 0, size)}
 	buffer := make([]byte, min(256<<10, size+1))
-	n, err := io.CopyBuffer(io.MultiWriter(crc, digest), source, buffer)
+	n, err := io.CopyBuffer(to, source, buffer)
 	if err == nil && n < size {
 		err = storedzip.ErrChanged
 	}
 	s := sums{crc: crc.Sum32()}
-	digest.Sum(s.sha256[:0])
+	if known == nil {
+		known = digest.Sum(nil)
+	}
+	copy(s.sha256[:], known)
 	return s, err
 }
 

@@ -135,6 +135,43 @@ func TestArchiveRemembersSums(t *testing.T) {
 	}
 }
 
+// A digest that the index has of the very version of a file is taken as it is,
+// so that the first archive of a scan that was uploaded costs no hashing.
+func TestArchiveTakesKnownDigests(t *testing.T) {
+	t.Parallel()
+	f := indexed(t, plainScan("s", `{}`)).aged(t)
+	if err := f.RefreshScan(as(t, guest), "s"); err != nil {
+		t.Fatal(err)
+	}
+	archives := NewArchives(f.Service)
+	mark := strings.Repeat("ab", 32)
+	set := func(where string) string {
+		t.Helper()
+		if _, err := f.pool.Exec(t.Context(), "UPDATE files SET sha256 = NULL"); err != nil {
+			t.Fatal(err)
+		}
+		done, err := f.pool.Exec(t.Context(), "UPDATE files SET sha256 = decode($1, 'hex') WHERE "+where, mark)
+		if err != nil || done.RowsAffected() == 0 {
+			t.Fatalf("set digests where %s = %v, %v", where, done, err)
+		}
+		archives.sums.Purge()
+		zipped, err := write(t, openArchive(t, archives, guest, "s"))
+		if err != nil {
+			t.Fatalf("WriteRange = %v", err)
+		}
+		return string(zipped)
+	}
+	if !strings.Contains(set("true"), mark+"  images/") {
+		t.Error("the manifest has not the digest of the index")
+	}
+	if _, err := f.pool.Exec(t.Context(), "UPDATE files SET modified_at = modified_at - interval '1 second'"); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(set("true"), mark) {
+		t.Error("the manifest has the digest of an older version of the file")
+	}
+}
+
 func TestArchiveCloseLetsFilesGo(t *testing.T) {
 	t.Parallel()
 	f := indexed(t, plainScan("s", `{}`))
@@ -226,10 +263,10 @@ func TestManifestLine(t *testing.T) {
 // A file that is written to while its sums are taken is not what was laid out.
 func TestSumsOfAShorterFile(t *testing.T) {
 	t.Parallel()
-	if _, err := sumsOf(t.Context(), strings.NewReader("abc"), 4); !errors.Is(err, storedzip.ErrChanged) {
+	if _, err := sumsOf(t.Context(), strings.NewReader("abc"), 4, nil); !errors.Is(err, storedzip.ErrChanged) {
 		t.Errorf("sumsOf 3 bytes as 4 = %v, want ErrChanged", err)
 	}
-	s, err := sumsOf(t.Context(), io.NewSectionReader(strings.NewReader("123456789"), 0, 9), 9)
+	s, err := sumsOf(t.Context(), io.NewSectionReader(strings.NewReader("123456789"), 0, 9), 9, nil)
 	if err != nil || s.crc != 0xcbf43926 { // the check value of CRC-32
 		t.Errorf("sumsOf(123456789) = %08x, %v, want cbf43926", s.crc, err)
 	}

@@ -44,8 +44,8 @@ func (s *Service) OpenFile(ctx context.Context, name, fileset, file string) (*Co
 	if err != nil {
 		return nil, err
 	}
-	if len(got.sha256) > 0 && c.Size == got.size && c.Modified.Truncate(time.Microsecond).Equal(got.modified) {
-		c.Version = hex.EncodeToString(got.sha256)
+	if sum := (digest{got.size, got.modified, got.sha256}).of(c.Size, c.Modified); sum != nil {
+		c.Version = hex.EncodeToString(sum)
 	}
 	return c, nil
 }
