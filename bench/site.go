@@ -52,7 +52,7 @@ func (s *site) start(ctx context.Context, b *bench, flags ...string) (address st
 
 // serve starts the server's program.
 func (s *site) serve(ctx context.Context, b *bench, flags ...string) (err error) {
-	args := append([]string{"serve", "--db-path", s.root, "--port", "0", "--test", "--rate-limits", "off"}, flags...)
+	args := append([]string{"serve", "--db-path", s.root, "--port", "0", "--test", "--rate-limits", "off", "--session-timeout", "86400"}, flags...)
 	s.server, err = b.start(ctx, b.program, nil, args...)
 	return err
 }
