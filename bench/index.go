@@ -37,6 +37,10 @@ func indexFiveThousand(ctx context.Context, b *bench) ([]result, error) {
 	if err != nil {
 		return nil, err
 	}
+	check, err := b.checkBeside(ctx, root)
+	if err != nil {
+		return nil, err
+	}
 	of := fmt.Sprintf("%d scans of %d images", scans, images)
 	return []result{
 		{
@@ -54,10 +58,15 @@ func indexFiveThousand(ctx context.Context, b *bench) ([]result, error) {
 		},
 		{what: "restart to a compared index", unit: seconds, ours: start.ready.Seconds()},
 		{what: "  peak memory", unit: megabytes, ours: start.peak, goals: []goal{value(indexMemory)}},
+		{
+			what: "check without digests", unit: seconds, ours: check.took.Seconds(), limit: check.limit.Seconds(),
+			goals: []goal{value(5)}, limitIs: "asking for size and time of all files; ours starts PostgreSQL, too",
+		},
+		{what: "  peak memory", unit: megabytes, ours: check.peak, goals: []goal{value(indexMemory)}},
 	}, nil
 }
 
-// imported is an import and what bounds its time.
+// imported is an import or a check, and what bounds its time.
 type imported struct {
 	ended
 	limit time.Duration
@@ -70,6 +79,16 @@ func (b *bench) importBeside(ctx context.Context, root string, visit func(string
 	}
 	limit := time.Since(began)
 	done, err := b.finish(ctx, "import", root)
+	return imported{done, limit}, err
+}
+
+func (b *bench) checkBeside(ctx context.Context, root string) (imported, error) {
+	began := time.Now()
+	if err := walkTree(ctx, root, lookAtFiles); err != nil {
+		return imported{}, fmt.Errorf("walk tree: %w", err)
+	}
+	limit := time.Since(began)
+	done, err := b.finish(ctx, "check", "--db-path", root)
 	return imported{done, limit}, err
 }
 

@@ -37,6 +37,29 @@ type AuthEvent struct {
 	Detail    string
 }
 
+type CareFinding struct {
+	ID      uuid.UUID
+	Kind    string
+	Scan    string
+	Fileset string
+	File    string
+	Path    string
+	Detail  string
+	FoundAt time.Time
+}
+
+type CarePass struct {
+	Kind       string
+	After      string
+	BeganAt    time.Time
+	MovedAt    time.Time
+	Scans      int64
+	Files      int64
+	Bytes      int64
+	Findings   int64
+	FinishedAt *time.Time
+}
+
 type File struct {
 	ID         uuid.UUID
 	FilesetID  uuid.UUID

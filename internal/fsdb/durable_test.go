@@ -241,6 +241,10 @@ var writes = map[string]func(*Tree) error{
 	"AddScanWithTimelapse": func(t *Tree) error {
 		return addArchive(t, Loc{Timelapse: "new_tl", Scan: "new"}, &Timelapse{ID: "new_tl", Scans: []string{"new"}, Metadata: object(`{}`)})
 	},
+	"ListExtra": func(t *Tree) error {
+		_, err := t.ListExtra(ctx, Loc{Scan: "s"}, "images", []string{"extra.jpg"})
+		return err
+	},
 	"CreateTimelapse": func(t *Tree) error { return t.CreateTimelapse(ctx, Timelapse{ID: "new", Metadata: object(`{}`)}) },
 	"WriteTimelapse": func(t *Tree) error {
 		return t.WriteTimelapse(ctx, Timelapse{ID: "tl", Scans: []string{"m"}, Metadata: object(`{}`)})
@@ -307,6 +311,8 @@ func newWritable(t *testing.T) *Tree {
 		"s/metadata/Masks_1/m.json":        `{"n":3}`,
 		"s/images/00000_rgb.jpg":           "first",
 		"s/images/deleted.png":             "deleted",
+		"s/images/extra.jpg":               "extra",
+		"s/metadata/images/nothing.json":   `{}`,
 		"s/Masks_1/m.png":                  "mask",
 		"s/PointCloud_1_0/PointCloud.ply":  "ply",
 		"tl/timelapse.json":                `{"id":"tl"}`,
@@ -438,6 +444,36 @@ func checkState(t *testing.T, when, got, before, after string, acknowledged bool
 	t.Helper()
 	if acknowledged && got != after || got != before && got != after {
 		t.Errorf("%s (acknowledged: %t): a reader finds\n%s\nbefore:\n%s\nafter:\n%s", when, acknowledged, got, before, after)
+	}
+}
+
+// What is put into quarantine is in one of the two places whenever the power
+// goes, and in the new one once that was said.
+func TestQuarantineKeeps(t *testing.T) {
+	t.Parallel()
+	write := func(t *Tree) error {
+		_, err := t.Quarantine(ctx, Loc{Scan: "s"}, "metadata/images/nothing.json")
+		return err
+	}
+	for loss, lose := range losses {
+		for step := 0; ; step++ {
+			tree, d, err := run(t, write, step, errPower, true)
+			lose(d.pending)
+			old, _ := filepath.Glob(filepath.Join(tree.Dir(), "s/metadata/images/nothing.json"))
+			now, _ := filepath.Glob(filepath.Join(tree.Dir(), quarantineDir, "*/s/metadata/images/nothing.json"))
+			if len(old)+len(now) != 1 || err == nil && len(now) != 1 {
+				t.Errorf("%s, step %d, %v: it is %d times where it was and %d times in quarantine", loss, step, err, len(old), len(now))
+			}
+			if d.calls <= step {
+				break
+			}
+		}
+	}
+	tree := newWritable(t)
+	for _, name := range []string{"nothing", "../tl/timelapse.json", "/etc", ".", "metadata/images/none.json", ""} {
+		if to, err := tree.Quarantine(ctx, Loc{Scan: "s"}, name); !errors.Is(err, ErrNotFound) {
+			t.Errorf("Quarantine(%q) = %q, %v, want ErrNotFound", name, to, err)
+		}
 	}
 }
 

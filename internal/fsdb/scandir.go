@@ -2,12 +2,16 @@ package fsdb
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
 	"slices"
+
+	"golang.org/x/sys/unix"
 )
 
 // Bounds on the walk through a scan, far above what any pipeline makes.
@@ -43,6 +47,41 @@ func (d *ScanDir) Open(name string) (*os.File, fs.FileInfo, error) {
 	f, info, err := openRegular(d.root, name)
 	return f, info, unopened(name, err)
 }
+
+// Digest reads a file like Open, asking the disk and not what the system
+// remembers of it, and returns the SHA-256 of its bytes and what the file is
+// after they were read; pace is called before each piece of them with its size. An
+// error other than ErrNotFound, of pace and of ctx says that the disk does not
+// give the file, or that it grew or shrank meanwhile.
+func (d *ScanDir) Digest(ctx context.Context, name string, pace func(context.Context, int) error) (sum [sha256.Size]byte, info fs.FileInfo, err error) {
+	f, info, err := d.Open(name)
+	if err != nil {
+		return sum, nil, err
+	}
+	defer func() { _ = f.Close() }()                                             // only read
+	forget := func() { _ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED) } // advice
+	forget()
+	defer forget()
+	h := sha256.New()
+	buf := make([]byte, min(digestChunk, info.Size()+1))
+	for rest := info.Size(); rest > 0; {
+		n := int(min(rest, int64(len(buf))))
+		if err := pace(ctx, n); err != nil {
+			return sum, nil, err
+		}
+		if _, err := io.ReadFull(f, buf[:n]); err != nil {
+			return sum, nil, fmt.Errorf("read %q: %w", name, err)
+		}
+		h.Write(buf[:n])
+		rest -= int64(n)
+	}
+	h.Sum(sum[:0])
+	info, err = f.Stat()
+	return sum, info, err
+}
+
+// digestChunk is how much is read at a time.
+const digestChunk = 256 << 10
 
 // Files returns the names of all regular files of the scan, links to some
 // included, sorted by byte; ErrTooLarge if there are more than 200,000 or they

@@ -58,8 +58,13 @@ func openContent(ctx context.Context, path string, open opener) (*Content, error
 	}
 	return &Content{
 		File: f, Name: stat.Name(), Size: stat.Size(), Modified: stat.ModTime(), reopen: open,
-		Version: fmt.Sprintf("%s|%d|%d", path, stat.Size(), stat.ModTime().UnixNano()),
+		Version: contentVersion(path, stat.Size(), stat.ModTime()),
 	}, nil
+}
+
+// contentVersion is a version of bytes whose digest is not known.
+func contentVersion(path string, size int64, modified time.Time) string {
+	return fmt.Sprintf("%s|%d|%d", path, size, modified.UnixNano())
 }
 
 // Again opens the same bytes once more; c may be closed before. ErrChanged if

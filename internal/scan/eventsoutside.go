@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/romi/plantdb-go/db"
 	"github.com/romi/plantdb-go/internal/fsdb"
 )
 
@@ -27,7 +28,7 @@ const maxBroken = 500
 // changedOutside returns the event for what differs between a scan as it was
 // read from disk and its rows, which are not changed yet. After a write of our
 // own nothing does, and the event is not worth to be recorded.
-func (s *Service) changedOutside(ctx context.Context, tx pgx.Tx, read *fsdb.Scan) (Change, error) {
+func (s *Service) changedOutside(ctx context.Context, tx db.DBTX, read *fsdb.Scan) (Change, error) {
 	state, err := s.q.GetScanState(ctx, tx, cleanText(read.Scan))
 	if errors.Is(err, pgx.ErrNoRows) {
 		return Change{Kind: ScanCreated, Scan: read.Scan, Outside: true}, nil

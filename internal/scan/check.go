@@ -1,0 +1,557 @@
+package scan
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"runtime"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
+
+	"github.com/romi/plantdb-go/db"
+	"github.com/romi/plantdb-go/internal/fsdb"
+)
+
+// FindingKind says what a check found.
+type FindingKind string
+
+// What a check finds beside the kinds of fsdb.Flaw, which it tells by the same
+// names.
+const (
+	// ScanWithoutRow lies in the tree and not in the index; RowWithoutScan is
+	// the contrary. FileWithoutRow and RowWithoutFile are the same of files.
+	ScanWithoutRow FindingKind = "scan_without_row"
+	RowWithoutScan FindingKind = "row_without_scan"
+	FileWithoutRow FindingKind = "file_without_row"
+	RowWithoutFile FindingKind = "row_without_file"
+	// SizeDiffers is a file that has another size than the index says;
+	// NotIndexed is whatever else was changed since the index was made.
+	SizeDiffers FindingKind = "size_differs"
+	NotIndexed  FindingKind = "not_indexed"
+	// DigestDiffers is a file whose bytes are not those that were written,
+	// though size and time are; Unreadable one that the disk does not give.
+	DigestDiffers FindingKind = "digest_differs"
+	Unreadable    FindingKind = "unreadable"
+	// DuplicateScan is a directory whose id another scan has, which is used.
+	DuplicateScan FindingKind = "duplicate_scan"
+	// NotChecked is a scan that somebody held all the time.
+	NotChecked FindingKind = "not_checked"
+	// TrashDamaged is an entry of the trash that cannot be read, TrashUnsettled
+	// one that a call which was cut short left, or that the index does not know.
+	TrashDamaged   FindingKind = "trash_damaged"
+	TrashUnsettled FindingKind = "trash_unsettled"
+	// StagingLeftover is what a call that never finished left.
+	StagingLeftover FindingKind = "staging_leftover"
+	// StalePreview is a preview of what is not there any more, DamagedPreview
+	// one that would not be served.
+	StalePreview   FindingKind = "stale_preview"
+	DamagedPreview FindingKind = "damaged_preview"
+)
+
+// Finding is something that is not as it should be.
+type Finding struct {
+	Kind    FindingKind `json:"kind"`
+	Scan    string      `json:"scan,omitempty"`
+	Fileset string      `json:"fileset,omitempty"`
+	File    string      `json:"file,omitempty"`
+	// Path is where, from the root of the tree.
+	Path   string `json:"path,omitempty"`
+	Detail string `json:"detail,omitempty"`
+	// Note says that nothing is wrong with it: it is room to be had, or a
+	// thing to know.
+	Note bool `json:"note,omitempty"`
+	// Repaired says what was done about it; empty if nothing was.
+	Repaired string `json:"repaired,omitempty"`
+}
+
+// Checked is what a check looked at.
+type Checked struct {
+	Scans    int   `json:"scans"`
+	Files    int   `json:"files"`
+	Bytes    int64 `json:"bytes_read"` // for digests
+	Findings int   `json:"findings"`
+	Notes    int   `json:"notes"`
+	Repaired int   `json:"repaired"` // of the findings
+}
+
+func (c *Checked) add(o Checked) {
+	c.Scans, c.Files, c.Bytes = c.Scans+o.Scans, c.Files+o.Files, c.Bytes+o.Bytes
+	c.Findings, c.Notes, c.Repaired = c.Findings+o.Findings, c.Notes+o.Notes, c.Repaired+o.Repaired
+}
+
+// CheckOptions say what a check does; the zero value looks at everything but the
+// bytes of files, and changes nothing.
+type CheckOptions struct {
+	// Scans are the only ones to look at; none are all, and the trash, the
+	// staging directory and the previews besides.
+	Scans []string
+	// After is the name of the last scan that an earlier run looked at.
+	After string
+	// Digests reads the bytes of every file.
+	Digests bool
+	// BytesPerSecond bounds how fast; 0 does not.
+	BytesPerSecond int64
+	// Repair does what cannot lose anything: see Check.
+	Repair bool
+	// Record keeps the digests of files that have none.
+	Record bool
+	// Previews is what the cache of previews holds; nil looks at none.
+	Previews PreviewShelf
+	// Report is told each finding, one after another.
+	Report func(Finding) error
+	// Passed is told, in the order of their names, which scans were looked at,
+	// and what was seen since the last call.
+	Passed func(ctx context.Context, last string, seen Checked) error
+	// Until ends the check after the scans that are being looked at then; zero
+	// never.
+	Until time.Time
+}
+
+// PreviewShelf is what a cache of previews holds. A preview that nobody claims
+// and that was made before the check began is of what is not there any more.
+type PreviewShelf interface {
+	// Claim says that there is a file of that name in that version.
+	Claim(filename, version string)
+	// Left returns the previews that nobody claimed and, where all are to be
+	// read, those that are damaged.
+	Left(ctx context.Context, read bool) (stale, damaged []string, bytes int64, err error)
+	// Remove removes them.
+	Remove(names []string) error
+}
+
+// opCheck is what Locks tells of a check.
+const opCheck = "check"
+
+// Check compares the tree with itself and with its index, and reports what is
+// not as it should be. It may run beside servers: what it finds it looks at
+// again while it holds the scan, so that nothing is reported that was just
+// being written. done is false if Until came before the last scan.
+//
+// With Repair it indexes again what the index has wrong, lists files that
+// files.json does not list, moves metadata of what is not there into
+// .plantdb/quarantine, settles the trash, and removes what is left in the
+// staging directory and previews of nothing. It touches no file that is damaged
+// or missing: that takes a backup. ErrForbidden for anybody but the server
+// itself or who is at its machine.
+func (s *Service) Check(ctx context.Context, o CheckOptions) (seen Checked, done bool, err error) {
+	a, err := acting(ctx)
+	if err != nil {
+		return Checked{}, false, err
+	}
+	if !a.Trusted {
+		return Checked{}, false, forbidden(a, opCheck)
+	}
+	c := &checker{Service: s, o: o, only: map[string]bool{}}
+	for _, name := range o.Scans {
+		c.only[name] = true
+	}
+	if o.BytesPerSecond > 0 {
+		c.limit = rate.NewLimiter(rate.Limit(o.BytesPerSecond), checkChunk)
+	}
+	done, err = c.run(ctx)
+	return c.total, done, err
+}
+
+const (
+	// checkBatch is how many scans are looked at by one query.
+	checkBatch = 64
+	// digestBatch is the same where all of their bytes are read: so much is read
+	// again by who goes on after a check that was cut short.
+	digestBatch = 8
+	// checkChunk is how much of a file is read at a time.
+	checkChunk = 256 << 10
+	// stagingAge is when a call that staged something has surely ended.
+	stagingAge = 2 * time.Hour
+)
+
+type checker struct {
+	*Service
+	o     CheckOptions
+	only  map[string]bool
+	limit *rate.Limiter
+	read  atomic.Int64 // bytes, since Passed was last called
+
+	total, fresh Checked // fresh: since Passed was last called
+}
+
+func (c *checker) run(ctx context.Context) (done bool, err error) {
+	whole := len(c.only) == 0 && c.o.After == ""
+	if whole || c.o.Repair {
+		// First, for what a deletion left in a scan is not extra.
+		if err := c.leftovers(ctx); err != nil {
+			return false, err
+		}
+	}
+	entries, err := c.entries(ctx)
+	if err != nil {
+		return false, err
+	}
+	size := checkBatch
+	if c.o.Digests {
+		size = digestBatch
+	}
+	for batch := range slices.Chunk(entries, size) {
+		if !c.o.Until.IsZero() && c.now().After(c.o.Until) {
+			return false, nil
+		}
+		if err := c.batch(ctx, batch); err != nil {
+			return false, err
+		}
+	}
+	if err := c.lost(ctx, entries); err != nil {
+		return false, err
+	}
+	if whole && c.o.Previews != nil {
+		if err := c.previews(ctx); err != nil {
+			return false, err
+		}
+	}
+	return true, c.passed(ctx, "")
+}
+
+// entries returns the scans of the tree that are to be looked at, by name, and
+// reports those directories that are in each other's way.
+func (c *checker) entries(ctx context.Context) ([]fsdb.Entry, error) {
+	entries, err := c.tree.Entries(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list the tree: %w", err)
+	}
+	scans := c.uniqueScans(ctx, entries)
+	used := make(map[string]fsdb.Loc, len(scans))
+	for _, e := range scans {
+		used[e.Loc.Scan] = e.Loc
+	}
+	for _, e := range entries {
+		if !c.wanted(e.Loc.Scan) && !(e.Timelapse && len(c.only) == 0 && c.o.After == "") {
+			continue
+		}
+		if err := c.entry(ctx, e, used); err != nil {
+			return nil, err
+		}
+	}
+	scans = slices.DeleteFunc(scans, func(e fsdb.Entry) bool { return !c.wanted(e.Loc.Scan) })
+	slices.SortFunc(scans, func(a, b fsdb.Entry) int { return cmp.Compare(a.Loc.Scan, b.Loc.Scan) })
+	for name := range c.only {
+		if _, there := used[name]; there {
+			continue
+		}
+		if _, err := c.scan(ctx, c.pool, name); err != nil {
+			return nil, err // neither in the tree nor in the index
+		}
+	}
+	return scans, nil
+}
+
+// entry reports what shows in the listing of the tree alone.
+func (c *checker) entry(ctx context.Context, e fsdb.Entry, used map[string]fsdb.Loc) error {
+	if !e.Timelapse {
+		if by := used[e.Loc.Scan]; by != e.Loc {
+			return c.report(Finding{Kind: DuplicateScan, Scan: e.Loc.Scan, Path: e.Loc.Dir(), Detail: "another scan has the id and is used: " + by.Dir()})
+		}
+		return nil
+	}
+	damage := e.Broken
+	if damage == "" {
+		said, err := c.tree.MarkerDamage(e.Loc.Timelapse)
+		if err != nil {
+			return missing(err)
+		}
+		damage = said
+	}
+	if damage == "" {
+		return nil
+	}
+	return c.report(Finding{Kind: FindingKind(fsdb.DamagedJSON), Path: e.Loc.Timelapse + "/timelapse.json", Detail: damage})
+}
+
+// wanted says whether a scan is to be looked at.
+func (c *checker) wanted(name string) bool {
+	return name != "" && name > c.o.After && (len(c.only) == 0 || c.only[name])
+}
+
+// report tells a finding and counts it.
+func (c *checker) report(f Finding) error {
+	switch {
+	case f.Note:
+		c.fresh.Notes++
+	default:
+		c.fresh.Findings++
+		if f.Repaired != "" {
+			c.fresh.Repaired++
+		}
+	}
+	if c.o.Report == nil {
+		return nil
+	}
+	return c.o.Report(f)
+}
+
+// passed says that everything up to a scan was looked at.
+func (c *checker) passed(ctx context.Context, last string) error {
+	c.fresh.Bytes = c.read.Swap(0)
+	fresh := c.fresh
+	c.fresh = Checked{}
+	c.total.add(fresh)
+	if c.o.Passed == nil {
+		return nil
+	}
+	return c.o.Passed(ctx, last, fresh)
+}
+
+// known is what the index holds of a scan.
+type known struct {
+	there     bool
+	timelapse string
+	signature string
+	broken    bool
+	files     map[filePath]db.ListCheckedFilesRow
+}
+
+func (s *Service) known(ctx context.Context, tx db.DBTX, names ...string) (map[string]known, error) {
+	scans, err := s.q.ListCheckedScans(ctx, tx, names)
+	if err != nil {
+		return nil, fmt.Errorf("read the index: %w", err)
+	}
+	files, err := s.q.ListCheckedFiles(ctx, tx, names)
+	if err != nil {
+		return nil, fmt.Errorf("read the index of files: %w", err)
+	}
+	rows := make(map[string]known, len(scans))
+	for _, r := range scans {
+		rows[r.Name] = known{true, r.Timelapse, string(r.Signature), r.Broken, map[filePath]db.ListCheckedFilesRow{}}
+	}
+	for _, f := range files {
+		if k, ok := rows[f.Scan]; ok {
+			k.files[filePath{f.Fileset, f.Name}] = f
+		}
+	}
+	return rows, nil
+}
+
+// look is what a look at one scan saw.
+type look struct {
+	entry    fsdb.Entry
+	files    int
+	findings []Finding
+	bad      []badFile
+}
+
+// badFile is a file whose bytes are not what they should be, and the row that
+// says so.
+type badFile struct {
+	Finding
+	row db.ListCheckedFilesRow
+}
+
+// batch looks at scans side by side without holding them, and again, one after
+// another and holding it, at each of which something was found.
+func (c *checker) batch(ctx context.Context, entries []fsdb.Entry) error {
+	names := make([]string, 0, len(entries))
+	for _, e := range entries {
+		names = append(names, cleanText(e.Loc.Scan))
+	}
+	rows, err := c.known(ctx, c.pool, names...)
+	if err != nil {
+		return err
+	}
+	looks := make([]look, len(entries))
+	group, side := errgroup.WithContext(ctx)
+	group.SetLimit(2 * runtime.GOMAXPROCS(0))
+	for i, e := range entries {
+		group.Go(func() (err error) {
+			looks[i], err = c.first(side, e, rows[cleanText(e.Loc.Scan)])
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	for _, l := range looks {
+		c.fresh.Scans++
+		c.fresh.Files += l.files
+		if len(l.findings)+len(l.bad) == 0 {
+			continue
+		}
+		if err := c.again(ctx, l); err != nil {
+			return err
+		}
+	}
+	return c.passed(ctx, entries[len(entries)-1].Loc.Scan)
+}
+
+// first is a look that holds nothing.
+func (c *checker) first(ctx context.Context, e fsdb.Entry, k known) (look, error) {
+	l, files, err := c.look(ctx, c.pool, e, k)
+	if err != nil {
+		return l, err
+	}
+	c.claim(e, files, k)
+	if c.o.Digests {
+		l.bad, err = c.digests(ctx, e, files, k)
+	}
+	return l, err
+}
+
+// look compares a scan with itself and with what is known of it.
+func (c *checker) look(ctx context.Context, tx db.DBTX, e fsdb.Entry, k known) (look, []fsdb.ListedFile, error) {
+	l := look{entry: e}
+	// Before anything is read, as the index does.
+	signature, err := c.tree.Signature(ctx, e.Loc)
+	if err != nil && (e.Broken == "" || !errors.Is(err, fsdb.ErrNotFound)) {
+		return l, nil, missing(err) // gone meanwhile
+	}
+	if errors.Is(err, fsdb.ErrNotFound) { // its name cannot even be asked for
+		l.findings = append(l.findings, Finding{Kind: FindingKind(fsdb.BrokenScan), Scan: e.Loc.Scan, Path: e.Loc.Dir(), Detail: e.Broken})
+		if !k.there {
+			l.findings = append(l.findings, c.finding(e, ScanWithoutRow, "", "", ""))
+		}
+		return l, nil, nil
+	}
+	same := k.there && k.signature == string(signature[:])
+	in, err := c.tree.Inspect(ctx, e.Loc, func(fileset, file string) bool {
+		f, ok := k.files[filePath{fileset, file}]
+		return same && file != "" && ok && !f.Bare
+	})
+	if err != nil {
+		return l, nil, missing(err)
+	}
+	for _, f := range in.Flaws {
+		l.findings = append(l.findings, Finding{
+			Kind: FindingKind(f.Kind), Scan: e.Loc.Scan, Fileset: f.Fileset, File: f.File, Path: path.Join(e.Loc.Dir(), f.Path), Detail: f.Detail,
+			Note: f.Kind == fsdb.ExtraFileset,
+		})
+	}
+	if in.More {
+		l.findings = append(l.findings, c.finding(e, FindingKind(fsdb.BrokenScan), "", "", "there are too many flaws to tell all"))
+	}
+	l.files = len(in.Files)
+	rows, err := c.rows(ctx, tx, e, k, in, same)
+	l.findings = append(l.findings, rows...)
+	return l, in.Files, err
+}
+
+func (c *checker) finding(e fsdb.Entry, kind FindingKind, fileset, file, detail string) Finding {
+	return Finding{Kind: kind, Scan: e.Loc.Scan, Fileset: fileset, File: file, Path: path.Join(e.Loc.Dir(), fileset), Detail: detail}
+}
+
+// rows compares a scan with its rows. What the index does not take, and of a
+// scan that it calls broken, there are none.
+func (c *checker) rows(ctx context.Context, tx db.DBTX, e fsdb.Entry, k known, in *fsdb.Inspection, same bool) ([]Finding, error) {
+	if !k.there {
+		return []Finding{c.finding(e, ScanWithoutRow, "", "", "")}, nil
+	}
+	if k.timelapse != e.Loc.Timelapse {
+		return []Finding{c.finding(e, NotIndexed, "", "", fmt.Sprintf("the index has it in timelapse %q", k.timelapse))}, nil
+	}
+	if same && k.broken {
+		return nil, nil
+	}
+	var found []Finding
+	seen := make(map[filePath]bool, len(in.Files))
+	for _, f := range in.Files {
+		at := filePath{cleanText(f.Fileset), cleanText(f.ID)}
+		seen[at] = true
+		r, ok := k.files[at]
+		switch {
+		case !ok:
+			found = append(found, c.finding(e, FileWithoutRow, f.Fileset, f.ID, f.Name))
+		case r.Size != f.Size:
+			found = append(found, c.finding(e, SizeDiffers, f.Fileset, f.ID, fmt.Sprintf("it has %d bytes, the index says %d", f.Size, r.Size)))
+		case !unchangedSince(f, r):
+			found = append(found, c.finding(e, NotIndexed, f.Fileset, f.ID, "the file was changed since it was indexed"))
+		}
+	}
+	for at := range k.files {
+		if !seen[at] {
+			found = append(found, c.finding(e, RowWithoutFile, at.fileset, at.file, "the index has it, files.json or the disk does not"))
+		}
+	}
+	slices.SortFunc(found, func(a, b Finding) int {
+		return cmp.Or(strings.Compare(a.Fileset, b.Fileset), strings.Compare(a.File, b.File), strings.Compare(string(a.Kind), string(b.Kind)))
+	})
+	if same || len(found) > 0 {
+		return found, nil
+	}
+	return c.documents(ctx, tx, e)
+}
+
+// documents compares the metadata of a scan that may have been changed with
+// what the index holds of them.
+func (c *checker) documents(ctx context.Context, tx db.DBTX, e fsdb.Entry) ([]Finding, error) {
+	read, err := c.tree.ReadScan(ctx, e.Loc)
+	if err != nil {
+		return nil, missing(err)
+	}
+	change, err := c.changedOutside(ctx, tx, read)
+	if err != nil || len(change.worth()) == 0 {
+		return nil, err
+	}
+	return []Finding{c.finding(e, NotIndexed, "", "", "it was changed since it was indexed")}, nil
+}
+
+// again looks at a scan while it is held, and reports what is still so.
+func (c *checker) again(ctx context.Context, l look) error {
+	var now look
+	hold := func(tx pgx.Tx) error {
+		rows, err := c.known(ctx, tx, cleanText(l.entry.Loc.Scan))
+		if err != nil {
+			return err
+		}
+		k := rows[cleanText(l.entry.Loc.Scan)]
+		var files []fsdb.ListedFile
+		if now, files, err = c.look(ctx, tx, l.entry, k); err != nil {
+			return err
+		}
+		for _, b := range l.bad { // their bytes are not read again
+			if b.still(files, k) {
+				now.findings = append(now.findings, b.Finding)
+			}
+		}
+		if c.o.Repair {
+			return c.mend(ctx, l.entry, now.findings)
+		}
+		return nil
+	}
+	names := within(l.entry.Loc.Timelapse, l.entry.Loc.Scan)
+	err := c.locked(ctx, opCheck, hold, names...)
+	if errors.Is(err, fsdb.ErrReadOnly) && !c.o.Repair {
+		err = c.lockedRows(ctx, hold, names...) // nobody else can write there either
+	}
+	if errors.Is(err, ErrBusy) {
+		return c.report(c.finding(l.entry, NotChecked, "", "", "somebody held it all the time; something may be wrong with it"))
+	}
+	if err == nil && c.o.Repair {
+		err = c.reindex(ctx, l.entry, now.findings)
+	}
+	if err != nil {
+		return err
+	}
+	for _, f := range now.findings {
+		if err := c.report(f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// still says whether file and row are those whose bytes were read.
+func (b badFile) still(files []fsdb.ListedFile, k known) bool {
+	r, ok := k.files[filePath{b.Fileset, b.File}]
+	return ok && bytes.Equal(r.Sha256, b.row.Sha256) && slices.ContainsFunc(files, func(f fsdb.ListedFile) bool {
+		return f.Fileset == b.Fileset && f.ID == b.File && unchangedSince(f, r) && unchangedSince(f, b.row)
+	})
+}
+
+// unchangedSince says whether a file is as it was when its row was written.
+func unchangedSince(f fsdb.ListedFile, r db.ListCheckedFilesRow) bool {
+	return r.Size == f.Size && r.Filename == cleanText(f.Name) && r.ModifiedAt.Equal(f.Modified.Truncate(time.Microsecond))
+}

@@ -1,0 +1,110 @@
+package scan
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+
+	"github.com/google/uuid"
+
+	"github.com/romi/plantdb-go/db"
+	"github.com/romi/plantdb-go/internal/fsdb"
+)
+
+// digests reads the files of a scan that are as they were when they were
+// indexed, and returns those whose bytes are not.
+func (c *checker) digests(ctx context.Context, e fsdb.Entry, files []fsdb.ListedFile, k known) ([]badFile, error) {
+	dir, err := c.tree.OpenScanDir(ctx, e.Loc)
+	if err != nil {
+		return nil, missing(err)
+	}
+	defer dir.Close() // Only read.
+	var bad []badFile
+	for _, f := range files {
+		r, ok := k.files[filePath{cleanText(f.Fileset), cleanText(f.ID)}]
+		if !ok || !unchangedSince(f, r) {
+			continue // that is told by itself
+		}
+		detail, kind, err := c.digest(ctx, dir, f, r)
+		if err != nil {
+			return bad, err
+		}
+		if detail != "" {
+			bad = append(bad, badFile{c.finding(e, kind, f.Fileset, f.ID, detail), r})
+		}
+	}
+	return bad, nil
+}
+
+// digest reads one file, compares it with the digest of its row, and keeps the
+// digest where there is none yet. detail is empty if the file is as it should be.
+func (c *checker) digest(ctx context.Context, dir *fsdb.ScanDir, f fsdb.ListedFile, r db.ListCheckedFilesRow) (detail string, kind FindingKind, err error) {
+	sum, info, err := dir.Digest(ctx, f.Fileset+"/"+f.Name, c.pace)
+	switch {
+	case ctx.Err() != nil:
+		return "", "", ctx.Err()
+	case errors.Is(err, fsdb.ErrNotFound):
+		return "", "", nil // gone meanwhile
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ENOMEM):
+		return "", "", err
+	case err != nil:
+		return "the disk does not give it: " + lastOf(err), Unreadable, nil
+	case info.Size() != f.Size || !info.ModTime().Equal(f.Modified):
+		return "", "", nil // changed meanwhile
+	case len(r.Sha256) == 0:
+		return "", "", c.keepDigest(ctx, r, sum[:])
+	case !bytes.Equal(r.Sha256, sum[:]):
+		return fmt.Sprintf("SHA-256 is %x, was %x, and size and time are the same", sum, r.Sha256), DigestDiffers, nil
+	default:
+		return "", "", nil
+	}
+}
+
+func (c *checker) keepDigest(ctx context.Context, r db.ListCheckedFilesRow, sum []byte) error {
+	if !c.o.Record || r.ID == uuid.Nil {
+		return nil
+	}
+	err := c.q.SetDigest(ctx, c.pool, db.SetDigestParams{Sha256: sum, ID: r.ID, Size: r.Size, ModifiedAt: r.ModifiedAt})
+	if err != nil {
+		return fmt.Errorf("keep the digest of file %q: %w", r.Name, err)
+	}
+	return nil
+}
+
+// pace waits until n more bytes may be read.
+func (c *checker) pace(ctx context.Context, n int) error {
+	c.read.Add(int64(n))
+	if c.limit == nil {
+		return nil
+	}
+	return c.limit.WaitN(ctx, n)
+}
+
+// lastOf is the cause of an error, without the paths before it.
+func lastOf(err error) string {
+	text := err.Error()
+	if i := strings.LastIndex(text, ": "); i >= 0 {
+		return text[i+2:]
+	}
+	return text
+}
+
+// claim says to the previews which of them are of files that there are.
+func (c *checker) claim(e fsdb.Entry, files []fsdb.ListedFile, k known) {
+	if c.o.Previews == nil {
+		return
+	}
+	for _, f := range files {
+		if !isImage(f.Name) && !strings.HasSuffix(f.Name, ".ply") {
+			continue
+		}
+		where := strings.Join([]string{e.Loc.Scan, f.Fileset, f.Name}, "/")
+		c.o.Previews.Claim(f.Name, contentVersion(where, f.Size, f.Modified))
+		if r, ok := k.files[filePath{f.Fileset, f.ID}]; ok && len(r.Sha256) > 0 && unchangedSince(f, r) {
+			c.o.Previews.Claim(f.Name, fmt.Sprintf("%x", r.Sha256))
+		}
+	}
+}

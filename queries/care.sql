@@ -1,0 +1,60 @@
+-- name: ListCheckedFiles :many
+-- ListCheckedFiles returns what the index holds of the files of some scans, for
+-- who compares it with the disk; bare says that no metadata are known.
+SELECT s.name AS scan, fs.name AS fileset, f.id, f.name, f.filename, f.size, f.modified_at, f.sha256,
+       (f.document::text = '{}')::boolean AS bare
+FROM scans s
+JOIN filesets fs ON fs.scan_id = s.id
+JOIN files f ON f.fileset_id = fs.id
+WHERE s.name = ANY(@names::text[]);
+
+-- name: ListCheckedScans :many
+-- ListCheckedScans returns what the index holds of some scans themselves.
+SELECT s.name, coalesce(t.name, '')::text AS timelapse, s.signature, (s.broken IS NOT NULL)::boolean AS broken
+FROM scans s
+LEFT JOIN timelapses t ON t.id = s.timelapse_id
+WHERE s.name = ANY(@names::text[]);
+
+-- name: SetDigest :exec
+-- SetDigest keeps the digest of a file that had none, if it is still the file
+-- whose bytes were read.
+UPDATE files SET sha256 = @sha256
+WHERE id = @id AND sha256 IS NULL AND size = @size AND modified_at = @modified_at;
+
+-- name: GetPass :one
+-- GetPass returns how far a pass came.
+SELECT * FROM care_passes WHERE kind = @kind;
+
+-- name: BeginPass :exec
+-- BeginPass begins a pass anew.
+INSERT INTO care_passes (kind, after, began_at, moved_at) VALUES (@kind, '', now(), now())
+ON CONFLICT (kind) DO UPDATE SET after = '', began_at = now(), moved_at = now(), scans = 0, files = 0, bytes = 0, findings = 0;
+
+-- name: MovePass :exec
+-- MovePass keeps how far a pass came, and adds what it looked at since it was
+-- last kept.
+UPDATE care_passes
+SET after = @after, moved_at = now(), scans = scans + @scans, files = files + @files, bytes = bytes + @bytes,
+    findings = findings + @findings
+WHERE kind = @kind;
+
+-- name: FinishPass :exec
+-- FinishPass says that a pass went through all scans.
+UPDATE care_passes SET after = '', moved_at = now(), finished_at = now() WHERE kind = @kind;
+
+-- name: ForgetFindings :exec
+-- ForgetFindings forgets what was found in some scans before.
+DELETE FROM care_findings WHERE scan = ANY(@scans::text[]);
+
+-- name: InsertFinding :exec
+-- InsertFinding keeps something that was found.
+INSERT INTO care_findings (id, kind, scan, fileset, file, path, detail, found_at)
+VALUES (@id, @kind, @scan, @fileset, @file, @path, @detail, now());
+
+-- name: ForgetLostFindings :exec
+-- ForgetLostFindings forgets what was found in scans that are not there any more.
+DELETE FROM care_findings c WHERE NOT EXISTS (SELECT 1 FROM scans s WHERE s.name = c.scan);
+
+-- name: ListFindings :many
+-- ListFindings pages through what was found, the oldest first.
+SELECT * FROM care_findings WHERE id > @after ORDER BY id LIMIT @page_size::integer;
