@@ -461,6 +461,23 @@ type TrashContent struct {
 	ByteCount int64
 }
 
+type Upload struct {
+	ID         uuid.UUID
+	Username   string
+	Scan       string
+	Fileset    string
+	File       string
+	Extension  string
+	Document   json.RawMessage
+	Described  string
+	Size       int64
+	Received   int64
+	Digest     []byte
+	CreatedAt  time.Time
+	ExpiresAt  time.Time
+	FinishedAt *time.Time
+}
+
 type User struct {
 	ID                uuid.UUID
 	Username          string

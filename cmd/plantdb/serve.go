@@ -191,6 +191,7 @@ func (s *service) prepare(ctx context.Context, root *os.Root) error {
 	}
 	limits := scan.DefaultConfig()
 	limits.MaxFileBytes = int64(s.config.MaxUpload)
+	limits.UploadExpiry = time.Duration(s.config.UploadExpiry)
 	limits.Archives = fsdb.ArchiveLimits{
 		Bytes: int64(s.config.ArchiveBytes), FileBytes: int64(s.config.MaxUpload), Entries: s.config.ArchiveEntries,
 		Ratio: s.config.ArchiveRatio, Depth: s.config.ArchiveDepth,
@@ -351,6 +352,11 @@ func (s *service) keepIndex(ctx context.Context) error {
 			s.log.WarnContext(ctx, "sweep staging", slog.Any("err", err))
 		} else if n > 0 {
 			s.log.InfoContext(ctx, "swept staging", slog.Int("removed", n))
+		}
+		if n, err := s.scans.SweepResumables(ctx); err != nil && ctx.Err() == nil {
+			s.log.WarnContext(ctx, "sweep uploads", slog.Any("err", err))
+		} else if n > 0 {
+			s.log.InfoContext(ctx, "ended uploads that expired", slog.Int("ended", n))
 		}
 		if _, err := s.tree.SweepLocks(ctx, 10*time.Minute); err != nil && ctx.Err() == nil {
 			s.log.WarnContext(ctx, "sweep file locks", slog.Any("err", err))

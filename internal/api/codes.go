@@ -2,6 +2,7 @@ package api
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -62,9 +63,16 @@ func failureOf(err error) (int, failure) {
 	panic(fmt.Sprintf("route fails with %v, which is no named failure", err))
 }
 
+// statusChecksum is the status that tus has for bytes that are not those of
+// their checksum.
+const statusChecksum = 460
+
 func statusOf(f *fault.Error) int {
 	if f == errNoRange {
 		return http.StatusRequestedRangeNotSatisfiable
+	}
+	if errors.Is(f, scan.ErrChecksum) {
+		return statusChecksum
 	}
 	return cmp.Or(statuses[f.Kind], http.StatusInternalServerError)
 }

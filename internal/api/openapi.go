@@ -42,6 +42,7 @@ func humaConfig(c Config) huma.Config {
 		{Name: tagFilesets, Description: "Filesets: the files that one task made of a scan."},
 		{Name: tagFiles, Description: "Files and their metadata."},
 		{Name: tagTimelapses, Description: "Timelapses: scans of one plant over time."},
+		{Name: tagUploads, Description: "Large files in pieces, by the protocol of tus.io."},
 		{Name: tagTrash, Description: "What was deleted, to be restored or purged."},
 		{Name: tagAssets, Description: "Files and previews, by path or kind."},
 	}

@@ -51,10 +51,18 @@ func (p *Problem) GetStatus() int { return p.Status }
 // GetHeaders implements huma.HeadersError.
 func (p *Problem) GetHeaders() http.Header { return p.headers }
 
+// statusText is a status in words.
+func statusText(status int) string {
+	if status == statusChecksum {
+		return "Checksum Mismatch"
+	}
+	return http.StatusText(status)
+}
+
 func newProblem(status int, code, message string) *Problem {
 	return &Problem{
 		Message: message, ErrorText: message, Code: code, Status: status,
-		Title: http.StatusText(status), Detail: message, headers: http.Header{},
+		Title: statusText(status), Detail: message, headers: http.Header{},
 	}
 }
 

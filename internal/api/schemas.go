@@ -93,6 +93,7 @@ var schemaDocs = map[string]string{ //nolint:gosec // Words about secrets, none 
 	"TokenPair":       "The next pair of tokens.",
 	"TokenReport":     "Where a token was found; it was not validated.",
 	"Unpacked":        "The files that a new scan has got.",
+	"UploadState":     "How far an upload is.",
 	"User":            "An account.",
 	"UserList":        "Accounts by name.",
 	"UserPatch":       "What is to change of a user; what is left out stays.",

@@ -98,7 +98,7 @@ func New(services Services, config Config) http.Handler {
 	s.mux.HandleFunc("GET "+base, func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, s.config.Prefix+base+"/", http.StatusPermanentRedirect)
 	})
-	return s.observed(cors(s.unprefixed(router{s.mux})))
+	return s.observed(cors(s.unprefixed(s.tus(router{s.mux}))))
 }
 
 // newServer registers every operation.
@@ -134,6 +134,7 @@ func newServer(services Services, config Config) *server {
 	s.registerAssets()
 	s.registerModels()
 	s.registerArchive()
+	s.registerUploads()
 	s.registerLocks()
 	s.registerTrash()
 	s.registerAccess()

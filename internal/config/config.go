@@ -52,11 +52,12 @@ type Config struct {
 
 	TrashRetention Seconds `env:"TRASH_RETENTION" envDefault:"30d"`
 
-	MaxUpload      Bytes `env:"PLANTDB_MAX_UPLOAD" envDefault:"8GiB"`
-	ArchiveBytes   Bytes `env:"PLANTDB_ARCHIVE_MAX_SIZE" envDefault:"64GiB"`
-	ArchiveEntries int   `env:"PLANTDB_ARCHIVE_MAX_ENTRIES" envDefault:"100000"`
-	ArchiveRatio   int   `env:"PLANTDB_ARCHIVE_MAX_RATIO" envDefault:"200"`
-	ArchiveDepth   int   `env:"PLANTDB_ARCHIVE_MAX_DEPTH" envDefault:"16"`
+	MaxUpload      Bytes   `env:"PLANTDB_MAX_UPLOAD" envDefault:"8GiB"`
+	UploadExpiry   Seconds `env:"UPLOAD_EXPIRY" envDefault:"24h"`
+	ArchiveBytes   Bytes   `env:"PLANTDB_ARCHIVE_MAX_SIZE" envDefault:"64GiB"`
+	ArchiveEntries int     `env:"PLANTDB_ARCHIVE_MAX_ENTRIES" envDefault:"100000"`
+	ArchiveRatio   int     `env:"PLANTDB_ARCHIVE_MAX_RATIO" envDefault:"200"`
+	ArchiveDepth   int     `env:"PLANTDB_ARCHIVE_MAX_DEPTH" envDefault:"16"`
 
 	FileLocks    Switch `env:"PLANTDB_FILE_LOCKS" envDefault:"on"`
 	PreviewCache Bytes  `env:"PLANTDB_PREVIEW_CACHE" envDefault:"2GiB"`
@@ -157,6 +158,7 @@ func (c *Config) ServeFlags(f *pflag.FlagSet) {
 	f.Var(&c.TrustedProxies, "trusted-proxies", "CIDRs whose X-Forwarded-For is believed (TRUSTED_PROXIES)")
 	f.Var(&c.TrashRetention, "trash-retention", "how long what was deleted can be restored; 0: until it is purged by hand (TRASH_RETENTION)")
 	f.Var(&c.MaxUpload, "max-upload", "largest file that is taken (PLANTDB_MAX_UPLOAD)")
+	f.Var(&c.UploadExpiry, "upload-expiry", "how long an upload in pieces may stand still before it is dropped (UPLOAD_EXPIRY)")
 	f.Var(&c.ArchiveBytes, "archive-max-size", "largest archive that is taken, and most that it may hold (PLANTDB_ARCHIVE_MAX_SIZE)")
 	f.IntVar(&c.ArchiveEntries, "archive-max-entries", c.ArchiveEntries, "most files and directories of an archive (PLANTDB_ARCHIVE_MAX_ENTRIES)")
 	f.IntVar(&c.ArchiveRatio, "archive-max-ratio", c.ArchiveRatio, "how many times its own size an archive may hold (PLANTDB_ARCHIVE_MAX_RATIO)")
@@ -194,6 +196,7 @@ func (c *Config) Check() error {
 		{"PLANTDB_CLEANUP_INTERVAL", c.CleanupInterval > 0, "positive"},
 		{"TRASH_RETENTION", c.TrashRetention >= 0, "zero or more"},
 		{"PLANTDB_MAX_UPLOAD", c.MaxUpload > 0, "positive"},
+		{"UPLOAD_EXPIRY", c.UploadExpiry > 0, "positive"},
 		{"PLANTDB_ARCHIVE_MAX_SIZE", c.ArchiveBytes > 0, "positive"},
 		{"PLANTDB_ARCHIVE_MAX_ENTRIES", c.ArchiveEntries >= 1 && c.ArchiveEntries <= 1_000_000, "from 1 to 1000000"},
 		{"PLANTDB_ARCHIVE_MAX_RATIO", c.ArchiveRatio >= 1, "at least 1"},

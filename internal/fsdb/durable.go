@@ -28,6 +28,11 @@ type disk interface {
 	rename(from, to string) error
 	removeAll(name string) error
 	syncDir(name string) error
+	link(from, to string) error
+	// Of a file that is there, such as an upload that comes in pieces.
+	truncate(f *os.File, size int64) error
+	write(f *os.File, p []byte) (int, error)
+	sync(f *os.File) error
 }
 
 // file is a new file, written and synced before it gets its name.
@@ -47,6 +52,12 @@ func (d rootDisk) create(name string) (file, error) {
 func (d rootDisk) mkdir(name string, perm fs.FileMode) error { return d.root.Mkdir(name, perm) }
 func (d rootDisk) rename(from, to string) error              { return d.root.Rename(from, to) }
 func (d rootDisk) removeAll(name string) error               { return d.root.RemoveAll(name) }
+
+func (d rootDisk) link(from, to string) error { return d.root.Link(from, to) }
+
+func (rootDisk) truncate(f *os.File, size int64) error   { return f.Truncate(size) }
+func (rootDisk) write(f *os.File, p []byte) (int, error) { return f.Write(p) }
+func (rootDisk) sync(f *os.File) error                   { return f.Sync() }
 
 func (d rootDisk) syncDir(name string) error {
 	dir, err := d.root.Open(name)

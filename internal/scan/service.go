@@ -76,6 +76,8 @@ type Config struct {
 	// Archives bounds what an uploaded archive may hold; no file of it may be
 	// larger than MaxFileBytes.
 	Archives fsdb.ArchiveLimits
+	// UploadExpiry is how long an upload in pieces may stand still.
+	UploadExpiry time.Duration
 	// Extensions are what an uploaded file may end in, lower case with dot.
 	Extensions []string
 	// LockTimeout is how long a write waits for another writer of the scan.
@@ -96,6 +98,7 @@ func DefaultConfig() Config {
 	return Config{
 		MaxFileBytes: 8 << 30,
 		Archives:     fsdb.DefaultArchiveLimits(),
+		UploadExpiry: 24 * time.Hour,
 		Extensions: []string{
 			".jpg", ".jpeg", ".png", ".tif", ".txt", ".json", ".ply", ".yaml", ".toml", // upstream's
 			".tiff", ".npz", ".npy", ".csv", ".p", ".pt", ".zip", ".xml", ".md",

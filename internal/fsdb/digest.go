@@ -1,0 +1,26 @@
+package fsdb
+
+import (
+	"crypto/sha256"
+	"encoding"
+	"errors"
+	"fmt"
+	"hash"
+)
+
+// digestOf returns the SHA-256 that was kept in that state; empty is that of
+// nothing.
+func digestOf(state []byte) (hash.Hash, error) {
+	sum := sha256.New()
+	if len(state) == 0 {
+		return sum, nil
+	}
+	back, ok := sum.(encoding.BinaryUnmarshaler)
+	if !ok {
+		return nil, errors.New("the digest has no state")
+	}
+	if err := back.UnmarshalBinary(state); err != nil {
+		return nil, fmt.Errorf("read the state of a digest: %w", err)
+	}
+	return sum, nil
+}

@@ -1,0 +1,38 @@
+-- name: InsertUpload :exec
+-- InsertUpload begins an upload that comes in pieces.
+INSERT INTO uploads (id, username, scan, fileset, file, extension, document, described, size, created_at, expires_at)
+VALUES (@id, @username, @scan, @fileset, @file, @extension, @document, @described, @size, @created_at, @expires_at);
+
+-- name: GetUpload :one
+-- GetUpload returns an upload that has not expired.
+SELECT id, username, scan, fileset, file, extension, document, described, size, received, digest, expires_at,
+       (finished_at IS NOT NULL)::boolean AS finished
+FROM uploads
+WHERE id = @id AND expires_at > @now;
+
+-- name: CountUploads :one
+-- CountUploads counts the uploads of a user that are not finished.
+SELECT count(*) FROM uploads WHERE username = @username AND finished_at IS NULL AND expires_at > @now;
+
+-- name: AdvanceUpload :execrows
+-- AdvanceUpload acknowledges bytes that are on the disk; no row if the upload
+-- is gone, or somebody else advanced it.
+UPDATE uploads
+SET received = @received, digest = @digest, expires_at = @expires_at
+WHERE id = @id AND received = @before AND finished_at IS NULL;
+
+-- name: FinishUpload :exec
+-- FinishUpload says that the file of an upload is in its fileset.
+UPDATE uploads SET finished_at = @finished_at::timestamptz WHERE id = @id;
+
+-- name: DeleteUpload :exec
+-- DeleteUpload forgets an upload.
+DELETE FROM uploads WHERE id = @id;
+
+-- name: ListExpiredUploads :many
+-- ListExpiredUploads returns uploads that have expired, the oldest first.
+SELECT id FROM uploads WHERE expires_at <= @now ORDER BY expires_at LIMIT @most;
+
+-- name: ListKnownUploads :many
+-- ListKnownUploads returns those of the ids that are uploads.
+SELECT id FROM uploads WHERE id = ANY(@ids::uuid[]);
