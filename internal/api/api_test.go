@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -37,14 +39,40 @@ type site struct {
 	accounts *auth.Service
 }
 
+// madeOnce is where the samples are that tests copy.
+var madeOnce string
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "plantdb-api-*")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		madeOnce = dir
+		return m.Run()
+	}())
+}
+
+// smallSamples makes the samples of newSite, which takes seconds, for the
+// first test that asks.
+var smallSamples = sync.OnceValues(func() (dir string, err error) {
+	return madeOnce, demo.Write(context.Background(), madeOnce, demo.Options{Scans: []string{"real_plant", "growth_series"}, Width: 160, Height: 120})
+})
+
 // newSite serves the small sample scans real_plant and virtual_plant with the
 // users admin, carol (contributor), rita (reader), all with the password
 // "correct horse", and guest.
 func newSite(t *testing.T, config api.Config) *site {
 	t.Helper()
+	samples, err := smallSamples()
+	if err != nil {
+		t.Fatalf("make samples = %v", err)
+	}
 	dir := t.TempDir()
-	if err := demo.Write(t.Context(), dir, demo.Options{Scans: []string{"real_plant", "growth_series"}, Width: 160, Height: 120}); err != nil {
-		t.Fatalf("demo.Write = %v", err)
+	if err := os.CopyFS(dir, os.DirFS(samples)); err != nil {
+		t.Fatalf("copy samples = %v", err)
 	}
 	return newSiteOn(t, dir, config)
 }
