@@ -7,9 +7,271 @@ package db
 
 import (
 	"context"
+	"encoding/json"
+	"time"
 
 	"github.com/google/uuid"
 )
+
+const adoptEvents = `-- name: AdoptEvents :execrows
+UPDATE scan_events SET written_by = 0
+WHERE written_by > 0
+  AND (SELECT max(written_by) FROM scan_events) >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint
+`
+
+// AdoptEvents puts events of another cluster, from which the database was
+// copied, before all of this one, whose numbers of transactions begin anew.
+func (q *Queries) AdoptEvents(ctx context.Context, db DBTX) (int64, error) {
+	result, err := db.Exec(ctx, adoptEvents)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const eventHorizon = `-- name: EventHorizon :one
+SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS horizon,
+       EXISTS (SELECT FROM scan_events WHERE written_by >= pg_snapshot_xmin(pg_current_snapshot())::text::bigint) AS pending
+`
+
+type EventHorizonRow struct {
+	Horizon int64
+	Pending bool
+}
+
+// EventHorizon returns a number below which no transaction runs any more, and
+// whether something was written at or above it that cannot be told yet. Asked
+// before ListEvents, it is where that has to end.
+func (q *Queries) EventHorizon(ctx context.Context, db DBTX) (EventHorizonRow, error) {
+	row := db.QueryRow(ctx, eventHorizon)
+	var i EventHorizonRow
+	err := row.Scan(&i.Horizon, &i.Pending)
+	return i, err
+}
+
+const forgetEvents = `-- name: ForgetEvents :one
+WITH oldest AS (
+    SELECT e.seq, e.at FROM scan_events e ORDER BY e.written_by, e.seq LIMIT $1::int
+), gone AS (
+    DELETE FROM scan_events d WHERE d.seq IN (SELECT oldest.seq FROM oldest WHERE oldest.at < $2::timestamptz)
+    RETURNING d.written_by, d.seq
+), last AS (
+    SELECT g.written_by, g.seq FROM gone g ORDER BY g.written_by DESC, g.seq DESC LIMIT 1
+), moved AS (
+    UPDATE event_horizon h SET written_by = last.written_by, seq = last.seq
+    FROM last WHERE (last.written_by, last.seq) > (h.written_by, h.seq)
+)
+SELECT count(*) FROM gone
+`
+
+// ForgetEvents removes the oldest events that are from before a time, a page of
+// them, and moves the place up to which they were forgotten.
+func (q *Queries) ForgetEvents(ctx context.Context, db DBTX, pageSize int32, before time.Time) (int64, error) {
+	row := db.QueryRow(ctx, forgetEvents, pageSize, before)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
+const getForgotten = `-- name: GetForgotten :one
+SELECT written_by, seq FROM event_horizon
+`
+
+type GetForgottenRow struct {
+	WrittenBy int64
+	Seq       int64
+}
+
+// GetForgotten returns the place up to which events were forgotten.
+func (q *Queries) GetForgotten(ctx context.Context, db DBTX) (GetForgottenRow, error) {
+	row := db.QueryRow(ctx, getForgotten)
+	var i GetForgottenRow
+	err := row.Scan(&i.WrittenBy, &i.Seq)
+	return i, err
+}
+
+const listEvents = `-- name: ListEvents :many
+SELECT e.written_by, e.seq, e.id, e.at, e.kind, e.username, e.token_kind, e.request_id, e.scan_id, e.scan, e.timelapse, e.fileset, e.file, e.detail,
+       s.name AS scan_name, s.owner, s.sharing, s.visibility,
+       (CASE WHEN s.id IS NULL THEN
+           (SELECT d.access FROM scan_events d WHERE d.scan_id = e.scan_id AND d.access IS NOT NULL ORDER BY d.seq DESC LIMIT 1) END)::jsonb AS access
+FROM scan_events e
+LEFT JOIN scans s ON s.id = e.scan_id
+WHERE (e.written_by, e.seq) > ($1::bigint, $2::bigint) AND e.written_by < $3::bigint
+ORDER BY e.written_by, e.seq
+LIMIT $4::int
+`
+
+type ListEventsParams struct {
+	WrittenBy int64
+	Seq       int64
+	Horizon   int64
+	PageSize  int32
+}
+
+type ListEventsRow struct {
+	WrittenBy  int64
+	Seq        int64
+	ID         uuid.UUID
+	At         time.Time
+	Kind       string
+	Username   *string
+	TokenKind  *string
+	RequestID  string
+	ScanID     *uuid.UUID
+	Scan       *string
+	Timelapse  *string
+	Fileset    *string
+	File       *string
+	Detail     []byte
+	ScanName   *string
+	Owner      *string
+	Sharing    []string
+	Visibility *string
+	Access     json.RawMessage
+}
+
+// ListEvents returns events in the order of the stream, after one place and
+// below a horizon, with who may read the scan of each: as it is now, or for a
+// scan that is gone as it was then.
+func (q *Queries) ListEvents(ctx context.Context, db DBTX, arg ListEventsParams) ([]ListEventsRow, error) {
+	rows, err := db.Query(ctx, listEvents,
+		arg.WrittenBy,
+		arg.Seq,
+		arg.Horizon,
+		arg.PageSize,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListEventsRow{}
+	for rows.Next() {
+		var i ListEventsRow
+		if err := rows.Scan(
+			&i.WrittenBy,
+			&i.Seq,
+			&i.ID,
+			&i.At,
+			&i.Kind,
+			&i.Username,
+			&i.TokenKind,
+			&i.RequestID,
+			&i.ScanID,
+			&i.Scan,
+			&i.Timelapse,
+			&i.Fileset,
+			&i.File,
+			&i.Detail,
+			&i.ScanName,
+			&i.Owner,
+			&i.Sharing,
+			&i.Visibility,
+			&i.Access,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listHistory = `-- name: ListHistory :many
+SELECT e.seq, e.id, e.at, e.kind, e.username, e.token_kind, e.request_id, e.scan, e.timelapse, e.fileset, e.file, e.detail
+FROM scan_events e
+WHERE e.scan_id = $1 AND e.seq < $2
+  AND ($3::text = '' OR e.kind = $3)
+  AND ($4::text = '' OR e.fileset = $4)
+  AND ($5::text = '' OR e.file = $5)
+ORDER BY e.seq DESC
+LIMIT $6::int
+`
+
+type ListHistoryParams struct {
+	ScanID   *uuid.UUID
+	Before   int64
+	Kind     string
+	Fileset  string
+	File     string
+	PageSize int32
+}
+
+type ListHistoryRow struct {
+	Seq       int64
+	ID        uuid.UUID
+	At        time.Time
+	Kind      string
+	Username  *string
+	TokenKind *string
+	RequestID string
+	Scan      *string
+	Timelapse *string
+	Fileset   *string
+	File      *string
+	Detail    []byte
+}
+
+// ListHistory pages through what was done to a scan and its parts, the latest first.
+func (q *Queries) ListHistory(ctx context.Context, db DBTX, arg ListHistoryParams) ([]ListHistoryRow, error) {
+	rows, err := db.Query(ctx, listHistory,
+		arg.ScanID,
+		arg.Before,
+		arg.Kind,
+		arg.Fileset,
+		arg.File,
+		arg.PageSize,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListHistoryRow{}
+	for rows.Next() {
+		var i ListHistoryRow
+		if err := rows.Scan(
+			&i.Seq,
+			&i.ID,
+			&i.At,
+			&i.Kind,
+			&i.Username,
+			&i.TokenKind,
+			&i.RequestID,
+			&i.Scan,
+			&i.Timelapse,
+			&i.Fileset,
+			&i.File,
+			&i.Detail,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listenEvents = `-- name: ListenEvents :exec
+LISTEN plantdb_events
+`
+
+func (q *Queries) ListenEvents(ctx context.Context, db DBTX) error {
+	_, err := db.Exec(ctx, listenEvents)
+	return err
+}
+
+const notifyEvents = `-- name: NotifyEvents :exec
+SELECT pg_notify('plantdb_events', '')
+`
+
+func (q *Queries) NotifyEvents(ctx context.Context, db DBTX) error {
+	_, err := db.Exec(ctx, notifyEvents)
+	return err
+}
 
 const recordEvents = `-- name: RecordEvents :exec
 INSERT INTO scan_events (id, kind, username, token_kind, request_id, scan_id, scan, timelapse, fileset, file, access, detail)

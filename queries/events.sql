@@ -24,3 +24,68 @@ FROM (SELECT unnest(@ids::uuid[]) AS id,
 LEFT JOIN scans s ON s.name = i.scan AND i.scan_id IN (s.id, '00000000-0000-0000-0000-000000000000')
 LEFT JOIN timelapses t ON t.id = s.timelapse_id
 ORDER BY i.id;
+
+-- name: EventHorizon :one
+-- EventHorizon returns a number below which no transaction runs any more, and
+-- whether something was written at or above it that cannot be told yet. Asked
+-- before ListEvents, it is where that has to end.
+SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS horizon,
+       EXISTS (SELECT FROM scan_events WHERE written_by >= pg_snapshot_xmin(pg_current_snapshot())::text::bigint) AS pending;
+
+-- name: ListEvents :many
+-- ListEvents returns events in the order of the stream, after one place and
+-- below a horizon, with who may read the scan of each: as it is now, or for a
+-- scan that is gone as it was then.
+SELECT e.written_by, e.seq, e.id, e.at, e.kind, e.username, e.token_kind, e.request_id, e.scan_id, e.scan, e.timelapse, e.fileset, e.file, e.detail,
+       s.name AS scan_name, s.owner, s.sharing, s.visibility,
+       (CASE WHEN s.id IS NULL THEN
+           (SELECT d.access FROM scan_events d WHERE d.scan_id = e.scan_id AND d.access IS NOT NULL ORDER BY d.seq DESC LIMIT 1) END)::jsonb AS access
+FROM scan_events e
+LEFT JOIN scans s ON s.id = e.scan_id
+WHERE (e.written_by, e.seq) > (@written_by::bigint, @seq::bigint) AND e.written_by < @horizon::bigint
+ORDER BY e.written_by, e.seq
+LIMIT @page_size::int;
+
+-- name: ListHistory :many
+-- ListHistory pages through what was done to a scan and its parts, the latest first.
+SELECT e.seq, e.id, e.at, e.kind, e.username, e.token_kind, e.request_id, e.scan, e.timelapse, e.fileset, e.file, e.detail
+FROM scan_events e
+WHERE e.scan_id = @scan_id AND e.seq < @before
+  AND (@kind::text = '' OR e.kind = @kind)
+  AND (@fileset::text = '' OR e.fileset = @fileset)
+  AND (@file::text = '' OR e.file = @file)
+ORDER BY e.seq DESC
+LIMIT @page_size::int;
+
+-- name: GetForgotten :one
+-- GetForgotten returns the place up to which events were forgotten.
+SELECT written_by, seq FROM event_horizon;
+
+-- name: ForgetEvents :one
+-- ForgetEvents removes the oldest events that are from before a time, a page of
+-- them, and moves the place up to which they were forgotten.
+WITH oldest AS (
+    SELECT e.seq, e.at FROM scan_events e ORDER BY e.written_by, e.seq LIMIT @page_size::int
+), gone AS (
+    DELETE FROM scan_events d WHERE d.seq IN (SELECT oldest.seq FROM oldest WHERE oldest.at < @before::timestamptz)
+    RETURNING d.written_by, d.seq
+), last AS (
+    SELECT g.written_by, g.seq FROM gone g ORDER BY g.written_by DESC, g.seq DESC LIMIT 1
+), moved AS (
+    UPDATE event_horizon h SET written_by = last.written_by, seq = last.seq
+    FROM last WHERE (last.written_by, last.seq) > (h.written_by, h.seq)
+)
+SELECT count(*) FROM gone;
+
+-- name: AdoptEvents :execrows
+-- AdoptEvents puts events of another cluster, from which the database was
+-- copied, before all of this one, whose numbers of transactions begin anew.
+UPDATE scan_events SET written_by = 0
+WHERE written_by > 0
+  AND (SELECT max(written_by) FROM scan_events) >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint;
+
+-- name: NotifyEvents :exec
+SELECT pg_notify('plantdb_events', '');
+
+-- name: ListenEvents :exec
+LISTEN plantdb_events;

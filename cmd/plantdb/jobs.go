@@ -18,6 +18,7 @@ const shortJobs = 4
 func (s *service) workers(previews *preview.Cache) []jobs.Worker {
 	return []jobs.Worker{
 		s.scans.TrashKeeper(),
+		s.scans.EventKeeper(),
 		s.scans.Previewer(s.ahead(previews)),
 	}
 }

@@ -198,7 +198,9 @@ func (s *service) prepare(ctx context.Context, root *os.Root) error {
 	}
 	limits.FileLocks = bool(s.config.FileLocks)
 	limits.TrashRetention = time.Duration(s.config.TrashRetention)
+	limits.EventRetention = time.Duration(s.config.EventRetention)
 	s.scans = scan.New(s.pool, s.tree, s.auth, limits, s.log)
+	s.scans.ListenOn(s.pool)
 	if s.config.Previews == config.PreviewsAhead {
 		s.scans.PreviewAhead(s.queue)
 	}
@@ -315,6 +317,7 @@ func (s *service) serveUntil(ctx context.Context, server *http.Server, listener 
 	})
 	group.Go(func() error { return ended(s.auth.Run(work)) })
 	group.Go(func() error { return ended(s.keepIndex(work)) })
+	group.Go(func() error { return s.scans.FeedEvents(work) })
 	group.Go(func() error { return s.work(work, workers) })
 	err := group.Wait()
 	fmt.Fprintln(s.stderr, "plantdb stopped")

@@ -120,9 +120,11 @@ func newSiteOn(t *testing.T, dir string, config api.Config, change ...func(*auth
 	}
 	keepFresh(t, accounts)
 	scans := scan.New(pool, tree, accounts, scan.DefaultConfig(), log)
+	scans.ListenOn(pool)
 	if _, err := scans.Reconcile(ctx); err != nil {
 		t.Fatalf("Reconcile = %v", err)
 	}
+	feed(t, scans)
 	previews, err := preview.Open(filepath.Join(dir, ".plantdb", "cache"), preview.Options{Log: log})
 	if err != nil {
 		t.Fatalf("preview.Open = %v", err)
@@ -149,6 +151,20 @@ func keepFresh(t *testing.T, accounts *auth.Service) {
 		stop()
 		if err := <-done; err != nil {
 			t.Errorf("Run = %v", err)
+		}
+	})
+}
+
+// feed runs what a server runs for those who follow events.
+func feed(t *testing.T, scans *scan.Service) {
+	t.Helper()
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	done := make(chan error, 1)
+	go func() { done <- scans.FeedEvents(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Errorf("FeedEvents = %v", err)
 		}
 	})
 }

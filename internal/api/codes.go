@@ -147,6 +147,7 @@ var meanings = map[int]string{
 	http.StatusForbidden:                    "You are known, and may not do this.",
 	http.StatusNotFound:                     "There is no such thing, or none that you may see.",
 	http.StatusConflict:                     "What is there already forbids it.",
+	http.StatusGone:                         "It was there and is not kept any more.",
 	http.StatusPreconditionFailed:           "A condition of the request does not hold.",
 	http.StatusRequestEntityTooLarge:        "Over a bound.",
 	http.StatusUnsupportedMediaType:         "The body is of a type that is not read here.",

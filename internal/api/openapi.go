@@ -44,6 +44,7 @@ func humaConfig(c Config) huma.Config {
 		{Name: tagTimelapses, Description: "Timelapses: scans of one plant over time."},
 		{Name: tagUploads, Description: "Large files in pieces, by the protocol of tus.io."},
 		{Name: tagTrash, Description: "What was deleted, to be restored or purged."},
+		{Name: tagEvents, Description: "What is done, as it is done and afterwards."},
 		{Name: tagAssets, Description: "Files and previews, by path or kind."},
 	}
 	config.Components.Schemas = huma.NewMapRegistry("#/components/schemas/", schemaNamer)

@@ -81,6 +81,7 @@ var statuses = map[fault.Kind]int{
 	fault.Locked:          http.StatusLocked,
 	fault.Unavailable:     http.StatusServiceUnavailable,
 	fault.NoSpace:         http.StatusInsufficientStorage,
+	fault.Gone:            http.StatusGone,
 }
 
 var errUnavailable = fault.New(fault.Unavailable, "database_unavailable", "The database cannot be reached, try again later.")

@@ -22,6 +22,7 @@ var withoutScans = []string{
 	"list-timelapses", // everybody may know them
 	// Of deleted scans; their own tests have them.
 	"list-trash", "get-trash-entry",
+	"stream-events", // TestEventsAreForWhoMayRead
 }
 
 // listings are the reading operations that tell of scans without being asked for one.

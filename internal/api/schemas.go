@@ -15,7 +15,7 @@ var schemaNames = map[string]string{
 	"Info": "ScanInfo", "InfoMetadata": "ScanSummary", "InfoFiles": "ScanLinks", "InfoURIs": "ScanOutputs",
 	"InfoCamera": "ScanCamera", "Pose": "CameraPose", "Place": "InputFault", "Message": "Done", "ShownToken": "TokenForm",
 	"MetadataBody": "Metadata", "Jwk": "PublicKey", "JwkSet": "PublicKeySet", "LoggedIn": "Login", "Refreshed": "TokenPair",
-	"Validated": "TokenOwner", "Created": "CreatedItem",
+	"Validated": "TokenOwner", "Created": "CreatedItem", "Detail": "EventDetail", "Count": "EventCount",
 }
 
 // schemaNamer names a type's schema.
@@ -45,6 +45,11 @@ var schemaDocs = map[string]string{ //nolint:gosec // Words about secrets, none 
 	"CreatedScan":     "What was made, in 0.14's form.",
 	"Credentials":     "Who logs in.",
 	"Done":            "What was done, for people.",
+	"Event":           "One thing that was done.",
+	"EventCount":      "How many parts of a scan were changed outside.",
+	"EventDetail":     "What else there is to say of an event; what says nothing is left out.",
+	"EventList":       "A page of the stream of events.",
+	"History":         "A page of what was done to a scan.",
 	"EndedSessions":   "How many sessions have ended.",
 	"FileList":        "The files of a fileset.",
 	"FilesetList":     "The filesets of a scan.",

@@ -138,6 +138,7 @@ func newServer(services Services, config Config) *server {
 	s.registerLocks()
 	s.registerTrash()
 	s.registerAccess()
+	s.registerEvents()
 	s.registerTimelapseMetadata()
 	s.registerLegacy()
 	for _, fn := range s.later {

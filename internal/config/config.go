@@ -51,6 +51,7 @@ type Config struct {
 	AdminPasswordFile string `env:"PLANTDB_ADMIN_PASSWORD_FILE"`
 
 	TrashRetention Seconds `env:"TRASH_RETENTION" envDefault:"30d"`
+	EventRetention Seconds `env:"EVENT_RETENTION" envDefault:"365d"`
 
 	MaxUpload      Bytes   `env:"PLANTDB_MAX_UPLOAD" envDefault:"8GiB"`
 	UploadExpiry   Seconds `env:"UPLOAD_EXPIRY" envDefault:"24h"`
@@ -157,6 +158,7 @@ func (c *Config) ServeFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.LegacyWriter, "legacy-writer", c.LegacyWriter, "user as whom clients of 0.14, which know no tokens, write; empty: nobody (LEGACY_WRITER)")
 	f.Var(&c.TrustedProxies, "trusted-proxies", "CIDRs whose X-Forwarded-For is believed (TRUSTED_PROXIES)")
 	f.Var(&c.TrashRetention, "trash-retention", "how long what was deleted can be restored; 0: until it is purged by hand (TRASH_RETENTION)")
+	f.Var(&c.EventRetention, "event-retention", "how long events and the history of scans are kept; 0: for ever (EVENT_RETENTION)")
 	f.Var(&c.MaxUpload, "max-upload", "largest file that is taken (PLANTDB_MAX_UPLOAD)")
 	f.Var(&c.UploadExpiry, "upload-expiry", "how long an upload in pieces may stand still before it is dropped (UPLOAD_EXPIRY)")
 	f.Var(&c.ArchiveBytes, "archive-max-size", "largest archive that is taken, and most that it may hold (PLANTDB_ARCHIVE_MAX_SIZE)")
@@ -195,6 +197,7 @@ func (c *Config) Check() error {
 		{"PLANTDB_RATE_LIMITS", c.RateLimits == "default" || c.RateLimits == "upstream" || c.RateLimits == "off", "default, upstream or off"},
 		{"PLANTDB_CLEANUP_INTERVAL", c.CleanupInterval > 0, "positive"},
 		{"TRASH_RETENTION", c.TrashRetention >= 0, "zero or more"},
+		{"EVENT_RETENTION", c.EventRetention >= 0, "zero or more"},
 		{"PLANTDB_MAX_UPLOAD", c.MaxUpload > 0, "positive"},
 		{"UPLOAD_EXPIRY", c.UploadExpiry > 0, "positive"},
 		{"PLANTDB_ARCHIVE_MAX_SIZE", c.ArchiveBytes > 0, "positive"},

@@ -28,6 +28,7 @@ const (
 	Locked                      // somebody else is writing; see RetryAfter
 	Unavailable                 // something we need is away; see RetryAfter
 	NoSpace                     // the disk or a quota is full
+	Gone                        // it was there and is not kept any more
 )
 
 // Error is a failure with a name. Declare it as a package variable and compare

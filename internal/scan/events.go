@@ -36,16 +36,19 @@ const (
 	FilesetMetadata Kind = "fileset.metadata"
 	FilesetDeleted  Kind = "fileset.deleted"
 	FilesetRestored Kind = "fileset.restored"
+	FilesetPurged   Kind = "fileset.purged"
 
 	FileCreated  Kind = "file.created"
 	FileMetadata Kind = "file.metadata"
 	FileDeleted  Kind = "file.deleted"
 	FileRestored Kind = "file.restored"
+	FilePurged   Kind = "file.purged"
 
 	TimelapseCreated  Kind = "timelapse.created"
 	TimelapseMetadata Kind = "timelapse.metadata"
 	TimelapseDeleted  Kind = "timelapse.deleted"
 	TimelapseRestored Kind = "timelapse.restored"
+	TimelapsePurged   Kind = "timelapse.purged"
 	TimelapseChanged  Kind = "timelapse.changed" // outside
 )
 
@@ -140,7 +143,14 @@ func (s *Service) record(ctx context.Context, tx db.DBTX, changes ...Change) err
 	if err := s.q.RecordEvents(ctx, tx, arg); err != nil {
 		return fmt.Errorf("record %d events: %w", len(changes), err)
 	}
+	s.feed.written()
 	return nil
+}
+
+// Empty says whether the detail says nothing.
+func (d Detail) Empty() bool {
+	text, err := d.encode()
+	return err == nil && text == ""
 }
 
 // encode returns the detail as JSON, the empty text for one that says nothing.

@@ -6,8 +6,8 @@
 // package decides.
 //
 // Every exported method takes who acts from the context (package actor) and
-// does nothing without one, but for Count, OnProgress, Reconcile and what sets
-// up previews. Exported methods own their transaction; the unexported ones take
+// does nothing without one, but for Count, OnProgress, Reconcile, FeedEvents and
+// what sets up previews and events. Exported methods own their transaction; the unexported ones take
 // it.
 //
 // # When the index fails
@@ -91,6 +91,11 @@ type Config struct {
 	// TrashRetention is how long what was deleted can be restored; zero for
 	// ever.
 	TrashRetention time.Duration
+	// EventRetention is how long events are kept, and with them the history of
+	// scans; zero for ever.
+	EventRetention time.Duration
+	// Streams and StreamsPerUser bound those who follow events at a time.
+	Streams, StreamsPerUser int
 }
 
 // DefaultConfig returns the bounds of a server that was told nothing else.
@@ -106,6 +111,9 @@ func DefaultConfig() Config {
 		LockTimeout:    10 * time.Second,
 		FileLocks:      true,
 		TrashRetention: 30 * 24 * time.Hour,
+		EventRetention: 365 * 24 * time.Hour,
+		Streams:        1000,
+		StreamsPerUser: 10,
 	}
 }
 
@@ -121,6 +129,7 @@ type Service struct {
 	now    func() time.Time
 
 	uploads  batcher
+	feed     *feed
 	waits    waits
 	reload   coalescer
 	progress func(done, total int)
@@ -137,7 +146,7 @@ func New(pool postgres.DB, tree *fsdb.Tree, groups Groups, c Config, log *slog.L
 		c.Server = serverName()
 	}
 	s := &Service{
-		pool: pool, q: db.New(), tree: tree, groups: groups, config: c, log: log, now: time.Now,
+		pool: pool, q: db.New(), tree: tree, groups: groups, config: c, log: log, now: time.Now, feed: newFeed(),
 	}
 	s.uploads.flush = s.flushFiles
 	s.waits.log = log

@@ -180,14 +180,8 @@ func (s *Service) purge(ctx context.Context, e TrashEntry) error {
 		if n == 0 {
 			return ErrUnknownTrash // restored or purged meanwhile
 		}
-		if e.Kind == string(fsdb.TrashScan) || e.Kind == string(fsdb.TrashTimelapse) {
-			changes := make([]Change, len(e.Scans))
-			for i, name := range e.Scans {
-				changes[i] = Change{Kind: ScanPurged, Scan: name, Timelapse: e.Timelapse, ScanID: e.scanIDs[i]}
-			}
-			if err := s.record(ctx, tx, changes...); err != nil {
-				return err
-			}
+		if err := s.record(ctx, tx, e.purged()...); err != nil {
+			return err
 		}
 		if discard, err = s.tree.Purge(ctx, e.ID.String()); err != nil {
 			discard = func() {}
@@ -197,6 +191,25 @@ func (s *Service) purge(ctx context.Context, e TrashEntry) error {
 	}, e.names()...)
 	discard()
 	return err
+}
+
+// purged are the changes that a purge of the entry is.
+func (e TrashEntry) purged() []Change {
+	kind := ScanPurged
+	var changes []Change
+	switch fsdb.TrashKind(e.Kind) {
+	case fsdb.TrashFile:
+		kind = FilePurged
+	case fsdb.TrashFileset:
+		kind = FilesetPurged
+	case fsdb.TrashTimelapse:
+		changes = append(changes, Change{Kind: TimelapsePurged, Timelapse: e.Timelapse})
+	case fsdb.TrashScan:
+	}
+	for i, name := range e.Scans {
+		changes = append(changes, Change{Kind: kind, Scan: name, Timelapse: e.Timelapse, Fileset: e.Fileset, File: e.File, ScanID: e.scanIDs[i]})
+	}
+	return changes
 }
 
 // gone returns nil for an entry that the tree does not have any more.

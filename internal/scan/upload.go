@@ -281,6 +281,7 @@ func (s *Service) insertFiles(ctx context.Context, tx pgx.Tx, r row, fs db.GetFi
 	if err := s.q.InsertFiles(ctx, tx, arg); err != nil {
 		return fmt.Errorf("insert files of scan %q: %w", r.Name, err)
 	}
+	s.feed.written()
 	s.uploadedAt.Store(s.now().UnixNano())
 	return s.askPreviews(ctx, tx, previewArgs{Scan: r.Name, Fileset: fs.Name, Files: arg.Names}, arg.Filenames)
 }

@@ -1,0 +1,347 @@
+package api_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/romi/plantdb-go/internal/api"
+)
+
+// message is a server-sent event.
+type message struct{ id, event, data string }
+
+func (m message) json(t *testing.T) map[string]any {
+	t.Helper()
+	var v map[string]any
+	if err := json.Unmarshal([]byte(m.data), &v); err != nil {
+		t.Fatalf("data of event %+v: %v", m, err)
+	}
+	return v
+}
+
+// stream is a connection that is sent events.
+type stream struct {
+	t      *testing.T
+	events chan message // closed at the end of the stream
+	close  func()
+}
+
+func (s *site) stream(path string, headers ...header) *stream {
+	s.t.Helper()
+	ctx, cancel := context.WithCancel(s.t.Context())
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+path, nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, h := range headers {
+		r.Header.Add(h.name, h.value)
+	}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		s.t.Fatalf("GET %s: %v", path, err)
+	}
+	if ct := resp.Header.Get("Content-Type"); resp.StatusCode != http.StatusOK || ct != "text/event-stream" {
+		s.t.Fatalf("GET %s = %d %s, want a stream of events", path, resp.StatusCode, ct)
+	}
+	out := &stream{s.t, make(chan message, 1000), cancel}
+	s.t.Cleanup(cancel)
+	go func() {
+		defer close(out.events)
+		defer func() { _ = resp.Body.Close() }()
+		var m message
+		for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
+			name, value, _ := strings.Cut(lines.Text(), ": ")
+			switch name {
+			case "id":
+				m.id = value
+			case "event":
+				m.event = value
+			case "data":
+				m.data = value
+			case "":
+				if m.event != "" {
+					out.events <- m
+				}
+				m = message{}
+			}
+		}
+	}()
+	return out
+}
+
+// next returns the next event; ok is false at the end of the stream.
+func (s *stream) next() (m message, ok bool) {
+	s.t.Helper()
+	select {
+	case m, ok = <-s.events:
+		return m, ok
+	case <-time.After(time.Minute):
+		s.t.Fatal("no event came")
+		panic("unreachable")
+	}
+}
+
+// want takes one event for each of kinds and returns the last one.
+func (s *stream) want(kinds ...string) (m message) {
+	s.t.Helper()
+	for _, kind := range kinds {
+		var ok bool
+		if m, ok = s.next(); !ok || m.event != kind {
+			s.t.Fatalf("next event = %+v, want %s", m, kind)
+		}
+	}
+	return m
+}
+
+// wantEnd takes the last event, and waits for the end of the stream.
+func (s *stream) wantEnd(code string) {
+	s.t.Helper()
+	m := s.want("end")
+	if got := m.json(s.t)["code"]; got != code {
+		s.t.Errorf("the stream ends with %v, want %s", got, code)
+	}
+	if m, ok := s.next(); ok {
+		s.t.Errorf("after the end there is %+v", m)
+	}
+}
+
+func (s *site) create(token string, names ...string) {
+	s.t.Helper()
+	for _, name := range names {
+		body := `{}`
+		if strings.HasPrefix(name, "private") {
+			body = `{"metadata": {"visibility": "private"}}`
+		}
+		s.made(s.do(http.MethodPost, "/api/v1/scans/"+name, body, bearer(token), asJSON))
+	}
+}
+
+var (
+	wantsJSON   = header{"Accept", "application/json"}
+	wantsStream = header{"Accept", "text/event-stream"}
+)
+
+// What is done is told as it is done, to who may read it, and who comes again
+// misses nothing.
+func TestEventsAreForWhoMayRead(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, api.Config{Rates: api.NoRates})
+	carol, _ := s.login("carol")
+	rita, _ := s.login("rita")
+	hers, others := s.stream("/api/v1/events", bearer(carol)), s.stream("/api/v1/events", bearer(rita), wantsStream)
+	if ready := hers.want("ready"); ready.id == "" {
+		t.Error("the first event has no id to go on from")
+	}
+	others.want("ready")
+	created := s.stream("/api/v1/events?kind=scan.created&scan=private_2", bearer(carol))
+	created.want("ready")
+	s.create(carol, "a", "private_1", "private_2", "b")
+	s.made(s.do(http.MethodPost, "/api/v1/filesets/private_2/images", "", bearer(carol), asJSON))
+	s.create(carol, "c")
+
+	first := hers.want("scan.created")
+	hers.want("scan.created", "scan.created", "scan.created", "fileset.created", "scan.created")
+	seen := []string{}
+	for range 3 {
+		seen = append(seen, others.want("scan.created").json(t)["scan"].(string))
+	}
+	if want := []string{"a", "b", "c"}; !slices.Equal(seen, want) {
+		t.Errorf("a reader is told of %q, want %q", seen, want)
+	}
+	e := created.want("scan.created")
+	v := e.json(t)
+	if v["scan"] != "private_2" || v["user"] != "carol" || v["token"] != "session" || v["request"] == "" || v["position"] != e.id || v["id"] == e.id {
+		t.Errorf("event = %s", e.data)
+	}
+	hers.close()
+
+	// Again from where the connection broke, and from the beginning.
+	again := s.stream("/api/v1/events", bearer(carol), header{"Last-Event-ID", first.id})
+	again.want("ready", "scan.created", "scan.created", "scan.created", "fileset.created", "scan.created")
+	s.stream("/api/v1/events?after=0&kind=scan.created", bearer(rita)).want("ready", "scan.created", "scan.created", "scan.created")
+
+	for _, tt := range []struct{ query, want string }{
+		{"", "a b c"}, {"?limit=1", "a b c"}, {"?scan=b", "b"}, {"?scan=private_1", ""}, {"?after=now", ""}, {"?after=" + first.id, "b c"},
+		{"?kind=fileset.created,scan.deleted", ""}, {"?kind=scan.created,scan.deleted", "a b c"},
+	} {
+		if got := strings.Join(s.listed("/api/v1/events"+tt.query, bearer(rita)), " "); got != tt.want {
+			t.Errorf("GET /events%s as a list = %q, want %q", tt.query, got, tt.want)
+		}
+	}
+	for _, after := range []string{"x", "-1", "1", "1-1-1", "1-%00"} {
+		for _, accept := range []header{wantsJSON, wantsStream} {
+			wantProblem(t, "GET /events?after="+after, s.do(http.MethodGet, "/api/v1/events?after="+after, "", bearer(rita), accept), http.StatusBadRequest, "bad_event_id")
+		}
+	}
+	wantProblem(t, "a list from a place that never was",
+		s.do(http.MethodGet, "/api/v1/events?after=999999999999999-1", "", bearer(rita), wantsJSON), http.StatusGone, "events_gone")
+	reset := s.stream("/api/v1/events?after=999999999999999-1&kind=scan.created", bearer(rita))
+	if m := reset.want("reset"); m.json(t)["code"] != "events_gone" {
+		t.Errorf("a stream from a place that never was begins with %s", m.data)
+	}
+	reset.want("scan.created", "scan.created", "scan.created")
+}
+
+// listed follows the pages of a list, and returns the scans of its events.
+func (s *site) listed(path string, headers ...header) []string {
+	s.t.Helper()
+	var scans []string
+	sep := "?"
+	if strings.Contains(path, "?") {
+		sep = "&"
+	}
+	next := path
+	for range 100 {
+		a := s.do(http.MethodGet, next, "", append(headers, wantsJSON)...)
+		var page struct {
+			Events []struct{ Scan string }
+			Next   string
+			More   bool
+		}
+		if err := json.Unmarshal(a.body, &page); err != nil || a.status != http.StatusOK {
+			s.t.Fatalf("GET %s = %d %s", next, a.status, a.body)
+		}
+		for _, e := range page.Events {
+			scans = append(scans, e.Scan)
+		}
+		if !page.More {
+			return scans
+		}
+		base, query, _ := strings.Cut(path, "?")
+		query = strings.ReplaceAll(query, "after=", "was=")
+		next = base + "?" + query + sep + "after=" + page.Next
+	}
+	s.t.Fatal("the pages have no end")
+	return nil
+}
+
+// A stream ends with the session or token that it was opened by.
+func TestStreamEndsWithItsToken(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, api.Config{Rates: api.NoRates})
+	admin, _ := s.login("admin")
+	session, _ := s.login("carol")
+	other, _ := s.login("carol")
+	made := s.do(http.MethodPost, "/api/v1/auth/token/create-api-token", `{"token_exp":3600,"datasets":{"a*":["read"]}}`, bearer(other), asJSON).json(t)["api_token"].(string)
+	bySession, byToken, kept := s.stream("/api/v1/events", bearer(session)), s.stream("/api/v1/events", bearer(made)), s.stream("/api/v1/events", bearer(other))
+	for _, c := range []*stream{bySession, byToken, kept} {
+		c.want("ready")
+	}
+	s.create(admin, "b", "a")
+	bySession.want("scan.created", "scan.created")
+	if got := byToken.want("scan.created").json(t)["scan"]; got != "a" {
+		t.Errorf("a token for a* is told of %v", got)
+	}
+	if a := s.do(http.MethodPost, "/api/v1/auth/logout", "", bearer(session)); a.status != http.StatusOK {
+		t.Fatalf("logout = %d %s", a.status, a.body)
+	}
+	bySession.wantEnd("session_ended")
+	if a := s.do(http.MethodPost, "/api/v1/auth/revoke", `{"token":"`+made+`"}`, bearer(other), asJSON); a.status != http.StatusOK {
+		t.Fatalf("revoke = %d %s", a.status, a.body)
+	}
+	byToken.wantEnd("token_revoked")
+	kept.want("scan.created", "scan.created")
+	if a := s.do(http.MethodPatch, "/api/v1/users/carol", `{"active":false}`, bearer(admin), asJSON); a.status != http.StatusOK {
+		t.Fatalf("switch off a user = %d %s", a.status, a.body)
+	}
+	if m := kept.want("end"); m.data == "" {
+		t.Error("the stream of a user who is switched off ends without a word")
+	}
+	wantProblem(t, "GET /events without a token", s.do(http.MethodGet, "/api/v1/events", ""), http.StatusUnauthorized, "token_missing")
+}
+
+// One who does not read is cut, and those who read go on; one user has only so
+// many streams.
+func TestStreamOfWhoDoesNotRead(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, api.Config{Rates: api.NoRates})
+	carol, _ := s.login("carol")
+	for range 9 {
+		s.stream("/api/v1/events", bearer(carol)).want("ready")
+	}
+	reads := s.stream("/api/v1/events?kind=scan.created", bearer(carol))
+	reads.want("ready")
+	full := s.do(http.MethodGet, "/api/v1/events", "", bearer(carol))
+	wantProblem(t, "an eleventh stream", full, http.StatusTooManyRequests, "too_many_streams")
+	if full.header.Get("Retry-After") == "" {
+		t.Error("the refusal does not say when to come again")
+	}
+	// 60 MB are more than the buffers of a connection take.
+	_, err := s.pool.Exec(t.Context(), `INSERT INTO scan_events (id, kind, timelapse, detail)
+		SELECT gen_random_uuid(), 'timelapse.changed', 'tl', jsonb_build_object('filename', repeat('x', 15000)) FROM generate_series(1, 4000)`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Nine clients stop after their first thousand; the tenth reads nothing.
+	reads.close()
+	var stuck *http.Response
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+"/api/v1/events?after=0", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+carol)
+		if stuck, err = http.DefaultClient.Do(r); err != nil {
+			t.Fatal(err)
+		}
+		if stuck.StatusCode == http.StatusOK {
+			break
+		}
+		_ = stuck.Body.Close()
+		if time.Now().After(deadline) {
+			t.Fatalf("the place of a stream that was closed is not free: %d", stuck.StatusCode)
+		}
+	}
+	defer func() { _ = stuck.Body.Close() }()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+"/api/v1/events", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+carol)
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode == http.StatusOK {
+			return // one that did not read was cut
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("a stream that is not read is kept")
+		}
+	}
+}
+
+// The history of a scan comes in pages, the latest first.
+func TestHistoryOverHTTP(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, api.Config{Rates: api.NoRates, Prefix: "/plantdb"})
+	carol, _ := s.login("carol")
+	s.create(carol, "h")
+	for range 3 {
+		for _, v := range []string{"private", "public"} {
+			if a := s.do(http.MethodPut, "/api/v1/scans/h/visibility", `{"visibility":"`+v+`"}`, bearer(carol), asJSON); a.status != http.StatusOK {
+				t.Fatalf("PUT = %d %s", a.status, a.body)
+			}
+		}
+	}
+	all, _ := s.following("/plantdb/api/v1/scans/h/history?limit=2", "events", bearer(carol))
+	if len(all) != 7 || len(slices.Compact(slices.Sorted(slices.Values(all)))) != 7 {
+		t.Errorf("pages of the history have %d events, want 7, each once: %q", len(all), all)
+	}
+	some, _ := s.following("/plantdb/api/v1/scans/h/history?kind=scan.visibility&limit=4", "events", bearer(carol))
+	if !slices.Equal(some, all[:6]) {
+		t.Errorf("history of one kind = %q, want %q", some, all[:6])
+	}
+	wantProblem(t, "a history from nowhere", s.do(http.MethodGet, "/api/v1/scans/h/history?after=x", "", bearer(carol)), http.StatusBadRequest, "bad_cursor")
+	wantProblem(t, "a page that is too long", s.do(http.MethodGet, "/api/v1/scans/h/history?limit=1001", "", bearer(carol)), http.StatusBadRequest, "invalid_request")
+	wantProblem(t, "the history of no scan", s.do(http.MethodGet, "/api/v1/scans/none/history", "", bearer(carol)), http.StatusNotFound, "unknown_scan")
+	wantProblem(t, "a history without a token", s.do(http.MethodGet, "/api/v1/scans/h/history", ""), http.StatusUnauthorized, "token_missing")
+}
