@@ -60,6 +60,12 @@ type CarePass struct {
 	FinishedAt *time.Time
 }
 
+type EventHorizon struct {
+	OnlyRow   bool
+	WrittenBy int64
+	Seq       int64
+}
+
 type File struct {
 	ID         uuid.UUID
 	FilesetID  uuid.UUID
@@ -489,4 +495,38 @@ type User struct {
 	UpdatedAt         time.Time
 	LastLoginAt       *time.Time
 	PasswordChangedAt *time.Time
+}
+
+type Webhook struct {
+	ID             uuid.UUID
+	Url            string
+	Description    string
+	Kinds          []string
+	Enabled        bool
+	DisabledFor    *string
+	Secret         []byte
+	PreviousSecret []byte
+	PreviousUntil  *time.Time
+	CreatedBy      string
+	CreatedAt      time.Time
+	WrittenBy      int64
+	Seq            int64
+	Failures       int32
+	FailingSince   *time.Time
+	NextAttemptAt  *time.Time
+	Turn           int64
+	LeasedUntil    *time.Time
+}
+
+type WebhookDelivery struct {
+	Seq        int64
+	WebhookID  uuid.UUID
+	EventID    uuid.UUID
+	Kind       string
+	At         time.Time
+	Attempt    int32
+	Delivered  bool
+	Status     *int32
+	Fault      *string
+	DurationMs int32
 }

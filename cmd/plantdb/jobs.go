@@ -13,12 +13,18 @@ import (
 // wait for the network or the database more than they work.
 const shortJobs = 4
 
+// webhookJobs is how many receivers are sent messages at a time: they mostly
+// wait.
+const webhookJobs = 8
+
 // workers does every kind of job there is, one line each; the doc of package
 // jobs says how a new one is made.
 func (s *service) workers(previews *preview.Cache) []jobs.Worker {
 	return []jobs.Worker{
 		s.scans.TrashKeeper(),
 		s.scans.EventKeeper(),
+		s.webhooks.Deliverer(),
+		s.webhooks.Keeper(),
 		s.scans.Previewer(s.ahead(previews)),
 	}
 }
@@ -35,6 +41,6 @@ func (s *service) ahead(previews *preview.Cache) scan.Previews {
 // nobody waits for it.
 func (s *service) work(ctx context.Context, workers []jobs.Worker) error {
 	return s.queue.Run(ctx, jobs.Options{Slots: map[string]int{
-		jobs.Default: shortJobs, jobs.Background: max(1, s.cores/2),
+		jobs.Default: shortJobs, jobs.Background: max(1, s.cores/2), jobs.Webhooks: webhookJobs,
 	}}, workers...)
 }

@@ -28,7 +28,7 @@ func TestSecretsStayOut(t *testing.T) {
 	t.Parallel()
 	const adminPassword, newPassword, wrongPassword = "adm1n-of-the-day", "n3w-p4ss-w0rd", "wr0ng-p4ss-w0rd"
 	url, dir := pgtest.URL(t), servertest.Dir(t)
-	o := servertest.Options{Env: []string{"DATABASE_URL=" + url, "TOKEN_LOCATIONS=headers,query"}}
+	o := servertest.Options{Env: []string{"DATABASE_URL=" + url, "TOKEN_LOCATIONS=headers,query", "WEBHOOK_NETWORKS=127.0.0.0/8"}}
 	first := servertest.Start(t, o, dir, "--log-level", "debug")
 	setup := setupSecret.FindStringSubmatch(first.Stdout())
 	if setup == nil {
@@ -60,6 +60,13 @@ func useTokens(t *testing.T, s *servertest.Server, adminPassword, newPassword, w
 	anybody.must(t, http.StatusBadRequest, "/auth/login", []string{wrongPassword})
 	api := admin.must(t, http.StatusOK, "/auth/token/create-api-token",
 		object{"token_exp": 60, "datasets": object{"*": []string{"READ"}}}).text("api_token")
+	hook := admin.must(t, http.StatusCreated, "/webhooks", object{"url": "http://127.0.0.1:1/"})
+	id := hook.Body["webhook"].(map[string]any)["id"].(string)
+	next := admin.must(t, http.StatusOK, "/webhooks/"+id+"/secret", nil)
+	admin.must(t, http.StatusOK, "/webhooks/"+id+"/test", nil)
+	if a := admin.get(t, "/webhooks"); strings.Contains(a.Text, "whsec_") {
+		t.Errorf("a list of webhooks tells a secret: %s", a.Text)
+	}
 	second := anybody.must(t, http.StatusOK, "/auth/token/refresh", object{"refresh_token": tokens.refresh})
 	third := anybody.must(t, http.StatusOK, "/auth/token/refresh", object{"refresh_token": second.text("refresh_token")})
 	secrets = []string{
@@ -79,6 +86,9 @@ func useTokens(t *testing.T, s *servertest.Server, adminPassword, newPassword, w
 	}
 	ann, _ := login(t, s, "ann", newPassword)
 	ann.must(t, http.StatusOK, "/auth/logout", nil)
+	for _, a := range []answer{hook, next} {
+		secrets = append(secrets, a.text("secret"), strings.TrimPrefix(a.text("secret"), "whsec_"))
+	}
 	return append(secrets, ann.token)
 }
 
@@ -140,7 +150,7 @@ func searchTables(t *testing.T, url string, secrets []string) {
 		search(t, "table "+table, strings.Join(lines, "\n"), secrets)
 	}
 	// An empty table would prove nothing.
-	for _, table := range []string{"users", "sessions", "refresh_tokens", "api_tokens", "revoked_tokens", "auth_events"} {
+	for _, table := range []string{"users", "sessions", "refresh_tokens", "api_tokens", "revoked_tokens", "auth_events", "webhooks"} {
 		if !full["public."+table] {
 			t.Errorf("table %s has no rows among %v", table, full)
 		}

@@ -30,6 +30,7 @@ import (
 	"github.com/romi/plantdb-go/internal/observe"
 	"github.com/romi/plantdb-go/internal/preview"
 	"github.com/romi/plantdb-go/internal/scan"
+	"github.com/romi/plantdb-go/internal/webhook"
 	"github.com/romi/plantdb-go/tokenauth"
 )
 
@@ -64,6 +65,7 @@ type service struct {
 	locations []tokenauth.Location
 	auth      *auth.Service
 	scans     *scan.Service
+	webhooks  *webhook.Service
 	setup     auth.Setup
 	upstream  bool // the tree has accounts that nobody took over
 	// indexed is set once the index was compared with the tree.
@@ -201,6 +203,13 @@ func (s *service) prepare(ctx context.Context, root *os.Root) error {
 	limits.EventRetention = time.Duration(s.config.EventRetention)
 	s.scans = scan.New(s.pool, s.tree, s.auth, limits, s.log)
 	s.scans.ListenOn(s.pool)
+	sealer, err := webhook.OpenSealer(root)
+	if err != nil {
+		return err
+	}
+	s.webhooks = webhook.New(webhook.Parts{
+		Pool: s.pool, Outbox: s.scans, Audit: s.auth, Queue: s.queue, Sealer: sealer, Log: s.log,
+	}, webhook.Config{Networks: s.config.WebhookNetworks})
 	if s.config.Previews == config.PreviewsAhead {
 		s.scans.PreviewAhead(s.queue)
 	}
@@ -258,7 +267,7 @@ func (s *service) adminPassword() (string, error) {
 
 func (s *service) handler(previews *preview.Cache) http.Handler {
 	return api.New(api.Services{
-		Auth: s.auth, Scans: s.scans, Previews: previews, Verifier: s.auth.Verifier(),
+		Auth: s.auth, Scans: s.scans, Webhooks: s.webhooks, Previews: previews, Verifier: s.auth.Verifier(),
 		Metrics: observe.NewMetrics(s.pool), Ready: s.ready, Log: s.log,
 	}, api.Config{
 		Prefix: s.config.Prefix, Location: s.tree.Dir(), Version: version, Rates: api.Rates(s.config.RateLimits),
@@ -318,6 +327,7 @@ func (s *service) serveUntil(ctx context.Context, server *http.Server, listener 
 	group.Go(func() error { return ended(s.auth.Run(work)) })
 	group.Go(func() error { return ended(s.keepIndex(work)) })
 	group.Go(func() error { return s.scans.FeedEvents(work) })
+	group.Go(func() error { return s.webhooks.Run(work) })
 	group.Go(func() error { return s.work(work, workers) })
 	err := group.Wait()
 	fmt.Fprintln(s.stderr, "plantdb stopped")

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,10 +23,12 @@ import (
 	"github.com/romi/plantdb-go/internal/auth"
 	"github.com/romi/plantdb-go/internal/demo"
 	"github.com/romi/plantdb-go/internal/fsdb"
+	"github.com/romi/plantdb-go/internal/jobs"
 	"github.com/romi/plantdb-go/internal/observe"
 	"github.com/romi/plantdb-go/internal/pgtest"
 	"github.com/romi/plantdb-go/internal/preview"
 	"github.com/romi/plantdb-go/internal/scan"
+	"github.com/romi/plantdb-go/internal/webhook"
 	"github.com/romi/plantdb-go/tokenauth"
 )
 
@@ -133,7 +136,7 @@ func newSiteOn(t *testing.T, dir string, config api.Config, change ...func(*auth
 	config.Location, config.Version = dir, "test"
 	config.UsernameCheck = true
 	server := httptest.NewServer(api.New(api.Services{
-		Auth: accounts, Scans: scans, Previews: previews, Verifier: accounts.Verifier(),
+		Auth: accounts, Scans: scans, Webhooks: hooks(t, pool, dir, scans, accounts, log), Previews: previews, Verifier: accounts.Verifier(),
 		Metrics: observe.NewMetrics(pool), Ready: pool.Ping, Log: log,
 	}, config))
 	t.Cleanup(server.Close)
@@ -167,6 +170,26 @@ func feed(t *testing.T, scans *scan.Service) {
 			t.Errorf("FeedEvents = %v", err)
 		}
 	})
+}
+
+// hooks are webhooks whose receivers are on this machine.
+func hooks(t *testing.T, pool *pgxpool.Pool, dir string, scans *scan.Service, accounts *auth.Service, log *slog.Logger) *webhook.Service {
+	t.Helper()
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = root.Close() }) // only read
+	sealer, err := webhook.OpenSealer(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	queue, err := jobs.New(pool, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return webhook.New(webhook.Parts{Pool: pool, Outbox: scans, Audit: accounts, Queue: queue, Sealer: sealer, Log: log},
+		webhook.Config{Networks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
 }
 
 const password = "correct horse battery"

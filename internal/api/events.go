@@ -13,7 +13,6 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
-	"github.com/google/uuid"
 
 	"github.com/romi/plantdb-go/internal/actor"
 	"github.com/romi/plantdb-go/internal/scan"
@@ -22,48 +21,18 @@ import (
 
 const tagEvents = "events"
 
-// event is scan.Event on the wire.
-type event struct {
-	ID        uuid.UUID    `json:"id" format:"uuid" doc:"Id of the event: the same in the stream, in a history and in what is sent to a webhook."`
-	Position  string       `json:"position,omitempty" doc:"Where it stands in the stream: what after and Last-Event-ID take. Left out in a history." example:"18342-5512"`
-	At        time.Time    `json:"at" doc:"When it was done, in UTC."`
-	Kind      string       `json:"kind" doc:"What was done, as NOUN.VERB. New kinds may come: ignore those that you do not know." example:"file.created"`
-	User      string       `json:"user,omitempty" doc:"Who did it; left out for what was found to have changed on the disk."`
-	Token     string       `json:"token,omitempty" doc:"By what: session, api_token, system or none. Left out where user is."`
-	Request   string       `json:"request,omitempty" doc:"X-Request-Id of the request that did it."`
-	Scan      string       `json:"scan,omitempty" doc:"The scan it was done to; left out for what was done to a timelapse itself."`
-	Timelapse string       `json:"timelapse,omitempty" doc:"The timelapse, or that of the scan."`
-	Fileset   string       `json:"fileset,omitempty" doc:"The fileset, or that of the file."`
-	File      string       `json:"file,omitempty" doc:"Id of the file."`
-	Detail    *scan.Detail `json:"detail,omitempty" doc:"What else there is to say."`
-}
-
-func eventOf(e *scan.Event) event {
-	out := event{
-		ID: e.ID, At: e.At.UTC(), Kind: string(e.Kind), User: e.Username, Token: e.TokenKind, Request: e.RequestID,
-		Scan: e.Scan, Timelapse: e.Timelapse, Fileset: e.Fileset, File: e.File,
-	}
-	if e.Position != (scan.Position{}) {
-		out.Position = e.Position.String()
-	}
-	if !e.Detail.Empty() {
-		out.Detail = &e.Detail
-	}
-	return out
-}
-
-func eventsOf(list []scan.Event) []event {
-	out := make([]event, len(list))
+func eventsOf(list []scan.Event) []scan.EventView {
+	out := make([]scan.EventView, len(list))
 	for i := range list {
-		out[i] = eventOf(&list[i])
+		out[i] = list[i].View()
 	}
 	return out
 }
 
 // history is a page of what was done to a scan.
 type history struct {
-	Events []event `json:"events" doc:"The latest first."`
-	Next   string  `json:"next,omitempty" doc:"Give it as after for the next page; left out after the last. The Link header says the same." example:"5512"`
+	Events []scan.EventView `json:"events" doc:"The latest first."`
+	Next   string           `json:"next,omitempty" doc:"Give it as after for the next page; left out after the last. The Link header says the same." example:"5512"`
 }
 
 type historyReply struct {
@@ -82,9 +51,9 @@ type HistoryQuery struct {
 
 // eventList is a page of the stream.
 type eventList struct {
-	Events []event `json:"events" doc:"In the order of the stream, the oldest first."`
-	Next   string  `json:"next" doc:"Give it as after to go on; also where there are no events." example:"18342-5512"`
-	More   bool    `json:"more" doc:"There is more to be read at once. A page may hold no events and have more."`
+	Events []scan.EventView `json:"events" doc:"In the order of the stream, the oldest first."`
+	Next   string           `json:"next" doc:"Give it as after to go on; also where there are no events." example:"18342-5512"`
+	More   bool             `json:"more" doc:"There is more to be read at once. A page may hold no events and have more."`
 }
 
 // EventQuery asks for events. It is exported for Huma, which fills embedded structs only then.
@@ -112,13 +81,12 @@ func (q *EventQuery) start() (scan.Start, error) {
 		text = strings.TrimSpace(q.LastID)
 	}
 	switch {
-	case text == "0", text == "" && q.list:
+	case text != "":
+		return startAt(text)
+	case q.list:
 		return scan.Start{Oldest: true}, nil
-	case text == "now", text == "":
-		return scan.Start{Now: true}, nil
 	}
-	at, err := scan.ParsePosition(text)
-	return scan.Start{After: at}, err
+	return scan.Start{Now: true}, nil
 }
 
 func (q *EventQuery) filter() scan.EventFilter { return scan.EventFilter{Scan: q.Scan, Kinds: q.Kind} }
@@ -302,7 +270,7 @@ func (s *server) follow(ctx context.Context, follower *scan.Follower, out *sende
 			return err
 		}
 		for i := range events {
-			if err := out.add(events[i].Position.String(), string(events[i].Kind), eventOf(&events[i])); err != nil {
+			if err := out.add(events[i].Position.String(), string(events[i].Kind), events[i].View()); err != nil {
 				return err
 			}
 		}

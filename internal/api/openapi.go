@@ -45,6 +45,7 @@ func humaConfig(c Config) huma.Config {
 		{Name: tagUploads, Description: "Large files in pieces, by the protocol of tus.io."},
 		{Name: tagTrash, Description: "What was deleted, to be restored or purged."},
 		{Name: tagEvents, Description: "What is done, as it is done and afterwards."},
+		{Name: tagWebhooks, Description: "Receivers that events are sent to."},
 		{Name: tagAssets, Description: "Files and previews, by path or kind."},
 	}
 	config.Components.Schemas = huma.NewMapRegistry("#/components/schemas/", schemaNamer)

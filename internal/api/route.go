@@ -81,7 +81,7 @@ func (s *server) operation(r route, path string) huma.Operation {
 	if r.refusals != nil {
 		op.Metadata[refusalsKey] = *r.refusals
 	}
-	if slices.Contains([]string{tagAuth, tagUsers}, r.tag) {
+	if slices.Contains([]string{tagAuth, tagUsers, tagWebhooks}, r.tag) {
 		op.Middlewares = append(op.Middlewares, unstored)
 	}
 	if n := r.rate.of(s.config.Rates); n > 0 {

@@ -15,7 +15,7 @@ var schemaNames = map[string]string{
 	"Info": "ScanInfo", "InfoMetadata": "ScanSummary", "InfoFiles": "ScanLinks", "InfoURIs": "ScanOutputs",
 	"InfoCamera": "ScanCamera", "Pose": "CameraPose", "Place": "InputFault", "Message": "Done", "ShownToken": "TokenForm",
 	"MetadataBody": "Metadata", "Jwk": "PublicKey", "JwkSet": "PublicKeySet", "LoggedIn": "Login", "Refreshed": "TokenPair",
-	"Validated": "TokenOwner", "Created": "CreatedItem", "Detail": "EventDetail", "Count": "EventCount",
+	"Validated": "TokenOwner", "Created": "CreatedItem", "Detail": "EventDetail", "Count": "EventCount", "EventView": "Event", "WebhookView": "Webhook",
 }
 
 // schemaNamer names a type's schema.
@@ -50,6 +50,13 @@ var schemaDocs = map[string]string{ //nolint:gosec // Words about secrets, none 
 	"EventDetail":     "What else there is to say of an event; what says nothing is left out.",
 	"EventList":       "A page of the stream of events.",
 	"History":         "A page of what was done to a scan.",
+	"Delivery":        "One attempt to deliver a message.",
+	"DeliveryList":    "A page of attempts.",
+	"NewWebhook":      "A webhook to be made.",
+	"Webhook":         "A receiver that events are sent to.",
+	"WebhookList":     "All webhooks.",
+	"WebhookPatch":    "What is to change of a webhook; what is left out stays.",
+	"WebhookSecret":   "A webhook, and its secret, which is shown once.",
 	"EndedSessions":   "How many sessions have ended.",
 	"FileList":        "The files of a fileset.",
 	"FilesetList":     "The filesets of a scan.",

@@ -17,6 +17,7 @@ import (
 	"github.com/romi/plantdb-go/internal/observe"
 	"github.com/romi/plantdb-go/internal/preview"
 	"github.com/romi/plantdb-go/internal/scan"
+	"github.com/romi/plantdb-go/internal/webhook"
 	"github.com/romi/plantdb-go/openapi/swaggerui"
 	"github.com/romi/plantdb-go/tokenauth"
 )
@@ -50,6 +51,7 @@ type Config struct {
 type Services struct {
 	Auth     *auth.Service
 	Scans    *scan.Service
+	Webhooks *webhook.Service
 	Previews *preview.Cache
 	Verifier *tokenauth.Verifier
 	Metrics  *observe.Metrics
@@ -62,6 +64,7 @@ type server struct {
 	config   Config
 	auth     *auth.Service
 	scans    *scan.Service
+	webhooks *webhook.Service
 	previews *preview.Cache
 	metrics  *observe.Metrics
 	ready    func(context.Context) error
@@ -105,7 +108,7 @@ func New(services Services, config Config) http.Handler {
 func newServer(services Services, config Config) *server {
 	replaceHumaErrors()
 	s := &server{
-		config: config, auth: services.Auth, scans: services.Scans, previews: services.Previews,
+		config: config, auth: services.Auth, scans: services.Scans, webhooks: services.Webhooks, previews: services.Previews,
 		metrics: services.Metrics, ready: services.Ready, log: services.Log, mux: http.NewServeMux(),
 		archives: scan.NewArchives(services.Scans), models: modelSlots(), aliased: map[string]func(alias){}, routes: map[string]route{},
 	}
@@ -139,6 +142,7 @@ func newServer(services Services, config Config) *server {
 	s.registerTrash()
 	s.registerAccess()
 	s.registerEvents()
+	s.registerWebhooks()
 	s.registerTimelapseMetadata()
 	s.registerLegacy()
 	for _, fn := range s.later {

@@ -53,6 +53,8 @@ type Config struct {
 	TrashRetention Seconds `env:"TRASH_RETENTION" envDefault:"30d"`
 	EventRetention Seconds `env:"EVENT_RETENTION" envDefault:"365d"`
 
+	WebhookNetworks CIDRs `env:"WEBHOOK_NETWORKS"`
+
 	MaxUpload      Bytes   `env:"PLANTDB_MAX_UPLOAD" envDefault:"8GiB"`
 	UploadExpiry   Seconds `env:"UPLOAD_EXPIRY" envDefault:"24h"`
 	ArchiveBytes   Bytes   `env:"PLANTDB_ARCHIVE_MAX_SIZE" envDefault:"64GiB"`
@@ -159,6 +161,7 @@ func (c *Config) ServeFlags(f *pflag.FlagSet) {
 	f.Var(&c.TrustedProxies, "trusted-proxies", "CIDRs whose X-Forwarded-For is believed (TRUSTED_PROXIES)")
 	f.Var(&c.TrashRetention, "trash-retention", "how long what was deleted can be restored; 0: until it is purged by hand (TRASH_RETENTION)")
 	f.Var(&c.EventRetention, "event-retention", "how long events and the history of scans are kept; 0: for ever (EVENT_RETENTION)")
+	f.Var(&c.WebhookNetworks, "webhook-networks", "CIDRs to which webhooks may be sent beside the public internet, also without TLS (WEBHOOK_NETWORKS)")
 	f.Var(&c.MaxUpload, "max-upload", "largest file that is taken (PLANTDB_MAX_UPLOAD)")
 	f.Var(&c.UploadExpiry, "upload-expiry", "how long an upload in pieces may stand still before it is dropped (UPLOAD_EXPIRY)")
 	f.Var(&c.ArchiveBytes, "archive-max-size", "largest archive that is taken, and most that it may hold (PLANTDB_ARCHIVE_MAX_SIZE)")

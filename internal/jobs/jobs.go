@@ -21,6 +21,8 @@ const (
 	Default = river.QueueDefault
 	// Background is for what takes long or much, and may wait.
 	Background = "background"
+	// Webhooks is for what waits for receivers elsewhere, which may be slow.
+	Webhooks = "webhooks"
 )
 
 // What rooms need of River to declare a kind of job.

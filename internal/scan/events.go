@@ -147,8 +147,8 @@ func (s *Service) record(ctx context.Context, tx db.DBTX, changes ...Change) err
 	return nil
 }
 
-// Empty says whether the detail says nothing.
-func (d Detail) Empty() bool {
+// empty says whether the detail says nothing.
+func (d Detail) empty() bool {
 	text, err := d.encode()
 	return err == nil && text == ""
 }

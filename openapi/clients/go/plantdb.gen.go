@@ -174,6 +174,24 @@ func (e VisibilityVisibility) Valid() bool {
 	}
 }
 
+// Defines values for WebhookDisabledFor.
+const (
+	Failing WebhookDisabledFor = "failing"
+	Gone    WebhookDisabledFor = "gone"
+)
+
+// Valid indicates whether the value is a known member of the WebhookDisabledFor enum.
+func (e WebhookDisabledFor) Valid() bool {
+	switch e {
+	case Failing:
+		return true
+	case Gone:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for EndSessionsParamsScope.
 const (
 	All    EndSessionsParamsScope = "all"
@@ -581,6 +599,54 @@ type Deleted struct {
 	Trash TrashEntry `json:"trash"`
 }
 
+// Delivery One attempt to deliver a message.
+//
+// Example: {"at":"2026-03-30T09:55:01Z","attempt":1,"delivered":true,"duration_ms":12,"event":"01972c1e-8a4b-7c31-9a55-3e1f0b8e6c21","kind":"file.created","status":204}
+type Delivery struct {
+	// At When the attempt ended, in UTC.
+	At time.Time `json:"at"`
+
+	// Attempt Which attempt it was; 0 for a test.
+	Attempt int64 `json:"attempt"`
+
+	// Delivered Whether the receiver took it, by a status from 200 to 299.
+	Delivered bool `json:"delivered"`
+
+	// DurationMs How long it took, in milliseconds.
+	DurationMs int64 `json:"duration_ms"`
+
+	// Event Id of the event, and of the message: webhook-id in its header.
+	Event openapi_types.UUID `json:"event"`
+
+	// Fault Why it was not delivered: status, redirect, timeout, connection, tls, unknown_host, address_refused, secret or url.
+	//
+	// Example: timeout
+	Fault *string `json:"fault,omitempty"`
+
+	// Kind Kind of the event; webhook.test for a test.
+	//
+	// Example: file.created
+	Kind string `json:"kind"`
+
+	// Status Status of the answer; left out where there was none.
+	//
+	// Example: 204
+	Status *int64 `json:"status,omitempty"`
+}
+
+// DeliveryList A page of attempts.
+//
+// Example: {"deliveries":[{"at":"2026-03-30T09:55:01Z","attempt":1,"delivered":true,"duration_ms":12,"event":"01972c1e-8a4b-7c31-9a55-3e1f0b8e6c21","kind":"file.created","status":204},{"at":"2026-03-30T09:55:01Z","attempt":1,"delivered":false,"duration_ms":10000,"event":"01972c1e-8a4b-7c31-9a55-3e1f0b8e6c21","fault":"timeout","kind":"file.created"}],"next":"4711"}
+type DeliveryList struct {
+	// Deliveries Attempts, the latest first.
+	Deliveries []Delivery `json:"deliveries"`
+
+	// Next Give it as after for the next page; left out after the last.
+	//
+	// Example: 4711
+	Next *string `json:"next,omitempty"`
+}
+
 // Done What was done, for people.
 //
 // Example: {"message":"Logout successful from alice"}
@@ -598,6 +664,119 @@ type EndedSessions struct {
 
 	// Message What was done, for people.
 	Message string `json:"message"`
+}
+
+// Event One thing that was done.
+//
+// Example: {"at":"2026-03-30T09:55:00Z","detail":{"filename":"00000_rgb.jpg","sha256":"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08","size":481000},"file":"00000_rgb","fileset":"images","id":"01972c1e-8a4b-7c31-9a55-3e1f0b8e6c21","kind":"file.created","position":"18342-5512","request":"0M9KX2C6T1","scan":"real_plant","token":"session","user":"alice"}
+type Event struct {
+	// At When it was done, in UTC.
+	At time.Time `json:"at"`
+
+	// Detail What else there is to say.
+	Detail *EventDetail `json:"detail,omitempty"`
+
+	// File Id of the file.
+	File *string `json:"file,omitempty"`
+
+	// Fileset The fileset, or that of the file.
+	Fileset *string `json:"fileset,omitempty"`
+
+	// ID Id of the event: the same in the stream, in a history and in what is sent to a webhook.
+	ID openapi_types.UUID `json:"id"`
+
+	// Kind What was done, as NOUN.VERB. New kinds may come: ignore those that you do not know.
+	//
+	// Example: file.created
+	Kind string `json:"kind"`
+
+	// Position Where it stands in the stream: what after and Last-Event-ID take. Left out in a history.
+	//
+	// Example: 18342-5512
+	Position *string `json:"position,omitempty"`
+
+	// Request X-Request-Id of the request that did it.
+	Request *string `json:"request,omitempty"`
+
+	// Scan The scan it was done to; left out for what was done to a timelapse itself.
+	Scan *string `json:"scan,omitempty"`
+
+	// Timelapse The timelapse, or that of the scan.
+	Timelapse *string `json:"timelapse,omitempty"`
+
+	// Token By what: session, api_token, system or none. Left out where user is.
+	Token *string `json:"token,omitempty"`
+
+	// User Who did it; left out for what was found to have changed on the disk.
+	User *string `json:"user,omitempty"`
+}
+
+// EventCount How many parts of a scan were changed outside.
+//
+// Example: {"added":2,"changed":1,"removed":0}
+type EventCount struct {
+	// Added New ones.
+	Added int64 `json:"added"`
+
+	// Changed Those with other bytes or other metadata.
+	Changed int64 `json:"changed"`
+
+	// Removed Those that are gone.
+	Removed int64 `json:"removed"`
+}
+
+// EventDetail What else there is to say of an event; what says nothing is left out.
+//
+// Example: {"filename":"00000_rgb.jpg","sha256":"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08","size":481000}
+type EventDetail struct {
+	// Broken Why the scan cannot be used from now on.
+	Broken *string `json:"broken,omitempty"`
+
+	// Filename Name of the file in its fileset.
+	Filename *string `json:"filename,omitempty"`
+
+	// Files Files that were changed outside.
+	Files *EventCount `json:"files,omitempty"`
+
+	// Filesets Filesets that were changed outside.
+	Filesets *EventCount `json:"filesets,omitempty"`
+
+	// Groups The groups it is shared with from now on.
+	Groups []string `json:"groups,omitempty"`
+
+	// Owner The owner from now on.
+	Owner *string `json:"owner,omitempty"`
+
+	// Removed Top-level metadata keys that were removed, at most 64.
+	Removed []string `json:"removed,omitempty"`
+
+	// Set Top-level metadata keys that were added or got another value, at most 64.
+	Set []string `json:"set,omitempty"`
+
+	// Sha256 Digest of the file's bytes, hex.
+	Sha256 *string `json:"sha256,omitempty"`
+
+	// Size Bytes of the file.
+	Size *int64 `json:"size,omitempty"`
+
+	// Visibility From now on: public or private.
+	Visibility *string `json:"visibility,omitempty"`
+}
+
+// EventList A page of the stream of events.
+//
+// Example: {"events":[{"at":"2026-03-30T09:55:00Z","detail":{"filename":"00000_rgb.jpg","sha256":"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08","size":481000},"file":"00000_rgb","fileset":"images","id":"01972c1e-8a4b-7c31-9a55-3e1f0b8e6c21","kind":"file.created","position":"18342-5512","request":"0M9KX2C6T1","scan":"real_plant","token":"session","user":"alice"},{"at":"2026-03-30T09:55:01Z","detail":{"files":{"added":2,"changed":1,"removed":0},"set":["object"]},"id":"01972c1e-8a4b-7c31-9a55-3e1f0b8e6c22","kind":"scan.changed","position":"18343-5513","scan":"real_plant"}],"more":false,"next":"18344-0"}
+type EventList struct {
+	// Events In the order of the stream, the oldest first.
+	Events []Event `json:"events"`
+
+	// More There is more to be read at once. A page may hold no events and have more.
+	More bool `json:"more"`
+
+	// Next Give it as after to go on; also where there are no events.
+	//
+	// Example: 18342-5512
+	Next string `json:"next"`
 }
 
 // FileList The files of a fileset.
@@ -670,6 +849,19 @@ type HealthDatabase struct {
 
 	// ScanCount Number of scans, private ones too.
 	ScanCount int64 `json:"scan_count"`
+}
+
+// History A page of what was done to a scan.
+//
+// Example: {"events":[{"at":"2026-03-30T09:55:01Z","detail":{"files":{"added":2,"changed":1,"removed":0},"set":["object"]},"id":"01972c1e-8a4b-7c31-9a55-3e1f0b8e6c22","kind":"scan.changed","scan":"real_plant"},{"at":"2026-03-30T09:55:00Z","detail":{"filename":"00000_rgb.jpg","sha256":"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08","size":481000},"file":"00000_rgb","fileset":"images","id":"01972c1e-8a4b-7c31-9a55-3e1f0b8e6c21","kind":"file.created","request":"0M9KX2C6T1","scan":"real_plant","token":"session","user":"alice"}],"next":"5512"}
+type History struct {
+	// Events The latest first.
+	Events []Event `json:"events"`
+
+	// Next Give it as after for the next page; left out after the last. The Link header says the same.
+	//
+	// Example: 5512
+	Next *string `json:"next,omitempty"`
 }
 
 // Home Name and version of the server, and its routes by kind.
@@ -902,6 +1094,30 @@ type NewGroup struct {
 type NewScan struct {
 	// Metadata Metadata of the scan; owner, created, created_by and last_modified are set by the server. timelapse.id puts the scan into that timelapse, sharing names groups, visibility may be private.
 	Metadata map[string]interface{} `json:"metadata,omitempty"`
+}
+
+// NewWebhook A webhook to be made.
+//
+// Example: {"description":"Starts the reconstruction","kinds":["scan.created","file.created"],"url":"https://lab.example.org/plantdb"}
+type NewWebhook struct {
+	// After Which events are sent: those after this position, 0 for all that are kept, now (the default) for what comes.
+	//
+	// Example: now
+	After *string `json:"after,omitempty"`
+
+	// Description For people.
+	Description *string `json:"description,omitempty"`
+
+	// Enabled Whether messages are sent; by default they are.
+	Enabled *bool `json:"enabled,omitempty"`
+
+	// Kinds The kinds of events that are sent; none or empty for all.
+	Kinds []string `json:"kinds,omitempty"`
+
+	// URL Where messages are sent: https, or http to the networks of WEBHOOK_NETWORKS.
+	//
+	// Example: https://lab.example.org/plantdb
+	URL *string `json:"url"`
 }
 
 // OneTimeSecret A secret with which a new password can be set, once.
@@ -1546,6 +1762,100 @@ type Visibility struct {
 // VisibilityVisibility public: everybody may read the scan; private: its owner, the groups it is shared with and administrators.
 type VisibilityVisibility string
 
+// Webhook A receiver that events are sent to.
+//
+// Example: {"created_at":"2026-03-30T09:55:00Z","created_by":"admin","description":"Starts the reconstruction","enabled":true,"failing_since":"2026-03-30T10:00:00Z","failures":2,"id":"01972c1e-8a4b-7c31-9a55-3e1f0b8e6c30","kinds":["scan.created","file.created"],"next_attempt_at":"2026-03-30T10:02:00Z","position":"18342-5512","url":"https://lab.example.org/plantdb"}
+type Webhook struct {
+	// CreatedAt When it was made, in UTC.
+	CreatedAt time.Time `json:"created_at"`
+
+	// CreatedBy User name of who made it.
+	CreatedBy string `json:"created_by"`
+
+	// Description For people.
+	Description string `json:"description"`
+
+	// DisabledFor Why the server disabled it: failing, for too many attempts failed in a row; gone, for the receiver answered 410. Left out where it did not.
+	DisabledFor *WebhookDisabledFor `json:"disabled_for,omitempty"`
+
+	// Enabled Whether messages are sent.
+	Enabled bool `json:"enabled"`
+
+	// FailingSince When the first of them failed.
+	FailingSince *time.Time `json:"failing_since,omitempty"`
+
+	// Failures Attempts that failed since one succeeded.
+	Failures int64 `json:"failures"`
+
+	// ID Id of the webhook.
+	ID openapi_types.UUID `json:"id"`
+
+	// Kinds The kinds of events that are sent; empty for all.
+	Kinds []string `json:"kinds"`
+
+	// NextAttemptAt When the next attempt is due; left out for at once.
+	NextAttemptAt *time.Time `json:"next_attempt_at,omitempty"`
+
+	// Position All events up to here were delivered.
+	//
+	// Example: 18342-5512
+	Position string `json:"position"`
+
+	// PreviousSecretUntil Until when messages are signed with the secret before as well.
+	PreviousSecretUntil *time.Time `json:"previous_secret_until,omitempty"`
+
+	// URL Where messages are sent.
+	//
+	// Example: https://lab.example.org/plantdb
+	URL string `json:"url"`
+}
+
+// WebhookDisabledFor Why the server disabled it: failing, for too many attempts failed in a row; gone, for the receiver answered 410. Left out where it did not.
+type WebhookDisabledFor string
+
+// WebhookList All webhooks.
+//
+// Example: {"webhooks":[{"created_at":"2026-03-30T09:55:00Z","created_by":"admin","description":"Starts the reconstruction","enabled":true,"failures":0,"id":"01972c1e-8a4b-7c31-9a55-3e1f0b8e6c30","kinds":["scan.created","file.created"],"position":"18342-5512","url":"https://lab.example.org/plantdb"}]}
+type WebhookList struct {
+	// Webhooks In the order they were made.
+	Webhooks []Webhook `json:"webhooks"`
+}
+
+// WebhookPatch What is to change of a webhook; what is left out stays.
+//
+// Example: {"after":"18342-5512","enabled":true}
+type WebhookPatch struct {
+	// After Go on after this position, with 0 for the oldest event that is kept, or with now: to send again, or to leave out.
+	//
+	// Example: 18342-5512
+	After *string `json:"after,omitempty"`
+
+	// Description For people.
+	Description *string `json:"description,omitempty"`
+
+	// Enabled Whether messages are sent. One that is enabled again goes on where it stopped.
+	Enabled *bool `json:"enabled,omitempty"`
+
+	// Kinds The kinds of events that are sent; empty for all.
+	Kinds []string `json:"kinds,omitempty"`
+
+	// URL Where messages are sent.
+	URL *string `json:"url,omitempty"`
+}
+
+// WebhookSecret A webhook, and its secret, which is shown once.
+//
+// Example: {"secret":"whsec_bm90IGEgc2VjcmV0LCBidXQgYW4gZXhhbXBsZSBvZg==","webhook":{"created_at":"2026-03-30T09:55:00Z","created_by":"admin","description":"Starts the reconstruction","enabled":true,"failures":0,"id":"01972c1e-8a4b-7c31-9a55-3e1f0b8e6c30","kinds":["scan.created","file.created"],"position":"18342-5512","url":"https://lab.example.org/plantdb"}}
+type WebhookSecret struct {
+	// Secret By which the receiver verifies signatures (Standard Webhooks). It is shown this once.
+	//
+	// Example: whsec_bm90IGEgc2VjcmV0LCBidXQgYW4gZXhhbXBsZSBvZg==
+	Secret string `json:"secret"`
+
+	// Webhook The webhook.
+	Webhook Webhook `json:"webhook"`
+}
+
 // GetArchiveParams defines parameters for GetArchive.
 type GetArchiveParams struct {
 	// Fileset Only this fileset, with its metadata and what belongs to none. May come more than once.
@@ -1631,6 +1941,24 @@ type CreateAPITokenJSONBody struct {
 type RefreshTokenJSONBody struct {
 	// RefreshToken The refresh token of the current pair.
 	RefreshToken string `json:"refresh_token"`
+}
+
+// StreamEventsParams defines parameters for StreamEvents.
+type StreamEventsParams struct {
+	// Scan Only what is done to this scan.
+	Scan *string `form:"scan,omitempty" json:"scan,omitempty"`
+
+	// Kind Only what is done in these ways, separated by commas.
+	Kind []string `form:"kind,omitempty" json:"kind,omitempty"`
+
+	// After Where to begin: after the event of this position, 0 for the oldest that is kept, or now. By default a stream begins now and a list with the oldest.
+	After *string `form:"after,omitempty" json:"after,omitempty"`
+
+	// Limit How many events a page of the list has at most; a stream has no end.
+	Limit *int64 `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// LastEventID As after, which wins; a browser sends it when it connects again.
+	LastEventID *string `json:"Last-Event-ID,omitempty"`
 }
 
 // DeleteFileParams defines parameters for DeleteFile.
@@ -1856,6 +2184,24 @@ type ListFilesetsParams struct {
 // ListFilesetsParamsFuzzy defines parameters for ListFilesets.
 type ListFilesetsParamsFuzzy string
 
+// ListScanHistoryParams defines parameters for ListScanHistory.
+type ListScanHistoryParams struct {
+	// Kind Only what was done in this way.
+	Kind *string `form:"kind,omitempty" json:"kind,omitempty"`
+
+	// Fileset Only what was done to this fileset and its files.
+	Fileset *string `form:"fileset,omitempty" json:"fileset,omitempty"`
+
+	// File Only what was done to files of this id.
+	File *string `form:"file,omitempty" json:"file,omitempty"`
+
+	// Limit How many events a page has.
+	Limit *int64 `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// After Where the page begins: next of the page before.
+	After *string `form:"after,omitempty" json:"after,omitempty"`
+}
+
 // GetScanMetadataParams defines parameters for GetScanMetadata.
 type GetScanMetadataParams struct {
 	// Key Only the value of this key.
@@ -2043,6 +2389,15 @@ type ListUsersParams struct {
 	Limit *int64 `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
+// ListWebhookDeliveriesParams defines parameters for ListWebhookDeliveries.
+type ListWebhookDeliveriesParams struct {
+	// Limit How many attempts a page has.
+	Limit *int64 `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// After Where the page begins: next of the page before.
+	After *string `form:"after,omitempty" json:"after,omitempty"`
+}
+
 // CreateScanFromArchiveMultipartRequestBody defines body for CreateScanFromArchive for multipart/form-data ContentType.
 type CreateScanFromArchiveMultipartRequestBody CreateScanFromArchiveMultipartBody
 
@@ -2135,6 +2490,12 @@ type UpdateUserJSONRequestBody = UserPatch
 
 // ChangePasswordJSONRequestBody defines body for ChangePassword for application/json ContentType.
 type ChangePasswordJSONRequestBody = PasswordChange
+
+// CreateWebhookJSONRequestBody defines body for CreateWebhook for application/json ContentType.
+type CreateWebhookJSONRequestBody = NewWebhook
+
+// UpdateWebhookJSONRequestBody defines body for UpdateWebhook for application/json ContentType.
+type UpdateWebhookJSONRequestBody = WebhookPatch
 
 // RequestEditorFn is the function signature for the RequestEditor callback function
 type RequestEditorFn func(ctx context.Context, req *http.Request) error
@@ -2550,6 +2911,13 @@ type ClientInterface interface {
 	// Corresponds with POST /api/v1/auth/token/validation (the `ValidateToken` operationId).
 	ValidateToken(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// StreamEvents Follow what is done
+	//
+	// What is done to scans that you may read, as it is done: server-sent events, or a list with `Accept: application/json`. Nothing is missed and nothing told twice by who goes on from the id of the last event, on any server. Beside events of the kinds there are `ready` at the beginning, `reset` where events after the id that was given are not kept any more, and `end` with a code before the stream ends; a comment comes at least each 15 seconds. See docs/events.md.
+	//
+	// Corresponds with GET /api/v1/events (the `StreamEvents` operationId).
+	StreamEvents(ctx context.Context, params *StreamEventsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// DeleteFile Delete a file
 	//
 	// It is moved into the trash, where it counts for its owner until it is purged, and from which restore-trash-entry brings it back. Only its owner and administrators may do it. If-Match compares the ETag of the file's metadata.
@@ -2817,6 +3185,13 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /api/v1/scans/{scan_id}/filesets (the `ListFilesets` operationId).
 	ListFilesets(ctx context.Context, scanID string, params *ListFilesetsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListScanHistory Read what was done to a scan
+	//
+	// Who changed what and when, of the scan, its filesets and its files, the latest first, for as long as EVENT_RETENTION says. It follows the scan through the trash, and tells nothing of an older scan of the same id.
+	//
+	// Corresponds with GET /api/v1/scans/{scan_id}/history (the `ListScanHistory` operationId).
+	ListScanHistory(ctx context.Context, scanID string, params *ListScanHistoryParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetScanMetadata Read the metadata of a scan
 	//
@@ -3155,6 +3530,84 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /api/v1/users/{username}/sessions (the `ListUserSessions` operationId).
 	ListUserSessions(ctx context.Context, username string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListWebhooks List webhooks
+	//
+	// All of them, without their secrets. Administrators only, and by no API token.
+	//
+	// Corresponds with GET /api/v1/webhooks (the `ListWebhooks` operationId).
+	ListWebhooks(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateWebhookWithBody Have events sent to a receiver
+	//
+	// Every event, those of private scans too, is sent as a POST signed as Standard Webhooks says, in the order of the stream and at least once. The secret is shown in this answer only. See docs/events.md. Administrators only, and by no API token.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/webhooks (the `CreateWebhook` operationId).
+	CreateWebhookWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateWebhook Have events sent to a receiver
+	//
+	// Every event, those of private scans too, is sent as a POST signed as Standard Webhooks says, in the order of the stream and at least once. The secret is shown in this answer only. See docs/events.md. Administrators only, and by no API token.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/webhooks (the `CreateWebhook` operationId).
+	CreateWebhook(ctx context.Context, body CreateWebhookJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DeleteWebhook Delete a webhook
+	//
+	// With its deliveries. A message that is on its way may still arrive. Administrators only, and by no API token.
+	//
+	// Corresponds with DELETE /api/v1/webhooks/{id} (the `DeleteWebhook` operationId).
+	DeleteWebhook(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetWebhook Read a webhook
+	//
+	// What it is sent, up to where it was, and whether that fails. Administrators only, and by no API token.
+	//
+	// Corresponds with GET /api/v1/webhooks/{id} (the `GetWebhook` operationId).
+	GetWebhook(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// UpdateWebhookWithBody Change a webhook
+	//
+	// What is left out stays. What failed is tried again at once; one that is enabled again goes on where it stopped. Administrators only, and by no API token.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PATCH /api/v1/webhooks/{id} (the `UpdateWebhook` operationId).
+	UpdateWebhookWithBody(ctx context.Context, id openapi_types.UUID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// UpdateWebhook Change a webhook
+	//
+	// What is left out stays. What failed is tried again at once; one that is enabled again goes on where it stopped. Administrators only, and by no API token.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PATCH /api/v1/webhooks/{id} (the `UpdateWebhook` operationId).
+	UpdateWebhook(ctx context.Context, id openapi_types.UUID, body UpdateWebhookJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListWebhookDeliveries List what was sent
+	//
+	// Attempts of the last thirty days, the latest first. Administrators only, and by no API token.
+	//
+	// Corresponds with GET /api/v1/webhooks/{id}/deliveries (the `ListWebhookDeliveries` operationId).
+	ListWebhookDeliveries(ctx context.Context, id openapi_types.UUID, params *ListWebhookDeliveriesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RotateWebhookSecret Give a webhook a new secret
+	//
+	// It is shown in this answer only. For a day messages carry two signatures, by the new secret and the one before. Administrators only, and by no API token.
+	//
+	// Corresponds with POST /api/v1/webhooks/{id}/secret (the `RotateWebhookSecret` operationId).
+	RotateWebhookSecret(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// TestWebhook Send a test message
+	//
+	// Of the type webhook.test, at once and once, also to one that is disabled; the answer says what became of it. Administrators only, and by no API token.
+	//
+	// Corresponds with POST /api/v1/webhooks/{id}/test (the `TestWebhook` operationId).
+	TestWebhook(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*http.Response, error)
 }
 
 // GetKeys Public keys that tokens are verified by
@@ -3917,6 +4370,23 @@ func (c *Client) ValidateToken(ctx context.Context, reqEditors ...RequestEditorF
 	return c.Client.Do(req)
 }
 
+// StreamEvents Follow what is done
+//
+// What is done to scans that you may read, as it is done: server-sent events, or a list with `Accept: application/json`. Nothing is missed and nothing told twice by who goes on from the id of the last event, on any server. Beside events of the kinds there are `ready` at the beginning, `reset` where events after the id that was given are not kept any more, and `end` with a code before the stream ends; a comment comes at least each 15 seconds. See docs/events.md.
+//
+// Corresponds with GET /api/v1/events (the `StreamEvents` operationId).
+func (c *Client) StreamEvents(ctx context.Context, params *StreamEventsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewStreamEventsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // DeleteFile Delete a file
 //
 // It is moved into the trash, where it counts for its owner until it is purged, and from which restore-trash-entry brings it back. Only its owner and administrators may do it. If-Match compares the ETag of the file's metadata.
@@ -4515,6 +4985,23 @@ func (c *Client) CreateScan(ctx context.Context, scanID string, body CreateScanJ
 // Corresponds with GET /api/v1/scans/{scan_id}/filesets (the `ListFilesets` operationId).
 func (c *Client) ListFilesets(ctx context.Context, scanID string, params *ListFilesetsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListFilesetsRequest(c.Server, scanID, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListScanHistory Read what was done to a scan
+//
+// Who changed what and when, of the scan, its filesets and its files, the latest first, for as long as EVENT_RETENTION says. It follows the scan through the trash, and tells nothing of an older scan of the same id.
+//
+// Corresponds with GET /api/v1/scans/{scan_id}/history (the `ListScanHistory` operationId).
+func (c *Client) ListScanHistory(ctx context.Context, scanID string, params *ListScanHistoryParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListScanHistoryRequest(c.Server, scanID, params)
 	if err != nil {
 		return nil, err
 	}
@@ -5273,6 +5760,184 @@ func (c *Client) EndUserSessions(ctx context.Context, username string, reqEditor
 // Corresponds with GET /api/v1/users/{username}/sessions (the `ListUserSessions` operationId).
 func (c *Client) ListUserSessions(ctx context.Context, username string, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListUserSessionsRequest(c.Server, username)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListWebhooks List webhooks
+//
+// All of them, without their secrets. Administrators only, and by no API token.
+//
+// Corresponds with GET /api/v1/webhooks (the `ListWebhooks` operationId).
+func (c *Client) ListWebhooks(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListWebhooksRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateWebhookWithBody Have events sent to a receiver
+//
+// Every event, those of private scans too, is sent as a POST signed as Standard Webhooks says, in the order of the stream and at least once. The secret is shown in this answer only. See docs/events.md. Administrators only, and by no API token.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/webhooks (the `CreateWebhook` operationId).
+func (c *Client) CreateWebhookWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateWebhookRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateWebhook Have events sent to a receiver
+//
+// Every event, those of private scans too, is sent as a POST signed as Standard Webhooks says, in the order of the stream and at least once. The secret is shown in this answer only. See docs/events.md. Administrators only, and by no API token.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/webhooks (the `CreateWebhook` operationId).
+func (c *Client) CreateWebhook(ctx context.Context, body CreateWebhookJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateWebhookRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DeleteWebhook Delete a webhook
+//
+// With its deliveries. A message that is on its way may still arrive. Administrators only, and by no API token.
+//
+// Corresponds with DELETE /api/v1/webhooks/{id} (the `DeleteWebhook` operationId).
+func (c *Client) DeleteWebhook(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDeleteWebhookRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetWebhook Read a webhook
+//
+// What it is sent, up to where it was, and whether that fails. Administrators only, and by no API token.
+//
+// Corresponds with GET /api/v1/webhooks/{id} (the `GetWebhook` operationId).
+func (c *Client) GetWebhook(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetWebhookRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// UpdateWebhookWithBody Change a webhook
+//
+// What is left out stays. What failed is tried again at once; one that is enabled again goes on where it stopped. Administrators only, and by no API token.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PATCH /api/v1/webhooks/{id} (the `UpdateWebhook` operationId).
+func (c *Client) UpdateWebhookWithBody(ctx context.Context, id openapi_types.UUID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewUpdateWebhookRequestWithBody(c.Server, id, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// UpdateWebhook Change a webhook
+//
+// What is left out stays. What failed is tried again at once; one that is enabled again goes on where it stopped. Administrators only, and by no API token.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PATCH /api/v1/webhooks/{id} (the `UpdateWebhook` operationId).
+func (c *Client) UpdateWebhook(ctx context.Context, id openapi_types.UUID, body UpdateWebhookJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewUpdateWebhookRequest(c.Server, id, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListWebhookDeliveries List what was sent
+//
+// Attempts of the last thirty days, the latest first. Administrators only, and by no API token.
+//
+// Corresponds with GET /api/v1/webhooks/{id}/deliveries (the `ListWebhookDeliveries` operationId).
+func (c *Client) ListWebhookDeliveries(ctx context.Context, id openapi_types.UUID, params *ListWebhookDeliveriesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListWebhookDeliveriesRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RotateWebhookSecret Give a webhook a new secret
+//
+// It is shown in this answer only. For a day messages carry two signatures, by the new secret and the one before. Administrators only, and by no API token.
+//
+// Corresponds with POST /api/v1/webhooks/{id}/secret (the `RotateWebhookSecret` operationId).
+func (c *Client) RotateWebhookSecret(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRotateWebhookSecretRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// TestWebhook Send a test message
+//
+// Of the type webhook.test, at once and once, also to one that is disabled; the answer says what became of it. Administrators only, and by no API token.
+//
+// Corresponds with POST /api/v1/webhooks/{id}/test (the `TestWebhook` operationId).
+func (c *Client) TestWebhook(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewTestWebhookRequest(c.Server, id)
 	if err != nil {
 		return nil, err
 	}
@@ -6586,6 +7251,111 @@ func NewValidateTokenRequest(server string) (*http.Request, error) {
 	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewStreamEventsRequest constructs an http.Request for the StreamEvents method
+func NewStreamEventsRequest(server string, params *StreamEventsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/events")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Scan != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "scan", *params.Scan, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Kind != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "kind", params.Kind, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.After != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "after", *params.After, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.LastEventID != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Last-Event-ID", *params.LastEventID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Last-Event-ID", headerParam0)
+		}
+
 	}
 
 	return req, nil
@@ -8416,6 +9186,115 @@ func NewListFilesetsRequest(server string, scanID string, params *ListFilesetsPa
 	return req, nil
 }
 
+// NewListScanHistoryRequest constructs an http.Request for the ListScanHistory method
+func NewListScanHistoryRequest(server string, scanID string, params *ListScanHistoryParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "scan_id", scanID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/scans/%s/history", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Kind != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "kind", *params.Kind, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Fileset != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "fileset", *params.Fileset, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.File != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "file", *params.File, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.After != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "after", *params.After, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewGetScanMetadataRequest constructs an http.Request for the GetScanMetadata method
 func NewGetScanMetadataRequest(server string, scanID string, params *GetScanMetadataParams) (*http.Request, error) {
 	var err error
@@ -10204,6 +11083,329 @@ func NewListUserSessionsRequest(server string, username string) (*http.Request, 
 	return req, nil
 }
 
+// NewListWebhooksRequest constructs an http.Request for the ListWebhooks method
+func NewListWebhooksRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/webhooks")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCreateWebhookRequest calls the generic CreateWebhook builder with application/json body
+func NewCreateWebhookRequest(server string, body CreateWebhookJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreateWebhookRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewCreateWebhookRequestWithBody constructs an http.Request for the CreateWebhook method, with any body, and a specified content type
+func NewCreateWebhookRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/webhooks")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewDeleteWebhookRequest constructs an http.Request for the DeleteWebhook method
+func NewDeleteWebhookRequest(server string, id openapi_types.UUID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/webhooks/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetWebhookRequest constructs an http.Request for the GetWebhook method
+func NewGetWebhookRequest(server string, id openapi_types.UUID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/webhooks/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewUpdateWebhookRequest calls the generic UpdateWebhook builder with application/json body
+func NewUpdateWebhookRequest(server string, id openapi_types.UUID, body UpdateWebhookJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewUpdateWebhookRequestWithBody(server, id, "application/json", bodyReader)
+}
+
+// NewUpdateWebhookRequestWithBody constructs an http.Request for the UpdateWebhook method, with any body, and a specified content type
+func NewUpdateWebhookRequestWithBody(server string, id openapi_types.UUID, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/webhooks/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPatch, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewListWebhookDeliveriesRequest constructs an http.Request for the ListWebhookDeliveries method
+func NewListWebhookDeliveriesRequest(server string, id openapi_types.UUID, params *ListWebhookDeliveriesParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/webhooks/%s/deliveries", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.After != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "after", *params.After, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewRotateWebhookSecretRequest constructs an http.Request for the RotateWebhookSecret method
+func NewRotateWebhookSecretRequest(server string, id openapi_types.UUID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/webhooks/%s/secret", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewTestWebhookRequest constructs an http.Request for the TestWebhook method
+func NewTestWebhookRequest(server string, id openapi_types.UUID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/webhooks/%s/test", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 func (c *Client) applyEditors(ctx context.Context, req *http.Request, additionalEditors []RequestEditorFn) error {
 	for _, r := range c.RequestEditors {
 		if err := r(ctx, req); err != nil {
@@ -10626,6 +11828,15 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /api/v1/auth/token/validation (the `ValidateToken` operationId).
 	ValidateTokenWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ValidateTokenResponse, error)
 
+	// StreamEventsWithResponse Follow what is done
+	//
+	// What is done to scans that you may read, as it is done: server-sent events, or a list with `Accept: application/json`. Nothing is missed and nothing told twice by who goes on from the id of the last event, on any server. Beside events of the kinds there are `ready` at the beginning, `reset` where events after the id that was given are not kept any more, and `end` with a code before the stream ends; a comment comes at least each 15 seconds. See docs/events.md.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/events (the `StreamEvents` operationId).
+	StreamEventsWithResponse(ctx context.Context, params *StreamEventsParams, reqEditors ...RequestEditorFn) (*StreamEventsResponse, error)
+
 	// DeleteFileWithResponse Delete a file
 	//
 	// It is moved into the trash, where it counts for its owner until it is purged, and from which restore-trash-entry brings it back. Only its owner and administrators may do it. If-Match compares the ETag of the file's metadata.
@@ -10931,6 +12142,15 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /api/v1/scans/{scan_id}/filesets (the `ListFilesets` operationId).
 	ListFilesetsWithResponse(ctx context.Context, scanID string, params *ListFilesetsParams, reqEditors ...RequestEditorFn) (*ListFilesetsResponse, error)
+
+	// ListScanHistoryWithResponse Read what was done to a scan
+	//
+	// Who changed what and when, of the scan, its filesets and its files, the latest first, for as long as EVENT_RETENTION says. It follows the scan through the trash, and tells nothing of an older scan of the same id.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/scans/{scan_id}/history (the `ListScanHistory` operationId).
+	ListScanHistoryWithResponse(ctx context.Context, scanID string, params *ListScanHistoryParams, reqEditors ...RequestEditorFn) (*ListScanHistoryResponse, error)
 
 	// GetScanMetadataWithResponse Read the metadata of a scan
 	//
@@ -11309,6 +12529,96 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /api/v1/users/{username}/sessions (the `ListUserSessions` operationId).
 	ListUserSessionsWithResponse(ctx context.Context, username string, reqEditors ...RequestEditorFn) (*ListUserSessionsResponse, error)
+
+	// ListWebhooksWithResponse List webhooks
+	//
+	// All of them, without their secrets. Administrators only, and by no API token.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/webhooks (the `ListWebhooks` operationId).
+	ListWebhooksWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListWebhooksResponse, error)
+
+	// CreateWebhookWithBodyWithResponse Have events sent to a receiver
+	//
+	// Every event, those of private scans too, is sent as a POST signed as Standard Webhooks says, in the order of the stream and at least once. The secret is shown in this answer only. See docs/events.md. Administrators only, and by no API token.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/webhooks (the `CreateWebhook` operationId).
+	CreateWebhookWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateWebhookResponse, error)
+
+	// CreateWebhookWithResponse Have events sent to a receiver
+	//
+	// Every event, those of private scans too, is sent as a POST signed as Standard Webhooks says, in the order of the stream and at least once. The secret is shown in this answer only. See docs/events.md. Administrators only, and by no API token.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/webhooks (the `CreateWebhook` operationId).
+	CreateWebhookWithResponse(ctx context.Context, body CreateWebhookJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateWebhookResponse, error)
+
+	// DeleteWebhookWithResponse Delete a webhook
+	//
+	// With its deliveries. A message that is on its way may still arrive. Administrators only, and by no API token.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /api/v1/webhooks/{id} (the `DeleteWebhook` operationId).
+	DeleteWebhookWithResponse(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*DeleteWebhookResponse, error)
+
+	// GetWebhookWithResponse Read a webhook
+	//
+	// What it is sent, up to where it was, and whether that fails. Administrators only, and by no API token.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/webhooks/{id} (the `GetWebhook` operationId).
+	GetWebhookWithResponse(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*GetWebhookResponse, error)
+
+	// UpdateWebhookWithBodyWithResponse Change a webhook
+	//
+	// What is left out stays. What failed is tried again at once; one that is enabled again goes on where it stopped. Administrators only, and by no API token.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /api/v1/webhooks/{id} (the `UpdateWebhook` operationId).
+	UpdateWebhookWithBodyWithResponse(ctx context.Context, id openapi_types.UUID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*UpdateWebhookResponse, error)
+
+	// UpdateWebhookWithResponse Change a webhook
+	//
+	// What is left out stays. What failed is tried again at once; one that is enabled again goes on where it stopped. Administrators only, and by no API token.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /api/v1/webhooks/{id} (the `UpdateWebhook` operationId).
+	UpdateWebhookWithResponse(ctx context.Context, id openapi_types.UUID, body UpdateWebhookJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateWebhookResponse, error)
+
+	// ListWebhookDeliveriesWithResponse List what was sent
+	//
+	// Attempts of the last thirty days, the latest first. Administrators only, and by no API token.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/webhooks/{id}/deliveries (the `ListWebhookDeliveries` operationId).
+	ListWebhookDeliveriesWithResponse(ctx context.Context, id openapi_types.UUID, params *ListWebhookDeliveriesParams, reqEditors ...RequestEditorFn) (*ListWebhookDeliveriesResponse, error)
+
+	// RotateWebhookSecretWithResponse Give a webhook a new secret
+	//
+	// It is shown in this answer only. For a day messages carry two signatures, by the new secret and the one before. Administrators only, and by no API token.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/webhooks/{id}/secret (the `RotateWebhookSecret` operationId).
+	RotateWebhookSecretWithResponse(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*RotateWebhookSecretResponse, error)
+
+	// TestWebhookWithResponse Send a test message
+	//
+	// Of the type webhook.test, at once and once, also to one that is disabled; the answer says what became of it. Administrators only, and by no API token.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/webhooks/{id}/test (the `TestWebhook` operationId).
+	TestWebhookWithResponse(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*TestWebhookResponse, error)
 }
 
 // GetKeysResponse200Headers the declared response headers of an HTTP 200 response for GetKeys
@@ -12334,6 +13644,39 @@ func (r ValidateTokenResponse) ContentType() string {
 	return ""
 }
 
+type StreamEventsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *EventList
+	// JSONDefault the response for an HTTP default `application/json` response
+	JSONDefault *Problem
+}
+
+// Status returns HTTPResponse.Status
+func (r StreamEventsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r StreamEventsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r StreamEventsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type DeleteFileResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -13289,6 +14632,46 @@ func (r ListFilesetsResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ListFilesetsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// ListScanHistoryResponse200Headers the declared response headers of an HTTP 200 response for ListScanHistory
+type ListScanHistoryResponse200Headers struct {
+	Link *string
+}
+
+type ListScanHistoryResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *History
+	// JSONDefault the response for an HTTP default `application/json` response
+	JSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *ListScanHistoryResponse200Headers
+}
+
+// Status returns HTTPResponse.Status
+func (r ListScanHistoryResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListScanHistoryResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListScanHistoryResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -14439,6 +15822,268 @@ func (r ListUserSessionsResponse) ContentType() string {
 	return ""
 }
 
+type ListWebhooksResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *WebhookList
+	// JSONDefault the response for an HTTP default `application/json` response
+	JSONDefault *Problem
+}
+
+// Status returns HTTPResponse.Status
+func (r ListWebhooksResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListWebhooksResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListWebhooksResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type CreateWebhookResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *WebhookSecret
+	// JSONDefault the response for an HTTP default `application/json` response
+	JSONDefault *Problem
+}
+
+// Status returns HTTPResponse.Status
+func (r CreateWebhookResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CreateWebhookResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CreateWebhookResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type DeleteWebhookResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSONDefault the response for an HTTP default `application/json` response
+	JSONDefault *Problem
+}
+
+// Status returns HTTPResponse.Status
+func (r DeleteWebhookResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r DeleteWebhookResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r DeleteWebhookResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetWebhookResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Webhook
+	// JSONDefault the response for an HTTP default `application/json` response
+	JSONDefault *Problem
+}
+
+// Status returns HTTPResponse.Status
+func (r GetWebhookResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetWebhookResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetWebhookResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type UpdateWebhookResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Webhook
+	// JSONDefault the response for an HTTP default `application/json` response
+	JSONDefault *Problem
+}
+
+// Status returns HTTPResponse.Status
+func (r UpdateWebhookResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r UpdateWebhookResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r UpdateWebhookResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListWebhookDeliveriesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *DeliveryList
+	// JSONDefault the response for an HTTP default `application/json` response
+	JSONDefault *Problem
+}
+
+// Status returns HTTPResponse.Status
+func (r ListWebhookDeliveriesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListWebhookDeliveriesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListWebhookDeliveriesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RotateWebhookSecretResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *WebhookSecret
+	// JSONDefault the response for an HTTP default `application/json` response
+	JSONDefault *Problem
+}
+
+// Status returns HTTPResponse.Status
+func (r RotateWebhookSecretResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RotateWebhookSecretResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RotateWebhookSecretResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type TestWebhookResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Delivery
+	// JSONDefault the response for an HTTP default `application/json` response
+	JSONDefault *Problem
+}
+
+// Status returns HTTPResponse.Status
+func (r TestWebhookResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r TestWebhookResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r TestWebhookResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 // GetKeysWithResponse Public keys that tokens are verified by
 //
 // RFC 7517. Only where tokens are signed with EdDSA; else there is nothing to verify them by but the secret.
@@ -15069,6 +16714,21 @@ func (c *ClientWithResponses) ValidateTokenWithResponse(ctx context.Context, req
 	return ParseValidateTokenResponse(rsp)
 }
 
+// StreamEventsWithResponse Follow what is done
+//
+// What is done to scans that you may read, as it is done: server-sent events, or a list with `Accept: application/json`. Nothing is missed and nothing told twice by who goes on from the id of the last event, on any server. Beside events of the kinds there are `ready` at the beginning, `reset` where events after the id that was given are not kept any more, and `end` with a code before the stream ends; a comment comes at least each 15 seconds. See docs/events.md.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/events (the `StreamEvents` operationId).
+func (c *ClientWithResponses) StreamEventsWithResponse(ctx context.Context, params *StreamEventsParams, reqEditors ...RequestEditorFn) (*StreamEventsResponse, error) {
+	rsp, err := c.StreamEvents(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseStreamEventsResponse(rsp)
+}
+
 // DeleteFileWithResponse Delete a file
 //
 // It is moved into the trash, where it counts for its owner until it is purged, and from which restore-trash-entry brings it back. Only its owner and administrators may do it. If-Match compares the ETag of the file's metadata.
@@ -15577,6 +17237,21 @@ func (c *ClientWithResponses) ListFilesetsWithResponse(ctx context.Context, scan
 		return nil, err
 	}
 	return ParseListFilesetsResponse(rsp)
+}
+
+// ListScanHistoryWithResponse Read what was done to a scan
+//
+// Who changed what and when, of the scan, its filesets and its files, the latest first, for as long as EVENT_RETENTION says. It follows the scan through the trash, and tells nothing of an older scan of the same id.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/scans/{scan_id}/history (the `ListScanHistory` operationId).
+func (c *ClientWithResponses) ListScanHistoryWithResponse(ctx context.Context, scanID string, params *ListScanHistoryParams, reqEditors ...RequestEditorFn) (*ListScanHistoryResponse, error) {
+	rsp, err := c.ListScanHistory(ctx, scanID, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListScanHistoryResponse(rsp)
 }
 
 // GetScanMetadataWithResponse Read the metadata of a scan
@@ -16207,6 +17882,156 @@ func (c *ClientWithResponses) ListUserSessionsWithResponse(ctx context.Context, 
 		return nil, err
 	}
 	return ParseListUserSessionsResponse(rsp)
+}
+
+// ListWebhooksWithResponse List webhooks
+//
+// All of them, without their secrets. Administrators only, and by no API token.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/webhooks (the `ListWebhooks` operationId).
+func (c *ClientWithResponses) ListWebhooksWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListWebhooksResponse, error) {
+	rsp, err := c.ListWebhooks(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListWebhooksResponse(rsp)
+}
+
+// CreateWebhookWithBodyWithResponse Have events sent to a receiver
+//
+// Every event, those of private scans too, is sent as a POST signed as Standard Webhooks says, in the order of the stream and at least once. The secret is shown in this answer only. See docs/events.md. Administrators only, and by no API token.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/webhooks (the `CreateWebhook` operationId).
+func (c *ClientWithResponses) CreateWebhookWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateWebhookResponse, error) {
+	rsp, err := c.CreateWebhookWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateWebhookResponse(rsp)
+}
+
+// CreateWebhookWithResponse Have events sent to a receiver
+//
+// Every event, those of private scans too, is sent as a POST signed as Standard Webhooks says, in the order of the stream and at least once. The secret is shown in this answer only. See docs/events.md. Administrators only, and by no API token.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/webhooks (the `CreateWebhook` operationId).
+func (c *ClientWithResponses) CreateWebhookWithResponse(ctx context.Context, body CreateWebhookJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateWebhookResponse, error) {
+	rsp, err := c.CreateWebhook(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateWebhookResponse(rsp)
+}
+
+// DeleteWebhookWithResponse Delete a webhook
+//
+// With its deliveries. A message that is on its way may still arrive. Administrators only, and by no API token.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /api/v1/webhooks/{id} (the `DeleteWebhook` operationId).
+func (c *ClientWithResponses) DeleteWebhookWithResponse(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*DeleteWebhookResponse, error) {
+	rsp, err := c.DeleteWebhook(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDeleteWebhookResponse(rsp)
+}
+
+// GetWebhookWithResponse Read a webhook
+//
+// What it is sent, up to where it was, and whether that fails. Administrators only, and by no API token.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/webhooks/{id} (the `GetWebhook` operationId).
+func (c *ClientWithResponses) GetWebhookWithResponse(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*GetWebhookResponse, error) {
+	rsp, err := c.GetWebhook(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetWebhookResponse(rsp)
+}
+
+// UpdateWebhookWithBodyWithResponse Change a webhook
+//
+// What is left out stays. What failed is tried again at once; one that is enabled again goes on where it stopped. Administrators only, and by no API token.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /api/v1/webhooks/{id} (the `UpdateWebhook` operationId).
+func (c *ClientWithResponses) UpdateWebhookWithBodyWithResponse(ctx context.Context, id openapi_types.UUID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*UpdateWebhookResponse, error) {
+	rsp, err := c.UpdateWebhookWithBody(ctx, id, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseUpdateWebhookResponse(rsp)
+}
+
+// UpdateWebhookWithResponse Change a webhook
+//
+// What is left out stays. What failed is tried again at once; one that is enabled again goes on where it stopped. Administrators only, and by no API token.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /api/v1/webhooks/{id} (the `UpdateWebhook` operationId).
+func (c *ClientWithResponses) UpdateWebhookWithResponse(ctx context.Context, id openapi_types.UUID, body UpdateWebhookJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateWebhookResponse, error) {
+	rsp, err := c.UpdateWebhook(ctx, id, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseUpdateWebhookResponse(rsp)
+}
+
+// ListWebhookDeliveriesWithResponse List what was sent
+//
+// Attempts of the last thirty days, the latest first. Administrators only, and by no API token.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/webhooks/{id}/deliveries (the `ListWebhookDeliveries` operationId).
+func (c *ClientWithResponses) ListWebhookDeliveriesWithResponse(ctx context.Context, id openapi_types.UUID, params *ListWebhookDeliveriesParams, reqEditors ...RequestEditorFn) (*ListWebhookDeliveriesResponse, error) {
+	rsp, err := c.ListWebhookDeliveries(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListWebhookDeliveriesResponse(rsp)
+}
+
+// RotateWebhookSecretWithResponse Give a webhook a new secret
+//
+// It is shown in this answer only. For a day messages carry two signatures, by the new secret and the one before. Administrators only, and by no API token.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/webhooks/{id}/secret (the `RotateWebhookSecret` operationId).
+func (c *ClientWithResponses) RotateWebhookSecretWithResponse(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*RotateWebhookSecretResponse, error) {
+	rsp, err := c.RotateWebhookSecret(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRotateWebhookSecretResponse(rsp)
+}
+
+// TestWebhookWithResponse Send a test message
+//
+// Of the type webhook.test, at once and once, also to one that is disabled; the answer says what became of it. Administrators only, and by no API token.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/webhooks/{id}/test (the `TestWebhook` operationId).
+func (c *ClientWithResponses) TestWebhookWithResponse(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*TestWebhookResponse, error) {
+	rsp, err := c.TestWebhook(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseTestWebhookResponse(rsp)
 }
 
 // ParseGetKeysResponse parses an HTTP response from a GetKeysWithResponse call
@@ -17276,6 +19101,42 @@ func ParseValidateTokenResponse(rsp *http.Response) (*ValidateTokenResponse, err
 	return response, nil
 }
 
+// ParseStreamEventsResponse parses an HTTP response from a StreamEventsWithResponse call
+func ParseStreamEventsResponse(rsp *http.Response) (*StreamEventsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &StreamEventsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest EventList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSONDefault = &dest
+
+	case rsp.StatusCode == 200:
+		// Content-type (text/event-stream) unsupported
+
+	}
+
+	return response, nil
+}
+
 // ParseDeleteFileResponse parses an HTTP response from a DeleteFileWithResponse call
 func ParseDeleteFileResponse(rsp *http.Response) (*DeleteFileResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -18336,6 +20197,52 @@ func ParseListFilesetsResponse(rsp *http.Response) (*ListFilesetsResponse, error
 				return nil, err
 			}
 			headers.XTotalCountRelation = &value
+		}
+		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseListScanHistoryResponse parses an HTTP response from a ListScanHistoryWithResponse call
+func ParseListScanHistoryResponse(rsp *http.Response) (*ListScanHistoryResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListScanHistoryResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest History
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers ListScanHistoryResponse200Headers
+		if values := rsp.Header.Values("Link"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Link", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Link = &value
 		}
 		response.Headers200 = &headers
 	}
@@ -19606,6 +21513,266 @@ func ParseListUserSessionsResponse(rsp *http.Response) (*ListUserSessionsRespons
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest SessionList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListWebhooksResponse parses an HTTP response from a ListWebhooksWithResponse call
+func ParseListWebhooksResponse(rsp *http.Response) (*ListWebhooksResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListWebhooksResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest WebhookList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCreateWebhookResponse parses an HTTP response from a CreateWebhookWithResponse call
+func ParseCreateWebhookResponse(rsp *http.Response) (*CreateWebhookResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CreateWebhookResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest WebhookSecret
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseDeleteWebhookResponse parses an HTTP response from a DeleteWebhookWithResponse call
+func ParseDeleteWebhookResponse(rsp *http.Response) (*DeleteWebhookResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &DeleteWebhookResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetWebhookResponse parses an HTTP response from a GetWebhookWithResponse call
+func ParseGetWebhookResponse(rsp *http.Response) (*GetWebhookResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetWebhookResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Webhook
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseUpdateWebhookResponse parses an HTTP response from a UpdateWebhookWithResponse call
+func ParseUpdateWebhookResponse(rsp *http.Response) (*UpdateWebhookResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &UpdateWebhookResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Webhook
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListWebhookDeliveriesResponse parses an HTTP response from a ListWebhookDeliveriesWithResponse call
+func ParseListWebhookDeliveriesResponse(rsp *http.Response) (*ListWebhookDeliveriesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListWebhookDeliveriesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest DeliveryList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRotateWebhookSecretResponse parses an HTTP response from a RotateWebhookSecretWithResponse call
+func ParseRotateWebhookSecretResponse(rsp *http.Response) (*RotateWebhookSecretResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RotateWebhookSecretResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest WebhookSecret
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseTestWebhookResponse parses an HTTP response from a TestWebhookWithResponse call
+func ParseTestWebhookResponse(rsp *http.Response) (*TestWebhookResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &TestWebhookResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Delivery
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
