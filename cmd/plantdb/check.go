@@ -63,7 +63,7 @@ func (p *program) check(ctx context.Context, s *store, f checkFlags) error {
 	}
 	defer shelf.Close() // What it removes need not be durable.
 	ctx = actor.NewContext(ctx, actor.System())
-	scans := scan.New(s.pool, s.tree, noGroups{}, scan.DefaultConfig(), s.log)
+	scans := p.scans(s)
 	o := scan.CheckOptions{
 		Scans: f.scans, Digests: f.digests, Repair: f.repair, Record: f.repair, BytesPerSecond: int64(f.rate * 1e6),
 		Previews: shelf, Report: func(found scan.Finding) error { return p.printFinding(found, f.json) },

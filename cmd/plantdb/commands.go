@@ -69,6 +69,11 @@ func (p *program) withStore(ctx context.Context, fn func(*store) error) error {
 
 // withDatabase runs fn with the URL of a database whose schema may be any.
 func (p *program) withDatabase(ctx context.Context, fn func(url string) error) error {
+	return p.withBare(ctx, func(s *store) error { return fn(s.url) })
+}
+
+// withBare is withStore for who looks into the database by itself.
+func (p *program) withBare(ctx context.Context, fn func(*store) error) error {
 	log, err := p.logger()
 	if err != nil {
 		return err
@@ -78,7 +83,7 @@ func (p *program) withDatabase(ctx context.Context, fn func(url string) error) e
 		return err
 	}
 	defer s.close()
-	return fn(s.url)
+	return fn(s)
 }
 
 func (p *program) printMigrations(ctx context.Context, url string) error {

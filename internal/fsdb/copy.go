@@ -1,0 +1,467 @@
+package fsdb
+
+import (
+	"archive/zip"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Copied is a file of a copy of the tree.
+type Copied struct {
+	Path     string // from the root; any bytes
+	Size     int64
+	SHA256   [sha256.Size]byte
+	Mode     fs.FileMode // permissions
+	Modified time.Time
+	Link     string // where it leads, of a symbolic link
+}
+
+// Unit is a piece of the tree that is copied by itself: a directory with all
+// below it or, Flat, with the files that lie directly in it. The empty one is the
+// root.
+type Unit struct {
+	Dir  string
+	Flat bool
+}
+
+// Loc is the scan or timelapse whose name a unit is copied under.
+func (u Unit) Loc() Loc {
+	if in, name, nested := strings.Cut(u.Dir, "/"); nested {
+		return Loc{Timelapse: in, Scan: name}
+	}
+	return Loc{Scan: u.Dir}
+}
+
+// copyDepth bounds how deep directories nest in a copy.
+const copyDepth = 64
+
+// uncopied are the directories of ours that a copy does without: they are made
+// again, or are somebody else's to copy.
+var uncopied = []string{"postgres", "staging", "cache"}
+
+// Units returns the directories that make up the tree but for what is ours,
+// those with a leading dot left out: whatever lies there, a scan or not.
+func (t *Tree) Units(ctx context.Context) ([]Unit, error) {
+	top, err := fs.ReadDir(t.root.FS(), ".")
+	if err != nil {
+		return nil, wrap("list tree", t.dir, err)
+	}
+	var units []Unit
+	for _, e := range top {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		name := e.Name()
+		if !e.IsDir() || name[0] == '.' {
+			continue
+		}
+		if !t.isTimelapse(name) {
+			units = append(units, Unit{Dir: name})
+			continue
+		}
+		units = append(units, Unit{Dir: name, Flat: true})
+		below, err := fs.ReadDir(t.root.FS(), name)
+		if err != nil {
+			return nil, wrap("list", name, err)
+		}
+		for _, b := range below {
+			if b.IsDir() {
+				units = append(units, Unit{Dir: name + "/" + b.Name()})
+			}
+		}
+	}
+	return units, nil
+}
+
+// Target is where a copy goes.
+type Target interface {
+	mkdir(name string, perm fs.FileMode) error
+	// put stores a regular file and returns its digest.
+	put(ctx context.Context, name string, from *os.File, info fs.FileInfo) ([sha256.Size]byte, error)
+	link(name, to string) error
+	// remove takes back what put or link stored.
+	remove(name string) error
+	// again says whether put may replace what it stored before.
+	again() bool
+}
+
+// Copy copies a unit. hold runs its argument while nobody else writes there: what
+// was copied before that is copied again if it changed, so that the unit is held
+// for as long as it takes to look at it, and not to copy it, where the target
+// allows that. What is neither file, directory nor link is left out. record is told each
+// file in the order of paths. A unit that is gone is empty.
+func (t *Tree) Copy(ctx context.Context, u Unit, to Target, hold func(fn func() error) error, record func(Copied) error) error {
+	c := copier{tree: t, to: to, done: map[string]copiedFile{}}
+	if to.again() {
+		if err := c.pass(ctx, u); err != nil {
+			return wrap("copy", u.Dir, err)
+		}
+	}
+	if err := hold(func() error { return c.pass(ctx, u) }); err != nil {
+		return wrap("copy", u.Dir, err)
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.done)) {
+		f := c.done[name]
+		if f.pass != c.passes { // it went meanwhile
+			if err := to.remove(name); err != nil {
+				return wrap("copy", name, err)
+			}
+			continue
+		}
+		if err := record(f.Copied); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// CopyOurs copies what is ours and belongs to a copy: keys, trash, quarantine.
+func (t *Tree) CopyOurs(ctx context.Context, to Target, record func(Copied) error) error {
+	top, err := fs.ReadDir(t.root.FS(), Hidden)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return wrap("list", Hidden, err)
+	}
+	free := func(fn func() error) error { return fn() }
+	if err := t.Copy(ctx, Unit{Dir: Hidden, Flat: true}, to, free, record); err != nil {
+		return err
+	}
+	for _, e := range top {
+		if !e.IsDir() || slices.Contains(uncopied, e.Name()) {
+			continue
+		}
+		if err := t.Copy(ctx, Unit{Dir: Hidden + "/" + e.Name()}, to, free, record); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type copiedFile struct {
+	Copied
+	inode uint64
+	pass  int
+}
+
+// copier copies one unit, in one or two passes.
+type copier struct {
+	tree   *Tree
+	to     Target
+	passes int
+	done   map[string]copiedFile
+}
+
+func (c *copier) pass(ctx context.Context, u Unit) error {
+	c.passes++
+	dir := u.Dir
+	if dir == "" {
+		dir = "."
+	}
+	info, err := c.tree.root.Lstat(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil || !info.IsDir() {
+		return err
+	}
+	if in := path.Dir(dir); in != "." {
+		if err := c.to.mkdir(in, dirPerm); err != nil {
+			return err
+		}
+	}
+	return c.walk(ctx, dir, info.Mode().Perm(), u.Flat, 0)
+}
+
+func (c *copier) walk(ctx context.Context, dir string, perm fs.FileMode, flat bool, depth int) error {
+	if depth > copyDepth {
+		return ErrTooLarge.With("directories nest more than %d deep", copyDepth)
+	}
+	if err := c.to.mkdir(dir, perm); err != nil {
+		return err
+	}
+	entries, err := (&scanWalk{root: c.tree.root}).list(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		name := path.Join(dir, e.Name())
+		switch {
+		case e.IsDir() && !flat:
+			info, err := c.tree.root.Lstat(name)
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			if err == nil {
+				err = c.walk(ctx, name, info.Mode().Perm(), false, depth+1)
+			}
+			if err != nil {
+				return err
+			}
+		case e.Type().IsRegular() || e.Type()&fs.ModeSymlink != 0:
+			if err := c.file(ctx, name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (c *copier) file(ctx context.Context, name string) error {
+	info, err := c.tree.root.Lstat(name)
+	if err != nil {
+		return err
+	}
+	now := copiedFile{Copied: Copied{Path: name, Size: info.Size(), Mode: info.Mode().Perm(), Modified: info.ModTime()}, inode: inodeOf(info), pass: c.passes}
+	if old, ok := c.done[name]; ok && info.Mode().IsRegular() && old.Size == now.Size && old.Modified.Equal(now.Modified) && old.inode == now.inode {
+		old.pass = c.passes
+		c.done[name] = old
+		return nil
+	}
+	if info.Mode()&fs.ModeSymlink != 0 {
+		if now.Link, err = c.tree.root.Readlink(name); err != nil {
+			return err
+		}
+		now.Size = 0
+		c.done[name] = now
+		return c.to.link(name, now.Link)
+	}
+	f, opened, err := openRegular(c.tree.root, name)
+	if errors.Is(err, errNotRegular) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }() // only read
+	if now.SHA256, err = c.to.put(ctx, name, f, opened); err != nil {
+		return err
+	}
+	now.Size, now.Modified, now.inode = opened.Size(), opened.ModTime(), inodeOf(opened)
+	c.done[name] = now
+	return nil
+}
+
+// DirTarget is a copy in a directory that nobody else writes to.
+type DirTarget struct{ root *os.Root }
+
+// NewDirTarget makes a copy in a directory, which stays the caller's.
+func NewDirTarget(root *os.Root) *DirTarget { return &DirTarget{root} }
+
+// Finish makes all that was copied survive a power cut, and then a file that
+// says that it is whole, durably too.
+func (d *DirTarget) Finish(name string, content []byte) error {
+	dir, err := d.root.Open(".")
+	if err != nil {
+		return fmt.Errorf("sync copy: %w", err)
+	}
+	err = unix.Syncfs(int(dir.Fd()))
+	if err == nil {
+		err = d.last(name, content)
+	}
+	if err == nil {
+		err = dir.Sync()
+	}
+	return wrap("finish", "copy", errors.Join(err, dir.Close()))
+}
+
+func (d *DirTarget) last(name string, content []byte) error {
+	f, err := d.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+func (d *DirTarget) again() bool { return true }
+
+func (d *DirTarget) mkdir(name string, perm fs.FileMode) error {
+	if err := d.root.MkdirAll(name, perm|0o700); err != nil {
+		return err
+	}
+	return d.root.Chmod(name, perm|0o700) // whoever restores must be able to write
+}
+
+func (d *DirTarget) link(name, to string) error {
+	if err := d.remove(name); err != nil {
+		return err
+	}
+	return d.root.Symlink(to, name)
+}
+
+func (d *DirTarget) remove(name string) error {
+	if err := d.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+func (d *DirTarget) put(ctx context.Context, name string, from *os.File, info fs.FileInfo) (sum [sha256.Size]byte, err error) {
+	if err := d.remove(name); err != nil {
+		return sum, err
+	}
+	to, err := d.root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return sum, err
+	}
+	defer func() { err = errors.Join(err, to.Close()) }()
+	h := sha256.New()
+	// A clone takes no room and no time; what it holds is read from it.
+	if unix.IoctlFileClone(int(to.Fd()), int(from.Fd())) == nil {
+		err = drain(ctx, h, to)
+	} else {
+		err = drain(ctx, io.MultiWriter(to, h), from)
+	}
+	if err != nil {
+		return sum, err
+	}
+	h.Sum(sum[:0])
+	if err := to.Chmod(info.Mode().Perm()); err != nil {
+		return sum, err
+	}
+	return sum, d.root.Chtimes(name, info.ModTime(), info.ModTime())
+}
+
+// drain copies with a fixed buffer and ends with ctx.
+func drain(ctx context.Context, to io.Writer, from io.Reader) error {
+	_, err := io.CopyBuffer(struct{ io.Writer }{to}, contextReader{ctx, from}, make([]byte, digestChunk))
+	return err
+}
+
+// ZipTarget is a copy in a ZIP archive.
+type ZipTarget struct{ z *zip.Writer }
+
+// NewZipTarget makes a copy in an archive, which the caller closes.
+func NewZipTarget(z *zip.Writer) *ZipTarget { return &ZipTarget{z} }
+
+func (z *ZipTarget) again() bool                     { return false }
+func (z *ZipTarget) mkdir(string, fs.FileMode) error { return nil }
+func (z *ZipTarget) remove(string) error             { return nil }
+func (z *ZipTarget) link(name, to string) error {
+	return z.entry(name, fs.ModeSymlink|0o777, time.Time{}, strings.NewReader(to), io.Discard)
+}
+func (z *ZipTarget) put(ctx context.Context, name string, from *os.File, info fs.FileInfo) (sum [sha256.Size]byte, err error) {
+	h := sha256.New()
+	err = z.entry(name, info.Mode().Perm(), info.ModTime(), contextReader{ctx, from}, h)
+	h.Sum(sum[:0])
+	return sum, err
+}
+
+func (z *ZipTarget) entry(name string, mode fs.FileMode, modified time.Time, from io.Reader, also io.Writer) error {
+	header := &zip.FileHeader{Name: name, Method: zip.Store, Modified: modified}
+	header.SetMode(mode)
+	if ext := path.Ext(name); ext == ".json" || ext == ".toml" || ext == ".csv" || ext == ".ply" {
+		header.Method = zip.Deflate
+	}
+	w, err := z.z.CreateHeader(header)
+	if err != nil {
+		return err
+	}
+	_, err = io.CopyBuffer(io.MultiWriter(w, also), struct{ io.Reader }{from}, make([]byte, digestChunk))
+	return err
+}
+
+// ErrCopyDamaged is what RestoreCopy answers for a file that is not what was
+// copied.
+var ErrCopyDamaged = ErrBroken.With("the copy is damaged")
+
+// RestoreCopy copies a file of a copy in from to the same name in to, or only
+// reads it if to is nil, and compares it with what is known of it: ErrCopyDamaged
+// if it is not that.
+func RestoreCopy(ctx context.Context, from, to *os.Root, f Copied) error {
+	damaged := func(cause error) error {
+		return ErrCopyDamaged.With("the copy is damaged: %q", printable(f.Path)).Because(cause)
+	}
+	if !fs.ValidPath(strings.ToValidUTF8(f.Path, "_")) {
+		return damaged(errors.New("bad path"))
+	}
+	if to != nil {
+		if err := makeParents(to, f.Path); err != nil {
+			return wrap("restore", f.Path, err)
+		}
+	}
+	if f.Link != "" {
+		if got, err := from.Readlink(f.Path); err != nil || got != f.Link {
+			return damaged(err)
+		}
+		if to == nil {
+			return nil
+		}
+		return wrap("restore", f.Path, to.Symlink(f.Link, f.Path))
+	}
+	src, info, err := openRegular(from, f.Path)
+	if err != nil {
+		return damaged(err)
+	}
+	defer func() { _ = src.Close() }() // only read
+	if info.Size() != f.Size {
+		return damaged(errTooBig)
+	}
+	sum, err := restored(ctx, src, to, f)
+	if err == nil && sum != f.SHA256 {
+		err = damaged(nil)
+	}
+	return wrap("restore", f.Path, err)
+}
+
+// makeParents makes the directories above a restored file; what lies below ours
+// is nobody else's to read.
+func makeParents(to *os.Root, name string) error {
+	perm := fs.FileMode(dirPerm)
+	if dir := path.Dir(name); strings.HasPrefix(dir, Hidden+"/") {
+		if err := to.MkdirAll(Hidden, dirPerm); err != nil {
+			return err
+		}
+		perm = stagingPerm
+	}
+	return to.MkdirAll(path.Dir(name), perm)
+}
+
+func inodeOf(info fs.FileInfo) uint64 {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return st.Ino
+	}
+	return 0
+}
+
+func restored(ctx context.Context, src *os.File, to *os.Root, f Copied) (sum [sha256.Size]byte, err error) {
+	if to != nil {
+		return NewDirTarget(to).put(ctx, f.Path, src, copiedInfo{f})
+	}
+	var h hash.Hash = sha256.New()
+	err = drain(ctx, h, src)
+	h.Sum(sum[:0])
+	return sum, err
+}
+
+// copiedInfo is a file as it was when it was copied.
+type copiedInfo struct{ f Copied }
+
+func (i copiedInfo) Name() string       { return path.Base(i.f.Path) }
+func (i copiedInfo) Size() int64        { return i.f.Size }
+func (i copiedInfo) Mode() fs.FileMode  { return i.f.Mode }
+func (i copiedInfo) ModTime() time.Time { return i.f.Modified }
+func (i copiedInfo) IsDir() bool        { return false }
+func (i copiedInfo) Sys() any           { return nil }
