@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"maps"
@@ -281,4 +282,49 @@ func checkExample(t *testing.T, s *server, what string, media *huma.MediaType) {
 	for _, err := range found.Errors {
 		t.Errorf("%s: the example is not what the schema says: %v", what, err)
 	}
+}
+
+// Whatever range is asked for, the answer is the whole, the parts that it says
+// it holds, or a problem.
+func FuzzRange(f *testing.F) {
+	for _, seed := range []string{
+		"bytes=0-", "bytes=-5", "bytes=2-4,7-7", "bytes=9-3", "bytes=99-", "bytes=0-0,0-0,0-0", "bytes=", "lines=1-2",
+		"bytes=18446744073709551615-", "bytes=--1", "bytes= 1 - 2 ", "",
+	} {
+		f.Add(seed)
+	}
+	const content = "0123456789abcdef"
+	f.Fuzz(func(t *testing.T, header string) {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Header["Range"] = []string{header}
+		w := httptest.NewRecorder()
+		http.ServeContent(&rangeErrors{ResponseWriter: w}, r, "a.ply", time.Time{}, strings.NewReader(content))
+		got := w.Result()
+		body := w.Body.String()
+		switch got.StatusCode {
+		case http.StatusOK:
+			if body != content {
+				t.Fatalf("Range %q: 200 with %q", header, body)
+			}
+		case http.StatusPartialContent:
+			var first, last, size int
+			text := got.Header.Get("Content-Range")
+			if text == "" {
+				if !strings.HasPrefix(got.Header.Get("Content-Type"), "multipart/byteranges") {
+					t.Fatalf("Range %q: 206 without a Content-Range", header)
+				}
+				return
+			}
+			if _, err := fmt.Sscanf(text, "bytes %d-%d/%d", &first, &last, &size); err != nil || size != len(content) || body != content[first:last+1] {
+				t.Fatalf("Range %q: 206 of %q with %q", header, text, body)
+			}
+		case http.StatusRequestedRangeNotSatisfiable:
+			var p Problem
+			if err := json.Unmarshal([]byte(body), &p); err != nil || p.Code == "" || got.Header.Get("ETag") != "" {
+				t.Fatalf("Range %q: 416 with %q, %v", header, body, err)
+			}
+		default:
+			t.Fatalf("Range %q: %d", header, got.StatusCode)
+		}
+	})
 }
