@@ -21,7 +21,7 @@ FORBIDDEN := ^(<<<<<<<|>>>>>>>) |T[O]DO|F[I]XME|\bX[X]X\b|\b[bft]\.Skip(f|Now)?\
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help run build test check words lint lint-openapi release-openapi gen race fuzz bench conformance e2e clean
+.PHONY: help run build test check words lint lint-openapi release-openapi gen race fuzz bench conformance clients clients-test e2e clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,7 +33,7 @@ build: ## Build bin/plantdb
 	CGO_ENABLED=$(CGO_ENABLED) $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/plantdb ./cmd/plantdb
 
 test: ## Run every test, on a real PostgreSQL and with the real Python client
-	@tools/ensure.sh postgres venv
+	@tools/ensure.sh postgres venv clients
 	$(GO) test -timeout $(TEST_TIMEOUT) ./...
 
 check: words ## Check format, vet, build, fresh generated files, no break for clients; quick, builds no tool
@@ -43,9 +43,10 @@ check: words ## Check format, vet, build, fresh generated files, no break for cl
 	$(GO) build ./...
 	$(GO) test ./db ./openapi/...
 	$(GO) test ./internal/api -run '^(TestDocumentsAreFresh|TestReleasedClients)$$'
+	$(GO) test ./conformance -run '^TestClientsAreFresh$$'
 
 words:
-	@if git grep --untracked -nIE '$(FORBIDDEN)' -- . ':!openapi/swaggerui/dist' ':!openapi/released' ':!*.sum' ':!LICENSE'; then \
+	@if git grep --untracked -nIE '$(FORBIDDEN)' -- . ':!openapi/swaggerui/dist' ':!openapi/released' ':!openapi/clients/python/plantdb_api' ':!openapi/clients/typescript/src' ':!*.sum' ':!LICENSE'; then \
 		echo "the lines above hold what no commit may hold"; exit 1; fi
 
 lint: ## Run the linters, the layer rules among them, and compare db/ and the Go client with what they are made of
@@ -95,6 +96,14 @@ bench: ## Print the figures that README quotes, with the machine's limits beside
 conformance: ## Run the published Python client against the built server, call by call
 	@tools/ensure.sh postgres venv
 	$(GO) test ./conformance/ -run . -count=1 -v
+
+clients: ## Make the Python, TypeScript and Java clients of the document anew (make gen makes the Go one)
+	@tools/ensure.sh clients
+	openapi/clients/generate.sh python typescript java
+
+clients-test: ## Install the generated clients and do with them what programs do
+	@tools/ensure.sh postgres venv clients
+	$(GO) test ./conformance/ -run '^TestClients' -count=1 -v
 
 e2e: ## Try the promises of SECURITY.md on the built program, verbosely
 	@tools/ensure.sh postgres venv

@@ -34,6 +34,11 @@ func tour(t *testing.T, section string) []block {
 		t.Fatalf("README.md has no section %q", section)
 	}
 	text, _, _ = strings.Cut(text, "\n## ")
+	return blocksIn(text)
+}
+
+// blocksIn returns the code of a Markdown text.
+func blocksIn(text string) []block {
 	var blocks []block
 	for _, m := range fence.FindAllStringSubmatch(text, -1) {
 		blocks = append(blocks, block{m[1], m[2]})

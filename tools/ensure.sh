@@ -6,12 +6,13 @@
 #   cc        a C compiler, for the race detector
 #   nginx     nginx, which the bench compares with
 #   node      Node.js 20 or newer with npm, for the linters of the document
+#   clients   node, a JDK 17 or newer, and Maven, for the generated clients
 #
 # What is there is used as it is. What is missing is installed where we are
 # root on a machine with apt-get; elsewhere one sentence says what to do.
 set -euo pipefail
 
-readonly oldest_postgres=14 oldest_node=20
+readonly oldest_postgres=14 oldest_node=20 oldest_java=17
 
 installable() { [[ $(id -u) -eq 0 ]] && command -v apt-get >/dev/null; }
 
@@ -94,9 +95,23 @@ ensure_node() {
 	exit 1
 }
 
+has_java() {
+	command -v mvn >/dev/null && [[ $(javac -version 2>&1) =~ ^javac\ ([0-9]+) ]] && ((BASH_REMATCH[1] >= oldest_java))
+}
+
+ensure_clients() {
+	ensure_node
+	has_java && return
+	installable || { echo "ensure.sh: a JDK $oldest_java or newer and Maven are missing; as root: apt-get install default-jdk-headless maven" >&2; exit 1; }
+	install_packages default-jdk-headless maven
+	has_java && return
+	echo "ensure.sh: this system's JDK is older than $oldest_java; install a newer one" >&2
+	exit 1
+}
+
 for need in "$@"; do
 	case $need in
-	postgres | venv | cc | nginx | node) "ensure_$need" ;;
+	postgres | venv | cc | nginx | node | clients) "ensure_$need" ;;
 	*) echo "ensure.sh: unknown need $need" >&2; exit 2 ;;
 	esac
 done

@@ -23,9 +23,9 @@ func forGenerators(doc []byte) ([]byte, error) {
 	closeSchemas(v)
 	schemes := object(object(v, "components"), "securitySchemes")
 	maps.DeleteFunc(schemes, func(name string, _ any) bool { return name != bearerScheme })
-	for _, item := range object(v, "paths") {
+	for path, item := range object(v, "paths") {
 		for _, op := range item.(map[string]any) {
-			simplify(op.(map[string]any))
+			simplify(path, op.(map[string]any))
 		}
 	}
 	schemas := object(object(v, "components"), "schemas")
@@ -43,7 +43,7 @@ func forGenerators(doc []byte) ([]byte, error) {
 var switches = []string{"as_base64", "coords", "key", "cookies"}
 
 // simplify leaves one type an answer and one a body of an operation.
-func simplify(op map[string]any) {
+func simplify(path string, op map[string]any) {
 	preferJSON(object(op, "requestBody"))
 	if security, ok := op["security"].([]any); ok {
 		op["security"] = slices.DeleteFunc(security, func(s any) bool {
@@ -66,7 +66,14 @@ func simplify(op map[string]any) {
 	if op["parameters"] = parameters; len(parameters) == 0 {
 		delete(op, "parameters")
 	}
+	if optional := len(parameters) - strings.Count(path, "{"); optional > maxPositional {
+		op["x-group-parameters"] = true
+	}
 }
+
+// maxPositional is how many optional parameters one can tell apart by their
+// place, in languages that have no names for them; more make an object.
+const maxPositional = 3
 
 // simplifyAnswers leaves of success the bytes, where there is JSON beside them,
 // and of refusals one for all.

@@ -50,6 +50,9 @@ func (q *SearchQuery) query(sort, timelapse string, known []string) (scan.Query,
 
 // PageHeaders are those of a page. They are exported for Huma.
 type PageHeaders struct {
+	// Link is one line: clients that keep a header as one text would lose all
+	// but the last of several. It is a list so that it is added to that of an
+	// older path.
 	Link     []string `header:"Link" doc:"The next page, if there is one (rel=next), and the first (rel=first)."`
 	Total    string   `header:"X-Total-Count" doc:"How many there are in all pages together, as far as they are counted."`
 	Relation string   `header:"X-Total-Count-Relation" doc:"eq: X-Total-Count is exact. gte: there are at least as many."`
@@ -63,6 +66,7 @@ type list[T any] struct {
 
 func (s *server) pageHeaders(q *SearchQuery, page scan.Page) PageHeaders {
 	h := PageHeaders{Total: strconv.Itoa(page.Total), Relation: "eq"}
+	var links []string
 	if page.AtLeast {
 		h.Relation = "gte"
 	}
@@ -77,12 +81,13 @@ func (s *server) pageHeaders(q *SearchQuery, page scan.Page) PageHeaders {
 			params.Set("limit", "100")
 		}
 		u.RawQuery = params.Encode()
-		h.Link = append(h.Link, "<"+u.String()+`>; rel="`+rel+`"`)
+		links = append(links, "<"+u.String()+`>; rel="`+rel+`"`)
 	}
 	if page.Next != "" {
 		link("next", page.Next)
 	}
 	link("first", "")
+	h.Link = []string{strings.Join(links, ", ")}
 	return h
 }
 

@@ -72,6 +72,9 @@ func TestPages(t *testing.T) {
 			t.Errorf("pages of %s = %v, want %v", tt.path, pages, whole)
 		}
 		links := strings.Join(last.header.Values("Link"), ", ")
+		if got := len(last.header.Values("Link")); strings.Contains(tt.path, "/v1/") && got != 1 {
+			t.Errorf("%s: %d lines of Link, want one for clients that keep only one", tt.path, got)
+		}
 		if last.header.Get("X-Total-Count-Relation") != "eq" || !strings.Contains(links, `limit=1>; rel="first"`) {
 			t.Errorf("last page of %s: %v", tt.path, last.header)
 		}

@@ -7,12 +7,80 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 # Generators that cannot read 3.1 as well read this.
 readonly document=openapi/openapi-3.0.yaml
+# One type an answer and one a body, for those that choke on alternatives.
+readonly simple=openapi/openapi-clients.yaml
+
+readonly generator_version=7.25.0
+readonly generator_sha256=41ce4f6b07f196676439d710759fa1ced7a08066d06ff1bf314681470289efae
+
+# Nothing half made stays behind.
+work=$(mktemp -d)
+readonly work
+trap 'rm -rf "$work"' EXIT
 
 # oapi-codegen is pinned by tools/oapi-codegen.mod.
 generate_go() {
 	CGO_ENABLED=0 go tool -modfile=tools/oapi-codegen.mod oapi-codegen \
 		-config openapi/clients/go/oapi-codegen.yaml "$document"
 	go test ./openapi/clients/go -run '^TestSum$' -count=1 -args -write >/dev/null
+}
+
+# openapi-generator reads the document into $work; OPTION... are its own.
+openapi_generator() {
+	local dir=${XDG_CACHE_HOME:-$HOME/.cache}/plantdb-test/openapi-generator
+	local jar=$dir/openapi-generator-cli-$generator_version.jar
+	if ! sha256sum --status --check <<<"$generator_sha256  $jar" 2>/dev/null; then
+		mvn -q -B org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy -DoutputDirectory="$dir" \
+			-Dartifact=org.openapitools:openapi-generator-cli:$generator_version
+		sha256sum --quiet --check <<<"$generator_sha256  $jar"
+	fi
+	java -jar "$jar" generate --input-spec "$simple" --output "$work" "$@" \
+		--global-property apis,models,supportingFiles,apiDocs=false,apiTests=false,modelDocs=false,modelTests=false \
+		>"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
+}
+
+# Without disallow...=false an answer that has grown would be refused.
+generate_python() {
+	openapi_generator --generator-name python --additional-properties packageName=plantdb_api,packageVersion=0.17.0 \
+		--additional-properties generateSourceCodeOnly=true,mapNumberTo=float,disallowAdditionalPropertiesIfNotPresent=false
+	touch "$work/plantdb_api/py.typed" # the types are for programs that use it, too
+	replace python plantdb_api "$work/plantdb_api"
+}
+
+generate_java() {
+	openapi_generator --generator-name java --library native --template-dir openapi/clients/java/templates \
+		--additional-properties invokerPackage=io.github.romi.plantdb,apiPackage=io.github.romi.plantdb.api \
+		--additional-properties modelPackage=io.github.romi.plantdb.model,enumUnknownDefaultCase=true \
+		--additional-properties useJakartaEe=true,openApiNullable=false,hideGenerationTimestamp=true
+	# As it comes, texts in forms are Latin-1, and a null in a map, by which a key
+	# of the metadata is removed, is not sent.
+	local sources=$work/src/main/java/io/github/romi/plantdb
+	local utf8='org.apache.http.entity.ContentType.TEXT_PLAIN.withCharset(java.nio.charset.StandardCharsets.UTF_8)'
+	local nulls='JsonInclude.Value.construct(JsonInclude.Include.NON_NULL, JsonInclude.Include.ALWAYS)'
+	sed -i -E "s/(multiPartBuilder\.addTextBody\(.*)\);/\1, $utf8);/" "$sources"/api/*.java
+	sed -i "s/setSerializationInclusion(JsonInclude.Include.NON_NULL)/setDefaultPropertyInclusion($nulls)/" "$sources"/ApiClient.java
+	replace java src/main/java "$work/src/main/java"
+}
+
+# openapi-ts is pinned by tools/openapi-ts, and its options are in openapi-ts.config.mjs.
+generate_typescript() {
+	[[ -x tools/openapi-ts/node_modules/.bin/openapi-ts ]] || npm ci --silent --prefix tools/openapi-ts
+	DOCUMENT=$PWD/$simple OUTPUT=$work/src tools/openapi-ts/node_modules/.bin/openapi-ts \
+		-f openapi/clients/typescript/openapi-ts.config.mjs >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
+	replace typescript src "$work/src"
+}
+
+# replace LANGUAGE GENERATED NEW puts what was made in its place, and writes
+# into GENERATED.sum what it was made of: a test compares.
+replace() {
+	local dir=openapi/clients/$1 generated=$2
+	rm -rf "${dir:?}/$generated"
+	mkdir -p "$(dirname "$dir/$generated")"
+	mv "$3" "$dir/$generated"
+	{
+		sha256sum "$simple" openapi/clients/generate.sh
+		(cd "$dir" && find "$generated" -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum) | sha256sum | sed "s|-|$generated|"
+	} >"$dir/GENERATED.sum"
 }
 
 for language in "$@"; do

@@ -1,0 +1,152 @@
+import io.github.romi.plantdb.ApiClient;
+import io.github.romi.plantdb.ApiException;
+import io.github.romi.plantdb.ApiResponse;
+import io.github.romi.plantdb.api.AssetsApi;
+import io.github.romi.plantdb.api.AuthApi;
+import io.github.romi.plantdb.api.FilesApi;
+import io.github.romi.plantdb.api.FilesetsApi;
+import io.github.romi.plantdb.api.ScansApi;
+import io.github.romi.plantdb.api.ScansApi.APIListScansRequest;
+import io.github.romi.plantdb.model.Credentials;
+import io.github.romi.plantdb.model.Login;
+import io.github.romi.plantdb.model.NewScan;
+import io.github.romi.plantdb.model.RefreshTokenRequest;
+import java.io.File;
+import java.nio.file.Files;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.TreeSet;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+
+/**
+ * Does with the generated client what programs do, against the server at the given address.
+ *
+ * <pre>Journey URL SCAN</pre>
+ *
+ * The server runs with --test. SCAN is a name that nothing has yet.
+ */
+public class Journey {
+  private static final Pattern NEXT = Pattern.compile("[?&]after=([^&>]+)[^>]*>; rel=\"next\"");
+
+  /** The operations, by nouns, with the token of one user. */
+  static class Api {
+    final AssetsApi assets;
+    final AuthApi auth;
+    final FilesApi files;
+    final FilesetsApi filesets;
+    final ScansApi scans;
+
+    Api(String url, String token) {
+      ApiClient client = new ApiClient();
+      client.updateBaseUri(url);
+      if (token != null) {
+        client.setRequestInterceptor(request -> request.header("Authorization", "Bearer " + token));
+      }
+      assets = new AssetsApi(client);
+      auth = new AuthApi(client);
+      files = new FilesApi(client);
+      filesets = new FilesetsApi(client);
+      scans = new ScansApi(client);
+    }
+  }
+
+  interface Call {
+    Object run() throws ApiException;
+  }
+
+  static void check(boolean holds, String what, Object got) {
+    if (!holds) {
+      throw new AssertionError(what + "; got " + got);
+    }
+  }
+
+  static void refused(int status, String code, Call call) {
+    try {
+      check(false, "no refusal, want " + code, call.run());
+    } catch (ApiException e) {
+      check(e.getCode() == status, "the status should be " + status, e.getCode());
+      check(e.getProblem() != null, "there should be a problem", e.getResponseBody());
+      check(code.equals(e.getProblem().getCode()), "the code should be " + code, e.getProblem());
+      check(!e.getProblem().getMessage().isEmpty(), "there should be a text for people", e.getProblem());
+    }
+  }
+
+  static boolean isJpeg(byte[] b) {
+    return b.length > 3 && b[0] == (byte) 0xff && b[1] == (byte) 0xd8 && b[2] == (byte) 0xff;
+  }
+
+  public static void main(String[] args) throws Exception {
+    String url = args[0];
+    String scan = args[1];
+    Api guest = new Api(url, null);
+    Login login = guest.auth.login(new Credentials().username("admin").password("admin"));
+    check("admin".equals(login.getUser().getUsername()), "admin should be logged in", login);
+    Api api = new Api(url, login.getAccessToken());
+
+    // What is there: a filter, and pages.
+    List<String> all = api.scans.listScans(APIListScansRequest.newBuilder().build());
+    check(all.size() > 2, "there should be scans", all);
+    List<String> found = new ArrayList<>();
+    int pages = 0;
+    for (String after = null; pages == 0 || after != null; pages++) {
+      ApiResponse<List<String>> page =
+          api.scans.listScansWithHttpInfo(APIListScansRequest.newBuilder().limit(2L).after(after).build());
+      found.addAll(page.getData());
+      Matcher next = NEXT.matcher(String.join(", ", page.getHeaders().getOrDefault("link", List.of())));
+      after = next.find() ? next.group(1) : null;
+    }
+    check(new TreeSet<>(found).equals(new TreeSet<>(all)) && pages > 1, "pages should hold " + all, found);
+    List<String> some = api.scans.listScans(APIListScansRequest.newBuilder().where("id = \"real_plant\"").build());
+    check(some.equals(List.of("real_plant")), "one scan should be found", some);
+    check(!api.scans.getScan("real_plant").getImages().isEmpty(), "there should be images", "none");
+
+    // A scan, a fileset and a file, and all of it back.
+    Map<String, Object> metadata = Map.of("study", Map.of("title", "Journey"), "count", 42, "list", Arrays.asList(1, 2.5, null));
+    api.scans.createScan(scan, new NewScan().metadata(metadata));
+    api.filesets.createFileset(scan, "images", null);
+    File photo = api.assets.getImage("real_plant", "images", "00000_rgb", "orig");
+    byte[] bytes = Files.readAllBytes(photo.toPath());
+    check(isJpeg(bytes), "the image of the sample should be a JPEG", photo);
+    api.files.createFile(scan, "images", "00000_rgb", "jpg", photo, "{\"channel\": \"rgb\", \"note\": \"Grüße 植物\"}");
+    Map<String, Object> kept = api.scans.getScanMetadata(scan, null).getMetadata();
+    for (Map.Entry<String, Object> e : metadata.entrySet()) {
+      check(Objects.equals(e.getValue(), kept.get(e.getKey())), "the metadata should come back", kept);
+    }
+    check("admin".equals(kept.get("owner")), "the owner should be admin", kept);
+    Map<String, Object> ofFile = api.files.getFileMetadata(scan, "images", "00000_rgb", null).getMetadata();
+    check("rgb".equals(ofFile.get("channel")) && "Grüße 植物".equals(ofFile.get("note")), "the file should have its metadata", ofFile);
+    Map<String, Object> change = new java.util.HashMap<>();
+    change.put("count", null);
+    change.put("note", "Grüße");
+    Map<String, Object> patched = api.scans.patchScanMetadata(scan, change, null).getMetadata();
+    check(!patched.containsKey("count") && "Grüße".equals(patched.get("note")), "the metadata should be patched", patched);
+    List<String> listed = api.filesets.listFiles(FilesetsApi.APIListFilesRequest.newBuilder().scanId(scan).filesetId("images").build()).getFiles();
+    check(listed.equals(List.of("00000_rgb")), "the file should be listed", listed);
+    byte[] thumbnail = Files.readAllBytes(api.assets.getImage(scan, "images", "00000_rgb", "thumb").toPath());
+    check(isJpeg(thumbnail) && thumbnail.length < bytes.length, "the thumbnail should be a smaller JPEG", thumbnail.length);
+    byte[] back = Files.readAllBytes(api.files.getFile(scan, "images", "00000_rgb").toPath());
+    check(Arrays.equals(bytes, back), "the bytes should come back", back.length);
+
+    // The next pair of tokens; the old one is void.
+    String token = guest.auth.refreshToken(new RefreshTokenRequest().refreshToken(login.getRefreshToken())).getAccessToken();
+    Api old = api;
+    refused(401, "token_revoked", () -> old.auth.getProfile());
+    Api renewed = new Api(url, token);
+    check("admin".equals(renewed.auth.getProfile().getUsername()), "the new token should work", token);
+
+    // Refusals.
+    refused(401, "token_missing", () -> guest.scans.createScan(scan + "_2", null));
+    String reader = guest.auth.login(new Credentials().username("guest").password("guest")).getAccessToken();
+    refused(403, "forbidden", () -> new Api(url, reader).scans.createScan(scan + "_2", null));
+    refused(404, "unknown_scan", () -> renewed.scans.getScanMetadata("no_such_scan", null));
+    refused(409, "scan_exists", () -> renewed.scans.createScan(scan, null));
+    refused(400, "bad_where", () -> renewed.scans.listScans(APIListScansRequest.newBuilder().where("id =").build()));
+
+    renewed.auth.logout(null);
+    refused(401, "session_ended", () -> renewed.auth.getProfile());
+  }
+}

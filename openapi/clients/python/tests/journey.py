@@ -1,0 +1,109 @@
+"""Does with the generated client what programs do, against the server at the given address.
+
+    journey.py URL SCAN
+
+The server runs with --test. SCAN is a name that nothing has yet.
+"""
+import json
+import re
+import sys
+
+import plantdb_api
+from plantdb_api.exceptions import ApiException, ConflictException, ForbiddenException, NotFoundException, UnauthorizedException
+
+JPEG_MAGIC = b"\xff\xd8\xff"
+
+
+class Api:
+    """The operations, by nouns, with the token of one user."""
+
+    def __init__(self, url, token=None):
+        self.client = plantdb_api.ApiClient(plantdb_api.Configuration(host=url, access_token=token))
+        self.assets = plantdb_api.AssetsApi(self.client)
+        self.auth = plantdb_api.AuthApi(self.client)
+        self.files = plantdb_api.FilesApi(self.client)
+        self.filesets = plantdb_api.FilesetsApi(self.client)
+        self.scans = plantdb_api.ScansApi(self.client)
+
+
+def refusal(kind, code, call):
+    """The call has to be refused so, with a text for people."""
+    try:
+        answer = call()
+    except kind as e:
+        problem = e.data
+        assert isinstance(problem, plantdb_api.Problem), f"data = {problem!r}, want a Problem"
+        assert problem.code == code, f"code = {problem.code!r}, want {code!r}"
+        assert problem.message and problem.status == e.status, f"problem = {problem!r}"
+        return
+    raise AssertionError(f"answer = {answer!r}, want {kind.__name__} with {code}")
+
+
+def pages(list_page, **filters):
+    """All items, page by page, and how many pages there were."""
+    found, number, after = [], 0, None
+    while True:
+        answer = list_page(after=after, **filters)
+        found, number = found + answer.data, number + 1
+        following = re.search(r'[?&]after=([^&>]+)[^>]*>; rel="next"', (answer.headers or {}).get("Link", ""))
+        if not following:
+            return found, number
+        after = following[1]
+
+
+def main(url, scan):
+    guest = Api(url)
+    login = guest.auth.login(plantdb_api.Credentials(username="admin", password="admin"))
+    assert login.user.username == "admin" and login.access_token, f"login = {login!r}"
+    api = Api(url, login.access_token)
+
+    # What is there: a filter, and pages.
+    everything = api.scans.list_scans()
+    assert len(everything) > 2, f"list_scans() = {everything}"
+    found, number = pages(api.scans.list_scans_with_http_info, limit=2)
+    assert sorted(found) == sorted(everything) and number > 1, f"{number} pages with {found}, want {everything}"
+    some = api.scans.list_scans(where='id = "real_plant"')
+    assert some == ["real_plant"], f"list_scans(where) = {some}"
+    assert api.scans.get_scan("real_plant").images, "get_scan(real_plant) shows no image"
+
+    # A scan, a fileset and a file, and all of it back.
+    metadata = {"study": {"title": "Journey"}, "count": 12345678901234567, "list": [1, 2.5, None]}
+    created = api.scans.create_scan(scan, plantdb_api.NewScan(metadata=metadata))
+    assert created.id == scan, f"create_scan = {created!r}"
+    api.filesets.create_fileset(scan, "images")
+    photo = api.assets.get_image("real_plant", "images", "00000_rgb", size="orig")
+    assert photo.startswith(JPEG_MAGIC), "the image of the sample is no JPEG"
+    api.files.create_file(scan, "images", "00000_rgb", ext="jpg", file=("plant.jpg", photo), metadata=json.dumps({"channel": "rgb"}))
+    kept = api.scans.get_scan_metadata(scan).metadata
+    assert {k: kept[k] for k in metadata} == metadata and kept["owner"] == "admin", f"metadata = {kept}"
+    assert api.files.get_file_metadata(scan, "images", "00000_rgb").metadata["channel"] == "rgb"
+    patched = api.scans.patch_scan_metadata(scan, {"count": None, "note": "Grüße"}).metadata
+    assert "count" not in patched and patched["note"] == "Grüße", f"patched = {patched}"
+    listed = api.filesets.list_files(scan, "images").files
+    assert listed == ["00000_rgb"], f"list_files = {listed}"
+    thumbnail = api.assets.get_image(scan, "images", "00000_rgb", size="thumb")
+    assert thumbnail.startswith(JPEG_MAGIC) and len(thumbnail) < len(photo), "the thumbnail is no smaller JPEG"
+    assert api.files.get_file(scan, "images", "00000_rgb") == photo, "the bytes came back changed"
+    streamed = api.files.get_file_without_preload_content(scan, "images", "00000_rgb")
+    assert b"".join(streamed.stream(4096)) == photo, "the bytes came back changed in pieces"
+
+    # The next pair of tokens; the old one is void.
+    pair = guest.auth.refresh_token(plantdb_api.RefreshTokenRequest(refresh_token=login.refresh_token))
+    refusal(UnauthorizedException, "token_revoked", lambda: api.auth.get_profile())
+    api = Api(url, pair.access_token)
+    assert api.auth.get_profile().username == "admin"
+
+    # Refusals.
+    refusal(UnauthorizedException, "token_missing", lambda: guest.scans.create_scan(scan + "_2"))
+    reader = guest.auth.login(plantdb_api.Credentials(username="guest", password="guest"))
+    refusal(ForbiddenException, "forbidden", lambda: Api(url, reader.access_token).scans.create_scan(scan + "_2"))
+    refusal(NotFoundException, "unknown_scan", lambda: api.scans.get_scan_metadata("no_such_scan"))
+    refusal(ConflictException, "scan_exists", lambda: api.scans.create_scan(scan))
+    refusal(ApiException, "bad_where", lambda: api.scans.list_scans(where="id ="))
+
+    api.auth.logout()
+    refusal(UnauthorizedException, "session_ended", lambda: api.auth.get_profile())
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

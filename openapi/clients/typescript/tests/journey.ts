@@ -1,0 +1,103 @@
+// Does with the generated client what programs do, against the server at the
+// given address:
+//
+//     journey.js URL SCAN
+//
+// The server runs with --test. SCAN is a name that nothing has yet.
+import assert from 'node:assert/strict';
+import {
+	createFile, createFileset, createScan, getFile, getFileMetadata, getImage, getProfile, getScan, getScanMetadata,
+	listFiles, listScans, login, logout, patchScanMetadata, refreshToken, type Problem,
+} from 'plantdb-api';
+import {createClient, createConfig} from 'plantdb-api/client';
+
+const [url, scan] = process.argv.slice(2);
+if (!url || !scan) throw new Error('journey.js URL SCAN');
+
+// as is a client that sends a token.
+const as = (token?: string) => createClient(createConfig({baseUrl: url, auth: token}));
+
+// refused checks a call that has to fail so.
+async function refused(status: number, code: string, call: Promise<{error?: Problem; response?: Response}>) {
+	const {error, response} = await call;
+	assert.ok(error, `no refusal, want ${code}`);
+	assert.equal(error.code, code);
+	assert.equal(response?.status, status);
+	assert.equal(error.status, status);
+	assert.ok(error.message, 'a refusal has a text for people');
+}
+
+const bytes = async (blob: Blob) => Buffer.from(await blob.arrayBuffer());
+const isJPEG = (b: Buffer) => b.subarray(0, 3).equals(Buffer.from([0xff, 0xd8, 0xff]));
+
+const guest = as();
+const {data: pair} = await login({client: guest, body: {username: 'admin', password: 'admin'}, throwOnError: true});
+assert.equal(pair.user.username, 'admin');
+let client = as(pair.access_token);
+
+// What is there: a filter, and pages.
+const {data: all} = await listScans({client, throwOnError: true});
+assert.ok(all.length > 2);
+const found: string[] = [];
+let pages = 0;
+for (let after: string | undefined, more = true; more; pages++) {
+	const page = await listScans({client, query: {limit: 2, after}, throwOnError: true});
+	found.push(...page.data);
+	const next: string | undefined = page.response.headers.get('Link')?.match(/<([^>]*)>; rel="next"/)?.[1];
+	after = next && new URL(next, url).searchParams.get('after') || undefined;
+	more = after !== undefined;
+}
+assert.deepEqual(found.toSorted(), all.toSorted());
+assert.ok(pages > 1);
+assert.deepEqual((await listScans({client, query: {where: 'id = "real_plant"'}, throwOnError: true})).data, ['real_plant']);
+const {data: info} = await getScan({client, path: {scan_id: 'real_plant'}, throwOnError: true});
+assert.ok(info.images.length > 0);
+
+// A scan, a fileset and a file, and all of it back.
+const metadata = {study: {title: 'Journey'}, count: 42, list: [1, 2.5, null]};
+const created = await createScan({client, path: {scan_id: scan}, body: {metadata}, throwOnError: true});
+assert.equal(created.data.id, scan);
+await createFileset({client, path: {scan_id: scan, fileset_id: 'images'}, throwOnError: true});
+const sample = {scan_id: 'real_plant', fileset_id: 'images', file_id: '00000_rgb'};
+const {data: photo} = await getImage({client, path: sample, query: {size: 'orig'}, throwOnError: true});
+assert.ok(isJPEG(await bytes(photo)));
+const path = {scan_id: scan, fileset_id: 'images', file_id: '00000_rgb'};
+await createFile({
+	client, path, body: {file: new File([photo], 'plant.jpg'), ext: 'jpg', metadata: JSON.stringify({channel: 'rgb'})}, throwOnError: true,
+});
+const {data: kept} = await getScanMetadata({client, path: {scan_id: scan}, throwOnError: true});
+assert.deepEqual({...kept.metadata, ...metadata}, kept.metadata);
+assert.equal(kept.metadata?.owner, 'admin');
+const {data: ofFile} = await getFileMetadata({client, path, throwOnError: true});
+assert.equal(ofFile.metadata?.channel, 'rgb');
+const {data: patched} = await patchScanMetadata({client, path: {scan_id: scan}, body: {count: null, note: 'Grüße'}, throwOnError: true});
+assert.equal(patched.metadata?.note, 'Grüße');
+assert.ok(!('count' in (patched.metadata ?? {})));
+const {data: listed} = await listFiles({client, path: {scan_id: scan, fileset_id: 'images'}, throwOnError: true});
+assert.deepEqual(listed.files, ['00000_rgb']);
+const {data: thumbnail} = await getImage({client, path, query: {size: 'thumb'}, throwOnError: true});
+assert.ok(isJPEG(await bytes(thumbnail)) && thumbnail.size < photo.size);
+const {data: back} = await getFile({client, path, parseAs: 'blob', throwOnError: true});
+assert.ok((await bytes(back)).equals(await bytes(photo)));
+
+// The next pair of tokens; the old one is void.
+const {data: next} = await refreshToken({client: guest, body: {refresh_token: pair.refresh_token!}, throwOnError: true});
+await refused(401, 'token_revoked', getProfile({client}));
+client = as(next.access_token);
+assert.equal((await getProfile({client, throwOnError: true})).data.username, 'admin');
+
+// Refusals.
+const another = {scan_id: scan + '_2'};
+await refused(401, 'token_missing', createScan({client: guest, path: another}));
+const {data: reader} = await login({client: guest, body: {username: 'guest', password: 'guest'}, throwOnError: true});
+await refused(403, 'forbidden', createScan({client: as(reader.access_token), path: another}));
+await refused(404, 'unknown_scan', getScanMetadata({client, path: {scan_id: 'no_such_scan'}}));
+await refused(409, 'scan_exists', createScan({client, path: {scan_id: scan}}));
+await refused(400, 'bad_where', listScans({client, query: {where: 'id ='}}));
+await assert.rejects(
+	getScanMetadata({client, path: {scan_id: 'no_such_scan'}, throwOnError: true}),
+	(e: Problem) => e.code === 'unknown_scan' && e.message !== '',
+);
+
+await logout({client, throwOnError: true});
+await refused(401, 'session_ended', getProfile({client}));
