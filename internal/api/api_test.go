@@ -21,6 +21,7 @@ import (
 	"github.com/romi/plantdb-go/internal/actor"
 	"github.com/romi/plantdb-go/internal/api"
 	"github.com/romi/plantdb-go/internal/auth"
+	"github.com/romi/plantdb-go/internal/contract"
 	"github.com/romi/plantdb-go/internal/demo"
 	"github.com/romi/plantdb-go/internal/fsdb"
 	"github.com/romi/plantdb-go/internal/jobs"
@@ -225,7 +226,10 @@ func (s *site) do(method, path, body string, headers ...header) answer {
 	for _, h := range headers {
 		r.Header.Add(h.name, h.value)
 	}
-	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	client := &http.Client{
+		Transport:     held(s.t),
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 	resp, err := client.Do(r)
 	if err != nil {
 		s.t.Fatalf("%s %s: %v", method, path, err)
@@ -236,6 +240,26 @@ func (s *site) do(method, path, body string, headers ...header) answer {
 		s.t.Fatalf("%s %s: read answer: %v", method, path, err)
 	}
 	return answer{resp.StatusCode, resp.Header, content}
+}
+
+// contracts are the documents that answers are held against: that of the API,
+// and that of the older paths.
+var contracts = sync.OnceValues(func() (*contract.Documents, error) {
+	byName := map[string][]byte{}
+	for _, d := range documents() {
+		byName[d.Name] = d.Content
+	}
+	return contract.Load([]string{"path"}, byName["openapi.json"], byName["openapi-legacy.json"])
+})
+
+// held fails the test for every answer that is not as the document says.
+func held(t *testing.T) http.RoundTripper {
+	t.Helper()
+	documents, err := contracts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &contract.Transport{Base: http.DefaultTransport, Documents: documents, Report: func(err error) { t.Error(err) }}
 }
 
 // login returns the tokens of a new session.

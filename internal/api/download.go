@@ -22,12 +22,24 @@ type download struct {
 	Body func(huma.Context)
 }
 
+// anyType is what the document says of bytes whose type is that of a file.
+const anyType = "*/*"
+
 // fileResponses documents what http.ServeContent answers.
 func fileResponses() map[string]*huma.Response {
-	binary := map[string]*huma.MediaType{"application/octet-stream": {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}}
+	binary := func(types ...string) map[string]*huma.MediaType {
+		content := map[string]*huma.MediaType{}
+		for _, t := range types {
+			content[t] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}
+		}
+		return content
+	}
 	return map[string]*huma.Response{
-		"200": {Description: "The bytes; Content-Type by the file's extension.", Content: binary},
-		"206": {Description: "The ranges that were asked for.", Content: binary},
+		"200": {Description: "The bytes; Content-Type by the file's extension.", Content: binary("application/octet-stream", anyType)},
+		"206": {
+			Description: "The range that was asked for, of the type of the whole; several as multipart/byteranges.",
+			Content:     binary("application/octet-stream", "multipart/byteranges", anyType),
+		},
 		"304": {Description: "Not modified since If-None-Match or If-Modified-Since."},
 	}
 }

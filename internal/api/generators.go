@@ -89,7 +89,8 @@ func simplifyAnswers(answers map[string]any) {
 			delete(answers, status)
 		default:
 			answer := answers[status].(map[string]any)
-			if content := object(answer, "content"); len(content) > 1 {
+			content := object(answer, "content")
+			if delete(content, anyType); len(content) > 1 {
 				delete(content, "application/json")
 				// What follows the semicolon tells of the other form.
 				answer["description"], _, _ = strings.Cut(answer["description"].(string), ";")

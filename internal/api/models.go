@@ -68,7 +68,7 @@ func (s *server) registerModels() {
 		},
 		summary: "Download the point cloud of a scan",
 		doc:     "A PLY file with one point for each cell of a grid, or the file itself.",
-		errors:  modelErrors, responses: modelResponses("coordinates"),
+		errors:  modelErrors, responses: modelResponses(s.points()),
 	}, s.getPointCloud)
 	register(s, route{
 		id: "get-mesh", method: http.MethodGet, path: "/assets/mesh/{scan_id}", tag: tagAssets, security: optional, rate: rateModel,
@@ -78,13 +78,13 @@ func (s *server) registerModels() {
 		},
 		summary: "Download the mesh of a scan",
 		doc:     "The PLY file itself unless a size is given: then its vertices are merged on a grid.",
-		errors:  modelErrors, responses: modelResponses("triangles", "vertices"),
+		errors:  modelErrors, responses: modelResponses(s.triangles()),
 	}, s.getMesh)
 	register(s, route{
 		id: "get-skeleton", method: http.MethodGet, path: "/assets/skeleton/{scan_id}", tag: tagAssets, security: optional, rate: rateModel,
 		faults:  []error{errOutputOfNoScan, scan.ErrNoTask, scan.ErrNoOutput, scan.ErrDamaged},
 		summary: "Read the curve skeleton of a scan", doc: "Points, and lines between them by their numbers.",
-		errors: modelErrors, responses: jsonResponses("The skeleton.", listsOf("points", "lines")),
+		errors: modelErrors, responses: jsonResponses("The skeleton.", s.named("CurveSkeleton", listsOf("points", "lines"))),
 	}, s.getSkeleton)
 	register(s, route{
 		id: "get-sequence", method: http.MethodGet, path: "/assets/sequence/{scan_id}", tag: tagAssets, security: optional, rate: rateSequence,
@@ -105,10 +105,17 @@ func listsOf(names ...string) *huma.Schema {
 	return lists
 }
 
-func modelResponses(lists ...string) map[string]*huma.Response {
+// points and triangles are the schemas of models as JSON.
+func (s *server) points() *huma.Schema { return s.named("CloudPoints", listsOf("coordinates")) }
+
+func (s *server) triangles() *huma.Schema {
+	return s.named("MeshCoordinates", listsOf("triangles", "vertices"))
+}
+
+func modelResponses(coordinates *huma.Schema) map[string]*huma.Response {
 	responses := fileResponses()
 	responses["200"].Description = "The PLY file, or its coordinates."
-	responses["200"].Content["application/json"] = &huma.MediaType{Schema: listsOf(lists...)}
+	responses["200"].Content["application/json"] = &huma.MediaType{Schema: coordinates}
 	return responses
 }
 

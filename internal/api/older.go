@@ -74,7 +74,7 @@ func (s *server) registerOlderInfos() {
 		doc:    "Their ids; with filterQuery, be it empty, their scan-info objects.",
 		errors: []int{http.StatusBadRequest},
 		responses: answers("Ids or scan-info objects.", map[string]*huma.Schema{
-			"application/json": {OneOf: []*huma.Schema{ids, infos}},
+			"application/json": {AnyOf: []*huma.Schema{ids, infos}},
 		}),
 	}, func(ctx context.Context, in *olderListInput) (*rawReply, error) {
 		if in.Shape.objects {
@@ -137,16 +137,16 @@ func (s *server) registerOlderModels() {
 	for _, m := range []struct {
 		alias
 		summary string
-		lists   []string
+		schema  *huma.Schema
 		send    func(context.Context, *scan.Content, ModelQuery) (*download, error)
 	}{
-		{alias{"get-pointcloud-015", http.MethodGet, "/pointcloud" + file, "get-pointcloud", v015}, "Download a point cloud", []string{"coordinates"}, s.pointCloud},
-		{alias{"get-ground-truth-015", http.MethodGet, "/pcGroundTruth" + file, "get-pointcloud", v015}, "Download a point cloud", []string{"coordinates"}, s.pointCloud},
-		{alias{"get-mesh-015", http.MethodGet, "/mesh" + file, "get-mesh", v015}, "Download a mesh", []string{"triangles", "vertices"}, s.mesh},
+		{alias{"get-pointcloud-015", http.MethodGet, "/pointcloud" + file, "get-pointcloud", v015}, "Download a point cloud", s.points(), s.pointCloud},
+		{alias{"get-ground-truth-015", http.MethodGet, "/pcGroundTruth" + file, "get-pointcloud", v015}, "Download a point cloud", s.points(), s.pointCloud},
+		{alias{"get-mesh-015", http.MethodGet, "/mesh" + file, "get-mesh", v015}, "Download a mesh", s.triangles(), s.mesh},
 	} {
 		registerOlder(s, m.alias, route{
 			tag: tagAssets, security: optional, rate: rateModel, summary: m.summary, doc: "Any PLY file, by fileset and file.",
-			errors: modelErrors, responses: modelResponses(m.lists...),
+			errors: modelErrors, responses: modelResponses(m.schema),
 		}, func(ctx context.Context, in *olderModelInput) (*download, error) {
 			c, err := s.scans.OpenFile(ctx, in.Scan, in.Fileset, in.File)
 			if err != nil {

@@ -48,7 +48,7 @@ func humaConfig(c Config) huma.Config {
 		{Name: tagWebhooks, Description: "Receivers that events are sent to."},
 		{Name: tagAssets, Description: "Files and previews, by path or kind."},
 	}
-	config.Components.Schemas = huma.NewMapRegistry("#/components/schemas/", schemaNamer)
+	config.Components.Schemas = huma.NewMapRegistry(schemaPrefix, schemaNamer)
 	config.Components.SecuritySchemes = securitySchemes(c.TokenLocations)
 	return config
 }

@@ -132,7 +132,13 @@ func (*Lenient[T]) document(schemas huma.Registry, operation string) *huma.Reque
 }
 
 func jsonBody[T any](schemas huma.Registry, operation string, required bool) *huma.RequestBody {
-	schema := schemas.Schema(reflect.TypeFor[T](), true, operation+"-request")
+	t := reflect.TypeFor[T]()
+	schema := schemas.Schema(t, true, operation+"-request")
+	// Huma gives no name to what describes itself.
+	if name := schemaNamer(t, ""); schema.Ref == "" && schemaDocs[name] != "" {
+		schemas.Map()[name] = schema
+		schema = &huma.Schema{Ref: schemaPrefix + name}
+	}
 	return &huma.RequestBody{Required: required, Content: map[string]*huma.MediaType{"application/json": {Schema: schema}}}
 }
 
@@ -175,6 +181,16 @@ func operationAt(doc *huma.OpenAPI, method, path string) *huma.Operation {
 func (s *server) schema(t reflect.Type, hint string) *huma.Schema {
 	s.legacy.OpenAPI().Components.Schemas.Schema(t, true, hint)
 	return s.api.OpenAPI().Components.Schemas.Schema(t, true, hint)
+}
+
+// named gives a schema a name in both documents; it becomes the name of a class
+// in generated clients.
+func (s *server) named(name string, schema *huma.Schema) *huma.Schema {
+	for _, api := range []huma.API{s.api, s.legacy} {
+		own := *schema
+		api.OpenAPI().Components.Schemas.Map()[name] = &own
+	}
+	return &huma.Schema{Ref: schemaPrefix + name}
 }
 
 // answers documents a body that a handler writes itself: content type to schema.

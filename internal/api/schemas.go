@@ -18,6 +18,9 @@ var schemaNames = map[string]string{
 	"Validated": "TokenOwner", "Created": "CreatedItem", "Detail": "EventDetail", "Count": "EventCount", "EventView": "Event", "WebhookView": "Webhook",
 }
 
+// schemaPrefix begins a reference to a named schema.
+const schemaPrefix = "#/components/schemas/"
+
 // schemaNamer names a type's schema.
 func schemaNamer(t reflect.Type, hint string) string {
 	name := huma.DefaultSchemaNamer(t, hint)
@@ -35,6 +38,9 @@ var schemaDocs = map[string]string{ //nolint:gosec // Words about secrets, none 
 	"ApiTokenRequest": "What an API token is to be good for, and for how long.",
 	"Base64Image":     "An image as text, for pages that cannot send a token with an image's address.",
 	"CameraPose":      "Where the camera stood for one image, as the reconstruction found it.",
+	"CloudPoints":     "The points of a cloud.",
+	"CurveSkeleton":   "The curve skeleton of a plant: points, and lines between them by their numbers.",
+	"MeshCoordinates": "A mesh: its vertices, and its triangles by their numbers.",
 	"Deleted":         "What was moved into the trash or brought back, and its entry.",
 	"Owner":           "Who owns a scan.",
 	"Sharing":         "The groups that a scan is shared with.",
@@ -122,6 +128,7 @@ var propertyDocs = map[string]string{ //nolint:gosec // Words about secrets, non
 	"counts":           "How many of what it holds.",
 	"created_at":       "When it was made, in UTC.",
 	"created_by":       "User name of who made it.",
+	"coordinates":      "Points, each x, y and z in the unit of the file.",
 	"crv":              "Curve of the key.",
 	"current_password": "The password that is.",
 	"description":      "For people.",
@@ -136,17 +143,21 @@ var propertyDocs = map[string]string{ //nolint:gosec // Words about secrets, non
 	"iss":              "Who made the token.",
 	"jti":              "Id of the token.",
 	"kty":              "Type of the key.",
+	"lines":            "Pairs of numbers of points.",
 	"message":          "What was done, for people.",
 	"metadata":         "Any keys and values.",
 	"name":             "Name of it.",
 	"new_password":     "The password to be: from PASSWORD_MIN_LENGTH characters to 1024 bytes, and not a common one.",
 	"password":         "At most 1024 bytes.",
+	"points":           "Points, each x, y and z in millimetres.",
 	"roles":            "What the user may do: reader, contributor or admin.",
 	"secret":           "As it was shown.",
 	"sub":              "User name of whose token it is.",
+	"triangles":        "Three numbers of vertices each.",
 	"use":              "What the key is for: sig.",
 	"user":             "Whose it is.",
 	"user_agent":       "Which program opened it; empty when unknown.",
+	"vertices":         "Points, each x, y and z in the unit of the file.",
 	"username":         "User name, in lower case.",
 }
 
@@ -166,6 +177,36 @@ func shapes() map[string]*huma.Schema {
 		"CameraPose.tvec":   list(number(), 3),
 		"CameraPose.rotmat": list(list(number(), 3), 3),
 	}
+}
+
+// olderProperties are those that scans have only by older paths, for the
+// plant-3d-explorer.
+func olderProperties() map[string]*huma.Schema {
+	flag := func(of string) *huma.Schema {
+		return &huma.Schema{Type: huma.TypeBoolean, Description: "The same as " + of + "."}
+	}
+	return map[string]*huma.Schema{
+		"ScanInfo.hasMesh":      flag("hasTriangleMesh"),
+		"ScanInfo.hasSkeleton":  flag("hasCurveSkeleton"),
+		"ScanInfo.hasAngleData": flag("hasAnglesAndInternodes"),
+		"ScanInfo.data": {
+			Type: huma.TypeObject, AdditionalProperties: true,
+			Description: "Of one scan: its skeleton, and angles with internodes, those in radians. Left out where there are none.",
+		},
+		"ScanLinks.metadatas":  {Type: huma.TypeString, Description: "The same as metadata."},
+		"CameraPose.isMatched": {Type: huma.TypeBoolean, Description: "Always true, of one scan."},
+	}
+}
+
+// finishOlder adds what only the document of the older paths has.
+func finishOlder(doc *huma.OpenAPI) {
+	for place, property := range olderProperties() {
+		name, key, _ := strings.Cut(place, ".")
+		if s := doc.Components.Schemas.Map()[name]; s != nil {
+			s.Properties[key] = property
+		}
+	}
+	finishSchemas(doc)
 }
 
 // finishSchemas completes the named schemas: what each is, an example that is
@@ -311,7 +352,7 @@ func (e exampler) named(s *huma.Schema, v any) *huma.Schema {
 	return s
 }
 
-func refName(s *huma.Schema) string { return strings.TrimPrefix(s.Ref, "#/components/schemas/") }
+func refName(s *huma.Schema) string { return strings.TrimPrefix(s.Ref, schemaPrefix) }
 
 func sortedKeys[V any](m map[string]V) []string {
 	keys := make([]string, 0, len(m))

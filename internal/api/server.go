@@ -149,7 +149,7 @@ func newServer(services Services, config Config) *server {
 		fn()
 	}
 	finishSchemas(s.api.OpenAPI())
-	finishSchemas(s.legacy.OpenAPI())
+	finishOlder(s.legacy.OpenAPI())
 	return s
 }
 

@@ -531,6 +531,20 @@ type APITokenList struct {
 	APITokens []APITokenInfo `json:"api_tokens"`
 }
 
+// APITokenRequest What an API token is to be good for, and for how long.
+//
+// Example: {"datasets":{"night_*":["read","write","create"]},"name":"scanner 1","token_exp":31536000}
+type APITokenRequest struct {
+	// Datasets Glob of scan ids (* ? [seq] [!seq]) to permissions.
+	Datasets map[string][]string `json:"datasets"`
+
+	// Name To tell it from others in the list.
+	Name *string `json:"name,omitempty"`
+
+	// TokenExp Life of the token in seconds.
+	TokenExp int `json:"token_exp"`
+}
+
 // Base64Image An image as text, for pages that cannot send a token with an image's address.
 //
 // Example: {"content-type":"image/jpeg","image":"/9j/4AAQSkZJRgABAQ=="}
@@ -564,6 +578,14 @@ type CameraPose struct {
 	Tvec []float64 `json:"tvec"`
 }
 
+// CloudPoints The points of a cloud.
+//
+// Example: {"coordinates":[[375.1,382.4,-91],[375.9,382.4,-91.2]]}
+type CloudPoints struct {
+	// Coordinates Points, each x, y and z in the unit of the file.
+	Coordinates [][]float64 `json:"coordinates,omitempty"`
+}
+
 // CreatedItem What was made, and its id.
 //
 // Example: {"id":"00000_rgb","message":"File created and written successfully in fileset 'images'."}
@@ -586,6 +608,17 @@ type Credentials struct {
 	//
 	// Example: alice
 	Username string `json:"username"`
+}
+
+// CurveSkeleton The curve skeleton of a plant: points, and lines between them by their numbers.
+//
+// Example: {"lines":[[0,1]],"points":[[375,375,-180],[375.2,375.1,-168]]}
+type CurveSkeleton struct {
+	// Lines Pairs of numbers of points.
+	Lines [][]float64 `json:"lines,omitempty"`
+
+	// Points Points, each x, y and z in millimetres.
+	Points [][]float64 `json:"points,omitempty"`
 }
 
 // Deleted What was moved into the trash or brought back, and its entry.
@@ -1045,6 +1078,17 @@ type LogoutRequest struct {
 	RefreshToken *string `json:"refresh_token,omitempty"`
 }
 
+// MeshCoordinates A mesh: its vertices, and its triangles by their numbers.
+//
+// Example: {"triangles":[[0,1,2]],"vertices":[[375.1,382.4,-91],[375.9,382.4,-91.2],[375.5,383.1,-90.8]]}
+type MeshCoordinates struct {
+	// Triangles Three numbers of vertices each.
+	Triangles [][]float64 `json:"triangles,omitempty"`
+
+	// Vertices Points, each x, y and z in the unit of the file.
+	Vertices [][]float64 `json:"vertices,omitempty"`
+}
+
 // Metadata Metadata, or the value of one key of it.
 //
 // Example: {"metadata":{"channel":"rgb","created":"2026-03-30T09:56:00.000000","created_by":"Alice Martin","last_modified":"2026-03-30T09:56:00.000000","shot_id":"00000"}}
@@ -1093,6 +1137,19 @@ type NewGroup struct {
 // Example: {"metadata":{"biologicalMaterial":{"biologicalMaterialId":"Col-0_A1"},"sharing":["phenotyping"]}}
 type NewScan struct {
 	// Metadata Metadata of the scan; owner, created, created_by and last_modified are set by the server. timelapse.id puts the scan into that timelapse, sharing names groups, visibility may be private.
+	Metadata map[string]interface{} `json:"metadata,omitempty"`
+}
+
+// NewTimelapse A timelapse to be made.
+//
+// Example: {"id":"growth_series","metadata":{"description":"One plant, a scan a week"}}
+type NewTimelapse struct {
+	// ID Id of it.
+	//
+	// Example: growth_series
+	ID string `json:"id"`
+
+	// Metadata Any keys and values.
 	Metadata map[string]interface{} `json:"metadata,omitempty"`
 }
 
@@ -1270,6 +1327,14 @@ type PublicUser struct {
 
 	// Username User name, in lower case.
 	Username string `json:"username"`
+}
+
+// RefreshRequest The refresh token to be traded in.
+//
+// Example: {"refresh_token":"eyJhbGciOiJIUzUxMiIs...\u003csignature\u003e"}
+type RefreshRequest struct {
+	// RefreshToken The refresh token of the current pair.
+	RefreshToken string `json:"refresh_token"`
 }
 
 // Registration A user to be made.
@@ -1925,24 +1990,6 @@ type EndSessionsParams struct {
 // EndSessionsParamsScope defines parameters for EndSessions.
 type EndSessionsParamsScope string
 
-// CreateAPITokenJSONBody defines parameters for CreateAPIToken.
-type CreateAPITokenJSONBody struct {
-	// Datasets Glob of scan ids (* ? [seq] [!seq]) to permissions.
-	Datasets map[string][]string `json:"datasets"`
-
-	// Name To tell it from others in the list.
-	Name *string `json:"name,omitempty"`
-
-	// TokenExp Life of the token in seconds.
-	TokenExp int `json:"token_exp"`
-}
-
-// RefreshTokenJSONBody defines parameters for RefreshToken.
-type RefreshTokenJSONBody struct {
-	// RefreshToken The refresh token of the current pair.
-	RefreshToken string `json:"refresh_token"`
-}
-
 // StreamEventsParams defines parameters for StreamEvents.
 type StreamEventsParams struct {
 	// Scan Only what is done to this scan.
@@ -2256,13 +2303,6 @@ type ListTimelapsesParams struct {
 // ListTimelapsesParamsFuzzy defines parameters for ListTimelapses.
 type ListTimelapsesParamsFuzzy string
 
-// CreateTimelapseJSONBody defines parameters for CreateTimelapse.
-type CreateTimelapseJSONBody struct {
-	// ID Example: growth_series
-	ID       string                 `json:"id"`
-	Metadata map[string]interface{} `json:"metadata,omitempty"`
-}
-
 // DeleteTimelapseParams defines parameters for DeleteTimelapse.
 type DeleteTimelapseParams struct {
 	// Recursive Delete its scans as well.
@@ -2432,10 +2472,10 @@ type RevokeTokenFormdataRequestBody = TokenForm
 type CompleteSetupJSONRequestBody = SetupRequest
 
 // CreateAPITokenJSONRequestBody defines body for CreateAPIToken for application/json ContentType.
-type CreateAPITokenJSONRequestBody CreateAPITokenJSONBody
+type CreateAPITokenJSONRequestBody = APITokenRequest
 
 // RefreshTokenJSONRequestBody defines body for RefreshToken for application/json ContentType.
-type RefreshTokenJSONRequestBody RefreshTokenJSONBody
+type RefreshTokenJSONRequestBody = RefreshRequest
 
 // CreateFileMultipartRequestBody defines body for CreateFile for multipart/form-data ContentType.
 type CreateFileMultipartRequestBody CreateFileMultipartBody
@@ -2477,7 +2517,7 @@ type SetScanSharingJSONRequestBody = Sharing
 type SetScanVisibilityJSONRequestBody = Visibility
 
 // CreateTimelapseJSONRequestBody defines body for CreateTimelapse for application/json ContentType.
-type CreateTimelapseJSONRequestBody CreateTimelapseJSONBody
+type CreateTimelapseJSONRequestBody = NewTimelapse
 
 // PatchTimelapseMetadataJSONRequestBody defines body for PatchTimelapseMetadata for application/json ContentType.
 type PatchTimelapseMetadataJSONRequestBody PatchTimelapseMetadataJSONBody
@@ -12826,10 +12866,7 @@ type GetMeshResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
-	JSON200 *struct {
-		Triangles [][]float64 `json:"triangles,omitempty"`
-		Vertices  [][]float64 `json:"vertices,omitempty"`
-	}
+	JSON200 *MeshCoordinates
 	// JSONDefault the response for an HTTP default `application/json` response
 	JSONDefault *Problem
 }
@@ -12862,9 +12899,7 @@ type GetPointcloudResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
-	JSON200 *struct {
-		Coordinates [][]float64 `json:"coordinates,omitempty"`
-	}
+	JSON200 *CloudPoints
 	// JSONDefault the response for an HTTP default `application/json` response
 	JSONDefault *Problem
 }
@@ -12930,10 +12965,7 @@ type GetSkeletonResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
-	JSON200 *struct {
-		Lines  [][]float64 `json:"lines,omitempty"`
-		Points [][]float64 `json:"points,omitempty"`
-	}
+	JSON200 *CurveSkeleton
 	// JSONDefault the response for an HTTP default `application/json` response
 	JSONDefault *Problem
 }
@@ -18258,10 +18290,7 @@ func ParseGetMeshResponse(rsp *http.Response) (*GetMeshResponse, error) {
 
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
-		var dest struct {
-			Triangles [][]float64 `json:"triangles,omitempty"`
-			Vertices  [][]float64 `json:"vertices,omitempty"`
-		}
+		var dest MeshCoordinates
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -18300,9 +18329,7 @@ func ParseGetPointcloudResponse(rsp *http.Response) (*GetPointcloudResponse, err
 
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
-		var dest struct {
-			Coordinates [][]float64 `json:"coordinates,omitempty"`
-		}
+		var dest CloudPoints
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -18377,10 +18404,7 @@ func ParseGetSkeletonResponse(rsp *http.Response) (*GetSkeletonResponse, error) 
 
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
-		var dest struct {
-			Lines  [][]float64 `json:"lines,omitempty"`
-			Points [][]float64 `json:"points,omitempty"`
-		}
+		var dest CurveSkeleton
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}

@@ -1,0 +1,200 @@
+// Package contract holds answers of the server against its OpenAPI documents:
+// that the operation, the status and the content type are documented, that JSON
+// is as its schema says, and that it has no property that the schema does not
+// name. Only tests import it.
+package contract
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/getkin/kin-openapi/openapi3"
+)
+
+// Documents are what answers are held against.
+type Documents struct{ operations []operation }
+
+// operation is a method and a path of a document.
+type operation struct {
+	method string
+	path   *regexp.Regexp
+	fixed  int // the length of the text of the path, without its parameters
+	op     *openapi3.Operation
+}
+
+// Load reads OpenAPI documents, the more important first. restOfPath are the
+// names of parameters that may hold slashes.
+func Load(restOfPath []string, documents ...[]byte) (*Documents, error) {
+	d := &Documents{}
+	for _, content := range documents {
+		doc, err := openapi3.NewLoader().LoadFromData(content)
+		if err != nil {
+			return nil, fmt.Errorf("load document: %w", err)
+		}
+		var found []operation
+		for path, item := range doc.Paths.Map() {
+			pattern, fixed := patternOf(path, restOfPath)
+			for method, op := range item.Operations() {
+				found = append(found, operation{method, pattern, fixed, op})
+			}
+		}
+		// Where two match, the one that says more of the path.
+		slices.SortFunc(found, func(a, b operation) int { return b.fixed - a.fixed })
+		d.operations = append(d.operations, found...)
+	}
+	return d, nil
+}
+
+var parameter = regexp.MustCompile(`\{([^}]+)\}`)
+
+func patternOf(path string, restOfPath []string) (pattern *regexp.Regexp, fixed int) {
+	var text strings.Builder
+	at := 0
+	for _, m := range parameter.FindAllStringSubmatchIndex(path, -1) {
+		text.WriteString(regexp.QuoteMeta(path[at:m[0]]))
+		if slices.Contains(restOfPath, path[m[2]:m[3]]) {
+			text.WriteString(".*")
+		} else {
+			text.WriteString("[^/]+")
+		}
+		fixed += m[0] - at
+		at = m[1]
+	}
+	text.WriteString(regexp.QuoteMeta(path[at:]))
+	return regexp.MustCompile("^" + text.String() + "$"), fixed + len(path) - at
+}
+
+// find returns the operation of a request; nil if none is documented.
+func (d *Documents) find(method, path string) *openapi3.Operation {
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	for _, o := range d.operations {
+		if o.method == method && o.path.MatchString(path) {
+			return o.op
+		}
+	}
+	return nil
+}
+
+// Check returns what of an answer is not as documented. Requests for what no
+// document has are none of its business.
+func (d *Documents) Check(r *http.Request, status int, header http.Header, body []byte) error {
+	op := d.find(r.Method, r.URL.EscapedPath())
+	if op == nil {
+		return nil
+	}
+	answer := op.Responses.Status(status)
+	if answer == nil {
+		return fmt.Errorf("%s answers %d, which is not documented", op.OperationID, status)
+	}
+	if len(body) == 0 {
+		return nil // HEAD, 204, 304, or an empty file
+	}
+	contentType, _, err := mime.ParseMediaType(header.Get("Content-Type"))
+	if err != nil {
+		return fmt.Errorf("%s answers %d with the Content-Type %q: %w", op.OperationID, status, header.Get("Content-Type"), err)
+	}
+	media := answer.Value.Content.Get(contentType)
+	if media == nil {
+		return fmt.Errorf("%s answers %d with %s, which is not documented", op.OperationID, status, contentType)
+	}
+	if contentType != "application/json" || media.Schema == nil || media.Schema.Value.Format == "binary" || status == http.StatusPartialContent {
+		return nil
+	}
+	if err := checkJSON(media.Schema, body); err != nil {
+		return fmt.Errorf("%s answers %d with what its schema does not allow: %w", op.OperationID, status, err)
+	}
+	return nil
+}
+
+func checkJSON(schema *openapi3.SchemaRef, body []byte) error {
+	var v any
+	if err := json.Unmarshal(body, &v); err != nil {
+		return fmt.Errorf("read JSON: %w", err)
+	}
+	err := schema.Value.VisitJSON(v, openapi3.MultiErrors(), openapi3.VisitAsResponse(), openapi3.EnableFormatValidation(), openapi3.EnableJSONSchema2020())
+	return errors.Join(append(unknown("", schema.Value, v), err)...)
+}
+
+// unknown returns an error for each property that a schema does not name, where
+// it names any and says nothing of others.
+func unknown(place string, s *openapi3.Schema, v any) (list []error) {
+	if s == nil {
+		return nil
+	}
+	switch v := v.(type) {
+	case map[string]any:
+		known := properties(s)
+		open := len(known) == 0 || s.AdditionalProperties.Has != nil && *s.AdditionalProperties.Has || s.AdditionalProperties.Schema != nil
+		for key, value := range v {
+			if p, ok := known[key]; ok {
+				list = append(list, unknown(place+"."+key, p, value)...)
+			} else if more := s.AdditionalProperties.Schema; more != nil {
+				list = append(list, unknown(place+"."+key, more.Value, value)...)
+			} else if !open {
+				list = append(list, fmt.Errorf("%s.%s is not documented", place, key))
+			}
+		}
+	case []any:
+		if s.Items == nil {
+			return nil
+		}
+		for i, value := range v {
+			list = append(list, unknown(place+"["+strconv.Itoa(i)+"]", s.Items.Value, value)...)
+		}
+	}
+	return list
+}
+
+// properties are those of the schema and of what it is all of.
+func properties(s *openapi3.Schema) map[string]*openapi3.Schema {
+	all := map[string]*openapi3.Schema{}
+	for name, p := range s.Properties {
+		all[name] = p.Value
+	}
+	for _, part := range s.AllOf {
+		for name, p := range properties(part.Value) {
+			all[name] = p
+		}
+	}
+	return all
+}
+
+// Transport is an http.RoundTripper that holds each answer against documents
+// and tells Report what is wrong.
+type Transport struct {
+	Base      http.RoundTripper
+	Documents *Documents
+	Report    func(error)
+}
+
+// RoundTrip implements http.RoundTripper. It reads the whole answer, but for a
+// stream of events, which has no end.
+func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := t.Base.RoundTrip(r)
+	if err != nil || strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") {
+		return resp, err
+	}
+	body, err := io.ReadAll(resp.Body)
+	if closed := resp.Body.Close(); err == nil {
+		err = closed
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read answer: %w", err)
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	if err := t.Documents.Check(r, resp.StatusCode, resp.Header, body); err != nil {
+		t.Report(fmt.Errorf("%s %s: %w", r.Method, r.URL.Path, err))
+	}
+	return resp, nil
+}

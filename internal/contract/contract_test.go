@@ -1,0 +1,80 @@
+package contract
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+const document = `{
+	"openapi": "3.1.0", "info": {"title": "x", "version": "1"},
+	"components": {"schemas": {"Thing": {
+		"type": "object", "required": ["id"],
+		"properties": {"id": {"type": "string"}, "at": {"type": "string", "format": "date-time"}, "parent": {"type": ["string", "null"]}, "free": {"type": "object"}}
+	}}},
+	"paths": {
+		"/things/{id}": {"get": {"operationId": "get-thing", "responses": {
+			"200": {"description": "x", "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Thing"}}}},
+			"204": {"description": "x"}
+		}}},
+		"/things/all": {"get": {"operationId": "list-things", "responses": {
+			"200": {"description": "x", "content": {"application/json": {"schema": {"type": "array", "items": {"$ref": "#/components/schemas/Thing"}}}}}
+		}}},
+		"/files/{path}": {"get": {"operationId": "get-file", "responses": {
+			"200": {"description": "x", "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+		}}}
+	}
+}`
+
+func TestTransport(t *testing.T) {
+	t.Parallel()
+	documents, err := Load([]string{"path"}, []byte(document))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		path, contentType, body string
+		status                  int
+		want                    string // part of the report; "" for none
+	}{
+		{"/things/a", "application/json", `{"id":"a","parent":null,"at":"2026-01-02T03:04:05Z","free":{"x":1}}`, 200, ""},
+		{"/things/a", "application/json", `{"id":1}`, 200, "get-thing answers 200 with what its schema does not allow"},
+		{"/things/a", "application/json", `{}`, 200, "id"},
+		{"/things/a", "application/json", `{"id":"a","at":"yesterday"}`, 200, "date-time"},
+		{"/things/a", "application/json", `{"id":"a","secret":1}`, 200, ".secret is not documented"},
+		{"/things/a", "application/json", `{"id":`, 200, "read JSON"},
+		{"/things/a", "text/html", `<html>`, 200, "text/html, which is not documented"},
+		{"/things/a", "application/json", `{"id":"a"}`, 418, "418, which is not documented"},
+		{"/things/a", "", "", 204, ""},
+		{"/things/all", "application/json", `[{"id":"a"},{"id":"b","x":1}]`, 200, "[1].x is not documented"},
+		{"/files/a/b/c", "text/html", `<html>`, 200, "get-file answers 200 with text/html"},
+		{"/elsewhere", "text/html", `<html>`, 200, ""},
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", tt.contentType)
+			w.WriteHeader(tt.status)
+			_, _ = io.WriteString(w, tt.body)
+		}))
+		var reports []string
+		client := &http.Client{Transport: &Transport{http.DefaultTransport, documents, func(err error) { reports = append(reports, err.Error()) }}}
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+tt.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		if err != nil || string(body) != tt.body || resp.Body.Close() != nil {
+			t.Errorf("%s: body = %q, %v, want %q", tt.path, body, err, tt.body)
+		}
+		server.Close()
+		said := strings.Join(reports, "\n")
+		if (said == "") != (tt.want == "") || !strings.Contains(said, tt.want) {
+			t.Errorf("%s %d %s: report = %q, want %q", tt.path, tt.status, tt.body, said, tt.want)
+		}
+	}
+}
