@@ -5,7 +5,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,12 +27,13 @@ const clientLimit = 5 * time.Minute
 // clients are those of openapi/clients that generate.sh makes and that have
 // packages of their own.
 var clients = map[string]client{
-	"python":     {"plantdb_api", installPython},
-	"typescript": {"src", installTypeScript},
-	"java":       {"src/main/java", installJava},
+	"python":     {"python", "plantdb_api", installPython},
+	"typescript": {"ts", "src", installTypeScript},
+	"java":       {"java", "src/main/java", installJava},
 }
 
 type client struct {
+	fence string // the language of a block in Markdown
 	// generated is the directory, below that of the language, that
 	// generate.sh writes.
 	generated string
@@ -39,19 +42,20 @@ type client struct {
 	install func(t *testing.T, dir string) runner
 }
 
-// runner returns how a program is started. A program whose language has a
-// frame for statements that stand alone is given as such statements.
+// runner knows how programs of a language are started: the journey, but for its
+// arguments, and a piece of code, which gets the frame that its language wants.
 type runner struct {
-	journey []string                                       // the command, but for its arguments
-	snippet func(t *testing.T, name, code string) []string // the command for a piece of code
+	journey []string
+	snippet func(t *testing.T, name, code string) []string
 }
 
 // TestClients installs each generated client, does the journey of a program
-// with it, and what its README and docs/api.md begin with, all on the built
-// server.
+// with it, what its README begins with, and the tour of docs/api.md, all on the
+// built server.
 func TestClients(t *testing.T) {
 	t.Parallel()
 	server := servertest.Start(t, servertest.Options{}, servertest.Dir(t), "--test", "--demo")
+	photo := sample(t, server.URL+"/api/v1/files/real_plant/images/00000_rgb")
 	for language, c := range clients {
 		t.Run(language, func(t *testing.T) {
 			t.Parallel()
@@ -63,21 +67,89 @@ func TestClients(t *testing.T) {
 			run := c.install(t, dir)
 			program(t, dir, append(run.journey, server.URL, "journey_"+language)...)
 
-			text, err := os.ReadFile(filepath.Join(source, "README.md"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			readme := blocksIn(string(text))
-			if len(readme) == 0 {
-				t.Fatalf("README.md of %s has no code", language)
-			}
-			fill := strings.NewReplacer("http://localhost:5000", server.URL, "alice", "admin", "…", "admin", "my_plant", "readme_"+language)
-			said := program(t, dir, run.snippet(t, "readme", fill.Replace(readme[0].code))...)
+			code := blocksOf(t, filepath.Join(source, "README.md"))[0].code
+			said := program(t, dir, run.snippet(t, "readme", filled(code, server.URL, "readme_"+language))...)
 			if got := strings.TrimSpace(said); !strings.Contains(got, "readme_"+language) || strings.Contains(got, "\n") {
 				t.Errorf("the README's lines print %q, want a list with the scan that they made", got)
 			}
+			tourAPI(t, run, dir, c.fence, server.URL, photo)
 		})
 	}
+	for language, snippet := range map[string]func(*testing.T, string) runner{"sh": shell, "go": goProgram} {
+		t.Run(language, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			tourAPI(t, snippet(t, dir), dir, language, server.URL, photo)
+		})
+	}
+}
+
+// tourAPI runs the blocks of a language in docs/api.md as one program, in dir.
+func tourAPI(t *testing.T, run runner, dir, language, url string, photo []byte) {
+	t.Helper()
+	var code strings.Builder
+	tasks := 0
+	for _, b := range blocksOf(t, filepath.Join("..", "docs", "api.md")) {
+		if b.language == language {
+			code.WriteString(b.code)
+			tasks++
+		}
+	}
+	if tasks != 10 {
+		t.Errorf("docs/api.md has %d tasks in %s, want 10", tasks, language)
+	}
+	write(t, filepath.Join(dir, "plant.jpg"), string(photo))
+	said := program(t, dir, run.snippet(t, "tour", filled(code.String(), url, "tour_"+language))...)
+	for _, want := range []string{"real_plant_analyzed", "00000_rgb", "watered", "unknown_scan"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("the tour in %s prints %s, want %s in it", language, said, want)
+		}
+	}
+	if back, err := os.ReadFile(filepath.Join(dir, "back.jpg")); err != nil || !bytes.Equal(back, photo) {
+		t.Errorf("the tour in %s: %d bytes came back (%v), want the %d of plant.jpg", language, len(back), err, len(photo))
+	}
+	if thumb, err := os.ReadFile(filepath.Join(dir, "thumb.jpg")); err != nil || len(thumb) == 0 || len(thumb) >= len(photo) {
+		t.Errorf("the tour in %s: a thumbnail of %d bytes (%v), want less than the %d of plant.jpg", language, len(thumb), err, len(photo))
+	}
+}
+
+// filled puts the server, the account of the test mode and a scan of its own
+// into the code of a document.
+func filled(code, url, scan string) string {
+	return strings.NewReplacer("http://localhost:5000", url, "alice", "admin", "…", "admin", "my_plant", scan).Replace(code)
+}
+
+// blocksOf returns the code of a Markdown file, of which there has to be some.
+func blocksOf(t *testing.T, file string) []block {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := blocksIn(string(text))
+	if len(blocks) == 0 {
+		t.Fatalf("%s has no code", file)
+	}
+	return blocks
+}
+
+// sample fetches a public file.
+func sample(t *testing.T, url string) []byte {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }() // read to its end
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("GET %s = %d, %v", url, resp.StatusCode, err)
+	}
+	return body
 }
 
 // program runs a command in dir, which has to succeed, and returns what it
@@ -157,6 +229,42 @@ public class %s {
 			return append(slices.Clip(command), write(t, filepath.Join(dir, name+".java"), fmt.Sprintf(frame, name, code)))
 		},
 	}
+}
+
+func shell(_ *testing.T, dir string) runner {
+	return runner{snippet: func(t *testing.T, name, code string) []string {
+		return []string{"bash", "-euo", "pipefail", write(t, filepath.Join(dir, name+".sh"), code)}
+	}}
+}
+
+func goProgram(_ *testing.T, dir string) runner {
+	const frame = `package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"os"
+
+	"github.com/romi/plantdb-go/client"
+)
+
+func check(err error) {
+	if err != nil {
+		log.Fatal(err)
+	}
+}
+
+func main() {
+%s
+}
+`
+	return runner{snippet: func(t *testing.T, name, code string) []string {
+		source, built := write(t, filepath.Join(dir, name+".go"), fmt.Sprintf(frame, code)), filepath.Join(dir, name)
+		program(t, ".", "go", "build", "-buildvcs=false", "-o", built, source) // here, for the module
+		return []string{built}
+	}}
 }
 
 // write writes a file and returns its path.
