@@ -3,6 +3,7 @@
 GO           ?= go
 VERSION      ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 FUZZTIME     ?= 20s
+CRASH_TIME   ?= 5m
 TEST_TIMEOUT ?= 15m
 # The release is one static file; the targets that need a C compiler say so.
 CGO_ENABLED  ?= 0
@@ -21,7 +22,7 @@ FORBIDDEN := ^(<<<<<<<|>>>>>>>) |T[O]DO|F[I]XME|\bX[X]X\b|\b[bft]\.Skip(f|Now)?\
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help run build test check words lint lint-openapi release-openapi gen race fuzz bench conformance clients clients-test e2e clean
+.PHONY: help run build test check words lint lint-openapi release-openapi gen race crash fuzz bench conformance clients clients-test e2e clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,6 +82,10 @@ gen: ## Write what is generated: db/ from queries/ and migrations/, openapi/, an
 race: ## Run the tests under the race detector (needs a C compiler)
 	@tools/ensure.sh postgres venv cc
 	CGO_ENABLED=1 $(GO) test -race -timeout $(TEST_TIMEOUT) $$($(GO) list ./... | grep -vE '/(conformance|e2e|bench|cmd/plantdb)$$')
+
+crash: ## Kill server and PostgreSQL under load for CRASH_TIME (default 5m) and print what it came to
+	@tools/ensure.sh postgres venv
+	CRASH_TIME=$(CRASH_TIME) $(GO) test ./cmd/plantdb -run '^TestCrash$$' -v -count=1 -timeout 0
 
 fuzz: ## Run every fuzz test for FUZZTIME (default 20s) each
 	@grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sed 's|/[^/]*:func | |' | sort | \
