@@ -14,9 +14,12 @@ import (
 )
 
 const advanceUpload = `-- name: AdvanceUpload :execrows
+WITH kept AS (
+    UPDATE reservations SET expires_at = $3 WHERE reservations.id = $4
+)
 UPDATE uploads
 SET received = $1, digest = $2, expires_at = $3
-WHERE id = $4 AND received = $5 AND finished_at IS NULL
+WHERE uploads.id = $4 AND received = $5 AND finished_at IS NULL
 `
 
 type AdvanceUploadParams struct {
@@ -28,7 +31,7 @@ type AdvanceUploadParams struct {
 }
 
 // AdvanceUpload acknowledges bytes that are on the disk; no row if the upload
-// is gone, or somebody else advanced it.
+// is gone, or somebody else advanced it. What is reserved for it stays as long.
 func (q *Queries) AdvanceUpload(ctx context.Context, db DBTX, arg AdvanceUploadParams) (int64, error) {
 	result, err := db.Exec(ctx, advanceUpload,
 		arg.Received,
@@ -56,20 +59,27 @@ func (q *Queries) CountUploads(ctx context.Context, db DBTX, username string, no
 }
 
 const deleteUpload = `-- name: DeleteUpload :exec
-DELETE FROM uploads WHERE id = $1
+WITH released AS (
+    DELETE FROM reservations WHERE reservations.id = $1
+)
+DELETE FROM uploads WHERE uploads.id = $1
 `
 
-// DeleteUpload forgets an upload.
+// DeleteUpload forgets an upload and what is reserved for it.
 func (q *Queries) DeleteUpload(ctx context.Context, db DBTX, id uuid.UUID) error {
 	_, err := db.Exec(ctx, deleteUpload, id)
 	return err
 }
 
 const finishUpload = `-- name: FinishUpload :exec
-UPDATE uploads SET finished_at = $1::timestamptz WHERE id = $2
+WITH settled AS (
+    DELETE FROM reservations WHERE reservations.id = $2
+)
+UPDATE uploads SET finished_at = $1::timestamptz WHERE uploads.id = $2
 `
 
-// FinishUpload says that the file of an upload is in its fileset.
+// FinishUpload says that the file of an upload is in its fileset, where it
+// counts from now on.
 func (q *Queries) FinishUpload(ctx context.Context, db DBTX, finishedAt time.Time, iD uuid.UUID) error {
 	_, err := db.Exec(ctx, finishUpload, finishedAt, iD)
 	return err

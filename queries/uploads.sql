@@ -16,18 +16,28 @@ SELECT count(*) FROM uploads WHERE username = @username AND finished_at IS NULL 
 
 -- name: AdvanceUpload :execrows
 -- AdvanceUpload acknowledges bytes that are on the disk; no row if the upload
--- is gone, or somebody else advanced it.
+-- is gone, or somebody else advanced it. What is reserved for it stays as long.
+WITH kept AS (
+    UPDATE reservations SET expires_at = @expires_at WHERE reservations.id = @id
+)
 UPDATE uploads
 SET received = @received, digest = @digest, expires_at = @expires_at
-WHERE id = @id AND received = @before AND finished_at IS NULL;
+WHERE uploads.id = @id AND received = @before AND finished_at IS NULL;
 
 -- name: FinishUpload :exec
--- FinishUpload says that the file of an upload is in its fileset.
-UPDATE uploads SET finished_at = @finished_at::timestamptz WHERE id = @id;
+-- FinishUpload says that the file of an upload is in its fileset, where it
+-- counts from now on.
+WITH settled AS (
+    DELETE FROM reservations WHERE reservations.id = @id
+)
+UPDATE uploads SET finished_at = @finished_at::timestamptz WHERE uploads.id = @id;
 
 -- name: DeleteUpload :exec
--- DeleteUpload forgets an upload.
-DELETE FROM uploads WHERE id = @id;
+-- DeleteUpload forgets an upload and what is reserved for it.
+WITH released AS (
+    DELETE FROM reservations WHERE reservations.id = @id
+)
+DELETE FROM uploads WHERE uploads.id = @id;
 
 -- name: ListExpiredUploads :many
 -- ListExpiredUploads returns uploads that have expired, the oldest first.

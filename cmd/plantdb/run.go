@@ -38,7 +38,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.AddCommand(p.serveCommand(), p.migrateCommand(), p.userCommand(), p.groupCommand(), p.keysCommand(), p.importCommand(), p.migrateMetadataCommand(), p.demoCommand(),
-		p.trashCommand(), p.checkCommand(), p.backupCommand(), p.restoreCommand(), p.exportCommand(), p.reportCommand(), p.openapiCommand(), p.healthCommand())
+		p.trashCommand(), p.quotaCommand(), p.checkCommand(), p.backupCommand(), p.restoreCommand(), p.exportCommand(), p.reportCommand(), p.openapiCommand(), p.healthCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 			return 0 // asked to stop

@@ -57,11 +57,16 @@ func (p *program) withTrash(ctx context.Context, args []string, fn func(context.
 			return fmt.Errorf("%q is no id of the trash: see plantdb trash list", args[0])
 		}
 	}
+	return p.withScans(ctx, func(ctx context.Context, s *scan.Service) error { return fn(ctx, s, id) })
+}
+
+// withScans runs fn on the scans of the tree, as the one at the machine.
+func (p *program) withScans(ctx context.Context, fn func(context.Context, *scan.Service) error) error {
 	return p.withStore(ctx, func(st *store) error {
 		limits := scan.DefaultConfig()
 		limits.TrashRetention = time.Duration(p.config.TrashRetention)
 		accounts := auth.New(st.pool, nil, auth.Default(), st.log)
-		return fn(actor.NewContext(ctx, actor.System()), scan.New(st.pool, st.tree, accounts, limits, st.log), id)
+		return fn(actor.NewContext(ctx, actor.System()), scan.New(st.pool, st.tree, accounts, limits, st.log))
 	})
 }
 

@@ -48,7 +48,7 @@ func (s *server) registerArchive() {
 		id: "create-scan-from-archive", method: http.MethodPost, path: "/assets/archive/{scan_id}", tag: tagAssets, security: required, rate: rateArchive,
 		faults: []error{
 			errDatasetExists, errNoArchive, errArchiveType, errArchiveName, errBrokenUpload, fsdb.ErrArchive, fsdb.ErrArchiveStructure, fsdb.ErrArchivePath,
-			fsdb.ErrArchiveTooLarge, fsdb.ErrName, fsdb.ErrReserved, scan.ErrMetadata, scan.ErrTimelapseExists,
+			fsdb.ErrArchiveTooLarge, scan.ErrQuota, fsdb.ErrName, fsdb.ErrReserved, scan.ErrMetadata, scan.ErrTimelapseExists,
 		},
 		summary: "Upload a scan as a ZIP file",
 		doc: "Makes a new scan of an archive such as the download gives: files.json and metadata, at its top or in one directory, and whatever else the " +
@@ -158,6 +158,9 @@ func (s *server) createScanFromArchive(ctx context.Context, in *struct {
 		return nil, datasetExists(in.Scan, err)
 	}
 	defer up.Discard()
+	if err := up.Expect(ctx, in.Form.length); err != nil {
+		return nil, err
+	}
 	if err := in.Form.receive(ctx, up); err != nil {
 		return nil, err
 	}

@@ -31,6 +31,7 @@ const uploadIdle = 60 * time.Second
 // said that the file may be written.
 type filePart struct {
 	reader *multipart.Reader
+	length int64 // of the whole form, -1 where it was not said
 }
 
 // Resolve takes the form away from Huma, which would read it into memory.
@@ -38,6 +39,7 @@ func (f *filePart) Resolve(ctx huma.Context) []error {
 	r, w := humago.Unwrap(ctx)
 	// The server's deadline is for the head of a request and short bodies.
 	r.Body = &patientBody{ReadCloser: r.Body, control: http.NewResponseController(w)}
+	f.length = r.ContentLength
 	reader, err := r.MultipartReader()
 	if err != nil {
 		return []error{errNoFile}
@@ -173,7 +175,7 @@ func (s *server) registerFiles() {
 	register(s, route{
 		id: "create-file", method: http.MethodPost, path: "/files/{scan_id}/{fileset_id}/{file_id}", tag: tagFiles,
 		faults: []error{
-			errNoFile, errNoExtension, errFormMetadata, errBrokenUpload, scan.ErrExtension, scan.ErrEmptyFile, scan.ErrMetadata, scan.ErrFileExists,
+			errNoFile, errNoExtension, errFormMetadata, errBrokenUpload, scan.ErrQuota, scan.ErrExtension, scan.ErrEmptyFile, scan.ErrMetadata, scan.ErrFileExists,
 			fsdb.ErrName, fsdb.ErrReserved, fsdb.ErrBroken,
 		},
 		security: required, status: http.StatusCreated, summary: "Upload a file",
@@ -235,6 +237,9 @@ func (s *server) createFile(ctx context.Context, in *struct {
 		return nil, err
 	}
 	defer up.Discard()
+	if err := up.Expect(ctx, in.Form.length); err != nil {
+		return nil, err
+	}
 	got, err := in.Form.receive(ctx, up)
 	if err != nil {
 		return nil, err

@@ -246,11 +246,12 @@ func (p *olderFilePart) document(schemas huma.Registry, operation string) *huma.
 type olderUpload struct {
 	form
 	scan, fileset, id string
+	length            int64
 	up                *scan.Upload
 }
 
 func (s *server) createOlderFile(ctx context.Context, in *struct{ Form olderFilePart }) (*reply[created], error) {
-	var u olderUpload
+	u := olderUpload{length: in.Form.length}
 	defer func() {
 		if u.up != nil {
 			u.up.Discard()
@@ -312,5 +313,8 @@ func (s *server) stageOlder(ctx context.Context, part *multipart.Part, u *olderU
 		return err
 	}
 	u.file = true
+	if err := u.up.Expect(ctx, u.length); err != nil {
+		return err
+	}
 	return u.up.Stage(ctx, &sourceReader{part})
 }

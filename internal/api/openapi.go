@@ -43,6 +43,7 @@ func humaConfig(c Config) huma.Config {
 		{Name: tagFiles, Description: "Files and their metadata."},
 		{Name: tagTimelapses, Description: "Timelapses: scans of one plant over time."},
 		{Name: tagUploads, Description: "Large files in pieces, by the protocol of tus.io."},
+		{Name: tagQuotas, Description: "What users and groups hold, and may hold."},
 		{Name: tagTrash, Description: "What was deleted, to be restored or purged."},
 		{Name: tagEvents, Description: "What is done, as it is done and afterwards."},
 		{Name: tagWebhooks, Description: "Receivers that events are sent to."},

@@ -138,6 +138,7 @@ func newServer(services Services, config Config) *server {
 	s.registerModels()
 	s.registerArchive()
 	s.registerUploads()
+	s.registerQuotas()
 	s.registerLocks()
 	s.registerTrash()
 	s.registerAccess()

@@ -189,7 +189,7 @@ func (s *server) registerUploads() {
 		id: "create-upload", method: http.MethodPost, path: "/uploads", tag: tagUploads, security: required, status: http.StatusCreated,
 		faults: slices.Concat(finishFaults, []error{
 			errTusVersion, errTusLength, errTusMetadata, errTusChecksum, errTusBody, errFormMetadata, errBrokenUpload,
-			scan.ErrChecksum, scan.ErrUploadTooLong, scan.ErrTooManyUploads,
+			scan.ErrChecksum, scan.ErrUploadTooLong, scan.ErrQuota, scan.ErrTooManyUploads,
 		}),
 		summary: "Begin an upload that can be resumed",
 		doc: aboutTus + "Upload-Metadata names the scan, fileset and file, ext or filename, and the metadata of the file as JSON. " +

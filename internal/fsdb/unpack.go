@@ -13,6 +13,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strings"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -144,8 +145,15 @@ func (t *Tree) spoolArchive(ctx context.Context, r io.Reader, limits ArchiveLimi
 // Close lets the archive go.
 func (a *SpooledArchive) Close() error { return a.file.Close() }
 
-// Files is how many files the scan has.
-func (a *SpooledArchive) Files() int { return len(a.plan.files) }
+// Files is how many files the scan has in directories, but for metadata.
+func (a *SpooledArchive) Files() (n int) {
+	for _, f := range a.plan.files {
+		if strings.Contains(f.name, "/") && !strings.HasPrefix(f.name, metadataDir+"/") {
+			n++
+		}
+	}
+	return n
+}
 
 // Bytes is the size of the scan, unpacked.
 func (a *SpooledArchive) Bytes() int64 { return a.plan.bytes }

@@ -23,6 +23,7 @@ type ArchiveUpload struct {
 	actor  actor.Actor
 	scan   string
 	staged *fsdb.StagedScan
+	held   *reservation
 }
 
 // BeginArchive checks all that can be known before the bytes are taken: that
@@ -46,25 +47,37 @@ func (s *Service) BeginArchive(ctx context.Context, name string) (*ArchiveUpload
 	return &ArchiveUpload{s: s, actor: a, scan: name}, nil
 }
 
+// Expect is Upload.Expect for an archive of so many bytes, packed.
+func (u *ArchiveUpload) Expect(ctx context.Context, size int64) (err error) {
+	u.held, err = u.s.reserve(ctx, newID(), &u.actor.Username, Amount{max(size, 0), 1}, reservedFor)
+	return err
+}
+
 // Stage takes the archive, once, with flat memory, checks all of it and unpacks
 // it. Its files are on the disk of the tree when it returns, but no reader sees
 // them yet. Errors: fsdb.ErrArchive, fsdb.ErrArchiveStructure,
-// fsdb.ErrArchivePath, fsdb.ErrArchiveTooLarge, fsdb.ErrTooLarge,
+// fsdb.ErrArchivePath, fsdb.ErrArchiveTooLarge, fsdb.ErrTooLarge, ErrQuota,
 // fsdb.ErrNoSpace; an error of content is wrapped.
 func (u *ArchiveUpload) Stage(ctx context.Context, content io.Reader) (err error) {
 	limits := u.s.config.Archives
 	limits.FileBytes = min(limits.FileBytes, u.s.config.MaxFileBytes)
-	archive, err := u.s.tree.SpoolArchive(ctx, content, limits)
+	archive, err := u.s.tree.SpoolArchive(ctx, u.held.reading(ctx, content), limits)
 	if err != nil {
 		return err
 	}
 	defer archive.Close() // Only read.
+	if err := u.held.set(ctx, Amount{archive.Bytes(), int64(archive.Files())}); err != nil {
+		return err
+	}
 	u.staged, err = archive.Unpack(ctx)
 	return err
 }
 
-// Discard drops what was staged; after Commit it does nothing.
+// Discard drops what was staged; after Commit it only lets go of the room that
+// was held for it.
 func (u *ArchiveUpload) Discard() {
+	u.held.release(context.Background())
+	u.held = nil
 	if u.staged != nil {
 		u.staged.Discard() // the sweep of staging finds what could not be removed
 		u.staged = nil

@@ -78,7 +78,7 @@ type Piece struct {
 // CreateResumable begins an upload of the actor's that comes in pieces. It
 // checks all that BeginUpload and Upload.Commit would refuse. Errors: those of
 // BeginUpload, ErrExtension, ErrMetadata, ErrEmptyFile, fsdb.ErrTooLarge,
-// ErrTooManyUploads, fsdb.ErrNoSpace; after an error nothing was begun.
+// ErrQuota, ErrTooManyUploads, fsdb.ErrNoSpace; after an error nothing was begun.
 func (s *Service) CreateResumable(ctx context.Context, n NewResumable) (Resumable, error) {
 	up, err := s.BeginUpload(ctx, n.Scan, n.Fileset, n.File)
 	if err != nil {
@@ -105,6 +105,16 @@ func (s *Service) CreateResumable(ctx context.Context, n NewResumable) (Resumabl
 		return Resumable{}, ErrTooManyUploads
 	}
 	id := newID()
+	held, err := s.reserve(ctx, id, up.owner, Amount{n.Size, 1}, s.config.UploadExpiry)
+	if err != nil {
+		return Resumable{}, err
+	}
+	made := false
+	defer func() {
+		if !made {
+			held.release(ctx)
+		}
+	}()
 	// The bytes first: what no row tells of is swept, a row without them is
 	// an upload that cannot go on.
 	if err := s.tree.CreatePartial(ctx, id.String()); err != nil {
@@ -117,6 +127,7 @@ func (s *Service) CreateResumable(ctx context.Context, n NewResumable) (Resumabl
 	if err := s.q.InsertUpload(ctx, s.pool, arg); err != nil {
 		return Resumable{}, errors.Join(fmt.Errorf("insert upload: %w", err), s.tree.RemovePartial(id.String()))
 	}
+	made = true // and what is held ends with the upload
 	return Resumable{
 		ID: id, Scan: n.Scan, Fileset: n.Fileset, File: n.File, Described: n.Described, Size: n.Size, Expires: arg.ExpiresAt,
 	}, nil
@@ -357,11 +368,15 @@ func (s *Service) finished(ctx context.Context, r *db.GetUploadRow, staged *fsdb
 	return err
 }
 
-// SweepResumables ends uploads that nobody went on with until they expired, and
-// removes bytes that belong to none. It acts for the server itself.
+// SweepResumables ends uploads that nobody went on with until they expired,
+// removes bytes that belong to none, and forgets what was reserved for uploads
+// whose server was killed. It acts for the server itself.
 func (s *Service) SweepResumables(ctx context.Context) (ended int, err error) {
 	if _, err := acting(ctx); err != nil {
 		return 0, err
+	}
+	if err := s.q.SweepReservations(ctx, s.pool, s.now()); err != nil {
+		return 0, fmt.Errorf("sweep reservations: %w", err)
 	}
 	expired, err := s.q.ListExpiredUploads(ctx, s.pool, s.now(), sweepBatch)
 	if err != nil {

@@ -55,6 +55,9 @@ const (
 	opSetVisibility   = "set_visibility"
 	opSetSharing      = "set_sharing"
 	opSetOwner        = "set_owner"
+	opUsage           = "usage"
+	opListQuotas      = "list_quotas"
+	opSetQuota        = "set_quota"
 )
 
 // Groups tells whether groups exist; the accounts know.
@@ -131,6 +134,7 @@ type Service struct {
 	uploads  batcher
 	feed     *feed
 	waits    waits
+	limited  limited
 	reload   coalescer
 	progress func(done, total int)
 	warned   sync.Map  // path of a scan or timelapse -> string: the damage that was logged last

@@ -24,7 +24,9 @@ type Upload struct {
 	s                   *Service
 	actor               actor.Actor
 	scan, fileset, file string
+	owner               *string // of the scan, for whom it counts
 	staged              *fsdb.Staged
+	held                *reservation
 }
 
 // BeginUpload checks all that can be known before the bytes are taken: that
@@ -50,13 +52,21 @@ func (s *Service) BeginUpload(ctx context.Context, name, fileset, file string) (
 	if err != nil && !errors.Is(err, ErrUnknownFile) {
 		return nil, err
 	}
-	return &Upload{s: s, actor: a, scan: name, fileset: fileset, file: file}, nil
+	return &Upload{s: s, actor: a, scan: name, fileset: fileset, file: file, owner: r.Owner}, nil
+}
+
+// Expect takes room in the quotas of the scan's owner for so many bytes, less
+// than none where nobody knows, before they come. It is called once, before
+// Stage; ErrQuota if they do not fit.
+func (u *Upload) Expect(ctx context.Context, size int64) (err error) {
+	u.held, err = u.s.reserve(ctx, newID(), u.owner, Amount{max(size, 0), 1}, reservedFor)
+	return err
 }
 
 // Stage takes the bytes, once, with flat memory. They are on the disk of the
 // tree when it returns, but no reader sees them yet.
 func (u *Upload) Stage(ctx context.Context, content io.Reader) error {
-	staged, err := u.s.tree.Stage(ctx, content, u.s.config.MaxFileBytes)
+	staged, err := u.s.tree.Stage(ctx, u.held.reading(ctx, content), u.s.config.MaxFileBytes)
 	if err != nil {
 		return err
 	}
@@ -64,8 +74,11 @@ func (u *Upload) Stage(ctx context.Context, content io.Reader) error {
 	return nil
 }
 
-// Discard drops what was staged; after Commit it does nothing.
+// Discard drops what was staged; after Commit it only lets go of the room that
+// was held for it, for the file counts by itself.
 func (u *Upload) Discard() {
+	u.held.release(context.Background())
+	u.held = nil
 	if u.staged != nil {
 		_ = u.staged.Discard() // the sweep of staging finds what could not be removed
 		u.staged = nil

@@ -1,0 +1,348 @@
+package scan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/romi/plantdb-go/db"
+	"github.com/romi/plantdb-go/internal/actor"
+	"github.com/romi/plantdb-go/internal/fault"
+	"github.com/romi/plantdb-go/internal/postgres"
+)
+
+// The failures of quotas.
+var (
+	ErrQuota        = fault.New(fault.TooLarge, "quota_exceeded", "The quota of user 'carol' is 1000000000 bytes, of which 999000000 are used: 2000000 more do not fit.")
+	ErrUnknownQuota = fault.New(fault.NotFound, "unknown_quota", "There is no such user, group or quota.")
+	ErrQuotaBounds  = fault.New(fault.Invalid, "bad_quota", "A quota bounds bytes, files or both, by zero or more.")
+)
+
+const (
+	// limitedFor is how long it is taken for known to whom quotas apply.
+	limitedFor = time.Second
+	// reservedFor is how long what an upload reserved counts when its server
+	// is killed; one that goes on renews it in time.
+	reservedFor = 15 * time.Minute
+	// reserveStep is what an upload reserves at a time that does not say how
+	// long it is.
+	reserveStep = 32 << 20
+	// releaseTime bounds the end of a reservation.
+	releaseTime = 5 * time.Second
+)
+
+// The kinds of quotas.
+const (
+	UserQuota  = "user"
+	GroupQuota = "group"
+)
+
+// Quota bounds what the scans of a user, or of all members of a group together,
+// hold, in the trash too. Nil bounds nothing.
+type Quota struct {
+	Kind, Name         string
+	MaxBytes, MaxFiles *int64
+}
+
+// QuotaUse is a quota that applies to a user, and what counts against it.
+type QuotaUse struct {
+	Quota
+	Bytes, Files int64
+}
+
+// Amount is some bytes and files.
+type Amount struct{ Bytes, Files int64 }
+
+// Usage is what a user's scans hold, what of it lies in the trash until it is
+// purged, and what uploads will take that are on their way.
+type Usage struct {
+	Username              string
+	Held, Trash, Reserved Amount
+	Quotas                []QuotaUse
+}
+
+// Usage returns what a user holds: the actor, for whom an empty name stands, or
+// anybody for administrators. A user that nobody is holds nothing. Errors:
+// ErrNoActor, ErrForbidden.
+func (s *Service) Usage(ctx context.Context, username string) (Usage, error) {
+	a, err := acting(ctx)
+	if err != nil {
+		return Usage{}, err
+	}
+	if username == "" {
+		username = a.Username
+	}
+	if a.Guest || username != a.Username && !administers(a) || !storable(username) {
+		return Usage{}, forbidden(a, opUsage)
+	}
+	u := Usage{Username: username}
+	got, err := s.q.GetUsage(ctx, s.pool, username, s.now())
+	if err != nil {
+		return u, fmt.Errorf("sum up what %q holds: %w", username, err)
+	}
+	u.Held, u.Trash, u.Reserved = Amount{got.Bytes, got.Files}, Amount{got.TrashBytes, got.TrashFiles}, Amount{got.ReservedBytes, got.ReservedFiles}
+	rows, err := s.q.ListQuotasOf(ctx, s.pool, username, s.now(), uuid.Nil)
+	if err != nil {
+		return u, fmt.Errorf("list quotas of %q: %w", username, err)
+	}
+	for _, r := range rows {
+		u.Quotas = append(u.Quotas, quotaUse(r))
+	}
+	return u, nil
+}
+
+func quotaUse(r db.ListQuotasOfRow) QuotaUse {
+	return QuotaUse{Quota{r.Kind, r.Name, r.MaxBytes, r.MaxFiles}, r.Bytes, r.Files}
+}
+
+func administers(a actor.Actor) bool { return a.Scope == nil && a.HighestRole() == actor.Admin }
+
+// Quotas returns all quotas. Only administrators may ask.
+func (s *Service) Quotas(ctx context.Context) ([]Quota, error) {
+	if err := s.requireAdministrator(ctx, opListQuotas); err != nil {
+		return nil, err
+	}
+	rows, err := s.q.ListQuotas(ctx, s.pool)
+	if err != nil {
+		return nil, fmt.Errorf("list quotas: %w", err)
+	}
+	quotas := make([]Quota, len(rows))
+	for i, r := range rows {
+		quotas[i] = Quota(r)
+	}
+	return quotas, nil
+}
+
+func (s *Service) requireAdministrator(ctx context.Context, operation string) error {
+	a, err := acting(ctx)
+	if err == nil && !administers(a) {
+		err = forbidden(a, operation)
+	}
+	return err
+}
+
+// SetQuota gives a user or group a quota, in place of the one before. It holds
+// for what is uploaded from a second later on; what is there stays. Only
+// administrators may do it. Errors: ErrForbidden, ErrUnknownQuota for an
+// unknown user or group, ErrQuotaBounds.
+func (s *Service) SetQuota(ctx context.Context, q Quota) error {
+	for _, most := range []*int64{q.MaxBytes, q.MaxFiles} {
+		if most != nil && *most < 0 {
+			return ErrQuotaBounds
+		}
+	}
+	if q.MaxBytes == nil && q.MaxFiles == nil {
+		return ErrQuotaBounds
+	}
+	set := s.q.SetUserQuota
+	if q.Kind == GroupQuota {
+		set = s.q.SetGroupQuota
+	}
+	return s.changeQuota(ctx, "quota_set", q, func(tx pgx.Tx) (int64, error) { return set(ctx, tx, q.MaxBytes, q.MaxFiles, q.Name) })
+}
+
+// DeleteQuota takes a quota away. Errors as SetQuota.
+func (s *Service) DeleteQuota(ctx context.Context, kind, name string) error {
+	remove := s.q.DeleteUserQuota
+	if kind == GroupQuota {
+		remove = s.q.DeleteGroupQuota
+	}
+	return s.changeQuota(ctx, "quota_deleted", Quota{Kind: kind, Name: name}, func(tx pgx.Tx) (int64, error) { return remove(ctx, tx, name) })
+}
+
+func (s *Service) changeQuota(ctx context.Context, event string, q Quota, change func(pgx.Tx) (int64, error)) error {
+	if err := s.requireAdministrator(ctx, opSetQuota); err != nil {
+		return err
+	}
+	if !storable(q.Name) {
+		return ErrUnknownQuota
+	}
+	err := postgres.InTx(ctx, s.pool, func(tx pgx.Tx) error {
+		n, err := change(tx)
+		if err != nil {
+			return fmt.Errorf("change quota of %s %q: %w", q.Kind, q.Name, err)
+		}
+		if n == 0 {
+			return ErrUnknownQuota
+		}
+		return s.groups.RecordAccess(ctx, tx, event, q.String())
+	})
+	s.limited.forget()
+	return err
+}
+
+// String says what the audit trail keeps.
+func (q Quota) String() string {
+	text := q.Kind + " " + q.Name
+	if q.MaxBytes != nil {
+		text += fmt.Sprintf(": %d bytes", *q.MaxBytes)
+	}
+	if q.MaxFiles != nil {
+		text += fmt.Sprintf(": %d files", *q.MaxFiles)
+	}
+	return text
+}
+
+// limited remembers for a moment to whom quotas apply, so that an upload by
+// somebody else costs nothing.
+type limited struct {
+	mu    sync.Mutex
+	until time.Time
+	users map[string]bool
+}
+
+func (l *limited) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.until = time.Time{}
+}
+
+// applies says whether a quota may apply to a user.
+func (s *Service) quotaApplies(ctx context.Context, owner string) (bool, error) {
+	l := &s.limited
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if time.Now().After(l.until) {
+		names, err := s.q.ListLimitedUsers(ctx, s.pool)
+		if err != nil {
+			return false, fmt.Errorf("list users with quotas: %w", err)
+		}
+		l.users = make(map[string]bool, len(names))
+		for _, n := range names {
+			l.users[n] = true
+		}
+		l.until = time.Now().Add(limitedFor)
+	}
+	return l.users[owner], nil
+}
+
+// reservation is room in the quotas of an owner that an upload holds until what
+// it brings counts by itself. Nil is that of an owner without quotas.
+type reservation struct {
+	s       *Service
+	id      uuid.UUID
+	owner   string
+	amount  Amount
+	life    time.Duration
+	renewed time.Time
+}
+
+// reserve takes room in all quotas that apply to the owner, or none: ErrQuota.
+// It counts against everybody's uploads on every server from then on, until it
+// is released or its life ends.
+func (s *Service) reserve(ctx context.Context, id uuid.UUID, owner *string, amount Amount, life time.Duration) (*reservation, error) {
+	if owner == nil {
+		return nil, nil //nolint:nilnil // Nothing to hold is no failure.
+	}
+	if applies, err := s.quotaApplies(ctx, *owner); err != nil || !applies {
+		return nil, err
+	}
+	r := &reservation{s: s, id: id, owner: *owner, life: life}
+	if err := r.set(ctx, amount); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// set makes the reservation hold that amount; where it does not fit it stays
+// as it was.
+func (r *reservation) set(ctx context.Context, amount Amount) error {
+	if r == nil {
+		return nil
+	}
+	err := postgres.InTx(ctx, r.s.pool, func(tx pgx.Tx) error {
+		if err := r.s.q.LockQuotas(ctx, tx, r.owner); err != nil {
+			return fmt.Errorf("lock quotas of %q: %w", r.owner, err)
+		}
+		now := r.s.now()
+		quotas, err := r.s.q.ListQuotasOf(ctx, tx, r.owner, now, r.id)
+		if err != nil {
+			return fmt.Errorf("list quotas of %q: %w", r.owner, err)
+		}
+		for _, q := range quotas {
+			if err := quotaUse(q).room(amount); err != nil {
+				return err
+			}
+		}
+		arg := db.ReserveParams{ID: r.id, Owner: r.owner, Bytes: amount.Bytes, Files: amount.Files, ExpiresAt: now.Add(r.life)}
+		if err := r.s.q.Reserve(ctx, tx, arg); err != nil {
+			return fmt.Errorf("reserve for %q: %w", r.owner, err)
+		}
+		return nil
+	})
+	if err == nil {
+		r.amount, r.renewed = amount, time.Now()
+	}
+	return err
+}
+
+// room says whether so much more fits.
+func (q QuotaUse) room(more Amount) error {
+	for _, c := range []struct {
+		what       string
+		most       *int64
+		used, more int64
+	}{{"bytes", q.MaxBytes, q.Bytes, more.Bytes}, {"files", q.MaxFiles, q.Files, more.Files}} {
+		if c.most != nil && c.more > 0 && (c.used > *c.most || c.more > *c.most-c.used) {
+			return ErrQuota.With("The quota of %s '%s' is %d %s, of which %d are used: %d more do not fit.", q.Kind, q.Name, *c.most, c.what, c.used, c.more)
+		}
+	}
+	return nil
+}
+
+// release lets the room go; what cannot be let go now ends by itself.
+func (r *reservation) release(ctx context.Context) {
+	if r == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTime)
+	defer cancel()
+	if err := r.s.q.DeleteReservation(ctx, r.s.pool, r.id); err != nil {
+		r.s.log.WarnContext(ctx, "release reservation", slog.String("owner", r.owner), slog.Any("err", err))
+	}
+}
+
+// reading is content that the reservation covers: it grows with what comes
+// beyond it, and is renewed while it comes.
+func (r *reservation) reading(ctx context.Context, content io.Reader) io.Reader {
+	if r == nil {
+		return content
+	}
+	return &reservedReader{ctx: ctx, r: r, content: content}
+}
+
+type reservedReader struct {
+	ctx     context.Context //nolint:containedctx // It is the reader's whole purpose.
+	r       *reservation
+	content io.Reader
+	total   int64
+}
+
+// Read implements io.Reader.
+func (c *reservedReader) Read(p []byte) (int, error) {
+	n, err := c.content.Read(p)
+	c.total += int64(n)
+	want := c.r.amount
+	if c.total > want.Bytes {
+		want.Bytes = c.total + reserveStep
+	}
+	if want == c.r.amount && time.Since(c.r.renewed) < c.r.life/3 {
+		return n, err
+	}
+	held := c.r.set(c.ctx, want)
+	if errors.Is(held, ErrQuota) && want.Bytes > c.total {
+		want.Bytes = c.total // the last step may be shorter
+		held = c.r.set(c.ctx, want)
+	}
+	if held != nil {
+		return 0, held
+	}
+	return n, err
+}

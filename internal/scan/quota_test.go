@@ -1,0 +1,300 @@
+package scan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/romi/plantdb-go/internal/actor"
+)
+
+// limitedFixture is a tree with a scan of ann's, who is in the group lab with
+// lars, and these quotas.
+func limitedFixture(t *testing.T, quotas ...Quota) fixture {
+	t.Helper()
+	f := indexed(t, plainScan("s", `{"owner":"ann"}`), plainScan("other", `{"owner":"lars"}`), plainScan("free", `{"owner":"bob"}`))
+	for i, name := range []string{"ann", "lars", "bob"} {
+		_, err := f.pool.Exec(t.Context(), `INSERT INTO users (id, username, fullname, password_hash, roles) VALUES ($1, $2, $2, '*', '{contributor}')`,
+			uuid.UUID{15: byte(i + 1)}, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := f.pool.Exec(t.Context(), `WITH g AS (INSERT INTO groups (id, name, created_by) VALUES (gen_random_uuid(), 'lab', 'admin') RETURNING id)
+		INSERT INTO group_members (group_id, user_id) SELECT g.id, u.id FROM g, users u WHERE u.username IN ('ann', 'lars')`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, q := range quotas {
+		if err := f.SetQuota(as(t, admin), q); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return f
+}
+
+func most(n int64) *int64 { return &n }
+
+// charged is upload with the size said before.
+func charged(ctx context.Context, s *Service, scan, file, content string, said int64) error {
+	up, err := s.BeginUpload(ctx, scan, "images", file)
+	if err != nil {
+		return err
+	}
+	defer up.Discard()
+	if err := up.Expect(ctx, said); err != nil {
+		return err
+	}
+	if err := up.Stage(ctx, strings.NewReader(content)); err != nil {
+		return err
+	}
+	return up.Commit(ctx, "png", nil)
+}
+
+func (f fixture) usage(t *testing.T, name string) Usage {
+	t.Helper()
+	u, err := f.Usage(as(t, admin), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+// plainScan has two files of 11 and 6 bytes.
+const plainBytes, plainFiles = 17, 2
+
+func TestQuota(t *testing.T) {
+	t.Parallel()
+	f := limitedFixture(t, Quota{Kind: UserQuota, Name: "ann", MaxBytes: most(plainBytes + 10)})
+	if err := charged(as(t, ann), f.Service, "s", "a", "0123456789A", 11); !errors.Is(err, ErrQuota) {
+		t.Errorf("an upload that does not fit = %v, want ErrQuota", err)
+	}
+	// Nor one that says less than it brings, or nothing.
+	for _, said := range []int64{5, -1} {
+		if err := charged(as(t, ann), f.Service, "s", "a", "0123456789A", said); !errors.Is(err, ErrQuota) {
+			t.Errorf("an upload of 11 bytes that says %d = %v, want ErrQuota", said, err)
+		}
+	}
+	if got := f.usage(t, "ann"); got.Reserved != (Amount{}) || got.Held != (Amount{plainBytes, plainFiles}) {
+		t.Errorf("usage after refusals = %+v, want nothing reserved", got)
+	}
+	// The scan's owner pays, whoever brings it.
+	if err := charged(as(t, bob), f.Service, "s", "a", "0123456789A", 11); !errors.Is(err, ErrQuota) {
+		t.Errorf("an upload into ann's scan by bob = %v, want ErrQuota", err)
+	}
+	if err := charged(as(t, ann), f.Service, "free", "a", "0123456789A", 11); err != nil {
+		t.Errorf("an upload into bob's scan by ann = %v", err)
+	}
+	for _, said := range []int64{5, -1} {
+		if err := charged(as(t, ann), f.Service, "s", fmt.Sprintf("fits%d", said), "01234", said); err != nil {
+			t.Errorf("an upload that fits = %v", err)
+		}
+	}
+	got := f.usage(t, "ann")
+	if got.Held != (Amount{plainBytes + 10, plainFiles + 2}) || got.Reserved != (Amount{}) || len(got.Quotas) != 1 || got.Quotas[0].Bytes != plainBytes+10 {
+		t.Errorf("usage = %+v, want it full", got)
+	}
+	err := charged(as(t, ann), f.Service, "s", "b", "0", 1)
+	if !errors.Is(err, ErrQuota) || !strings.Contains(err.Error(), "The quota of user 'ann' is 27 bytes, of which 27 are used: 1 more do not fit.") {
+		t.Errorf("one byte more = %v, want it to say what is used", err)
+	}
+	// What is in the trash counts until it is purged.
+	e, err := f.DeleteFile(as(t, ann), "s", "images", "fits5", Match{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := charged(as(t, ann), f.Service, "s", "b", "0", 1); !errors.Is(err, ErrQuota) {
+		t.Errorf("with a file in the trash = %v, want ErrQuota still", err)
+	}
+	if got := f.usage(t, "ann"); got.Trash != (Amount{5, 1}) {
+		t.Errorf("usage = %+v, want 5 bytes in the trash", got)
+	}
+	if err := f.Purge(as(t, admin), e.ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := charged(as(t, ann), f.Service, "s", "b", "0", 1); err != nil {
+		t.Errorf("once it is purged = %v", err)
+	}
+	if err := f.DeleteQuota(as(t, admin), UserQuota, "ann"); err != nil {
+		t.Fatal(err)
+	}
+	if err := charged(as(t, ann), f.Service, "s", "c", "0123456789A", 11); err != nil {
+		t.Errorf("without a quota = %v", err)
+	}
+}
+
+func TestQuotaOfFilesAndGroups(t *testing.T) {
+	t.Parallel()
+	f := limitedFixture(t, Quota{Kind: GroupQuota, Name: "lab", MaxFiles: most(2*plainFiles + 2)})
+	for i, scan := range []string{"s", "other"} {
+		if err := charged(as(t, admin), f.Service, scan, "a", "x", 1); err != nil {
+			t.Errorf("upload %d = %v", i, err)
+		}
+	}
+	for _, scan := range []string{"s", "other"} {
+		err := charged(as(t, admin), f.Service, scan, "b", "x", 1)
+		if !errors.Is(err, ErrQuota) || !strings.Contains(err.Error(), "group 'lab' is 6 files") {
+			t.Errorf("an upload beyond the group's quota into %s = %v, want ErrQuota", scan, err)
+		}
+	}
+	if err := charged(as(t, bob), f.Service, "free", "b", "x", 1); err != nil {
+		t.Errorf("an upload by who is in no group = %v", err)
+	}
+}
+
+// Many at once, on two servers, never go over.
+func TestQuotaAtOnce(t *testing.T) {
+	t.Parallel()
+	f := limitedFixture(t, Quota{Kind: UserQuota, Name: "ann", MaxBytes: most(plainBytes + 50)}, Quota{Kind: GroupQuota, Name: "lab", MaxFiles: most(1000)})
+	second := New(f.pool, f.tree, groupList{"lab"}, DefaultConfig(), f.Service.log)
+	var group sync.WaitGroup
+	errs := make([]error, 20)
+	for i := range errs {
+		s := []*Service{f.Service, second}[i%2]
+		group.Go(func() { errs[i] = charged(as(t, ann), s, "s", fmt.Sprintf("f%02d", i), "0123456789", 10) })
+	}
+	group.Wait()
+	for _, err := range errs {
+		if err != nil && !errors.Is(err, ErrQuota) {
+			t.Errorf("upload = %v", err)
+		}
+	}
+	got := f.usage(t, "ann")
+	if got.Held.Bytes > plainBytes+50 || got.Reserved != (Amount{}) {
+		t.Errorf("usage = %+v, want no more than %d bytes", got, plainBytes+50)
+	}
+	// Room that was counted twice for a moment is there again.
+	for i := 0; f.usage(t, "ann").Held.Bytes < plainBytes+50; i++ {
+		if err := charged(as(t, ann), f.Service, "s", fmt.Sprintf("g%02d", i), "0123456789", 10); err != nil {
+			t.Fatalf("upload of what fits = %v", err)
+		}
+	}
+}
+
+// An upload in pieces counts from its beginning, until it is in its fileset or
+// ends; an archive before it is unpacked.
+func TestQuotaOfResumablesAndArchives(t *testing.T) {
+	t.Parallel()
+	f := limitedFixture(t, Quota{Kind: UserQuota, Name: "ann", MaxBytes: most(1000), MaxFiles: most(8)})
+	if _, err := f.CreateResumable(as(t, ann), newUpload("big", 990)); !errors.Is(err, ErrQuota) {
+		t.Errorf("CreateResumable = %v, want ErrQuota", err)
+	}
+	if left := f.left(t); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+	id, dropped := begin(t, f, "a", 10), begin(t, f, "b", 20)
+	if got := f.usage(t, "ann"); got.Reserved != (Amount{30, 2}) {
+		t.Errorf("reserved = %+v, want 30 bytes of 2 files", got.Reserved)
+	}
+	if _, err := f.Resume(as(t, ann), id, piece(0, "0123456789")); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.EndResumable(as(t, ann), dropped); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.usage(t, "ann"); got.Reserved != (Amount{}) || got.Held != (Amount{plainBytes + 10, plainFiles + 1}) {
+		t.Errorf("usage afterwards = %+v", got)
+	}
+	expect := func(name string, archive []byte, want error) {
+		t.Helper()
+		up, err := f.BeginArchive(as(t, ann), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer up.Discard()
+		if err = up.Expect(as(t, ann), int64(len(archive))); err == nil {
+			if err = up.Stage(as(t, ann), strings.NewReader(string(archive))); err == nil {
+				_, err = up.Commit(as(t, ann))
+			}
+		}
+		if !errors.Is(err, want) {
+			t.Errorf("archive %s = %v, want %v", name, err, want)
+		}
+	}
+	content := files{"files.json": `{"filesets":[{"id":"images","files":[{"id":"a","file":"a.png"}]}]}`, "metadata/metadata.json": "{}", "images/a.png": "x"}
+	expect("small", zipped(t, content), nil)
+	content["images/zeros.png"] = strings.Repeat("0", 990) // small when packed
+	expect("large", zipped(t, content), ErrQuota)
+	if got := f.usage(t, "ann"); got.Reserved != (Amount{}) {
+		t.Errorf("reserved after the archives = %+v, want nothing", got.Reserved)
+	}
+}
+
+// What a killed server had reserved counts for a quarter of an hour.
+func TestReservationsExpire(t *testing.T) {
+	t.Parallel()
+	f := limitedFixture(t, Quota{Kind: UserQuota, Name: "ann", MaxBytes: most(100)})
+	up, err := f.BeginUpload(as(t, ann), "s", "images", "lost")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := up.Expect(as(t, ann), 80); err != nil { // and nobody discards it
+		t.Fatal(err)
+	}
+	if err := charged(as(t, ann), f.Service, "s", "a", "0123456789", 10); !errors.Is(err, ErrQuota) {
+		t.Errorf("beside what is reserved = %v, want ErrQuota", err)
+	}
+	later := time.Now().Add(reservedFor + time.Second)
+	f.now = func() time.Time { return later }
+	if err := charged(as(t, ann), f.Service, "s", "a", "0123456789", 10); err != nil {
+		t.Errorf("once it has expired = %v", err)
+	}
+	if _, err := f.SweepResumables(as(t, actor.System())); err != nil {
+		t.Fatal(err)
+	}
+	var n int
+	if err := f.pool.QueryRow(t.Context(), "SELECT count(*) FROM reservations").Scan(&n); err != nil || n != 0 {
+		t.Errorf("%d reservations are left, %v, want none", n, err)
+	}
+}
+
+func TestQuotasAreForAdministrators(t *testing.T) {
+	t.Parallel()
+	f := limitedFixture(t, Quota{Kind: GroupQuota, Name: "lab", MaxBytes: most(5)})
+	q := Quota{Kind: UserQuota, Name: "ann", MaxBytes: most(5)}
+	for name, tt := range map[string]struct {
+		a    actor.Actor
+		want error
+	}{"ann": {ann, ErrForbidden}, "guest": {guest, ErrNoActor}, "a token": {scoped(admin, "*", actor.Read, actor.Write), ErrForbidden}} {
+		if err := f.SetQuota(as(t, tt.a), q); !errors.Is(err, tt.want) {
+			t.Errorf("SetQuota by %s = %v, want %v", name, err, tt.want)
+		}
+		if err := f.DeleteQuota(as(t, tt.a), GroupQuota, "lab"); !errors.Is(err, tt.want) {
+			t.Errorf("DeleteQuota by %s = %v, want %v", name, err, tt.want)
+		}
+		if _, err := f.Quotas(as(t, tt.a)); !errors.Is(err, tt.want) {
+			t.Errorf("Quotas by %s = %v, want %v", name, err, tt.want)
+		}
+		if _, err := f.Usage(as(t, tt.a), "bob"); !errors.Is(err, tt.want) {
+			t.Errorf("Usage of bob by %s = %v, want %v", name, err, tt.want)
+		}
+	}
+	if u, err := f.Usage(as(t, ann), ""); err != nil || u.Username != "ann" || len(u.Quotas) != 1 || u.Quotas[0].Bytes != 2*plainBytes {
+		t.Errorf("Usage of oneself = %+v, %v, want the group's quota in it", u, err)
+	}
+	for _, bad := range []Quota{{Kind: UserQuota, Name: "ann"}, {Kind: UserQuota, Name: "ann", MaxFiles: most(-1)}} {
+		if err := f.SetQuota(as(t, admin), bad); !errors.Is(err, ErrQuotaBounds) {
+			t.Errorf("SetQuota(%v) = %v, want ErrQuotaBounds", bad, err)
+		}
+	}
+	for _, unknown := range []Quota{{Kind: UserQuota, Name: "nobody", MaxFiles: most(1)}, {Kind: GroupQuota, Name: "ann", MaxFiles: most(1)}, {Kind: UserQuota, Name: "\x00", MaxFiles: most(1)}} {
+		if err := f.SetQuota(as(t, admin), unknown); !errors.Is(err, ErrUnknownQuota) {
+			t.Errorf("SetQuota(%q) = %v, want ErrUnknownQuota", unknown.Name, err)
+		}
+		if err := f.DeleteQuota(as(t, admin), unknown.Kind, unknown.Name); !errors.Is(err, ErrUnknownQuota) {
+			t.Errorf("DeleteQuota(%q) = %v, want ErrUnknownQuota", unknown.Name, err)
+		}
+	}
+	if err := f.SetQuota(as(t, admin), q); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := f.Quotas(as(t, admin)); err != nil || len(got) != 2 || got[0].Name != "ann" || *got[0].MaxBytes != 5 || got[1].Kind != GroupQuota {
+		t.Errorf("Quotas = %+v, %v", got, err)
+	}
+}
