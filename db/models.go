@@ -102,6 +102,12 @@ type GroupMember struct {
 	AddedAt time.Time
 }
 
+type GroupQuota struct {
+	GroupID  uuid.UUID
+	MaxBytes *int64
+	MaxFiles *int64
+}
+
 type LoginAttempt struct {
 	Username     string
 	Network      netip.Prefix
@@ -349,6 +355,14 @@ type ReportUser struct {
 	ActiveApiTokens   int64
 }
 
+type Reservation struct {
+	ID        uuid.UUID
+	Owner     string
+	Bytes     int64
+	Files     int64
+	ExpiresAt time.Time
+}
+
 type RevokedToken struct {
 	ID        uuid.UUID
 	Kind      string
@@ -495,6 +509,12 @@ type User struct {
 	UpdatedAt         time.Time
 	LastLoginAt       *time.Time
 	PasswordChangedAt *time.Time
+}
+
+type UserQuota struct {
+	UserID   uuid.UUID
+	MaxBytes *int64
+	MaxFiles *int64
 }
 
 type Webhook struct {

@@ -19,7 +19,9 @@ func TestQuotas(t *testing.T) {
 	if a := s.do(http.MethodPost, "/api/v1/filesets/mine/images", "", bearer(carol)); a.status != http.StatusCreated {
 		t.Fatalf("POST fileset = %d %s", a.status, a.body)
 	}
-	put := func(path, body string) answer { return s.do(http.MethodPut, "/api/v1/quotas/"+path, body, bearer(boss), asJSON) }
+	put := func(path, body string) answer {
+		return s.do(http.MethodPut, "/api/v1/quotas/"+path, body, bearer(boss), asJSON)
+	}
 	if a := put("users/carol", `{"max_bytes":2000,"max_files":10}`); a.status != http.StatusOK || a.json(t)["max_bytes"] != 2000.0 || a.json(t)["kind"] != "user" {
 		t.Fatalf("PUT = %d %s", a.status, a.body)
 	}

@@ -90,6 +90,42 @@ func (e LockType) Valid() bool {
 	}
 }
 
+// Defines values for QuotaKind.
+const (
+	QuotaKindGroup QuotaKind = "group"
+	QuotaKindUser  QuotaKind = "user"
+)
+
+// Valid indicates whether the value is a known member of the QuotaKind enum.
+func (e QuotaKind) Valid() bool {
+	switch e {
+	case QuotaKindGroup:
+		return true
+	case QuotaKindUser:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for QuotaUseKind.
+const (
+	QuotaUseKindGroup QuotaUseKind = "group"
+	QuotaUseKindUser  QuotaUseKind = "user"
+)
+
+// Valid indicates whether the value is a known member of the QuotaUseKind enum.
+func (e QuotaUseKind) Valid() bool {
+	switch e {
+	case QuotaUseKindGroup:
+		return true
+	case QuotaUseKindUser:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for RegistrationRole.
 const (
 	RegistrationRoleAdmin       RegistrationRole = "admin"
@@ -481,6 +517,17 @@ func (e ListTimelapseScansParamsFuzzy) Valid() bool {
 	default:
 		return false
 	}
+}
+
+// Amount Some bytes and files.
+//
+// Example: {"bytes":824000000,"files":6030}
+type Amount struct {
+	// Bytes Bytes of files.
+	Bytes int64 `json:"bytes"`
+
+	// Files How many files.
+	Files int64 `json:"files"`
 }
 
 // APIToken A new API token, shown once.
@@ -1329,6 +1376,68 @@ type PublicUser struct {
 	Username string `json:"username"`
 }
 
+// Quota What the scans of a user, or of all members of a group together, may hold.
+//
+// Example: {"kind":"user","max_bytes":1000000000,"max_files":null,"name":"carol"}
+type Quota struct {
+	// Kind Whose quota it is: a group's is for all its members together.
+	Kind QuotaKind `json:"kind"`
+
+	// MaxBytes Bytes that their scans may hold; null for any number.
+	MaxBytes *int64 `json:"max_bytes"`
+
+	// MaxFiles Files that their scans may hold; null for any number.
+	MaxFiles *int64 `json:"max_files"`
+
+	// Name Name of the user or group.
+	Name string `json:"name"`
+}
+
+// QuotaKind Whose quota it is: a group's is for all its members together.
+type QuotaKind string
+
+// QuotaBounds What a quota allows; what is left out is not bounded.
+//
+// Example: {"max_bytes":5000000000,"max_files":100000}
+type QuotaBounds struct {
+	// MaxBytes Bytes that their scans may hold.
+	MaxBytes *int64 `json:"max_bytes,omitempty"`
+
+	// MaxFiles Files that their scans may hold.
+	MaxFiles *int64 `json:"max_files,omitempty"`
+}
+
+// QuotaList All quotas.
+//
+// Example: {"quotas":[{"kind":"user","max_bytes":1000000000,"max_files":null,"name":"carol"}]}
+type QuotaList struct {
+	// Quotas Those of users first, by name.
+	Quotas []Quota `json:"quotas"`
+}
+
+// QuotaUse A quota, and what counts against it.
+//
+// Example: {"kind":"user","max_bytes":1000000000,"max_files":null,"name":"carol","used":{"bytes":824000000,"files":6030}}
+type QuotaUse struct {
+	// Kind Whose quota it is: a group's is for all its members together.
+	Kind QuotaUseKind `json:"kind"`
+
+	// MaxBytes Bytes that their scans may hold; null for any number.
+	MaxBytes *int64 `json:"max_bytes"`
+
+	// MaxFiles Files that their scans may hold; null for any number.
+	MaxFiles *int64 `json:"max_files"`
+
+	// Name Name of the user or group.
+	Name string `json:"name"`
+
+	// Used What counts against it: scans, the trash until it is purged, and uploads on their way.
+	Used Amount `json:"used"`
+}
+
+// QuotaUseKind Whose quota it is: a group's is for all its members together.
+type QuotaUseKind string
+
 // RefreshRequest The refresh token to be traded in.
 //
 // Example: {"refresh_token":"eyJhbGciOiJIUzUxMiIs...\u003csignature\u003e"}
@@ -1749,6 +1858,26 @@ type UploadState struct {
 
 	// Scan The scan that the file is for.
 	Scan string `json:"scan"`
+}
+
+// Usage What the scans of a user hold, and may hold.
+//
+// Example: {"quotas":[{"kind":"user","max_bytes":1000000000,"max_files":null,"name":"carol","used":{"bytes":824000000,"files":6030}}],"reserved":{"bytes":0,"files":0},"scans":{"bytes":812000000,"files":5970},"trash":{"bytes":12000000,"files":60},"username":"carol"}
+type Usage struct {
+	// Quotas The quotas that apply to the user.
+	Quotas []QuotaUse `json:"quotas"`
+
+	// Reserved What uploads will take that are on their way.
+	Reserved Amount `json:"reserved"`
+
+	// Scans What the user's scans hold.
+	Scans Amount `json:"scans"`
+
+	// Trash What of them lies in the trash; it counts until it is purged.
+	Trash Amount `json:"trash"`
+
+	// Username Whose it is.
+	Username string `json:"username"`
 }
 
 // User An account.
@@ -2420,6 +2549,12 @@ type ResumeUploadParams struct {
 	UploadOffset *string `json:"Upload-Offset,omitempty"`
 }
 
+// GetUsageParams defines parameters for GetUsage.
+type GetUsageParams struct {
+	// User Name of the user; you where it is left out.
+	User *string `form:"user,omitempty" json:"user,omitempty"`
+}
+
 // ListUsersParams defines parameters for ListUsers.
 type ListUsersParams struct {
 	// After Begin after this name.
@@ -2497,6 +2632,12 @@ type UpdateFilesetMetadataJSONRequestBody = MetadataUpdate
 
 // CreateGroupJSONRequestBody defines body for CreateGroup for application/json ContentType.
 type CreateGroupJSONRequestBody = NewGroup
+
+// SetGroupQuotaJSONRequestBody defines body for SetGroupQuota for application/json ContentType.
+type SetGroupQuotaJSONRequestBody = QuotaBounds
+
+// SetUserQuotaJSONRequestBody defines body for SetUserQuota for application/json ContentType.
+type SetUserQuotaJSONRequestBody = QuotaBounds
 
 // CreateScanJSONRequestBody defines body for CreateScan for application/json ContentType.
 type CreateScanJSONRequestBody = NewScan
@@ -3166,6 +3307,63 @@ type ClientInterface interface {
 	// Corresponds with GET /api/v1/locks (the `ListLocks` operationId).
 	ListLocks(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ListQuotas List all quotas
+	//
+	// A quota bounds what the scans of a user hold, or those of all members of a group together, with what lies in the trash until it is purged. An upload that does not fit is refused before its bytes are taken, by a 413 with the code quota_exceeded; what is there already stays. Only administrators may do it.
+	//
+	// Corresponds with GET /api/v1/quotas (the `ListQuotas` operationId).
+	ListQuotas(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DeleteGroupQuota Take the quota of a group away
+	//
+	// A quota bounds what the scans of a user hold, or those of all members of a group together, with what lies in the trash until it is purged. An upload that does not fit is refused before its bytes are taken, by a 413 with the code quota_exceeded; what is there already stays. Only administrators may do it.
+	//
+	// Corresponds with DELETE /api/v1/quotas/groups/{group} (the `DeleteGroupQuota` operationId).
+	DeleteGroupQuota(ctx context.Context, group string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SetGroupQuotaWithBody Set the quota of a group
+	//
+	// A quota bounds what the scans of a user hold, or those of all members of a group together, with what lies in the trash until it is purged. An upload that does not fit is refused before its bytes are taken, by a 413 with the code quota_exceeded; what is there already stays. Only administrators may do it.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /api/v1/quotas/groups/{group} (the `SetGroupQuota` operationId).
+	SetGroupQuotaWithBody(ctx context.Context, group string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SetGroupQuota Set the quota of a group
+	//
+	// A quota bounds what the scans of a user hold, or those of all members of a group together, with what lies in the trash until it is purged. An upload that does not fit is refused before its bytes are taken, by a 413 with the code quota_exceeded; what is there already stays. Only administrators may do it.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /api/v1/quotas/groups/{group} (the `SetGroupQuota` operationId).
+	SetGroupQuota(ctx context.Context, group string, body SetGroupQuotaJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DeleteUserQuota Take the quota of a user away
+	//
+	// A quota bounds what the scans of a user hold, or those of all members of a group together, with what lies in the trash until it is purged. An upload that does not fit is refused before its bytes are taken, by a 413 with the code quota_exceeded; what is there already stays. Only administrators may do it.
+	//
+	// Corresponds with DELETE /api/v1/quotas/users/{username} (the `DeleteUserQuota` operationId).
+	DeleteUserQuota(ctx context.Context, username string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SetUserQuotaWithBody Set the quota of a user
+	//
+	// A quota bounds what the scans of a user hold, or those of all members of a group together, with what lies in the trash until it is purged. An upload that does not fit is refused before its bytes are taken, by a 413 with the code quota_exceeded; what is there already stays. Only administrators may do it.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /api/v1/quotas/users/{username} (the `SetUserQuota` operationId).
+	SetUserQuotaWithBody(ctx context.Context, username string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SetUserQuota Set the quota of a user
+	//
+	// A quota bounds what the scans of a user hold, or those of all members of a group together, with what lies in the trash until it is purged. An upload that does not fit is refused before its bytes are taken, by a 413 with the code quota_exceeded; what is there already stays. Only administrators may do it.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /api/v1/quotas/users/{username} (the `SetUserQuota` operationId).
+	SetUserQuota(ctx context.Context, username string, body SetUserQuotaJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ReloadScans Bring the index up to date with the tree
 	//
 	// Reads what was changed in the directory from outside. Calls at the same time share one run.
@@ -3492,6 +3690,13 @@ type ClientInterface interface {
 	//
 	// Corresponds with PATCH /api/v1/uploads/{id} (the `ResumeUpload` operationId).
 	ResumeUploadWithBody(ctx context.Context, id openapi_types.UUID, params *ResumeUploadParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetUsage Ask what a user holds
+	//
+	// Bytes and files of the scans that the user owns, of those in the trash, of uploads on their way, and the quotas that apply. Yourself, or anybody for administrators.
+	//
+	// Corresponds with GET /api/v1/usage (the `GetUsage` operationId).
+	GetUsage(ctx context.Context, params *GetUsageParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListUsers List users
 	//
@@ -4895,6 +5100,133 @@ func (c *Client) ListLocks(ctx context.Context, reqEditors ...RequestEditorFn) (
 	return c.Client.Do(req)
 }
 
+// ListQuotas List all quotas
+//
+// A quota bounds what the scans of a user hold, or those of all members of a group together, with what lies in the trash until it is purged. An upload that does not fit is refused before its bytes are taken, by a 413 with the code quota_exceeded; what is there already stays. Only administrators may do it.
+//
+// Corresponds with GET /api/v1/quotas (the `ListQuotas` operationId).
+func (c *Client) ListQuotas(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListQuotasRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DeleteGroupQuota Take the quota of a group away
+//
+// A quota bounds what the scans of a user hold, or those of all members of a group together, with what lies in the trash until it is purged. An upload that does not fit is refused before its bytes are taken, by a 413 with the code quota_exceeded; what is there already stays. Only administrators may do it.
+//
+// Corresponds with DELETE /api/v1/quotas/groups/{group} (the `DeleteGroupQuota` operationId).
+func (c *Client) DeleteGroupQuota(ctx context.Context, group string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDeleteGroupQuotaRequest(c.Server, group)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SetGroupQuotaWithBody Set the quota of a group
+//
+// A quota bounds what the scans of a user hold, or those of all members of a group together, with what lies in the trash until it is purged. An upload that does not fit is refused before its bytes are taken, by a 413 with the code quota_exceeded; what is there already stays. Only administrators may do it.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /api/v1/quotas/groups/{group} (the `SetGroupQuota` operationId).
+func (c *Client) SetGroupQuotaWithBody(ctx context.Context, group string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSetGroupQuotaRequestWithBody(c.Server, group, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SetGroupQuota Set the quota of a group
+//
+// A quota bounds what the scans of a user hold, or those of all members of a group together, with what lies in the trash until it is purged. An upload that does not fit is refused before its bytes are taken, by a 413 with the code quota_exceeded; what is there already stays. Only administrators may do it.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /api/v1/quotas/groups/{group} (the `SetGroupQuota` operationId).
+func (c *Client) SetGroupQuota(ctx context.Context, group string, body SetGroupQuotaJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSetGroupQuotaRequest(c.Server, group, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DeleteUserQuota Take the quota of a user away
+//
+// A quota bounds what the scans of a user hold, or those of all members of a group together, with what lies in the trash until it is purged. An upload that does not fit is refused before its bytes are taken, by a 413 with the code quota_exceeded; what is there already stays. Only administrators may do it.
+//
+// Corresponds with DELETE /api/v1/quotas/users/{username} (the `DeleteUserQuota` operationId).
+func (c *Client) DeleteUserQuota(ctx context.Context, username string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDeleteUserQuotaRequest(c.Server, username)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SetUserQuotaWithBody Set the quota of a user
+//
+// A quota bounds what the scans of a user hold, or those of all members of a group together, with what lies in the trash until it is purged. An upload that does not fit is refused before its bytes are taken, by a 413 with the code quota_exceeded; what is there already stays. Only administrators may do it.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /api/v1/quotas/users/{username} (the `SetUserQuota` operationId).
+func (c *Client) SetUserQuotaWithBody(ctx context.Context, username string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSetUserQuotaRequestWithBody(c.Server, username, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SetUserQuota Set the quota of a user
+//
+// A quota bounds what the scans of a user hold, or those of all members of a group together, with what lies in the trash until it is purged. An upload that does not fit is refused before its bytes are taken, by a 413 with the code quota_exceeded; what is there already stays. Only administrators may do it.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /api/v1/quotas/users/{username} (the `SetUserQuota` operationId).
+func (c *Client) SetUserQuota(ctx context.Context, username string, body SetUserQuotaJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSetUserQuotaRequest(c.Server, username, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // ReloadScans Bring the index up to date with the tree
 //
 // Reads what was changed in the directory from outside. Calls at the same time share one run.
@@ -5622,6 +5954,23 @@ func (c *Client) GetUpload(ctx context.Context, id openapi_types.UUID, params *G
 // Corresponds with PATCH /api/v1/uploads/{id} (the `ResumeUpload` operationId).
 func (c *Client) ResumeUploadWithBody(ctx context.Context, id openapi_types.UUID, params *ResumeUploadParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewResumeUploadRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetUsage Ask what a user holds
+//
+// Bytes and files of the scans that the user owns, of those in the trash, of uploads on their way, and the quotas that apply. Yourself, or anybody for administrators.
+//
+// Corresponds with GET /api/v1/usage (the `GetUsage` operationId).
+func (c *Client) GetUsage(ctx context.Context, params *GetUsageParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetUsageRequest(c.Server, params)
 	if err != nil {
 		return nil, err
 	}
@@ -8597,6 +8946,195 @@ func NewListLocksRequest(server string) (*http.Request, error) {
 	return req, nil
 }
 
+// NewListQuotasRequest constructs an http.Request for the ListQuotas method
+func NewListQuotasRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/quotas")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewDeleteGroupQuotaRequest constructs an http.Request for the DeleteGroupQuota method
+func NewDeleteGroupQuotaRequest(server string, group string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "group", group, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/quotas/groups/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewSetGroupQuotaRequest calls the generic SetGroupQuota builder with application/json body
+func NewSetGroupQuotaRequest(server string, group string, body SetGroupQuotaJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewSetGroupQuotaRequestWithBody(server, group, "application/json", bodyReader)
+}
+
+// NewSetGroupQuotaRequestWithBody constructs an http.Request for the SetGroupQuota method, with any body, and a specified content type
+func NewSetGroupQuotaRequestWithBody(server string, group string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "group", group, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/quotas/groups/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewDeleteUserQuotaRequest constructs an http.Request for the DeleteUserQuota method
+func NewDeleteUserQuotaRequest(server string, username string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "username", username, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/quotas/users/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewSetUserQuotaRequest calls the generic SetUserQuota builder with application/json body
+func NewSetUserQuotaRequest(server string, username string, body SetUserQuotaJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewSetUserQuotaRequestWithBody(server, username, "application/json", bodyReader)
+}
+
+// NewSetUserQuotaRequestWithBody constructs an http.Request for the SetUserQuota method, with any body, and a specified content type
+func NewSetUserQuotaRequestWithBody(server string, username string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "username", username, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/quotas/users/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewReloadScansRequest constructs an http.Request for the ReloadScans method
 func NewReloadScansRequest(server string, params *ReloadScansParams) (*http.Request, error) {
 	var err error
@@ -10793,6 +11331,60 @@ func NewResumeUploadRequestWithBody(server string, id openapi_types.UUID, params
 	return req, nil
 }
 
+// NewGetUsageRequest constructs an http.Request for the GetUsage method
+func NewGetUsageRequest(server string, params *GetUsageParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/usage")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.User != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "user", *params.User, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewListUsersRequest constructs an http.Request for the ListUsers method
 func NewListUsersRequest(server string, params *ListUsersParams) (*http.Request, error) {
 	var err error
@@ -12111,6 +12703,69 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /api/v1/locks (the `ListLocks` operationId).
 	ListLocksWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListLocksResponse, error)
 
+	// ListQuotasWithResponse List all quotas
+	//
+	// A quota bounds what the scans of a user hold, or those of all members of a group together, with what lies in the trash until it is purged. An upload that does not fit is refused before its bytes are taken, by a 413 with the code quota_exceeded; what is there already stays. Only administrators may do it.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/quotas (the `ListQuotas` operationId).
+	ListQuotasWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListQuotasResponse, error)
+
+	// DeleteGroupQuotaWithResponse Take the quota of a group away
+	//
+	// A quota bounds what the scans of a user hold, or those of all members of a group together, with what lies in the trash until it is purged. An upload that does not fit is refused before its bytes are taken, by a 413 with the code quota_exceeded; what is there already stays. Only administrators may do it.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /api/v1/quotas/groups/{group} (the `DeleteGroupQuota` operationId).
+	DeleteGroupQuotaWithResponse(ctx context.Context, group string, reqEditors ...RequestEditorFn) (*DeleteGroupQuotaResponse, error)
+
+	// SetGroupQuotaWithBodyWithResponse Set the quota of a group
+	//
+	// A quota bounds what the scans of a user hold, or those of all members of a group together, with what lies in the trash until it is purged. An upload that does not fit is refused before its bytes are taken, by a 413 with the code quota_exceeded; what is there already stays. Only administrators may do it.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /api/v1/quotas/groups/{group} (the `SetGroupQuota` operationId).
+	SetGroupQuotaWithBodyWithResponse(ctx context.Context, group string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SetGroupQuotaResponse, error)
+
+	// SetGroupQuotaWithResponse Set the quota of a group
+	//
+	// A quota bounds what the scans of a user hold, or those of all members of a group together, with what lies in the trash until it is purged. An upload that does not fit is refused before its bytes are taken, by a 413 with the code quota_exceeded; what is there already stays. Only administrators may do it.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /api/v1/quotas/groups/{group} (the `SetGroupQuota` operationId).
+	SetGroupQuotaWithResponse(ctx context.Context, group string, body SetGroupQuotaJSONRequestBody, reqEditors ...RequestEditorFn) (*SetGroupQuotaResponse, error)
+
+	// DeleteUserQuotaWithResponse Take the quota of a user away
+	//
+	// A quota bounds what the scans of a user hold, or those of all members of a group together, with what lies in the trash until it is purged. An upload that does not fit is refused before its bytes are taken, by a 413 with the code quota_exceeded; what is there already stays. Only administrators may do it.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /api/v1/quotas/users/{username} (the `DeleteUserQuota` operationId).
+	DeleteUserQuotaWithResponse(ctx context.Context, username string, reqEditors ...RequestEditorFn) (*DeleteUserQuotaResponse, error)
+
+	// SetUserQuotaWithBodyWithResponse Set the quota of a user
+	//
+	// A quota bounds what the scans of a user hold, or those of all members of a group together, with what lies in the trash until it is purged. An upload that does not fit is refused before its bytes are taken, by a 413 with the code quota_exceeded; what is there already stays. Only administrators may do it.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /api/v1/quotas/users/{username} (the `SetUserQuota` operationId).
+	SetUserQuotaWithBodyWithResponse(ctx context.Context, username string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SetUserQuotaResponse, error)
+
+	// SetUserQuotaWithResponse Set the quota of a user
+	//
+	// A quota bounds what the scans of a user hold, or those of all members of a group together, with what lies in the trash until it is purged. An upload that does not fit is refused before its bytes are taken, by a 413 with the code quota_exceeded; what is there already stays. Only administrators may do it.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /api/v1/quotas/users/{username} (the `SetUserQuota` operationId).
+	SetUserQuotaWithResponse(ctx context.Context, username string, body SetUserQuotaJSONRequestBody, reqEditors ...RequestEditorFn) (*SetUserQuotaResponse, error)
+
 	// ReloadScansWithResponse Bring the index up to date with the tree
 	//
 	// Reads what was changed in the directory from outside. Calls at the same time share one run.
@@ -12479,6 +13134,15 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with PATCH /api/v1/uploads/{id} (the `ResumeUpload` operationId).
 	ResumeUploadWithBodyWithResponse(ctx context.Context, id openapi_types.UUID, params *ResumeUploadParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ResumeUploadResponse, error)
+
+	// GetUsageWithResponse Ask what a user holds
+	//
+	// Bytes and files of the scans that the user owns, of those in the trash, of uploads on their way, and the quotas that apply. Yourself, or anybody for administrators.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/usage (the `GetUsage` operationId).
+	GetUsageWithResponse(ctx context.Context, params *GetUsageParams, reqEditors ...RequestEditorFn) (*GetUsageResponse, error)
 
 	// ListUsersWithResponse List users
 	//
@@ -14412,6 +15076,167 @@ func (r ListLocksResponse) ContentType() string {
 	return ""
 }
 
+type ListQuotasResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *QuotaList
+	// JSONDefault the response for an HTTP default `application/json` response
+	JSONDefault *Problem
+}
+
+// Status returns HTTPResponse.Status
+func (r ListQuotasResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListQuotasResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListQuotasResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type DeleteGroupQuotaResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSONDefault the response for an HTTP default `application/json` response
+	JSONDefault *Problem
+}
+
+// Status returns HTTPResponse.Status
+func (r DeleteGroupQuotaResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r DeleteGroupQuotaResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r DeleteGroupQuotaResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type SetGroupQuotaResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Quota
+	// JSONDefault the response for an HTTP default `application/json` response
+	JSONDefault *Problem
+}
+
+// Status returns HTTPResponse.Status
+func (r SetGroupQuotaResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r SetGroupQuotaResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r SetGroupQuotaResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type DeleteUserQuotaResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSONDefault the response for an HTTP default `application/json` response
+	JSONDefault *Problem
+}
+
+// Status returns HTTPResponse.Status
+func (r DeleteUserQuotaResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r DeleteUserQuotaResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r DeleteUserQuotaResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type SetUserQuotaResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Quota
+	// JSONDefault the response for an HTTP default `application/json` response
+	JSONDefault *Problem
+}
+
+// Status returns HTTPResponse.Status
+func (r SetUserQuotaResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r SetUserQuotaResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r SetUserQuotaResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ReloadScansResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -15588,6 +16413,39 @@ func (r ResumeUploadResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ResumeUploadResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetUsageResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Usage
+	// JSONDefault the response for an HTTP default `application/json` response
+	JSONDefault *Problem
+}
+
+// Status returns HTTPResponse.Status
+func (r GetUsageResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetUsageResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetUsageResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -17151,6 +18009,111 @@ func (c *ClientWithResponses) ListLocksWithResponse(ctx context.Context, reqEdit
 	return ParseListLocksResponse(rsp)
 }
 
+// ListQuotasWithResponse List all quotas
+//
+// A quota bounds what the scans of a user hold, or those of all members of a group together, with what lies in the trash until it is purged. An upload that does not fit is refused before its bytes are taken, by a 413 with the code quota_exceeded; what is there already stays. Only administrators may do it.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/quotas (the `ListQuotas` operationId).
+func (c *ClientWithResponses) ListQuotasWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListQuotasResponse, error) {
+	rsp, err := c.ListQuotas(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListQuotasResponse(rsp)
+}
+
+// DeleteGroupQuotaWithResponse Take the quota of a group away
+//
+// A quota bounds what the scans of a user hold, or those of all members of a group together, with what lies in the trash until it is purged. An upload that does not fit is refused before its bytes are taken, by a 413 with the code quota_exceeded; what is there already stays. Only administrators may do it.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /api/v1/quotas/groups/{group} (the `DeleteGroupQuota` operationId).
+func (c *ClientWithResponses) DeleteGroupQuotaWithResponse(ctx context.Context, group string, reqEditors ...RequestEditorFn) (*DeleteGroupQuotaResponse, error) {
+	rsp, err := c.DeleteGroupQuota(ctx, group, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDeleteGroupQuotaResponse(rsp)
+}
+
+// SetGroupQuotaWithBodyWithResponse Set the quota of a group
+//
+// A quota bounds what the scans of a user hold, or those of all members of a group together, with what lies in the trash until it is purged. An upload that does not fit is refused before its bytes are taken, by a 413 with the code quota_exceeded; what is there already stays. Only administrators may do it.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /api/v1/quotas/groups/{group} (the `SetGroupQuota` operationId).
+func (c *ClientWithResponses) SetGroupQuotaWithBodyWithResponse(ctx context.Context, group string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SetGroupQuotaResponse, error) {
+	rsp, err := c.SetGroupQuotaWithBody(ctx, group, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSetGroupQuotaResponse(rsp)
+}
+
+// SetGroupQuotaWithResponse Set the quota of a group
+//
+// A quota bounds what the scans of a user hold, or those of all members of a group together, with what lies in the trash until it is purged. An upload that does not fit is refused before its bytes are taken, by a 413 with the code quota_exceeded; what is there already stays. Only administrators may do it.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /api/v1/quotas/groups/{group} (the `SetGroupQuota` operationId).
+func (c *ClientWithResponses) SetGroupQuotaWithResponse(ctx context.Context, group string, body SetGroupQuotaJSONRequestBody, reqEditors ...RequestEditorFn) (*SetGroupQuotaResponse, error) {
+	rsp, err := c.SetGroupQuota(ctx, group, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSetGroupQuotaResponse(rsp)
+}
+
+// DeleteUserQuotaWithResponse Take the quota of a user away
+//
+// A quota bounds what the scans of a user hold, or those of all members of a group together, with what lies in the trash until it is purged. An upload that does not fit is refused before its bytes are taken, by a 413 with the code quota_exceeded; what is there already stays. Only administrators may do it.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /api/v1/quotas/users/{username} (the `DeleteUserQuota` operationId).
+func (c *ClientWithResponses) DeleteUserQuotaWithResponse(ctx context.Context, username string, reqEditors ...RequestEditorFn) (*DeleteUserQuotaResponse, error) {
+	rsp, err := c.DeleteUserQuota(ctx, username, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDeleteUserQuotaResponse(rsp)
+}
+
+// SetUserQuotaWithBodyWithResponse Set the quota of a user
+//
+// A quota bounds what the scans of a user hold, or those of all members of a group together, with what lies in the trash until it is purged. An upload that does not fit is refused before its bytes are taken, by a 413 with the code quota_exceeded; what is there already stays. Only administrators may do it.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /api/v1/quotas/users/{username} (the `SetUserQuota` operationId).
+func (c *ClientWithResponses) SetUserQuotaWithBodyWithResponse(ctx context.Context, username string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SetUserQuotaResponse, error) {
+	rsp, err := c.SetUserQuotaWithBody(ctx, username, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSetUserQuotaResponse(rsp)
+}
+
+// SetUserQuotaWithResponse Set the quota of a user
+//
+// A quota bounds what the scans of a user hold, or those of all members of a group together, with what lies in the trash until it is purged. An upload that does not fit is refused before its bytes are taken, by a 413 with the code quota_exceeded; what is there already stays. Only administrators may do it.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /api/v1/quotas/users/{username} (the `SetUserQuota` operationId).
+func (c *ClientWithResponses) SetUserQuotaWithResponse(ctx context.Context, username string, body SetUserQuotaJSONRequestBody, reqEditors ...RequestEditorFn) (*SetUserQuotaResponse, error) {
+	rsp, err := c.SetUserQuota(ctx, username, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSetUserQuotaResponse(rsp)
+}
+
 // ReloadScansWithResponse Bring the index up to date with the tree
 //
 // Reads what was changed in the directory from outside. Calls at the same time share one run.
@@ -17764,6 +18727,21 @@ func (c *ClientWithResponses) ResumeUploadWithBodyWithResponse(ctx context.Conte
 		return nil, err
 	}
 	return ParseResumeUploadResponse(rsp)
+}
+
+// GetUsageWithResponse Ask what a user holds
+//
+// Bytes and files of the scans that the user owns, of those in the trash, of uploads on their way, and the quotas that apply. Yourself, or anybody for administrators.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/usage (the `GetUsage` operationId).
+func (c *ClientWithResponses) GetUsageWithResponse(ctx context.Context, params *GetUsageParams, reqEditors ...RequestEditorFn) (*GetUsageResponse, error) {
+	rsp, err := c.GetUsage(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetUsageResponse(rsp)
 }
 
 // ListUsersWithResponse List users
@@ -19916,6 +20894,163 @@ func ParseListLocksResponse(rsp *http.Response) (*ListLocksResponse, error) {
 	return response, nil
 }
 
+// ParseListQuotasResponse parses an HTTP response from a ListQuotasWithResponse call
+func ParseListQuotasResponse(rsp *http.Response) (*ListQuotasResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListQuotasResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest QuotaList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseDeleteGroupQuotaResponse parses an HTTP response from a DeleteGroupQuotaWithResponse call
+func ParseDeleteGroupQuotaResponse(rsp *http.Response) (*DeleteGroupQuotaResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &DeleteGroupQuotaResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseSetGroupQuotaResponse parses an HTTP response from a SetGroupQuotaWithResponse call
+func ParseSetGroupQuotaResponse(rsp *http.Response) (*SetGroupQuotaResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &SetGroupQuotaResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Quota
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseDeleteUserQuotaResponse parses an HTTP response from a DeleteUserQuotaWithResponse call
+func ParseDeleteUserQuotaResponse(rsp *http.Response) (*DeleteUserQuotaResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &DeleteUserQuotaResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseSetUserQuotaResponse parses an HTTP response from a SetUserQuotaWithResponse call
+func ParseSetUserQuotaResponse(rsp *http.Response) (*SetUserQuotaResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &SetUserQuotaResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Quota
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseReloadScansResponse parses an HTTP response from a ReloadScansWithResponse call
 func ParseReloadScansResponse(rsp *http.Response) (*ReloadScansResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -21293,6 +22428,39 @@ func ParseResumeUploadResponse(rsp *http.Response) (*ResumeUploadResponse, error
 			headers.UploadOffset = &value
 		}
 		response.Headers204 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseGetUsageResponse parses an HTTP response from a GetUsageWithResponse call
+func ParseGetUsageResponse(rsp *http.Response) (*GetUsageResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetUsageResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Usage
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSONDefault = &dest
+
 	}
 
 	return response, nil
