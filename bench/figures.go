@@ -30,6 +30,7 @@ func figures() []figure {
 		{"upload-1", uploadsOf(1, 200)},
 		{"upload-4", uploadsOf(4, 375)},
 		{"upload-large", uploadLarge},
+		{"upload-archive", uploadArchives},
 		{"go-client-call", goClientCall},
 		{"go-client-files", goClientFiles},
 		{"list-1000", listThousand},

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -38,7 +39,9 @@ type filePart struct {
 func (f *filePart) Resolve(ctx huma.Context) []error {
 	r, w := humago.Unwrap(ctx)
 	// The server's deadline is for the head of a request and short bodies.
-	r.Body = &patientBody{ReadCloser: r.Body, control: http.NewResponseController(w)}
+	patient := &patientBody{ReadCloser: r.Body, control: http.NewResponseController(w)}
+	// A form is read in small steps; of the connection they are larger.
+	r.Body = bufferedBody{bufio.NewReaderSize(patient, bodyBuffer), patient}
 	f.length = r.ContentLength
 	reader, err := r.MultipartReader()
 	if err != nil {
@@ -46,6 +49,14 @@ func (f *filePart) Resolve(ctx huma.Context) []error {
 	}
 	f.reader = reader
 	return nil
+}
+
+// bodyBuffer is how much of a form is read at once.
+const bodyBuffer = 64 << 10
+
+type bufferedBody struct {
+	io.Reader
+	io.Closer
 }
 
 // patientBody moves the read deadline on with every read.

@@ -2,6 +2,7 @@ package fsdb
 
 import (
 	"archive/zip"
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -124,7 +125,12 @@ func (t *Tree) spoolArchive(ctx context.Context, r io.Reader, limits ArchiveLimi
 	// It keeps its bytes as long as it is open, and leaves nothing.
 	defer t.discard(name)
 	limit := min(limits.Bytes, math.MaxInt64-1)
-	size, err := io.Copy(f, io.LimitReader(contextReader{ctx, r}, limit+1))
+	// Forms hand their parts on in small pieces.
+	buffered := bufio.NewWriterSize(f, spoolBuffer)
+	size, err := io.Copy(buffered, io.LimitReader(contextReader{ctx, r}, limit+1))
+	if err == nil {
+		err = buffered.Flush()
+	}
 	if err := errors.Join(err, f.Close()); err != nil {
 		return nil, err
 	}
@@ -209,8 +215,11 @@ func taken(err error, name string) error {
 	return err
 }
 
-// copyBuffer is how much of a file is unpacked at a time.
-const copyBuffer = 64 << 10
+// How much of a file is unpacked at a time, and of an archive is written.
+const (
+	copyBuffer  = 64 << 10
+	spoolBuffer = 256 << 10
+)
 
 func (t *Tree) unpackFile(ctx context.Context, dir string, f archiveFile) (err error) {
 	if err := ctx.Err(); err != nil {
@@ -225,7 +234,7 @@ func (t *Tree) unpackFile(ctx context.Context, dir string, f archiveFile) (err e
 	if err != nil {
 		return taken(err, f.name)
 	}
-	source := &entryReader{r: io.LimitReader(contextReader{ctx, from}, int64(f.UncompressedSize64)+1)} //nolint:gosec // bounded by the plan
+	source := &entryReader{summed: f.CRC32 == 0, r: io.LimitReader(contextReader{ctx, from}, int64(f.UncompressedSize64)+1)} //nolint:gosec // bounded by the plan
 	n, err := io.CopyBuffer(struct{ io.Writer }{to}, source, make([]byte, min(copyBuffer, f.UncompressedSize64+1)))
 	switch {
 	case source.err != nil && ctx.Err() == nil:
@@ -233,7 +242,7 @@ func (t *Tree) unpackFile(ctx context.Context, dir string, f archiveFile) (err e
 	case err != nil:
 	case uint64(n) != f.UncompressedSize64: //nolint:gosec // not negative
 		err = badEntry(f.name, io.ErrUnexpectedEOF)
-	case source.crc != f.CRC32:
+	case source.crc != 0:
 		err = badEntry(f.name, zip.ErrChecksum)
 	default:
 		err = to.Sync()
@@ -241,18 +250,21 @@ func (t *Tree) unpackFile(ctx context.Context, dir string, f archiveFile) (err e
 	return errors.Join(err, to.Close())
 }
 
-// entryReader keeps the checksum of what it read, and tells errors of the
-// archive from those of the disk.
+// entryReader tells errors of the archive from those of the disk, and keeps the
+// checksum of an entry that should be zero: package zip takes that for none.
 type entryReader struct {
-	r   io.Reader
-	crc uint32
-	err error
+	r      io.Reader
+	summed bool
+	crc    uint32
+	err    error
 }
 
 // Read implements io.Reader.
 func (e *entryReader) Read(p []byte) (int, error) {
 	n, err := e.r.Read(p)
-	e.crc = crc32.Update(e.crc, crc32.IEEETable, p[:n])
+	if e.summed {
+		e.crc = crc32.Update(e.crc, crc32.IEEETable, p[:n])
+	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		e.err = err
 	}
