@@ -90,7 +90,9 @@ func simplifyAnswers(answers map[string]any) {
 		default:
 			answer := answers[status].(map[string]any)
 			content := object(answer, "content")
-			if delete(content, anyType); len(content) > 1 {
+			delete(content, anyType)
+			// A list can be read to its end, and its items have a type.
+			if delete(content, "text/event-stream"); len(content) > 1 {
 				delete(content, "application/json")
 				// What follows the semicolon tells of the other form.
 				answer["description"], _, _ = strings.Cut(answer["description"].(string), ";")

@@ -3,14 +3,18 @@ import io.github.romi.plantdb.ApiException;
 import io.github.romi.plantdb.ApiResponse;
 import io.github.romi.plantdb.api.AssetsApi;
 import io.github.romi.plantdb.api.AuthApi;
+import io.github.romi.plantdb.api.EventsApi;
+import io.github.romi.plantdb.api.EventsApi.APIStreamEventsRequest;
 import io.github.romi.plantdb.api.FilesApi;
 import io.github.romi.plantdb.api.FilesetsApi;
 import io.github.romi.plantdb.api.ScansApi;
 import io.github.romi.plantdb.api.ScansApi.APIListScansRequest;
 import io.github.romi.plantdb.model.Credentials;
+import io.github.romi.plantdb.model.Event;
+import io.github.romi.plantdb.model.EventList;
 import io.github.romi.plantdb.model.Login;
 import io.github.romi.plantdb.model.NewScan;
-import io.github.romi.plantdb.model.RefreshTokenRequest;
+import io.github.romi.plantdb.model.RefreshRequest;
 import java.io.File;
 import java.nio.file.Files;
 import java.util.ArrayList;
@@ -36,6 +40,7 @@ public class Journey {
   static class Api {
     final AssetsApi assets;
     final AuthApi auth;
+    final EventsApi events;
     final FilesApi files;
     final FilesetsApi filesets;
     final ScansApi scans;
@@ -48,6 +53,7 @@ public class Journey {
       }
       assets = new AssetsApi(client);
       auth = new AuthApi(client);
+      events = new EventsApi(client);
       files = new FilesApi(client);
       filesets = new FilesetsApi(client);
       scans = new ScansApi(client);
@@ -79,6 +85,23 @@ public class Journey {
     return b.length > 3 && b[0] == (byte) 0xff && b[1] == (byte) 0xd8 && b[2] == (byte) 0xff;
   }
 
+  /** The first event of a kind after a position, once it is there. */
+  static Event follow(EventsApi events, String scan, String after, String kind) throws Exception {
+    for (long deadline = System.currentTimeMillis() + 60_000; System.currentTimeMillis() < deadline; ) {
+      EventList page = events.streamEvents(APIStreamEventsRequest.newBuilder().scan(scan).after(after).build());
+      for (Event event : page.getEvents()) {
+        if (kind.equals(event.getKind())) {
+          return event;
+        }
+      }
+      after = page.getNext();
+      if (!page.getMore()) {
+        Thread.sleep(100);
+      }
+    }
+    throw new AssertionError("no event " + kind);
+  }
+
   public static void main(String[] args) throws Exception {
     String url = args[0];
     String scan = args[1];
@@ -105,6 +128,7 @@ public class Journey {
     check(!api.scans.getScan("real_plant").getImages().isEmpty(), "there should be images", "none");
 
     // A scan, a fileset and a file, and all of it back.
+    String now = api.events.streamEvents(APIStreamEventsRequest.newBuilder().after("now").build()).getNext();
     Map<String, Object> metadata = Map.of("study", Map.of("title", "Journey"), "count", 42, "list", Arrays.asList(1, 2.5, null));
     api.scans.createScan(scan, new NewScan().metadata(metadata));
     api.filesets.createFileset(scan, "images", null);
@@ -131,8 +155,11 @@ public class Journey {
     byte[] back = Files.readAllBytes(api.files.getFile(scan, "images", "00000_rgb").toPath());
     check(Arrays.equals(bytes, back), "the bytes should come back", back.length);
 
+    Event event = follow(api.events, scan, now, "file.created");
+    check("images".equals(event.getFileset()) && "00000_rgb".equals(event.getFile()) && "admin".equals(event.getUser()), "the upload should be told", event);
+
     // The next pair of tokens; the old one is void.
-    String token = guest.auth.refreshToken(new RefreshTokenRequest().refreshToken(login.getRefreshToken())).getAccessToken();
+    String token = guest.auth.refreshToken(new RefreshRequest().refreshToken(login.getRefreshToken())).getAccessToken();
     Api old = api;
     refused(401, "token_revoked", () -> old.auth.getProfile());
     Api renewed = new Api(url, token);

@@ -20,6 +20,7 @@ __version__ = "0.17.0"
 __all__ = [
     "AssetsApi",
     "AuthApi",
+    "EventsApi",
     "FilesApi",
     "FilesetsApi",
     "GroupsApi",
@@ -29,6 +30,7 @@ __all__ = [
     "TrashApi",
     "UploadsApi",
     "UsersApi",
+    "WebhooksApi",
     "ApiResponse",
     "ApiClient",
     "Configuration",
@@ -41,21 +43,27 @@ __all__ = [
     "ApiToken",
     "ApiTokenInfo",
     "ApiTokenList",
+    "ApiTokenRequest",
     "CameraPose",
-    "CreateApiTokenRequest",
-    "CreateTimelapseRequest",
     "CreatedItem",
     "Credentials",
+    "CurveSkeleton",
     "Deleted",
+    "Delivery",
+    "DeliveryList",
     "Done",
     "EndedSessions",
+    "Event",
+    "EventCount",
+    "EventDetail",
+    "EventList",
     "FileList",
     "FilesetList",
-    "GetSkeleton200Response",
     "Group",
     "GroupList",
     "Health",
     "HealthDatabase",
+    "History",
     "Home",
     "InputFault",
     "Introspection",
@@ -68,6 +76,8 @@ __all__ = [
     "NewFileset",
     "NewGroup",
     "NewScan",
+    "NewTimelapse",
+    "NewWebhook",
     "OneTimeSecret",
     "Owner",
     "PasswordChange",
@@ -77,7 +87,7 @@ __all__ = [
     "PublicKey",
     "PublicKeySet",
     "PublicUser",
-    "RefreshTokenRequest",
+    "RefreshRequest",
     "Registration",
     "ScanCamera",
     "ScanInfo",
@@ -104,11 +114,16 @@ __all__ = [
     "UserPatch",
     "UsernameExists",
     "Visibility",
+    "Webhook",
+    "WebhookList",
+    "WebhookPatch",
+    "WebhookSecret",
 ]
 
 # import apis into sdk package
 from plantdb_api.api.assets_api import AssetsApi as AssetsApi
 from plantdb_api.api.auth_api import AuthApi as AuthApi
+from plantdb_api.api.events_api import EventsApi as EventsApi
 from plantdb_api.api.files_api import FilesApi as FilesApi
 from plantdb_api.api.filesets_api import FilesetsApi as FilesetsApi
 from plantdb_api.api.groups_api import GroupsApi as GroupsApi
@@ -118,6 +133,7 @@ from plantdb_api.api.timelapses_api import TimelapsesApi as TimelapsesApi
 from plantdb_api.api.trash_api import TrashApi as TrashApi
 from plantdb_api.api.uploads_api import UploadsApi as UploadsApi
 from plantdb_api.api.users_api import UsersApi as UsersApi
+from plantdb_api.api.webhooks_api import WebhooksApi as WebhooksApi
 
 # import ApiClient
 from plantdb_api.api_response import ApiResponse as ApiResponse
@@ -134,21 +150,27 @@ from plantdb_api.exceptions import ApiException as ApiException
 from plantdb_api.models.api_token import ApiToken as ApiToken
 from plantdb_api.models.api_token_info import ApiTokenInfo as ApiTokenInfo
 from plantdb_api.models.api_token_list import ApiTokenList as ApiTokenList
+from plantdb_api.models.api_token_request import ApiTokenRequest as ApiTokenRequest
 from plantdb_api.models.camera_pose import CameraPose as CameraPose
-from plantdb_api.models.create_api_token_request import CreateApiTokenRequest as CreateApiTokenRequest
-from plantdb_api.models.create_timelapse_request import CreateTimelapseRequest as CreateTimelapseRequest
 from plantdb_api.models.created_item import CreatedItem as CreatedItem
 from plantdb_api.models.credentials import Credentials as Credentials
+from plantdb_api.models.curve_skeleton import CurveSkeleton as CurveSkeleton
 from plantdb_api.models.deleted import Deleted as Deleted
+from plantdb_api.models.delivery import Delivery as Delivery
+from plantdb_api.models.delivery_list import DeliveryList as DeliveryList
 from plantdb_api.models.done import Done as Done
 from plantdb_api.models.ended_sessions import EndedSessions as EndedSessions
+from plantdb_api.models.event import Event as Event
+from plantdb_api.models.event_count import EventCount as EventCount
+from plantdb_api.models.event_detail import EventDetail as EventDetail
+from plantdb_api.models.event_list import EventList as EventList
 from plantdb_api.models.file_list import FileList as FileList
 from plantdb_api.models.fileset_list import FilesetList as FilesetList
-from plantdb_api.models.get_skeleton200_response import GetSkeleton200Response as GetSkeleton200Response
 from plantdb_api.models.group import Group as Group
 from plantdb_api.models.group_list import GroupList as GroupList
 from plantdb_api.models.health import Health as Health
 from plantdb_api.models.health_database import HealthDatabase as HealthDatabase
+from plantdb_api.models.history import History as History
 from plantdb_api.models.home import Home as Home
 from plantdb_api.models.input_fault import InputFault as InputFault
 from plantdb_api.models.introspection import Introspection as Introspection
@@ -161,6 +183,8 @@ from plantdb_api.models.metadata_update import MetadataUpdate as MetadataUpdate
 from plantdb_api.models.new_fileset import NewFileset as NewFileset
 from plantdb_api.models.new_group import NewGroup as NewGroup
 from plantdb_api.models.new_scan import NewScan as NewScan
+from plantdb_api.models.new_timelapse import NewTimelapse as NewTimelapse
+from plantdb_api.models.new_webhook import NewWebhook as NewWebhook
 from plantdb_api.models.one_time_secret import OneTimeSecret as OneTimeSecret
 from plantdb_api.models.owner import Owner as Owner
 from plantdb_api.models.password_change import PasswordChange as PasswordChange
@@ -170,7 +194,7 @@ from plantdb_api.models.profile import Profile as Profile
 from plantdb_api.models.public_key import PublicKey as PublicKey
 from plantdb_api.models.public_key_set import PublicKeySet as PublicKeySet
 from plantdb_api.models.public_user import PublicUser as PublicUser
-from plantdb_api.models.refresh_token_request import RefreshTokenRequest as RefreshTokenRequest
+from plantdb_api.models.refresh_request import RefreshRequest as RefreshRequest
 from plantdb_api.models.registration import Registration as Registration
 from plantdb_api.models.scan_camera import ScanCamera as ScanCamera
 from plantdb_api.models.scan_info import ScanInfo as ScanInfo
@@ -197,4 +221,8 @@ from plantdb_api.models.user_list import UserList as UserList
 from plantdb_api.models.user_patch import UserPatch as UserPatch
 from plantdb_api.models.username_exists import UsernameExists as UsernameExists
 from plantdb_api.models.visibility import Visibility as Visibility
+from plantdb_api.models.webhook import Webhook as Webhook
+from plantdb_api.models.webhook_list import WebhookList as WebhookList
+from plantdb_api.models.webhook_patch import WebhookPatch as WebhookPatch
+from plantdb_api.models.webhook_secret import WebhookSecret as WebhookSecret
 

@@ -7,6 +7,7 @@ The server runs with --test. SCAN is a name that nothing has yet.
 import json
 import re
 import sys
+import time
 
 import plantdb_api
 from plantdb_api.exceptions import ApiException, ConflictException, ForbiddenException, NotFoundException, UnauthorizedException
@@ -21,6 +22,7 @@ class Api:
         self.client = plantdb_api.ApiClient(plantdb_api.Configuration(host=url, access_token=token))
         self.assets = plantdb_api.AssetsApi(self.client)
         self.auth = plantdb_api.AuthApi(self.client)
+        self.events = plantdb_api.EventsApi(self.client)
         self.files = plantdb_api.FilesApi(self.client)
         self.filesets = plantdb_api.FilesetsApi(self.client)
         self.scans = plantdb_api.ScansApi(self.client)
@@ -51,6 +53,20 @@ def pages(list_page, **filters):
         after = following[1]
 
 
+def follow(events, after, kind, **filters):
+    """The first event of a kind after a position, once it is there."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        page = events.stream_events(after=after, **filters)
+        for event in page.events:
+            if event.kind == kind:
+                return event
+        after = page.next
+        if not page.more:
+            time.sleep(0.1)
+    raise AssertionError(f"no event {kind}")
+
+
 def main(url, scan):
     guest = Api(url)
     login = guest.auth.login(plantdb_api.Credentials(username="admin", password="admin"))
@@ -67,6 +83,7 @@ def main(url, scan):
     assert api.scans.get_scan("real_plant").images, "get_scan(real_plant) shows no image"
 
     # A scan, a fileset and a file, and all of it back.
+    now = api.events.stream_events(after="now").next
     metadata = {"study": {"title": "Journey"}, "count": 12345678901234567, "list": [1, 2.5, None]}
     created = api.scans.create_scan(scan, plantdb_api.NewScan(metadata=metadata))
     assert created.id == scan, f"create_scan = {created!r}"
@@ -87,8 +104,11 @@ def main(url, scan):
     streamed = api.files.get_file_without_preload_content(scan, "images", "00000_rgb")
     assert b"".join(streamed.stream(4096)) == photo, "the bytes came back changed in pieces"
 
+    event = follow(api.events, now, "file.created", scan=scan)
+    assert (event.fileset, event.file, event.user) == ("images", "00000_rgb", "admin"), f"event = {event!r}"
+
     # The next pair of tokens; the old one is void.
-    pair = guest.auth.refresh_token(plantdb_api.RefreshTokenRequest(refresh_token=login.refresh_token))
+    pair = guest.auth.refresh_token(plantdb_api.RefreshRequest(refresh_token=login.refresh_token))
     refusal(UnauthorizedException, "token_revoked", lambda: api.auth.get_profile())
     api = Api(url, pair.access_token)
     assert api.auth.get_profile().username == "admin"

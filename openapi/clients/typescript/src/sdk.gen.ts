@@ -2,7 +2,7 @@
 
 import { client } from './client.gen.js';
 import { type Client, formDataBodySerializer, type Options as Options2, type TDataShape } from './client/index.js';
-import type { AddGroupMemberData, AddGroupMemberErrors, AddGroupMemberResponses, ChangePasswordData, ChangePasswordErrors, ChangePasswordResponses, CheckUsernameData, CheckUsernameErrors, CheckUsernameResponses, CompleteSetupData, CompleteSetupErrors, CompleteSetupResponses, CreateApiTokenData, CreateApiTokenErrors, CreateApiTokenResponses, CreateFileData, CreateFileErrors, CreateFileResponses, CreateFilesetData, CreateFilesetErrors, CreateFilesetResponses, CreateGroupData, CreateGroupErrors, CreateGroupResponses, CreateScanData, CreateScanErrors, CreateScanFromArchiveData, CreateScanFromArchiveErrors, CreateScanFromArchiveResponses, CreateScanResponses, CreateTimelapseData, CreateTimelapseErrors, CreateTimelapseResponses, CreateUploadData, CreateUploadErrors, CreateUploadResponses, DeleteFileData, DeleteFileErrors, DeleteFileResponses, DeleteFilesetData, DeleteFilesetErrors, DeleteFilesetResponses, DeleteGroupData, DeleteGroupErrors, DeleteGroupResponses, DeleteLoginData, DeleteLoginErrors, DeleteLoginResponses, DeleteScanData, DeleteScanErrors, DeleteScanResponses, DeleteTimelapseData, DeleteTimelapseErrors, DeleteTimelapseResponses, DeleteUserData, DeleteUserErrors, DeleteUserResponses, EndSessionData, EndSessionErrors, EndSessionResponses, EndSessionsData, EndSessionsErrors, EndSessionsResponses, EndUploadData, EndUploadErrors, EndUploadResponses, EndUserSessionsData, EndUserSessionsErrors, EndUserSessionsResponses, GetArchiveData, GetArchiveErrors, GetArchiveResponses, GetAssetData, GetAssetErrors, GetAssetResponses, GetFileData, GetFileErrors, GetFileMetadataData, GetFileMetadataErrors, GetFileMetadataResponses, GetFileResponses, GetFilesetMetadataData, GetFilesetMetadataErrors, GetFilesetMetadataResponses, GetGroupData, GetGroupErrors, GetGroupResponses, GetHealthData, GetHealthErrors, GetHealthResponses, GetHomeData, GetHomeErrors, GetHomeResponses, GetImageData, GetImageErrors, GetImageResponses, GetKeysData, GetKeysErrors, GetKeysResponses, GetMeshData, GetMeshErrors, GetMeshResponses, GetPointcloudData, GetPointcloudErrors, GetPointcloudResponses, GetProfileData, GetProfileErrors, GetProfileResponses, GetScanData, GetScanErrors, GetScanMetadataData, GetScanMetadataErrors, GetScanMetadataResponses, GetScanOwnerData, GetScanOwnerErrors, GetScanOwnerResponses, GetScanResponses, GetScanSharingData, GetScanSharingErrors, GetScanSharingResponses, GetScanVisibilityData, GetScanVisibilityErrors, GetScanVisibilityResponses, GetSequenceData, GetSequenceErrors, GetSequenceResponses, GetSkeletonData, GetSkeletonErrors, GetSkeletonResponses, GetTimelapseData, GetTimelapseErrors, GetTimelapseResponses, GetTrashEntryData, GetTrashEntryErrors, GetTrashEntryResponses, GetUploadData, GetUploadErrors, GetUploadResponses, GetUserData, GetUserErrors, GetUserResponses, InspectMandatoryTokenData, InspectMandatoryTokenErrors, InspectMandatoryTokenResponses, InspectOptionalTokenData, InspectOptionalTokenErrors, InspectOptionalTokenResponses, IntrospectTokenData, IntrospectTokenErrors, IntrospectTokenResponses, ListApiTokensData, ListApiTokensErrors, ListApiTokensResponses, ListFilesData, ListFilesErrors, ListFilesetsData, ListFilesetsErrors, ListFilesetsResponses, ListFilesResponses, ListGroupsData, ListGroupsErrors, ListGroupsResponses, ListLocksData, ListLocksErrors, ListLocksResponses, ListScanInfosData, ListScanInfosErrors, ListScanInfosResponses, ListScansData, ListScansErrors, ListScansResponses, ListSessionsData, ListSessionsErrors, ListSessionsResponses, ListTimelapseScansData, ListTimelapseScansErrors, ListTimelapseScansResponses, ListTimelapsesData, ListTimelapsesErrors, ListTimelapsesResponses, ListTrashData, ListTrashErrors, ListTrashResponses, ListUsersData, ListUsersErrors, ListUserSessionsData, ListUserSessionsErrors, ListUserSessionsResponses, ListUsersResponses, LoginData, LoginErrors, LoginResponses, LogoutData, LogoutErrors, LogoutResponses, PatchFileMetadataData, PatchFileMetadataErrors, PatchFileMetadataResponses, PatchFilesetMetadataData, PatchFilesetMetadataErrors, PatchFilesetMetadataResponses, PatchScanMetadataData, PatchScanMetadataErrors, PatchScanMetadataResponses, PatchTimelapseMetadataData, PatchTimelapseMetadataErrors, PatchTimelapseMetadataResponses, PurgeTrashEntryData, PurgeTrashEntryErrors, PurgeTrashEntryResponses, RedeemPasswordResetData, RedeemPasswordResetErrors, RedeemPasswordResetResponses, RefreshTokenData, RefreshTokenErrors, RefreshTokenResponses, RegisterUserData, RegisterUserErrors, RegisterUserResponses, ReloadScansData, ReloadScansErrors, ReloadScansResponses, RemoveGroupMemberData, RemoveGroupMemberErrors, RemoveGroupMemberResponses, ResetPasswordData, ResetPasswordErrors, ResetPasswordResponses, RestoreTrashEntryData, RestoreTrashEntryErrors, RestoreTrashEntryResponses, ResumeUploadData, ResumeUploadErrors, ResumeUploadResponses, RevokeApiTokenData, RevokeApiTokenErrors, RevokeApiTokenResponses, RevokeTokenData, RevokeTokenErrors, RevokeTokenResponses, SetScanOwnerData, SetScanOwnerErrors, SetScanOwnerResponses, SetScanSharingData, SetScanSharingErrors, SetScanSharingResponses, SetScanVisibilityData, SetScanVisibilityErrors, SetScanVisibilityResponses, UpdateFileMetadataData, UpdateFileMetadataErrors, UpdateFileMetadataResponses, UpdateFilesetMetadataData, UpdateFilesetMetadataErrors, UpdateFilesetMetadataResponses, UpdateScanMetadataData, UpdateScanMetadataErrors, UpdateScanMetadataResponses, UpdateTimelapseMetadataData, UpdateTimelapseMetadataErrors, UpdateTimelapseMetadataResponses, UpdateUserData, UpdateUserErrors, UpdateUserResponses, ValidateTokenData, ValidateTokenErrors, ValidateTokenResponses } from './types.gen.js';
+import type { AddGroupMemberData, AddGroupMemberErrors, AddGroupMemberResponses, ChangePasswordData, ChangePasswordErrors, ChangePasswordResponses, CheckUsernameData, CheckUsernameErrors, CheckUsernameResponses, CompleteSetupData, CompleteSetupErrors, CompleteSetupResponses, CreateApiTokenData, CreateApiTokenErrors, CreateApiTokenResponses, CreateFileData, CreateFileErrors, CreateFileResponses, CreateFilesetData, CreateFilesetErrors, CreateFilesetResponses, CreateGroupData, CreateGroupErrors, CreateGroupResponses, CreateScanData, CreateScanErrors, CreateScanFromArchiveData, CreateScanFromArchiveErrors, CreateScanFromArchiveResponses, CreateScanResponses, CreateTimelapseData, CreateTimelapseErrors, CreateTimelapseResponses, CreateUploadData, CreateUploadErrors, CreateUploadResponses, CreateWebhookData, CreateWebhookErrors, CreateWebhookResponses, DeleteFileData, DeleteFileErrors, DeleteFileResponses, DeleteFilesetData, DeleteFilesetErrors, DeleteFilesetResponses, DeleteGroupData, DeleteGroupErrors, DeleteGroupResponses, DeleteLoginData, DeleteLoginErrors, DeleteLoginResponses, DeleteScanData, DeleteScanErrors, DeleteScanResponses, DeleteTimelapseData, DeleteTimelapseErrors, DeleteTimelapseResponses, DeleteUserData, DeleteUserErrors, DeleteUserResponses, DeleteWebhookData, DeleteWebhookErrors, DeleteWebhookResponses, EndSessionData, EndSessionErrors, EndSessionResponses, EndSessionsData, EndSessionsErrors, EndSessionsResponses, EndUploadData, EndUploadErrors, EndUploadResponses, EndUserSessionsData, EndUserSessionsErrors, EndUserSessionsResponses, GetArchiveData, GetArchiveErrors, GetArchiveResponses, GetAssetData, GetAssetErrors, GetAssetResponses, GetFileData, GetFileErrors, GetFileMetadataData, GetFileMetadataErrors, GetFileMetadataResponses, GetFileResponses, GetFilesetMetadataData, GetFilesetMetadataErrors, GetFilesetMetadataResponses, GetGroupData, GetGroupErrors, GetGroupResponses, GetHealthData, GetHealthErrors, GetHealthResponses, GetHomeData, GetHomeErrors, GetHomeResponses, GetImageData, GetImageErrors, GetImageResponses, GetKeysData, GetKeysErrors, GetKeysResponses, GetMeshData, GetMeshErrors, GetMeshResponses, GetPointcloudData, GetPointcloudErrors, GetPointcloudResponses, GetProfileData, GetProfileErrors, GetProfileResponses, GetScanData, GetScanErrors, GetScanMetadataData, GetScanMetadataErrors, GetScanMetadataResponses, GetScanOwnerData, GetScanOwnerErrors, GetScanOwnerResponses, GetScanResponses, GetScanSharingData, GetScanSharingErrors, GetScanSharingResponses, GetScanVisibilityData, GetScanVisibilityErrors, GetScanVisibilityResponses, GetSequenceData, GetSequenceErrors, GetSequenceResponses, GetSkeletonData, GetSkeletonErrors, GetSkeletonResponses, GetTimelapseData, GetTimelapseErrors, GetTimelapseResponses, GetTrashEntryData, GetTrashEntryErrors, GetTrashEntryResponses, GetUploadData, GetUploadErrors, GetUploadResponses, GetUserData, GetUserErrors, GetUserResponses, GetWebhookData, GetWebhookErrors, GetWebhookResponses, InspectMandatoryTokenData, InspectMandatoryTokenErrors, InspectMandatoryTokenResponses, InspectOptionalTokenData, InspectOptionalTokenErrors, InspectOptionalTokenResponses, IntrospectTokenData, IntrospectTokenErrors, IntrospectTokenResponses, ListApiTokensData, ListApiTokensErrors, ListApiTokensResponses, ListFilesData, ListFilesErrors, ListFilesetsData, ListFilesetsErrors, ListFilesetsResponses, ListFilesResponses, ListGroupsData, ListGroupsErrors, ListGroupsResponses, ListLocksData, ListLocksErrors, ListLocksResponses, ListScanHistoryData, ListScanHistoryErrors, ListScanHistoryResponses, ListScanInfosData, ListScanInfosErrors, ListScanInfosResponses, ListScansData, ListScansErrors, ListScansResponses, ListSessionsData, ListSessionsErrors, ListSessionsResponses, ListTimelapseScansData, ListTimelapseScansErrors, ListTimelapseScansResponses, ListTimelapsesData, ListTimelapsesErrors, ListTimelapsesResponses, ListTrashData, ListTrashErrors, ListTrashResponses, ListUsersData, ListUsersErrors, ListUserSessionsData, ListUserSessionsErrors, ListUserSessionsResponses, ListUsersResponses, ListWebhookDeliveriesData, ListWebhookDeliveriesErrors, ListWebhookDeliveriesResponses, ListWebhooksData, ListWebhooksErrors, ListWebhooksResponses, LoginData, LoginErrors, LoginResponses, LogoutData, LogoutErrors, LogoutResponses, PatchFileMetadataData, PatchFileMetadataErrors, PatchFileMetadataResponses, PatchFilesetMetadataData, PatchFilesetMetadataErrors, PatchFilesetMetadataResponses, PatchScanMetadataData, PatchScanMetadataErrors, PatchScanMetadataResponses, PatchTimelapseMetadataData, PatchTimelapseMetadataErrors, PatchTimelapseMetadataResponses, PurgeTrashEntryData, PurgeTrashEntryErrors, PurgeTrashEntryResponses, RedeemPasswordResetData, RedeemPasswordResetErrors, RedeemPasswordResetResponses, RefreshTokenData, RefreshTokenErrors, RefreshTokenResponses, RegisterUserData, RegisterUserErrors, RegisterUserResponses, ReloadScansData, ReloadScansErrors, ReloadScansResponses, RemoveGroupMemberData, RemoveGroupMemberErrors, RemoveGroupMemberResponses, ResetPasswordData, ResetPasswordErrors, ResetPasswordResponses, RestoreTrashEntryData, RestoreTrashEntryErrors, RestoreTrashEntryResponses, ResumeUploadData, ResumeUploadErrors, ResumeUploadResponses, RevokeApiTokenData, RevokeApiTokenErrors, RevokeApiTokenResponses, RevokeTokenData, RevokeTokenErrors, RevokeTokenResponses, RotateWebhookSecretData, RotateWebhookSecretErrors, RotateWebhookSecretResponses, SetScanOwnerData, SetScanOwnerErrors, SetScanOwnerResponses, SetScanSharingData, SetScanSharingErrors, SetScanSharingResponses, SetScanVisibilityData, SetScanVisibilityErrors, SetScanVisibilityResponses, StreamEventsData, StreamEventsErrors, StreamEventsResponses, TestWebhookData, TestWebhookErrors, TestWebhookResponses, UpdateFileMetadataData, UpdateFileMetadataErrors, UpdateFileMetadataResponses, UpdateFilesetMetadataData, UpdateFilesetMetadataErrors, UpdateFilesetMetadataResponses, UpdateScanMetadataData, UpdateScanMetadataErrors, UpdateScanMetadataResponses, UpdateTimelapseMetadataData, UpdateTimelapseMetadataErrors, UpdateTimelapseMetadataResponses, UpdateUserData, UpdateUserErrors, UpdateUserResponses, UpdateWebhookData, UpdateWebhookErrors, UpdateWebhookResponses, ValidateTokenData, ValidateTokenErrors, ValidateTokenResponses } from './types.gen.js';
 
 export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends boolean = boolean, TResponse = unknown> = Options2<TData, ThrowOnError, TResponse> & {
     /**
@@ -369,6 +369,18 @@ export const validateToken = <ThrowOnError extends boolean = false>(options?: Op
 });
 
 /**
+ * Follow what is done
+ *
+ * What is done to scans that you may read, as it is done: server-sent events, or a list with `Accept: application/json`. Nothing is missed and nothing told twice by who goes on from the id of the last event, on any server. Beside events of the kinds there are `ready` at the beginning, `reset` where events after the id that was given are not kept any more, and `end` with a code before the stream ends; a comment comes at least each 15 seconds. See docs/events.md.
+ */
+export const streamEvents = <ThrowOnError extends boolean = false>(options?: Options<StreamEventsData, ThrowOnError>) => (options?.client ?? client).get<StreamEventsResponses, StreamEventsErrors, ThrowOnError>({
+    querySerializer: { parameters: { kind: { array: { explode: false } } } },
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/api/v1/events',
+    ...options
+});
+
+/**
  * Delete a file
  *
  * It is moved into the trash, where it counts for its owner until it is purged, and from which restore-trash-entry brings it back. Only its owner and administrators may do it. If-Match compares the ETag of the file's metadata.
@@ -687,6 +699,17 @@ export const createScan = <ThrowOnError extends boolean = false>(options: Option
 export const listFilesets = <ThrowOnError extends boolean = false>(options: Options<ListFilesetsData, ThrowOnError>) => (options.client ?? client).get<ListFilesetsResponses, ListFilesetsErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }],
     url: '/api/v1/scans/{scan_id}/filesets',
+    ...options
+});
+
+/**
+ * Read what was done to a scan
+ *
+ * Who changed what and when, of the scan, its filesets and its files, the latest first, for as long as EVENT_RETENTION says. It follows the scan through the trash, and tells nothing of an older scan of the same id.
+ */
+export const listScanHistory = <ThrowOnError extends boolean = false>(options: Options<ListScanHistoryData, ThrowOnError>) => (options.client ?? client).get<ListScanHistoryResponses, ListScanHistoryErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/api/v1/scans/{scan_id}/history',
     ...options
 });
 
@@ -1089,5 +1112,101 @@ export const endUserSessions = <ThrowOnError extends boolean = false>(options: O
 export const listUserSessions = <ThrowOnError extends boolean = false>(options: Options<ListUserSessionsData, ThrowOnError>) => (options.client ?? client).get<ListUserSessionsResponses, ListUserSessionsErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }],
     url: '/api/v1/users/{username}/sessions',
+    ...options
+});
+
+/**
+ * List webhooks
+ *
+ * All of them, without their secrets. Administrators only, and by no API token.
+ */
+export const listWebhooks = <ThrowOnError extends boolean = false>(options?: Options<ListWebhooksData, ThrowOnError>) => (options?.client ?? client).get<ListWebhooksResponses, ListWebhooksErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/api/v1/webhooks',
+    ...options
+});
+
+/**
+ * Have events sent to a receiver
+ *
+ * Every event, those of private scans too, is sent as a POST signed as Standard Webhooks says, in the order of the stream and at least once. The secret is shown in this answer only. See docs/events.md. Administrators only, and by no API token.
+ */
+export const createWebhook = <ThrowOnError extends boolean = false>(options: Options<CreateWebhookData, ThrowOnError>) => (options.client ?? client).post<CreateWebhookResponses, CreateWebhookErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/api/v1/webhooks',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Delete a webhook
+ *
+ * With its deliveries. A message that is on its way may still arrive. Administrators only, and by no API token.
+ */
+export const deleteWebhook = <ThrowOnError extends boolean = false>(options: Options<DeleteWebhookData, ThrowOnError>) => (options.client ?? client).delete<DeleteWebhookResponses, DeleteWebhookErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/api/v1/webhooks/{id}',
+    ...options
+});
+
+/**
+ * Read a webhook
+ *
+ * What it is sent, up to where it was, and whether that fails. Administrators only, and by no API token.
+ */
+export const getWebhook = <ThrowOnError extends boolean = false>(options: Options<GetWebhookData, ThrowOnError>) => (options.client ?? client).get<GetWebhookResponses, GetWebhookErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/api/v1/webhooks/{id}',
+    ...options
+});
+
+/**
+ * Change a webhook
+ *
+ * What is left out stays. What failed is tried again at once; one that is enabled again goes on where it stopped. Administrators only, and by no API token.
+ */
+export const updateWebhook = <ThrowOnError extends boolean = false>(options: Options<UpdateWebhookData, ThrowOnError>) => (options.client ?? client).patch<UpdateWebhookResponses, UpdateWebhookErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/api/v1/webhooks/{id}',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * List what was sent
+ *
+ * Attempts of the last thirty days, the latest first. Administrators only, and by no API token.
+ */
+export const listWebhookDeliveries = <ThrowOnError extends boolean = false>(options: Options<ListWebhookDeliveriesData, ThrowOnError>) => (options.client ?? client).get<ListWebhookDeliveriesResponses, ListWebhookDeliveriesErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/api/v1/webhooks/{id}/deliveries',
+    ...options
+});
+
+/**
+ * Give a webhook a new secret
+ *
+ * It is shown in this answer only. For a day messages carry two signatures, by the new secret and the one before. Administrators only, and by no API token.
+ */
+export const rotateWebhookSecret = <ThrowOnError extends boolean = false>(options: Options<RotateWebhookSecretData, ThrowOnError>) => (options.client ?? client).post<RotateWebhookSecretResponses, RotateWebhookSecretErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/api/v1/webhooks/{id}/secret',
+    ...options
+});
+
+/**
+ * Send a test message
+ *
+ * Of the type webhook.test, at once and once, also to one that is disabled; the answer says what became of it. Administrators only, and by no API token.
+ */
+export const testWebhook = <ThrowOnError extends boolean = false>(options: Options<TestWebhookData, ThrowOnError>) => (options.client ?? client).post<TestWebhookResponses, TestWebhookErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/api/v1/webhooks/{id}/test',
     ...options
 });

@@ -69,6 +69,26 @@ export type ApiTokenList = {
 };
 
 /**
+ * What an API token is to be good for, and for how long.
+ */
+export type ApiTokenRequest = {
+    /**
+     * Glob of scan ids (* ? [seq] [!seq]) to permissions.
+     */
+    datasets: {
+        [key: string]: Array<string>;
+    };
+    /**
+     * To tell it from others in the list.
+     */
+    name?: string;
+    /**
+     * Life of the token in seconds.
+     */
+    token_exp: number;
+};
+
+/**
  * Where the camera stood for one image, as the reconstruction found it.
  */
 export type CameraPose = {
@@ -143,6 +163,20 @@ export type Credentials = {
 };
 
 /**
+ * The curve skeleton of a plant: points, and lines between them by their numbers.
+ */
+export type CurveSkeleton = {
+    /**
+     * Pairs of numbers of points.
+     */
+    lines?: Array<Array<number>>;
+    /**
+     * Points, each x, y and z in millimetres.
+     */
+    points?: Array<Array<number>>;
+};
+
+/**
  * What was moved into the trash or brought back, and its entry.
  */
 export type Deleted = {
@@ -154,6 +188,58 @@ export type Deleted = {
      * Where it is now.
      */
     trash: TrashEntry;
+};
+
+/**
+ * One attempt to deliver a message.
+ */
+export type Delivery = {
+    /**
+     * When the attempt ended, in UTC.
+     */
+    at: string;
+    /**
+     * Which attempt it was; 0 for a test.
+     */
+    attempt: number;
+    /**
+     * Whether the receiver took it, by a status from 200 to 299.
+     */
+    delivered: boolean;
+    /**
+     * How long it took, in milliseconds.
+     */
+    duration_ms: number;
+    /**
+     * Id of the event, and of the message: webhook-id in its header.
+     */
+    event: string;
+    /**
+     * Why it was not delivered: status, redirect, timeout, connection, tls, unknown_host, address_refused, secret or url.
+     */
+    fault?: string;
+    /**
+     * Kind of the event; webhook.test for a test.
+     */
+    kind: string;
+    /**
+     * Status of the answer; left out where there was none.
+     */
+    status?: number;
+};
+
+/**
+ * A page of attempts.
+ */
+export type DeliveryList = {
+    /**
+     * Attempts, the latest first.
+     */
+    deliveries: Array<Delivery>;
+    /**
+     * Give it as after for the next page; left out after the last.
+     */
+    next?: string;
 };
 
 /**
@@ -178,6 +264,146 @@ export type EndedSessions = {
      * What was done, for people.
      */
     message: string;
+};
+
+/**
+ * One thing that was done.
+ */
+export type Event = {
+    /**
+     * When it was done, in UTC.
+     */
+    at: string;
+    /**
+     * What else there is to say.
+     */
+    detail?: EventDetail;
+    /**
+     * Id of the file.
+     */
+    file?: string;
+    /**
+     * The fileset, or that of the file.
+     */
+    fileset?: string;
+    /**
+     * Id of the event: the same in the stream, in a history and in what is sent to a webhook.
+     */
+    id: string;
+    /**
+     * What was done, as NOUN.VERB. New kinds may come: ignore those that you do not know.
+     */
+    kind: string;
+    /**
+     * Where it stands in the stream: what after and Last-Event-ID take. Left out in a history.
+     */
+    position?: string;
+    /**
+     * X-Request-Id of the request that did it.
+     */
+    request?: string;
+    /**
+     * The scan it was done to; left out for what was done to a timelapse itself.
+     */
+    scan?: string;
+    /**
+     * The timelapse, or that of the scan.
+     */
+    timelapse?: string;
+    /**
+     * By what: session, api_token, system or none. Left out where user is.
+     */
+    token?: string;
+    /**
+     * Who did it; left out for what was found to have changed on the disk.
+     */
+    user?: string;
+};
+
+/**
+ * How many parts of a scan were changed outside.
+ */
+export type EventCount = {
+    /**
+     * New ones.
+     */
+    added: number;
+    /**
+     * Those with other bytes or other metadata.
+     */
+    changed: number;
+    /**
+     * Those that are gone.
+     */
+    removed: number;
+};
+
+/**
+ * What else there is to say of an event; what says nothing is left out.
+ */
+export type EventDetail = {
+    /**
+     * Why the scan cannot be used from now on.
+     */
+    broken?: string;
+    /**
+     * Name of the file in its fileset.
+     */
+    filename?: string;
+    /**
+     * Files that were changed outside.
+     */
+    files?: EventCount;
+    /**
+     * Filesets that were changed outside.
+     */
+    filesets?: EventCount;
+    /**
+     * The groups it is shared with from now on.
+     */
+    groups?: Array<string>;
+    /**
+     * The owner from now on.
+     */
+    owner?: string;
+    /**
+     * Top-level metadata keys that were removed, at most 64.
+     */
+    removed?: Array<string>;
+    /**
+     * Top-level metadata keys that were added or got another value, at most 64.
+     */
+    set?: Array<string>;
+    /**
+     * Digest of the file's bytes, hex.
+     */
+    sha256?: string;
+    /**
+     * Bytes of the file.
+     */
+    size?: number;
+    /**
+     * From now on: public or private.
+     */
+    visibility?: string;
+};
+
+/**
+ * A page of the stream of events.
+ */
+export type EventList = {
+    /**
+     * In the order of the stream, the oldest first.
+     */
+    events: Array<Event>;
+    /**
+     * There is more to be read at once. A page may hold no events and have more.
+     */
+    more: boolean;
+    /**
+     * Give it as after to go on; also where there are no events.
+     */
+    next: string;
 };
 
 /**
@@ -266,6 +492,20 @@ export type HealthDatabase = {
      * Number of scans, private ones too.
      */
     scan_count: number;
+};
+
+/**
+ * A page of what was done to a scan.
+ */
+export type History = {
+    /**
+     * The latest first.
+     */
+    events: Array<Event>;
+    /**
+     * Give it as after for the next page; left out after the last. The Link header says the same.
+     */
+    next?: string;
 };
 
 /**
@@ -559,6 +799,48 @@ export type NewScan = {
 };
 
 /**
+ * A timelapse to be made.
+ */
+export type NewTimelapse = {
+    /**
+     * Id of it.
+     */
+    id: string;
+    /**
+     * Any keys and values.
+     */
+    metadata?: {
+        [key: string]: unknown;
+    };
+};
+
+/**
+ * A webhook to be made.
+ */
+export type NewWebhook = {
+    /**
+     * Which events are sent: those after this position, 0 for all that are kept, now (the default) for what comes.
+     */
+    after?: string;
+    /**
+     * For people.
+     */
+    description?: string;
+    /**
+     * Whether messages are sent; by default they are.
+     */
+    enabled?: boolean;
+    /**
+     * The kinds of events that are sent; none or empty for all.
+     */
+    kinds?: Array<string>;
+    /**
+     * Where messages are sent: https, or http to the networks of WEBHOOK_NETWORKS.
+     */
+    url: string | null;
+};
+
+/**
  * A secret with which a new password can be set, once.
  */
 export type OneTimeSecret = {
@@ -726,6 +1008,16 @@ export type PublicUser = {
      * User name, in lower case.
      */
     username: string;
+};
+
+/**
+ * The refresh token to be traded in.
+ */
+export type RefreshRequest = {
+    /**
+     * The refresh token of the current pair.
+     */
+    refresh_token: string;
 };
 
 /**
@@ -1349,6 +1641,114 @@ export type Visibility = {
     visibility: 'public' | 'private';
 };
 
+/**
+ * A receiver that events are sent to.
+ */
+export type Webhook = {
+    /**
+     * When it was made, in UTC.
+     */
+    created_at: string;
+    /**
+     * User name of who made it.
+     */
+    created_by: string;
+    /**
+     * For people.
+     */
+    description: string;
+    /**
+     * Why the server disabled it: failing, for too many attempts failed in a row; gone, for the receiver answered 410. Left out where it did not.
+     */
+    disabled_for?: 'failing' | 'gone';
+    /**
+     * Whether messages are sent.
+     */
+    enabled: boolean;
+    /**
+     * When the first of them failed.
+     */
+    failing_since?: string;
+    /**
+     * Attempts that failed since one succeeded.
+     */
+    failures: number;
+    /**
+     * Id of the webhook.
+     */
+    id: string;
+    /**
+     * The kinds of events that are sent; empty for all.
+     */
+    kinds: Array<string>;
+    /**
+     * When the next attempt is due; left out for at once.
+     */
+    next_attempt_at?: string;
+    /**
+     * All events up to here were delivered.
+     */
+    position: string;
+    /**
+     * Until when messages are signed with the secret before as well.
+     */
+    previous_secret_until?: string;
+    /**
+     * Where messages are sent.
+     */
+    url: string;
+};
+
+/**
+ * All webhooks.
+ */
+export type WebhookList = {
+    /**
+     * In the order they were made.
+     */
+    webhooks: Array<Webhook>;
+};
+
+/**
+ * What is to change of a webhook; what is left out stays.
+ */
+export type WebhookPatch = {
+    /**
+     * Go on after this position, with 0 for the oldest event that is kept, or with now: to send again, or to leave out.
+     */
+    after?: string;
+    /**
+     * For people.
+     */
+    description?: string;
+    /**
+     * Whether messages are sent. One that is enabled again goes on where it stopped.
+     */
+    enabled?: boolean;
+    /**
+     * The kinds of events that are sent; empty for all.
+     */
+    kinds?: Array<string>;
+    /**
+     * Where messages are sent.
+     */
+    url?: string;
+};
+
+/**
+ * A webhook, and its secret, which is shown once.
+ */
+export type WebhookSecret = {
+    /**
+     * By which the receiver verifies signatures (Standard Webhooks). It is shown this once.
+     */
+    secret: string;
+    /**
+     * The webhook.
+     */
+    webhook: Webhook;
+};
+
 export type GetKeysData = {
     body?: never;
     path?: never;
@@ -1714,10 +2114,7 @@ export type GetSkeletonResponses = {
     /**
      * The skeleton.
      */
-    200: {
-        lines?: Array<Array<number>>;
-        points?: Array<Array<number>>;
-    };
+    200: CurveSkeleton;
 };
 
 export type GetSkeletonResponse = GetSkeletonResponses[keyof GetSkeletonResponses];
@@ -2176,22 +2573,7 @@ export type CompleteSetupResponses = {
 export type CompleteSetupResponse = CompleteSetupResponses[keyof CompleteSetupResponses];
 
 export type CreateApiTokenData = {
-    body: {
-        /**
-         * Glob of scan ids (* ? [seq] [!seq]) to permissions.
-         */
-        datasets: {
-            [key: string]: Array<string>;
-        };
-        /**
-         * To tell it from others in the list.
-         */
-        name?: string;
-        /**
-         * Life of the token in seconds.
-         */
-        token_exp: number;
-    };
+    body: ApiTokenRequest;
     path?: never;
     query?: never;
     url: '/api/v1/auth/token/create-api-token';
@@ -2278,12 +2660,7 @@ export type InspectOptionalTokenResponses = {
 export type InspectOptionalTokenResponse = InspectOptionalTokenResponses[keyof InspectOptionalTokenResponses];
 
 export type RefreshTokenData = {
-    body?: {
-        /**
-         * The refresh token of the current pair.
-         */
-        refresh_token: string;
-    };
+    body?: RefreshRequest;
     path?: never;
     query?: never;
     url: '/api/v1/auth/token/refresh';
@@ -2339,6 +2716,58 @@ export type ValidateTokenResponses = {
 };
 
 export type ValidateTokenResponse = ValidateTokenResponses[keyof ValidateTokenResponses];
+
+export type StreamEventsData = {
+    body?: never;
+    headers?: {
+        /**
+         * As after, which wins; a browser sends it when it connects again.
+         */
+        'Last-Event-ID'?: string;
+    };
+    path?: never;
+    query?: {
+        /**
+         * Only what is done to this scan.
+         */
+        scan?: string;
+        /**
+         * Only what is done in these ways, separated by commas.
+         */
+        kind?: Array<string>;
+        /**
+         * Where to begin: after the event of this position, 0 for the oldest that is kept, or now. By default a stream begins now and a list with the oldest.
+         */
+        after?: string;
+        /**
+         * How many events a page of the list has at most; a stream has no end.
+         */
+        limit?: number;
+    };
+    url: '/api/v1/events';
+};
+
+export type StreamEventsErrors = {
+    /**
+     * Refused: 400 (`bad_event_id`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 410 (`events_gone`); 429 (`too_many_streams`, `rate_limited`).
+     */
+    '4XX': Problem;
+    /**
+     * Not now: 500 (`internal`); 503 (`streams_full`, `stopping`, `database_unavailable`, `token_check_failed`).
+     */
+    '5XX': Problem;
+};
+
+export type StreamEventsError = StreamEventsErrors[keyof StreamEventsErrors];
+
+export type StreamEventsResponses = {
+    /**
+     * Events.
+     */
+    200: EventList;
+};
+
+export type StreamEventsResponse = StreamEventsResponses[keyof StreamEventsResponses];
 
 export type DeleteFileData = {
     body?: never;
@@ -3534,6 +3963,61 @@ export type ListFilesetsResponses = {
 
 export type ListFilesetsResponse = ListFilesetsResponses[keyof ListFilesetsResponses];
 
+export type ListScanHistoryData = {
+    body?: never;
+    path: {
+        /**
+         * Scan id.
+         */
+        scan_id: string;
+    };
+    query?: {
+        /**
+         * Only what was done in this way.
+         */
+        kind?: string;
+        /**
+         * Only what was done to this fileset and its files.
+         */
+        fileset?: string;
+        /**
+         * Only what was done to files of this id.
+         */
+        file?: string;
+        /**
+         * How many events a page has.
+         */
+        limit?: number;
+        /**
+         * Where the page begins: next of the page before.
+         */
+        after?: string;
+    };
+    url: '/api/v1/scans/{scan_id}/history';
+};
+
+export type ListScanHistoryErrors = {
+    /**
+     * Refused: 400 (`bad_cursor`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 429 (`rate_limited`).
+     */
+    '4XX': Problem;
+    /**
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`).
+     */
+    '5XX': Problem;
+};
+
+export type ListScanHistoryError = ListScanHistoryErrors[keyof ListScanHistoryErrors];
+
+export type ListScanHistoryResponses = {
+    /**
+     * OK
+     */
+    200: History;
+};
+
+export type ListScanHistoryResponse = ListScanHistoryResponses[keyof ListScanHistoryResponses];
+
 export type GetScanMetadataData = {
     body?: never;
     headers?: {
@@ -3926,12 +4410,7 @@ export type ListTimelapsesResponses = {
 export type ListTimelapsesResponse = ListTimelapsesResponses[keyof ListTimelapsesResponses];
 
 export type CreateTimelapseData = {
-    body?: {
-        id: string;
-        metadata?: {
-            [key: string]: unknown;
-        };
-    };
+    body?: NewTimelapse;
     path?: never;
     query?: never;
     url: '/api/v1/timelapses';
@@ -4795,3 +5274,274 @@ export type ListUserSessionsResponses = {
 };
 
 export type ListUserSessionsResponse = ListUserSessionsResponses[keyof ListUserSessionsResponses];
+
+export type ListWebhooksData = {
+    body?: never;
+    path?: never;
+    query?: never;
+    url: '/api/v1/webhooks';
+};
+
+export type ListWebhooksErrors = {
+    /**
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 429 (`rate_limited`).
+     */
+    '4XX': Problem;
+    /**
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`).
+     */
+    '5XX': Problem;
+};
+
+export type ListWebhooksError = ListWebhooksErrors[keyof ListWebhooksErrors];
+
+export type ListWebhooksResponses = {
+    /**
+     * OK
+     */
+    200: WebhookList;
+};
+
+export type ListWebhooksResponse = ListWebhooksResponses[keyof ListWebhooksResponses];
+
+export type CreateWebhookData = {
+    body: NewWebhook;
+    path?: never;
+    query?: never;
+    url: '/api/v1/webhooks';
+};
+
+export type CreateWebhookErrors = {
+    /**
+     * Refused: 400 (`bad_webhook_url`, `webhook_address`, `bad_webhook_kinds`, `bad_webhook_description`, `bad_event_id`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 409 (`too_many_webhooks`); 410 (`events_gone`); 413 (`too_large`); 415 (`unsupported_media_type`); 429 (`rate_limited`).
+     */
+    '4XX': Problem;
+    /**
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`).
+     */
+    '5XX': Problem;
+};
+
+export type CreateWebhookError = CreateWebhookErrors[keyof CreateWebhookErrors];
+
+export type CreateWebhookResponses = {
+    /**
+     * Created
+     */
+    201: WebhookSecret;
+};
+
+export type CreateWebhookResponse = CreateWebhookResponses[keyof CreateWebhookResponses];
+
+export type DeleteWebhookData = {
+    body?: never;
+    path: {
+        /**
+         * Id of the webhook.
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/api/v1/webhooks/{id}';
+};
+
+export type DeleteWebhookErrors = {
+    /**
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_webhook`); 429 (`rate_limited`).
+     */
+    '4XX': Problem;
+    /**
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`).
+     */
+    '5XX': Problem;
+};
+
+export type DeleteWebhookError = DeleteWebhookErrors[keyof DeleteWebhookErrors];
+
+export type DeleteWebhookResponses = {
+    /**
+     * No Content
+     */
+    204: void;
+};
+
+export type DeleteWebhookResponse = DeleteWebhookResponses[keyof DeleteWebhookResponses];
+
+export type GetWebhookData = {
+    body?: never;
+    path: {
+        /**
+         * Id of the webhook.
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/api/v1/webhooks/{id}';
+};
+
+export type GetWebhookErrors = {
+    /**
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_webhook`); 429 (`rate_limited`).
+     */
+    '4XX': Problem;
+    /**
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`).
+     */
+    '5XX': Problem;
+};
+
+export type GetWebhookError = GetWebhookErrors[keyof GetWebhookErrors];
+
+export type GetWebhookResponses = {
+    /**
+     * OK
+     */
+    200: Webhook;
+};
+
+export type GetWebhookResponse = GetWebhookResponses[keyof GetWebhookResponses];
+
+export type UpdateWebhookData = {
+    body: WebhookPatch;
+    path: {
+        /**
+         * Id of the webhook.
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/api/v1/webhooks/{id}';
+};
+
+export type UpdateWebhookErrors = {
+    /**
+     * Refused: 400 (`bad_webhook_url`, `webhook_address`, `bad_webhook_kinds`, `bad_webhook_description`, `bad_event_id`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_webhook`); 410 (`events_gone`); 413 (`too_large`); 415 (`unsupported_media_type`); 429 (`rate_limited`).
+     */
+    '4XX': Problem;
+    /**
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`).
+     */
+    '5XX': Problem;
+};
+
+export type UpdateWebhookError = UpdateWebhookErrors[keyof UpdateWebhookErrors];
+
+export type UpdateWebhookResponses = {
+    /**
+     * OK
+     */
+    200: Webhook;
+};
+
+export type UpdateWebhookResponse = UpdateWebhookResponses[keyof UpdateWebhookResponses];
+
+export type ListWebhookDeliveriesData = {
+    body?: never;
+    path: {
+        /**
+         * Id of the webhook.
+         */
+        id: string;
+    };
+    query?: {
+        /**
+         * How many attempts a page has.
+         */
+        limit?: number;
+        /**
+         * Where the page begins: next of the page before.
+         */
+        after?: string;
+    };
+    url: '/api/v1/webhooks/{id}/deliveries';
+};
+
+export type ListWebhookDeliveriesErrors = {
+    /**
+     * Refused: 400 (`bad_cursor`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_webhook`); 429 (`rate_limited`).
+     */
+    '4XX': Problem;
+    /**
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`).
+     */
+    '5XX': Problem;
+};
+
+export type ListWebhookDeliveriesError = ListWebhookDeliveriesErrors[keyof ListWebhookDeliveriesErrors];
+
+export type ListWebhookDeliveriesResponses = {
+    /**
+     * OK
+     */
+    200: DeliveryList;
+};
+
+export type ListWebhookDeliveriesResponse = ListWebhookDeliveriesResponses[keyof ListWebhookDeliveriesResponses];
+
+export type RotateWebhookSecretData = {
+    body?: never;
+    path: {
+        /**
+         * Id of the webhook.
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/api/v1/webhooks/{id}/secret';
+};
+
+export type RotateWebhookSecretErrors = {
+    /**
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_webhook`); 429 (`rate_limited`).
+     */
+    '4XX': Problem;
+    /**
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`).
+     */
+    '5XX': Problem;
+};
+
+export type RotateWebhookSecretError = RotateWebhookSecretErrors[keyof RotateWebhookSecretErrors];
+
+export type RotateWebhookSecretResponses = {
+    /**
+     * OK
+     */
+    200: WebhookSecret;
+};
+
+export type RotateWebhookSecretResponse = RotateWebhookSecretResponses[keyof RotateWebhookSecretResponses];
+
+export type TestWebhookData = {
+    body?: never;
+    path: {
+        /**
+         * Id of the webhook.
+         */
+        id: string;
+    };
+    query?: never;
+    url: '/api/v1/webhooks/{id}/test';
+};
+
+export type TestWebhookErrors = {
+    /**
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_webhook`); 429 (`rate_limited`).
+     */
+    '4XX': Problem;
+    /**
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`).
+     */
+    '5XX': Problem;
+};
+
+export type TestWebhookError = TestWebhookErrors[keyof TestWebhookErrors];
+
+export type TestWebhookResponses = {
+    /**
+     * OK
+     */
+    200: Delivery;
+};
+
+export type TestWebhookResponse = TestWebhookResponses[keyof TestWebhookResponses];

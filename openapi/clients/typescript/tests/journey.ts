@@ -5,9 +5,10 @@
 //
 // The server runs with --test. SCAN is a name that nothing has yet.
 import assert from 'node:assert/strict';
+import {setTimeout} from 'node:timers/promises';
 import {
 	createFile, createFileset, createScan, getFile, getFileMetadata, getImage, getProfile, getScan, getScanMetadata,
-	listFiles, listScans, login, logout, patchScanMetadata, refreshToken, type Problem,
+	listFiles, listScans, login, logout, patchScanMetadata, refreshToken, streamEvents, type Event, type Problem,
 } from 'plantdb-api';
 import {createClient, createConfig} from 'plantdb-api/client';
 
@@ -25,6 +26,18 @@ async function refused(status: number, code: string, call: Promise<{error?: Prob
 	assert.equal(response?.status, status);
 	assert.equal(error.status, status);
 	assert.ok(error.message, 'a refusal has a text for people');
+}
+
+// follow is the first event of a kind after a position, once it is there.
+async function follow(scan: string, after: string, kind: string): Promise<Event> {
+	for (const deadline = Date.now() + 60_000; Date.now() < deadline;) {
+		const {data: page} = await streamEvents({client, query: {scan, after}, throwOnError: true});
+		const event = page.events.find((e) => e.kind === kind);
+		if (event) return event;
+		after = page.next;
+		if (!page.more) await setTimeout(100);
+	}
+	throw new Error(`no event ${kind}`);
 }
 
 const bytes = async (blob: Blob) => Buffer.from(await blob.arrayBuffer());
@@ -54,6 +67,7 @@ const {data: info} = await getScan({client, path: {scan_id: 'real_plant'}, throw
 assert.ok(info.images.length > 0);
 
 // A scan, a fileset and a file, and all of it back.
+const {data: now} = await streamEvents({client, query: {after: 'now'}, throwOnError: true});
 const metadata = {study: {title: 'Journey'}, count: 42, list: [1, 2.5, null]};
 const created = await createScan({client, path: {scan_id: scan}, body: {metadata}, throwOnError: true});
 assert.equal(created.data.id, scan);
@@ -79,6 +93,9 @@ const {data: thumbnail} = await getImage({client, path, query: {size: 'thumb'}, 
 assert.ok(isJPEG(await bytes(thumbnail)) && thumbnail.size < photo.size);
 const {data: back} = await getFile({client, path, parseAs: 'blob', throwOnError: true});
 assert.ok((await bytes(back)).equals(await bytes(photo)));
+
+const event = await follow(scan, now.next, 'file.created');
+assert.deepEqual([event.fileset, event.file, event.user], ['images', '00000_rgb', 'admin']);
 
 // The next pair of tokens; the old one is void.
 const {data: next} = await refreshToken({client: guest, body: {refresh_token: pair.refresh_token!}, throwOnError: true});

@@ -3,6 +3,7 @@
 # import apis into api package
 from plantdb_api.api.assets_api import AssetsApi
 from plantdb_api.api.auth_api import AuthApi
+from plantdb_api.api.events_api import EventsApi
 from plantdb_api.api.files_api import FilesApi
 from plantdb_api.api.filesets_api import FilesetsApi
 from plantdb_api.api.groups_api import GroupsApi
@@ -12,4 +13,5 @@ from plantdb_api.api.timelapses_api import TimelapsesApi
 from plantdb_api.api.trash_api import TrashApi
 from plantdb_api.api.uploads_api import UploadsApi
 from plantdb_api.api.users_api import UsersApi
+from plantdb_api.api.webhooks_api import WebhooksApi
 

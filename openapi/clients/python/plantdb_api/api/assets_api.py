@@ -18,7 +18,7 @@ from typing_extensions import Annotated
 from pydantic import Field, StrictBytes, StrictStr
 from typing import Any, List, Optional, Tuple, Union
 from typing_extensions import Annotated
-from plantdb_api.models.get_skeleton200_response import GetSkeleton200Response
+from plantdb_api.models.curve_skeleton import CurveSkeleton
 from plantdb_api.models.unpacked import Unpacked
 
 from plantdb_api.api_client import ApiClient, RequestSerialized
@@ -2090,7 +2090,7 @@ class AssetsApi:
         _content_type: Optional[StrictStr] = None,
         _headers: Optional[Dict[StrictStr, Any]] = None,
         _host_index: Annotated[StrictInt, Field(ge=0, le=0)] = 0,
-    ) -> GetSkeleton200Response:
+    ) -> CurveSkeleton:
         """Read the curve skeleton of a scan
 
         Points, and lines between them by their numbers.
@@ -2128,7 +2128,7 @@ class AssetsApi:
         )
 
         _response_types_map: Dict[str, Optional[str]] = {
-            '200': "GetSkeleton200Response",
+            '200': "CurveSkeleton",
             '4XX': "Problem",
             '5XX': "Problem",
         }
@@ -2159,7 +2159,7 @@ class AssetsApi:
         _content_type: Optional[StrictStr] = None,
         _headers: Optional[Dict[StrictStr, Any]] = None,
         _host_index: Annotated[StrictInt, Field(ge=0, le=0)] = 0,
-    ) -> ApiResponse[GetSkeleton200Response]:
+    ) -> ApiResponse[CurveSkeleton]:
         """Read the curve skeleton of a scan
 
         Points, and lines between them by their numbers.
@@ -2197,7 +2197,7 @@ class AssetsApi:
         )
 
         _response_types_map: Dict[str, Optional[str]] = {
-            '200': "GetSkeleton200Response",
+            '200': "CurveSkeleton",
             '4XX': "Problem",
             '5XX': "Problem",
         }
@@ -2266,7 +2266,7 @@ class AssetsApi:
         )
 
         _response_types_map: Dict[str, Optional[str]] = {
-            '200': "GetSkeleton200Response",
+            '200': "CurveSkeleton",
             '4XX': "Problem",
             '5XX': "Problem",
         }

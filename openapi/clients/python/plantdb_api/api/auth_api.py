@@ -21,7 +21,7 @@ from typing_extensions import Annotated
 from uuid import UUID
 from plantdb_api.models.api_token import ApiToken
 from plantdb_api.models.api_token_list import ApiTokenList
-from plantdb_api.models.create_api_token_request import CreateApiTokenRequest
+from plantdb_api.models.api_token_request import ApiTokenRequest
 from plantdb_api.models.credentials import Credentials
 from plantdb_api.models.done import Done
 from plantdb_api.models.ended_sessions import EndedSessions
@@ -31,7 +31,7 @@ from plantdb_api.models.logout_request import LogoutRequest
 from plantdb_api.models.password_redeem import PasswordRedeem
 from plantdb_api.models.profile import Profile
 from plantdb_api.models.public_key_set import PublicKeySet
-from plantdb_api.models.refresh_token_request import RefreshTokenRequest
+from plantdb_api.models.refresh_request import RefreshRequest
 from plantdb_api.models.registration import Registration
 from plantdb_api.models.session_list import SessionList
 from plantdb_api.models.setup_request import SetupRequest
@@ -610,7 +610,7 @@ class AuthApi:
     @validate_call
     def create_api_token(
         self,
-        create_api_token_request: CreateApiTokenRequest,
+        api_token_request: ApiTokenRequest,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -628,8 +628,8 @@ class AuthApi:
 
         A long-lived token for programs, good for some scans and some permissions, never for more than you have yourself.
 
-        :param create_api_token_request: (required)
-        :type create_api_token_request: CreateApiTokenRequest
+        :param api_token_request: (required)
+        :type api_token_request: ApiTokenRequest
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -653,7 +653,7 @@ class AuthApi:
         """ # noqa: E501
 
         _param = self._create_api_token_serialize(
-            create_api_token_request=create_api_token_request,
+            api_token_request=api_token_request,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -679,7 +679,7 @@ class AuthApi:
     @validate_call
     def create_api_token_with_http_info(
         self,
-        create_api_token_request: CreateApiTokenRequest,
+        api_token_request: ApiTokenRequest,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -697,8 +697,8 @@ class AuthApi:
 
         A long-lived token for programs, good for some scans and some permissions, never for more than you have yourself.
 
-        :param create_api_token_request: (required)
-        :type create_api_token_request: CreateApiTokenRequest
+        :param api_token_request: (required)
+        :type api_token_request: ApiTokenRequest
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -722,7 +722,7 @@ class AuthApi:
         """ # noqa: E501
 
         _param = self._create_api_token_serialize(
-            create_api_token_request=create_api_token_request,
+            api_token_request=api_token_request,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -748,7 +748,7 @@ class AuthApi:
     @validate_call
     def create_api_token_without_preload_content(
         self,
-        create_api_token_request: CreateApiTokenRequest,
+        api_token_request: ApiTokenRequest,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -766,8 +766,8 @@ class AuthApi:
 
         A long-lived token for programs, good for some scans and some permissions, never for more than you have yourself.
 
-        :param create_api_token_request: (required)
-        :type create_api_token_request: CreateApiTokenRequest
+        :param api_token_request: (required)
+        :type api_token_request: ApiTokenRequest
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -791,7 +791,7 @@ class AuthApi:
         """ # noqa: E501
 
         _param = self._create_api_token_serialize(
-            create_api_token_request=create_api_token_request,
+            api_token_request=api_token_request,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -812,7 +812,7 @@ class AuthApi:
 
     def _create_api_token_serialize(
         self,
-        create_api_token_request,
+        api_token_request,
         _request_auth,
         _content_type,
         _headers,
@@ -838,8 +838,8 @@ class AuthApi:
         # process the header parameters
         # process the form parameters
         # process the body parameter
-        if create_api_token_request is not None:
-            _body_params = create_api_token_request
+        if api_token_request is not None:
+            _body_params = api_token_request
 
 
         # set the HTTP header `Accept`
@@ -4333,7 +4333,7 @@ class AuthApi:
     @validate_call
     def refresh_token(
         self,
-        refresh_token_request: Optional[RefreshTokenRequest] = None,
+        refresh_request: Optional[RefreshRequest] = None,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -4351,8 +4351,8 @@ class AuthApi:
 
         The old pair is void. Requests at the same time all get the same new pair; a refresh token that comes again later ends its session.
 
-        :param refresh_token_request:
-        :type refresh_token_request: RefreshTokenRequest
+        :param refresh_request:
+        :type refresh_request: RefreshRequest
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -4376,7 +4376,7 @@ class AuthApi:
         """ # noqa: E501
 
         _param = self._refresh_token_serialize(
-            refresh_token_request=refresh_token_request,
+            refresh_request=refresh_request,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -4402,7 +4402,7 @@ class AuthApi:
     @validate_call
     def refresh_token_with_http_info(
         self,
-        refresh_token_request: Optional[RefreshTokenRequest] = None,
+        refresh_request: Optional[RefreshRequest] = None,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -4420,8 +4420,8 @@ class AuthApi:
 
         The old pair is void. Requests at the same time all get the same new pair; a refresh token that comes again later ends its session.
 
-        :param refresh_token_request:
-        :type refresh_token_request: RefreshTokenRequest
+        :param refresh_request:
+        :type refresh_request: RefreshRequest
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -4445,7 +4445,7 @@ class AuthApi:
         """ # noqa: E501
 
         _param = self._refresh_token_serialize(
-            refresh_token_request=refresh_token_request,
+            refresh_request=refresh_request,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -4471,7 +4471,7 @@ class AuthApi:
     @validate_call
     def refresh_token_without_preload_content(
         self,
-        refresh_token_request: Optional[RefreshTokenRequest] = None,
+        refresh_request: Optional[RefreshRequest] = None,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -4489,8 +4489,8 @@ class AuthApi:
 
         The old pair is void. Requests at the same time all get the same new pair; a refresh token that comes again later ends its session.
 
-        :param refresh_token_request:
-        :type refresh_token_request: RefreshTokenRequest
+        :param refresh_request:
+        :type refresh_request: RefreshRequest
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -4514,7 +4514,7 @@ class AuthApi:
         """ # noqa: E501
 
         _param = self._refresh_token_serialize(
-            refresh_token_request=refresh_token_request,
+            refresh_request=refresh_request,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -4535,7 +4535,7 @@ class AuthApi:
 
     def _refresh_token_serialize(
         self,
-        refresh_token_request,
+        refresh_request,
         _request_auth,
         _content_type,
         _headers,
@@ -4561,8 +4561,8 @@ class AuthApi:
         # process the header parameters
         # process the form parameters
         # process the body parameter
-        if refresh_token_request is not None:
-            _body_params = refresh_token_request
+        if refresh_request is not None:
+            _body_params = refresh_request
 
 
         # set the HTTP header `Accept`

@@ -18,8 +18,8 @@ from typing_extensions import Annotated
 from pydantic import Field, StrictBool, StrictStr
 from typing import Any, Dict, List, Optional
 from typing_extensions import Annotated
-from plantdb_api.models.create_timelapse_request import CreateTimelapseRequest
 from plantdb_api.models.metadata_update import MetadataUpdate
+from plantdb_api.models.new_timelapse import NewTimelapse
 from plantdb_api.models.timelapse import Timelapse
 
 from plantdb_api.api_client import ApiClient, RequestSerialized
@@ -43,7 +43,7 @@ class TimelapsesApi:
     @validate_call
     def create_timelapse(
         self,
-        create_timelapse_request: Optional[CreateTimelapseRequest] = None,
+        new_timelapse: Optional[NewTimelapse] = None,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -61,8 +61,8 @@ class TimelapsesApi:
 
         An empty timelapse that belongs to you.
 
-        :param create_timelapse_request:
-        :type create_timelapse_request: CreateTimelapseRequest
+        :param new_timelapse:
+        :type new_timelapse: NewTimelapse
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -86,7 +86,7 @@ class TimelapsesApi:
         """ # noqa: E501
 
         _param = self._create_timelapse_serialize(
-            create_timelapse_request=create_timelapse_request,
+            new_timelapse=new_timelapse,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -112,7 +112,7 @@ class TimelapsesApi:
     @validate_call
     def create_timelapse_with_http_info(
         self,
-        create_timelapse_request: Optional[CreateTimelapseRequest] = None,
+        new_timelapse: Optional[NewTimelapse] = None,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -130,8 +130,8 @@ class TimelapsesApi:
 
         An empty timelapse that belongs to you.
 
-        :param create_timelapse_request:
-        :type create_timelapse_request: CreateTimelapseRequest
+        :param new_timelapse:
+        :type new_timelapse: NewTimelapse
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -155,7 +155,7 @@ class TimelapsesApi:
         """ # noqa: E501
 
         _param = self._create_timelapse_serialize(
-            create_timelapse_request=create_timelapse_request,
+            new_timelapse=new_timelapse,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -181,7 +181,7 @@ class TimelapsesApi:
     @validate_call
     def create_timelapse_without_preload_content(
         self,
-        create_timelapse_request: Optional[CreateTimelapseRequest] = None,
+        new_timelapse: Optional[NewTimelapse] = None,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -199,8 +199,8 @@ class TimelapsesApi:
 
         An empty timelapse that belongs to you.
 
-        :param create_timelapse_request:
-        :type create_timelapse_request: CreateTimelapseRequest
+        :param new_timelapse:
+        :type new_timelapse: NewTimelapse
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -224,7 +224,7 @@ class TimelapsesApi:
         """ # noqa: E501
 
         _param = self._create_timelapse_serialize(
-            create_timelapse_request=create_timelapse_request,
+            new_timelapse=new_timelapse,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -245,7 +245,7 @@ class TimelapsesApi:
 
     def _create_timelapse_serialize(
         self,
-        create_timelapse_request,
+        new_timelapse,
         _request_auth,
         _content_type,
         _headers,
@@ -271,8 +271,8 @@ class TimelapsesApi:
         # process the header parameters
         # process the form parameters
         # process the body parameter
-        if create_timelapse_request is not None:
-            _body_params = create_timelapse_request
+        if new_timelapse is not None:
+            _body_params = new_timelapse
 
 
         # set the HTTP header `Accept`

@@ -18,8 +18,8 @@ import io.github.romi.plantdb.ApiResponse;
 import io.github.romi.plantdb.Configuration;
 import io.github.romi.plantdb.Pair;
 
+import io.github.romi.plantdb.model.CurveSkeleton;
 import java.io.File;
-import io.github.romi.plantdb.model.GetSkeleton200Response;
 import io.github.romi.plantdb.model.Problem;
 import io.github.romi.plantdb.model.Unpacked;
 
@@ -1157,10 +1157,10 @@ public class AssetsApi {
    * Read the curve skeleton of a scan
    * Points, and lines between them by their numbers.
    * @param scanId Scan id. (required)
-   * @return GetSkeleton200Response
+   * @return CurveSkeleton
    * @throws ApiException if fails to make API call
    */
-  public GetSkeleton200Response getSkeleton(@jakarta.annotation.Nonnull String scanId) throws ApiException {
+  public CurveSkeleton getSkeleton(@jakarta.annotation.Nonnull String scanId) throws ApiException {
     return getSkeleton(scanId, null);
   }
 
@@ -1169,11 +1169,11 @@ public class AssetsApi {
    * Points, and lines between them by their numbers.
    * @param scanId Scan id. (required)
    * @param headers Optional headers to include in the request
-   * @return GetSkeleton200Response
+   * @return CurveSkeleton
    * @throws ApiException if fails to make API call
    */
-  public GetSkeleton200Response getSkeleton(@jakarta.annotation.Nonnull String scanId, Map<String, String> headers) throws ApiException {
-    ApiResponse<GetSkeleton200Response> localVarResponse = getSkeletonWithHttpInfo(scanId, headers);
+  public CurveSkeleton getSkeleton(@jakarta.annotation.Nonnull String scanId, Map<String, String> headers) throws ApiException {
+    ApiResponse<CurveSkeleton> localVarResponse = getSkeletonWithHttpInfo(scanId, headers);
     return localVarResponse.getData();
   }
 
@@ -1181,10 +1181,10 @@ public class AssetsApi {
    * Read the curve skeleton of a scan
    * Points, and lines between them by their numbers.
    * @param scanId Scan id. (required)
-   * @return ApiResponse&lt;GetSkeleton200Response&gt;
+   * @return ApiResponse&lt;CurveSkeleton&gt;
    * @throws ApiException if fails to make API call
    */
-  public ApiResponse<GetSkeleton200Response> getSkeletonWithHttpInfo(@jakarta.annotation.Nonnull String scanId) throws ApiException {
+  public ApiResponse<CurveSkeleton> getSkeletonWithHttpInfo(@jakarta.annotation.Nonnull String scanId) throws ApiException {
     return getSkeletonWithHttpInfo(scanId, null);
   }
 
@@ -1193,10 +1193,10 @@ public class AssetsApi {
    * Points, and lines between them by their numbers.
    * @param scanId Scan id. (required)
    * @param headers Optional headers to include in the request
-   * @return ApiResponse&lt;GetSkeleton200Response&gt;
+   * @return ApiResponse&lt;CurveSkeleton&gt;
    * @throws ApiException if fails to make API call
    */
-  public ApiResponse<GetSkeleton200Response> getSkeletonWithHttpInfo(@jakarta.annotation.Nonnull String scanId, Map<String, String> headers) throws ApiException {
+  public ApiResponse<CurveSkeleton> getSkeletonWithHttpInfo(@jakarta.annotation.Nonnull String scanId, Map<String, String> headers) throws ApiException {
     HttpRequest.Builder localVarRequestBuilder = getSkeletonRequestBuilder(scanId, headers);
     try {
       HttpResponse<InputStream> localVarResponse = memberVarHttpClient.send(
@@ -1212,7 +1212,7 @@ public class AssetsApi {
         }
         localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
         if (localVarResponseBody == null) {
-          return new ApiResponse<GetSkeleton200Response>(
+          return new ApiResponse<CurveSkeleton>(
               localVarResponse.statusCode(),
               localVarResponse.headers().map(),
               null
@@ -1222,10 +1222,10 @@ public class AssetsApi {
         
         
         String responseBody = new String(localVarResponseBody.readAllBytes());
-        GetSkeleton200Response responseValue = responseBody.isBlank()? null: memberVarObjectMapper.readValue(responseBody, new TypeReference<GetSkeleton200Response>() {});
+        CurveSkeleton responseValue = responseBody.isBlank()? null: memberVarObjectMapper.readValue(responseBody, new TypeReference<CurveSkeleton>() {});
         
 
-        return new ApiResponse<GetSkeleton200Response>(
+        return new ApiResponse<CurveSkeleton>(
             localVarResponse.statusCode(),
             localVarResponse.headers().map(),
             responseValue

@@ -20,7 +20,7 @@ import io.github.romi.plantdb.Pair;
 
 import io.github.romi.plantdb.model.ApiToken;
 import io.github.romi.plantdb.model.ApiTokenList;
-import io.github.romi.plantdb.model.CreateApiTokenRequest;
+import io.github.romi.plantdb.model.ApiTokenRequest;
 import io.github.romi.plantdb.model.Credentials;
 import io.github.romi.plantdb.model.Done;
 import io.github.romi.plantdb.model.EndedSessions;
@@ -31,7 +31,7 @@ import io.github.romi.plantdb.model.PasswordRedeem;
 import io.github.romi.plantdb.model.Problem;
 import io.github.romi.plantdb.model.Profile;
 import io.github.romi.plantdb.model.PublicKeySet;
-import io.github.romi.plantdb.model.RefreshTokenRequest;
+import io.github.romi.plantdb.model.RefreshRequest;
 import io.github.romi.plantdb.model.Registration;
 import io.github.romi.plantdb.model.SessionList;
 import io.github.romi.plantdb.model.SetupRequest;
@@ -445,48 +445,48 @@ public class AuthApi {
   /**
    * Create an API token
    * A long-lived token for programs, good for some scans and some permissions, never for more than you have yourself.
-   * @param createApiTokenRequest  (required)
+   * @param apiTokenRequest  (required)
    * @return ApiToken
    * @throws ApiException if fails to make API call
    */
-  public ApiToken createApiToken(@jakarta.annotation.Nonnull CreateApiTokenRequest createApiTokenRequest) throws ApiException {
-    return createApiToken(createApiTokenRequest, null);
+  public ApiToken createApiToken(@jakarta.annotation.Nonnull ApiTokenRequest apiTokenRequest) throws ApiException {
+    return createApiToken(apiTokenRequest, null);
   }
 
   /**
    * Create an API token
    * A long-lived token for programs, good for some scans and some permissions, never for more than you have yourself.
-   * @param createApiTokenRequest  (required)
+   * @param apiTokenRequest  (required)
    * @param headers Optional headers to include in the request
    * @return ApiToken
    * @throws ApiException if fails to make API call
    */
-  public ApiToken createApiToken(@jakarta.annotation.Nonnull CreateApiTokenRequest createApiTokenRequest, Map<String, String> headers) throws ApiException {
-    ApiResponse<ApiToken> localVarResponse = createApiTokenWithHttpInfo(createApiTokenRequest, headers);
+  public ApiToken createApiToken(@jakarta.annotation.Nonnull ApiTokenRequest apiTokenRequest, Map<String, String> headers) throws ApiException {
+    ApiResponse<ApiToken> localVarResponse = createApiTokenWithHttpInfo(apiTokenRequest, headers);
     return localVarResponse.getData();
   }
 
   /**
    * Create an API token
    * A long-lived token for programs, good for some scans and some permissions, never for more than you have yourself.
-   * @param createApiTokenRequest  (required)
+   * @param apiTokenRequest  (required)
    * @return ApiResponse&lt;ApiToken&gt;
    * @throws ApiException if fails to make API call
    */
-  public ApiResponse<ApiToken> createApiTokenWithHttpInfo(@jakarta.annotation.Nonnull CreateApiTokenRequest createApiTokenRequest) throws ApiException {
-    return createApiTokenWithHttpInfo(createApiTokenRequest, null);
+  public ApiResponse<ApiToken> createApiTokenWithHttpInfo(@jakarta.annotation.Nonnull ApiTokenRequest apiTokenRequest) throws ApiException {
+    return createApiTokenWithHttpInfo(apiTokenRequest, null);
   }
 
   /**
    * Create an API token
    * A long-lived token for programs, good for some scans and some permissions, never for more than you have yourself.
-   * @param createApiTokenRequest  (required)
+   * @param apiTokenRequest  (required)
    * @param headers Optional headers to include in the request
    * @return ApiResponse&lt;ApiToken&gt;
    * @throws ApiException if fails to make API call
    */
-  public ApiResponse<ApiToken> createApiTokenWithHttpInfo(@jakarta.annotation.Nonnull CreateApiTokenRequest createApiTokenRequest, Map<String, String> headers) throws ApiException {
-    HttpRequest.Builder localVarRequestBuilder = createApiTokenRequestBuilder(createApiTokenRequest, headers);
+  public ApiResponse<ApiToken> createApiTokenWithHttpInfo(@jakarta.annotation.Nonnull ApiTokenRequest apiTokenRequest, Map<String, String> headers) throws ApiException {
+    HttpRequest.Builder localVarRequestBuilder = createApiTokenRequestBuilder(apiTokenRequest, headers);
     try {
       HttpResponse<InputStream> localVarResponse = memberVarHttpClient.send(
           localVarRequestBuilder.build(),
@@ -533,10 +533,10 @@ public class AuthApi {
     }
   }
 
-  private HttpRequest.Builder createApiTokenRequestBuilder(@jakarta.annotation.Nonnull CreateApiTokenRequest createApiTokenRequest, Map<String, String> headers) throws ApiException {
-    // verify the required parameter 'createApiTokenRequest' is set
-    if (createApiTokenRequest == null) {
-      throw new ApiException(400, "Missing the required parameter 'createApiTokenRequest' when calling createApiToken");
+  private HttpRequest.Builder createApiTokenRequestBuilder(@jakarta.annotation.Nonnull ApiTokenRequest apiTokenRequest, Map<String, String> headers) throws ApiException {
+    // verify the required parameter 'apiTokenRequest' is set
+    if (apiTokenRequest == null) {
+      throw new ApiException(400, "Missing the required parameter 'apiTokenRequest' when calling createApiToken");
     }
 
     HttpRequest.Builder localVarRequestBuilder = HttpRequest.newBuilder();
@@ -549,7 +549,7 @@ public class AuthApi {
     localVarRequestBuilder.header("Accept", "application/json");
 
     try {
-      byte[] localVarPostBody = memberVarObjectMapper.writeValueAsBytes(createApiTokenRequest);
+      byte[] localVarPostBody = memberVarObjectMapper.writeValueAsBytes(apiTokenRequest);
       localVarRequestBuilder.method("POST", HttpRequest.BodyPublishers.ofByteArray(localVarPostBody));
     } catch (IOException e) {
       throw new ApiException(e);
@@ -2065,48 +2065,48 @@ public class AuthApi {
   /**
    * Trade a refresh token for the next pair
    * The old pair is void. Requests at the same time all get the same new pair; a refresh token that comes again later ends its session.
-   * @param refreshTokenRequest  (optional)
+   * @param refreshRequest  (optional)
    * @return TokenPair
    * @throws ApiException if fails to make API call
    */
-  public TokenPair refreshToken(@jakarta.annotation.Nullable RefreshTokenRequest refreshTokenRequest) throws ApiException {
-    return refreshToken(refreshTokenRequest, null);
+  public TokenPair refreshToken(@jakarta.annotation.Nullable RefreshRequest refreshRequest) throws ApiException {
+    return refreshToken(refreshRequest, null);
   }
 
   /**
    * Trade a refresh token for the next pair
    * The old pair is void. Requests at the same time all get the same new pair; a refresh token that comes again later ends its session.
-   * @param refreshTokenRequest  (optional)
+   * @param refreshRequest  (optional)
    * @param headers Optional headers to include in the request
    * @return TokenPair
    * @throws ApiException if fails to make API call
    */
-  public TokenPair refreshToken(@jakarta.annotation.Nullable RefreshTokenRequest refreshTokenRequest, Map<String, String> headers) throws ApiException {
-    ApiResponse<TokenPair> localVarResponse = refreshTokenWithHttpInfo(refreshTokenRequest, headers);
+  public TokenPair refreshToken(@jakarta.annotation.Nullable RefreshRequest refreshRequest, Map<String, String> headers) throws ApiException {
+    ApiResponse<TokenPair> localVarResponse = refreshTokenWithHttpInfo(refreshRequest, headers);
     return localVarResponse.getData();
   }
 
   /**
    * Trade a refresh token for the next pair
    * The old pair is void. Requests at the same time all get the same new pair; a refresh token that comes again later ends its session.
-   * @param refreshTokenRequest  (optional)
+   * @param refreshRequest  (optional)
    * @return ApiResponse&lt;TokenPair&gt;
    * @throws ApiException if fails to make API call
    */
-  public ApiResponse<TokenPair> refreshTokenWithHttpInfo(@jakarta.annotation.Nullable RefreshTokenRequest refreshTokenRequest) throws ApiException {
-    return refreshTokenWithHttpInfo(refreshTokenRequest, null);
+  public ApiResponse<TokenPair> refreshTokenWithHttpInfo(@jakarta.annotation.Nullable RefreshRequest refreshRequest) throws ApiException {
+    return refreshTokenWithHttpInfo(refreshRequest, null);
   }
 
   /**
    * Trade a refresh token for the next pair
    * The old pair is void. Requests at the same time all get the same new pair; a refresh token that comes again later ends its session.
-   * @param refreshTokenRequest  (optional)
+   * @param refreshRequest  (optional)
    * @param headers Optional headers to include in the request
    * @return ApiResponse&lt;TokenPair&gt;
    * @throws ApiException if fails to make API call
    */
-  public ApiResponse<TokenPair> refreshTokenWithHttpInfo(@jakarta.annotation.Nullable RefreshTokenRequest refreshTokenRequest, Map<String, String> headers) throws ApiException {
-    HttpRequest.Builder localVarRequestBuilder = refreshTokenRequestBuilder(refreshTokenRequest, headers);
+  public ApiResponse<TokenPair> refreshTokenWithHttpInfo(@jakarta.annotation.Nullable RefreshRequest refreshRequest, Map<String, String> headers) throws ApiException {
+    HttpRequest.Builder localVarRequestBuilder = refreshTokenRequestBuilder(refreshRequest, headers);
     try {
       HttpResponse<InputStream> localVarResponse = memberVarHttpClient.send(
           localVarRequestBuilder.build(),
@@ -2153,7 +2153,7 @@ public class AuthApi {
     }
   }
 
-  private HttpRequest.Builder refreshTokenRequestBuilder(@jakarta.annotation.Nullable RefreshTokenRequest refreshTokenRequest, Map<String, String> headers) throws ApiException {
+  private HttpRequest.Builder refreshTokenRequestBuilder(@jakarta.annotation.Nullable RefreshRequest refreshRequest, Map<String, String> headers) throws ApiException {
 
     HttpRequest.Builder localVarRequestBuilder = HttpRequest.newBuilder();
 
@@ -2165,7 +2165,7 @@ public class AuthApi {
     localVarRequestBuilder.header("Accept", "application/json");
 
     try {
-      byte[] localVarPostBody = memberVarObjectMapper.writeValueAsBytes(refreshTokenRequest);
+      byte[] localVarPostBody = memberVarObjectMapper.writeValueAsBytes(refreshRequest);
       localVarRequestBuilder.method("POST", HttpRequest.BodyPublishers.ofByteArray(localVarPostBody));
     } catch (IOException e) {
       throw new ApiException(e);

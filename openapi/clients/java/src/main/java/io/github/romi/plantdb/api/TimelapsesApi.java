@@ -18,8 +18,8 @@ import io.github.romi.plantdb.ApiResponse;
 import io.github.romi.plantdb.Configuration;
 import io.github.romi.plantdb.Pair;
 
-import io.github.romi.plantdb.model.CreateTimelapseRequest;
 import io.github.romi.plantdb.model.MetadataUpdate;
+import io.github.romi.plantdb.model.NewTimelapse;
 import io.github.romi.plantdb.model.Problem;
 import io.github.romi.plantdb.model.Timelapse;
 
@@ -174,48 +174,48 @@ public class TimelapsesApi {
   /**
    * Create a timelapse
    * An empty timelapse that belongs to you.
-   * @param createTimelapseRequest  (optional)
+   * @param newTimelapse  (optional)
    * @return Timelapse
    * @throws ApiException if fails to make API call
    */
-  public Timelapse createTimelapse(@jakarta.annotation.Nullable CreateTimelapseRequest createTimelapseRequest) throws ApiException {
-    return createTimelapse(createTimelapseRequest, null);
+  public Timelapse createTimelapse(@jakarta.annotation.Nullable NewTimelapse newTimelapse) throws ApiException {
+    return createTimelapse(newTimelapse, null);
   }
 
   /**
    * Create a timelapse
    * An empty timelapse that belongs to you.
-   * @param createTimelapseRequest  (optional)
+   * @param newTimelapse  (optional)
    * @param headers Optional headers to include in the request
    * @return Timelapse
    * @throws ApiException if fails to make API call
    */
-  public Timelapse createTimelapse(@jakarta.annotation.Nullable CreateTimelapseRequest createTimelapseRequest, Map<String, String> headers) throws ApiException {
-    ApiResponse<Timelapse> localVarResponse = createTimelapseWithHttpInfo(createTimelapseRequest, headers);
+  public Timelapse createTimelapse(@jakarta.annotation.Nullable NewTimelapse newTimelapse, Map<String, String> headers) throws ApiException {
+    ApiResponse<Timelapse> localVarResponse = createTimelapseWithHttpInfo(newTimelapse, headers);
     return localVarResponse.getData();
   }
 
   /**
    * Create a timelapse
    * An empty timelapse that belongs to you.
-   * @param createTimelapseRequest  (optional)
+   * @param newTimelapse  (optional)
    * @return ApiResponse&lt;Timelapse&gt;
    * @throws ApiException if fails to make API call
    */
-  public ApiResponse<Timelapse> createTimelapseWithHttpInfo(@jakarta.annotation.Nullable CreateTimelapseRequest createTimelapseRequest) throws ApiException {
-    return createTimelapseWithHttpInfo(createTimelapseRequest, null);
+  public ApiResponse<Timelapse> createTimelapseWithHttpInfo(@jakarta.annotation.Nullable NewTimelapse newTimelapse) throws ApiException {
+    return createTimelapseWithHttpInfo(newTimelapse, null);
   }
 
   /**
    * Create a timelapse
    * An empty timelapse that belongs to you.
-   * @param createTimelapseRequest  (optional)
+   * @param newTimelapse  (optional)
    * @param headers Optional headers to include in the request
    * @return ApiResponse&lt;Timelapse&gt;
    * @throws ApiException if fails to make API call
    */
-  public ApiResponse<Timelapse> createTimelapseWithHttpInfo(@jakarta.annotation.Nullable CreateTimelapseRequest createTimelapseRequest, Map<String, String> headers) throws ApiException {
-    HttpRequest.Builder localVarRequestBuilder = createTimelapseRequestBuilder(createTimelapseRequest, headers);
+  public ApiResponse<Timelapse> createTimelapseWithHttpInfo(@jakarta.annotation.Nullable NewTimelapse newTimelapse, Map<String, String> headers) throws ApiException {
+    HttpRequest.Builder localVarRequestBuilder = createTimelapseRequestBuilder(newTimelapse, headers);
     try {
       HttpResponse<InputStream> localVarResponse = memberVarHttpClient.send(
           localVarRequestBuilder.build(),
@@ -262,7 +262,7 @@ public class TimelapsesApi {
     }
   }
 
-  private HttpRequest.Builder createTimelapseRequestBuilder(@jakarta.annotation.Nullable CreateTimelapseRequest createTimelapseRequest, Map<String, String> headers) throws ApiException {
+  private HttpRequest.Builder createTimelapseRequestBuilder(@jakarta.annotation.Nullable NewTimelapse newTimelapse, Map<String, String> headers) throws ApiException {
 
     HttpRequest.Builder localVarRequestBuilder = HttpRequest.newBuilder();
 
@@ -274,7 +274,7 @@ public class TimelapsesApi {
     localVarRequestBuilder.header("Accept", "application/json");
 
     try {
-      byte[] localVarPostBody = memberVarObjectMapper.writeValueAsBytes(createTimelapseRequest);
+      byte[] localVarPostBody = memberVarObjectMapper.writeValueAsBytes(newTimelapse);
       localVarRequestBuilder.method("POST", HttpRequest.BodyPublishers.ofByteArray(localVarPostBody));
     } catch (IOException e) {
       throw new ApiException(e);

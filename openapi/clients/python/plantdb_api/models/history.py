@@ -17,28 +17,21 @@ import pprint
 import re  # noqa: F401
 import json
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictStr
 from typing import Any, ClassVar, Dict, List, Optional
-from typing_extensions import Annotated
+from plantdb_api.models.event import Event
 from typing import Optional, Set
 from typing_extensions import Self
 from pydantic_core import to_jsonable_python
 
-class CreateTimelapseRequest(BaseModel):
+class History(BaseModel):
     """
-    CreateTimelapseRequest
+    A page of what was done to a scan.
     """ # noqa: E501
-    id: Annotated[str, Field(strict=True)]
-    metadata: Optional[Dict[str, Any]] = None
+    events: List[Event] = Field(description="The latest first.")
+    next: Optional[StrictStr] = Field(default=None, description="Give it as after for the next page; left out after the last. The Link header says the same.")
     additional_properties: Dict[str, Any] = {}
-    __properties: ClassVar[List[str]] = ["id", "metadata"]
-
-    @field_validator('id', mode="before")
-    def id_validate_regular_expression(cls, value):
-        """Validates the regular expression"""
-        if isinstance(value, str) and not re.match(r"^[a-zA-Z0-9][a-zA-Z0-9_-]{0,127}$", value):
-            raise ValueError(r"must validate the regular expression /^[a-zA-Z0-9][a-zA-Z0-9_-]{0,127}$/")
-        return value
+    __properties: ClassVar[List[str]] = ["events", "next"]
 
     model_config = ConfigDict(
         validate_by_name=True,
@@ -58,7 +51,7 @@ class CreateTimelapseRequest(BaseModel):
 
     @classmethod
     def from_json(cls, json_str: str) -> Optional[Self]:
-        """Create an instance of CreateTimelapseRequest from a JSON string"""
+        """Create an instance of History from a JSON string"""
         return cls.from_dict(json.loads(json_str))
 
     def to_dict(self) -> Dict[str, Any]:
@@ -81,6 +74,12 @@ class CreateTimelapseRequest(BaseModel):
             exclude=excluded_fields,
             exclude_none=True,
         )
+        # override the default output from pydantic by calling `to_dict()` of each item in events (list)
+        _items = []
+        if self.events:
+            for _item_events in self.events:
+                _items.append(_item_events.to_dict() if _item_events is not None else None)
+            _dict['events'] = _items
         # puts key-value pairs in additional_properties in the top level
         if self.additional_properties is not None:
             for _key, _value in self.additional_properties.items():
@@ -90,7 +89,7 @@ class CreateTimelapseRequest(BaseModel):
 
     @classmethod
     def from_dict(cls, obj: Optional[Dict[str, Any]]) -> Optional[Self]:
-        """Create an instance of CreateTimelapseRequest from a dict"""
+        """Create an instance of History from a dict"""
         if obj is None:
             return None
 
@@ -98,8 +97,8 @@ class CreateTimelapseRequest(BaseModel):
             return cls.model_validate(obj)
 
         _obj = cls.model_validate({
-            "id": obj.get("id"),
-            "metadata": obj.get("metadata")
+            "events": [Event.from_dict(_item) for _item in obj["events"]] if obj.get("events") is not None else None,
+            "next": obj.get("next")
         })
         # store additional fields in additional_properties
         for _key in obj.keys():

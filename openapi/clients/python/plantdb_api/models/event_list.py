@@ -17,20 +17,22 @@ import pprint
 import re  # noqa: F401
 import json
 
-from pydantic import BaseModel, ConfigDict
-from typing import Any, ClassVar, Dict, List, Optional
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
+from typing import Any, ClassVar, Dict, List
+from plantdb_api.models.event import Event
 from typing import Optional, Set
 from typing_extensions import Self
 from pydantic_core import to_jsonable_python
 
-class GetSkeleton200Response(BaseModel):
+class EventList(BaseModel):
     """
-    GetSkeleton200Response
+    A page of the stream of events.
     """ # noqa: E501
-    lines: Optional[List[List[float]]] = None
-    points: Optional[List[List[float]]] = None
+    events: List[Event] = Field(description="In the order of the stream, the oldest first.")
+    more: StrictBool = Field(description="There is more to be read at once. A page may hold no events and have more.")
+    next: StrictStr = Field(description="Give it as after to go on; also where there are no events.")
     additional_properties: Dict[str, Any] = {}
-    __properties: ClassVar[List[str]] = ["lines", "points"]
+    __properties: ClassVar[List[str]] = ["events", "more", "next"]
 
     model_config = ConfigDict(
         validate_by_name=True,
@@ -50,7 +52,7 @@ class GetSkeleton200Response(BaseModel):
 
     @classmethod
     def from_json(cls, json_str: str) -> Optional[Self]:
-        """Create an instance of GetSkeleton200Response from a JSON string"""
+        """Create an instance of EventList from a JSON string"""
         return cls.from_dict(json.loads(json_str))
 
     def to_dict(self) -> Dict[str, Any]:
@@ -73,6 +75,12 @@ class GetSkeleton200Response(BaseModel):
             exclude=excluded_fields,
             exclude_none=True,
         )
+        # override the default output from pydantic by calling `to_dict()` of each item in events (list)
+        _items = []
+        if self.events:
+            for _item_events in self.events:
+                _items.append(_item_events.to_dict() if _item_events is not None else None)
+            _dict['events'] = _items
         # puts key-value pairs in additional_properties in the top level
         if self.additional_properties is not None:
             for _key, _value in self.additional_properties.items():
@@ -82,7 +90,7 @@ class GetSkeleton200Response(BaseModel):
 
     @classmethod
     def from_dict(cls, obj: Optional[Dict[str, Any]]) -> Optional[Self]:
-        """Create an instance of GetSkeleton200Response from a dict"""
+        """Create an instance of EventList from a dict"""
         if obj is None:
             return None
 
@@ -90,8 +98,9 @@ class GetSkeleton200Response(BaseModel):
             return cls.model_validate(obj)
 
         _obj = cls.model_validate({
-            "lines": obj.get("lines"),
-            "points": obj.get("points")
+            "events": [Event.from_dict(_item) for _item in obj["events"]] if obj.get("events") is not None else None,
+            "more": obj.get("more"),
+            "next": obj.get("next")
         })
         # store additional fields in additional_properties
         for _key in obj.keys():

@@ -33,15 +33,15 @@ import com.fasterxml.jackson.annotation.JsonPropertyOrder;
 
 import io.github.romi.plantdb.ApiClient;
 /**
- * CreateApiTokenRequest
+ * What an API token is to be good for, and for how long.
  */
 @JsonPropertyOrder({
-  CreateApiTokenRequest.JSON_PROPERTY_DATASETS,
-  CreateApiTokenRequest.JSON_PROPERTY_NAME,
-  CreateApiTokenRequest.JSON_PROPERTY_TOKEN_EXP
+  ApiTokenRequest.JSON_PROPERTY_DATASETS,
+  ApiTokenRequest.JSON_PROPERTY_NAME,
+  ApiTokenRequest.JSON_PROPERTY_TOKEN_EXP
 })
 @jakarta.annotation.Generated(value = "org.openapitools.codegen.languages.JavaClientCodegen", comments = "Generator version: 7.25.0")
-public class CreateApiTokenRequest {
+public class ApiTokenRequest {
   public static final String JSON_PROPERTY_DATASETS = "datasets";
   @jakarta.annotation.Nonnull
   private Map<String, List<String>> datasets = new HashMap<>();
@@ -54,15 +54,15 @@ public class CreateApiTokenRequest {
   @jakarta.annotation.Nonnull
   private Integer tokenExp;
 
-  public CreateApiTokenRequest() { 
+  public ApiTokenRequest() { 
   }
 
-  public CreateApiTokenRequest datasets(@jakarta.annotation.Nonnull Map<String, List<String>> datasets) {
+  public ApiTokenRequest datasets(@jakarta.annotation.Nonnull Map<String, List<String>> datasets) {
     this.datasets = datasets;
     return this;
   }
 
-  public CreateApiTokenRequest putDatasetsItem(String key, List<String> datasetsItem) {
+  public ApiTokenRequest putDatasetsItem(String key, List<String> datasetsItem) {
     if (this.datasets == null) {
       this.datasets = new HashMap<>();
     }
@@ -89,7 +89,7 @@ public class CreateApiTokenRequest {
   }
 
 
-  public CreateApiTokenRequest name(@jakarta.annotation.Nullable String name) {
+  public ApiTokenRequest name(@jakarta.annotation.Nullable String name) {
     this.name = name;
     return this;
   }
@@ -113,7 +113,7 @@ public class CreateApiTokenRequest {
   }
 
 
-  public CreateApiTokenRequest tokenExp(@jakarta.annotation.Nonnull Integer tokenExp) {
+  public ApiTokenRequest tokenExp(@jakarta.annotation.Nonnull Integer tokenExp) {
     this.tokenExp = tokenExp;
     return this;
   }
@@ -139,7 +139,7 @@ public class CreateApiTokenRequest {
 
 
   /**
-   * Return true if this create_api_token_request object is equal to o.
+   * Return true if this ApiTokenRequest object is equal to o.
    */
   @Override
   public boolean equals(Object o) {
@@ -149,10 +149,10 @@ public class CreateApiTokenRequest {
     if (o == null || getClass() != o.getClass()) {
       return false;
     }
-    CreateApiTokenRequest createApiTokenRequest = (CreateApiTokenRequest) o;
-    return Objects.equals(this.datasets, createApiTokenRequest.datasets) &&
-        Objects.equals(this.name, createApiTokenRequest.name) &&
-        Objects.equals(this.tokenExp, createApiTokenRequest.tokenExp);
+    ApiTokenRequest apiTokenRequest = (ApiTokenRequest) o;
+    return Objects.equals(this.datasets, apiTokenRequest.datasets) &&
+        Objects.equals(this.name, apiTokenRequest.name) &&
+        Objects.equals(this.tokenExp, apiTokenRequest.tokenExp);
   }
 
   @Override
@@ -163,7 +163,7 @@ public class CreateApiTokenRequest {
   @Override
   public String toString() {
     StringBuilder sb = new StringBuilder();
-    sb.append("class CreateApiTokenRequest {\n");
+    sb.append("class ApiTokenRequest {\n");
     sb.append("    datasets: ").append(toIndentedString(datasets)).append("\n");
     sb.append("    name: ").append(toIndentedString(name)).append("\n");
     sb.append("    tokenExp: ").append(toIndentedString(tokenExp)).append("\n");

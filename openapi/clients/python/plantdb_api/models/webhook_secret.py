@@ -19,17 +19,19 @@ import json
 
 from pydantic import BaseModel, ConfigDict, Field, StrictStr
 from typing import Any, ClassVar, Dict, List
+from plantdb_api.models.webhook import Webhook
 from typing import Optional, Set
 from typing_extensions import Self
 from pydantic_core import to_jsonable_python
 
-class RefreshTokenRequest(BaseModel):
+class WebhookSecret(BaseModel):
     """
-    RefreshTokenRequest
+    A webhook, and its secret, which is shown once.
     """ # noqa: E501
-    refresh_token: StrictStr = Field(description="The refresh token of the current pair.")
+    secret: StrictStr = Field(description="By which the receiver verifies signatures (Standard Webhooks). It is shown this once.")
+    webhook: Webhook = Field(description="The webhook.")
     additional_properties: Dict[str, Any] = {}
-    __properties: ClassVar[List[str]] = ["refresh_token"]
+    __properties: ClassVar[List[str]] = ["secret", "webhook"]
 
     model_config = ConfigDict(
         validate_by_name=True,
@@ -49,7 +51,7 @@ class RefreshTokenRequest(BaseModel):
 
     @classmethod
     def from_json(cls, json_str: str) -> Optional[Self]:
-        """Create an instance of RefreshTokenRequest from a JSON string"""
+        """Create an instance of WebhookSecret from a JSON string"""
         return cls.from_dict(json.loads(json_str))
 
     def to_dict(self) -> Dict[str, Any]:
@@ -72,6 +74,9 @@ class RefreshTokenRequest(BaseModel):
             exclude=excluded_fields,
             exclude_none=True,
         )
+        # override the default output from pydantic by calling `to_dict()` of webhook
+        if self.webhook:
+            _dict['webhook'] = self.webhook.to_dict()
         # puts key-value pairs in additional_properties in the top level
         if self.additional_properties is not None:
             for _key, _value in self.additional_properties.items():
@@ -81,7 +86,7 @@ class RefreshTokenRequest(BaseModel):
 
     @classmethod
     def from_dict(cls, obj: Optional[Dict[str, Any]]) -> Optional[Self]:
-        """Create an instance of RefreshTokenRequest from a dict"""
+        """Create an instance of WebhookSecret from a dict"""
         if obj is None:
             return None
 
@@ -89,7 +94,8 @@ class RefreshTokenRequest(BaseModel):
             return cls.model_validate(obj)
 
         _obj = cls.model_validate({
-            "refresh_token": obj.get("refresh_token")
+            "secret": obj.get("secret"),
+            "webhook": Webhook.from_dict(obj["webhook"]) if obj.get("webhook") is not None else None
         })
         # store additional fields in additional_properties
         for _key in obj.keys():

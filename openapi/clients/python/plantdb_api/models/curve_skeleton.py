@@ -17,22 +17,20 @@ import pprint
 import re  # noqa: F401
 import json
 
-from pydantic import BaseModel, ConfigDict, Field, StrictStr
+from pydantic import BaseModel, ConfigDict, Field
 from typing import Any, ClassVar, Dict, List, Optional
-from typing_extensions import Annotated
 from typing import Optional, Set
 from typing_extensions import Self
 from pydantic_core import to_jsonable_python
 
-class CreateApiTokenRequest(BaseModel):
+class CurveSkeleton(BaseModel):
     """
-    CreateApiTokenRequest
+    The curve skeleton of a plant: points, and lines between them by their numbers.
     """ # noqa: E501
-    datasets: Dict[str, List[StrictStr]] = Field(description="Glob of scan ids (* ? [seq] [!seq]) to permissions.")
-    name: Optional[StrictStr] = Field(default=None, description="To tell it from others in the list.")
-    token_exp: Annotated[int, Field(strict=True, ge=1)] = Field(description="Life of the token in seconds.")
+    lines: Optional[List[List[float]]] = Field(default=None, description="Pairs of numbers of points.")
+    points: Optional[List[List[float]]] = Field(default=None, description="Points, each x, y and z in millimetres.")
     additional_properties: Dict[str, Any] = {}
-    __properties: ClassVar[List[str]] = ["datasets", "name", "token_exp"]
+    __properties: ClassVar[List[str]] = ["lines", "points"]
 
     model_config = ConfigDict(
         validate_by_name=True,
@@ -52,7 +50,7 @@ class CreateApiTokenRequest(BaseModel):
 
     @classmethod
     def from_json(cls, json_str: str) -> Optional[Self]:
-        """Create an instance of CreateApiTokenRequest from a JSON string"""
+        """Create an instance of CurveSkeleton from a JSON string"""
         return cls.from_dict(json.loads(json_str))
 
     def to_dict(self) -> Dict[str, Any]:
@@ -84,7 +82,7 @@ class CreateApiTokenRequest(BaseModel):
 
     @classmethod
     def from_dict(cls, obj: Optional[Dict[str, Any]]) -> Optional[Self]:
-        """Create an instance of CreateApiTokenRequest from a dict"""
+        """Create an instance of CurveSkeleton from a dict"""
         if obj is None:
             return None
 
@@ -92,9 +90,8 @@ class CreateApiTokenRequest(BaseModel):
             return cls.model_validate(obj)
 
         _obj = cls.model_validate({
-            "datasets": obj.get("datasets"),
-            "name": obj.get("name"),
-            "token_exp": obj.get("token_exp")
+            "lines": obj.get("lines"),
+            "points": obj.get("points")
         })
         # store additional fields in additional_properties
         for _key in obj.keys():

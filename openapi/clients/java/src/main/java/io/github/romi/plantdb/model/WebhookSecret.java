@@ -24,52 +24,82 @@ import com.fasterxml.jackson.annotation.JsonProperty;
 import com.fasterxml.jackson.annotation.JsonCreator;
 import com.fasterxml.jackson.annotation.JsonTypeName;
 import com.fasterxml.jackson.annotation.JsonValue;
+import io.github.romi.plantdb.model.Webhook;
 import java.util.Arrays;
 import com.fasterxml.jackson.annotation.JsonPropertyOrder;
 
 
 import io.github.romi.plantdb.ApiClient;
 /**
- * RefreshTokenRequest
+ * A webhook, and its secret, which is shown once.
  */
 @JsonPropertyOrder({
-  RefreshTokenRequest.JSON_PROPERTY_REFRESH_TOKEN
+  WebhookSecret.JSON_PROPERTY_SECRET,
+  WebhookSecret.JSON_PROPERTY_WEBHOOK
 })
 @jakarta.annotation.Generated(value = "org.openapitools.codegen.languages.JavaClientCodegen", comments = "Generator version: 7.25.0")
-public class RefreshTokenRequest {
-  public static final String JSON_PROPERTY_REFRESH_TOKEN = "refresh_token";
+public class WebhookSecret {
+  public static final String JSON_PROPERTY_SECRET = "secret";
   @jakarta.annotation.Nonnull
-  private String refreshToken;
+  private String secret;
 
-  public RefreshTokenRequest() { 
+  public static final String JSON_PROPERTY_WEBHOOK = "webhook";
+  @jakarta.annotation.Nonnull
+  private Webhook webhook;
+
+  public WebhookSecret() { 
   }
 
-  public RefreshTokenRequest refreshToken(@jakarta.annotation.Nonnull String refreshToken) {
-    this.refreshToken = refreshToken;
+  public WebhookSecret secret(@jakarta.annotation.Nonnull String secret) {
+    this.secret = secret;
     return this;
   }
 
   /**
-   * The refresh token of the current pair.
-   * @return refreshToken
+   * By which the receiver verifies signatures (Standard Webhooks). It is shown this once.
+   * @return secret
    */
   @jakarta.annotation.Nonnull
-  @JsonProperty(value = JSON_PROPERTY_REFRESH_TOKEN, required = true)
+  @JsonProperty(value = JSON_PROPERTY_SECRET, required = true)
   @JsonInclude(value = JsonInclude.Include.ALWAYS)
-  public String getRefreshToken() {
-    return refreshToken;
+  public String getSecret() {
+    return secret;
   }
 
 
-  @JsonProperty(value = JSON_PROPERTY_REFRESH_TOKEN, required = true)
+  @JsonProperty(value = JSON_PROPERTY_SECRET, required = true)
   @JsonInclude(value = JsonInclude.Include.ALWAYS)
-  public void setRefreshToken(@jakarta.annotation.Nonnull String refreshToken) {
-    this.refreshToken = refreshToken;
+  public void setSecret(@jakarta.annotation.Nonnull String secret) {
+    this.secret = secret;
+  }
+
+
+  public WebhookSecret webhook(@jakarta.annotation.Nonnull Webhook webhook) {
+    this.webhook = webhook;
+    return this;
+  }
+
+  /**
+   * The webhook.
+   * @return webhook
+   */
+  @jakarta.annotation.Nonnull
+  @JsonProperty(value = JSON_PROPERTY_WEBHOOK, required = true)
+  @JsonInclude(value = JsonInclude.Include.ALWAYS)
+  public Webhook getWebhook() {
+    return webhook;
+  }
+
+
+  @JsonProperty(value = JSON_PROPERTY_WEBHOOK, required = true)
+  @JsonInclude(value = JsonInclude.Include.ALWAYS)
+  public void setWebhook(@jakarta.annotation.Nonnull Webhook webhook) {
+    this.webhook = webhook;
   }
 
 
   /**
-   * Return true if this refresh_token_request object is equal to o.
+   * Return true if this WebhookSecret object is equal to o.
    */
   @Override
   public boolean equals(Object o) {
@@ -79,20 +109,22 @@ public class RefreshTokenRequest {
     if (o == null || getClass() != o.getClass()) {
       return false;
     }
-    RefreshTokenRequest refreshTokenRequest = (RefreshTokenRequest) o;
-    return Objects.equals(this.refreshToken, refreshTokenRequest.refreshToken);
+    WebhookSecret webhookSecret = (WebhookSecret) o;
+    return Objects.equals(this.secret, webhookSecret.secret) &&
+        Objects.equals(this.webhook, webhookSecret.webhook);
   }
 
   @Override
   public int hashCode() {
-    return Objects.hash(refreshToken);
+    return Objects.hash(secret, webhook);
   }
 
   @Override
   public String toString() {
     StringBuilder sb = new StringBuilder();
-    sb.append("class RefreshTokenRequest {\n");
-    sb.append("    refreshToken: ").append(toIndentedString(refreshToken)).append("\n");
+    sb.append("class WebhookSecret {\n");
+    sb.append("    secret: ").append(toIndentedString(secret)).append("\n");
+    sb.append("    webhook: ").append(toIndentedString(webhook)).append("\n");
     sb.append("}");
     return sb.toString();
   }
@@ -137,9 +169,14 @@ public class RefreshTokenRequest {
 
     StringJoiner joiner = new StringJoiner("&");
 
-    // add `refresh_token` to the URL query string
-    if (getRefreshToken() != null) {
-      joiner.add(String.format(java.util.Locale.ROOT, "%srefresh_token%s=%s", prefix, suffix, ApiClient.urlEncode(ApiClient.valueToString(getRefreshToken()))));
+    // add `secret` to the URL query string
+    if (getSecret() != null) {
+      joiner.add(String.format(java.util.Locale.ROOT, "%ssecret%s=%s", prefix, suffix, ApiClient.urlEncode(ApiClient.valueToString(getSecret()))));
+    }
+
+    // add `webhook` to the URL query string
+    if (getWebhook() != null) {
+      joiner.add(getWebhook().toUrlQueryString(prefix + "webhook" + suffix));
     }
 
     return joiner.toString();

@@ -33,14 +33,14 @@ import com.fasterxml.jackson.annotation.JsonPropertyOrder;
 
 import io.github.romi.plantdb.ApiClient;
 /**
- * GetSkeleton200Response
+ * The curve skeleton of a plant: points, and lines between them by their numbers.
  */
 @JsonPropertyOrder({
-  GetSkeleton200Response.JSON_PROPERTY_LINES,
-  GetSkeleton200Response.JSON_PROPERTY_POINTS
+  CurveSkeleton.JSON_PROPERTY_LINES,
+  CurveSkeleton.JSON_PROPERTY_POINTS
 })
 @jakarta.annotation.Generated(value = "org.openapitools.codegen.languages.JavaClientCodegen", comments = "Generator version: 7.25.0")
-public class GetSkeleton200Response {
+public class CurveSkeleton {
   public static final String JSON_PROPERTY_LINES = "lines";
   @jakarta.annotation.Nullable
   private List<List<BigDecimal>> lines = new ArrayList<>();
@@ -49,15 +49,15 @@ public class GetSkeleton200Response {
   @jakarta.annotation.Nullable
   private List<List<BigDecimal>> points = new ArrayList<>();
 
-  public GetSkeleton200Response() { 
+  public CurveSkeleton() { 
   }
 
-  public GetSkeleton200Response lines(@jakarta.annotation.Nullable List<List<BigDecimal>> lines) {
+  public CurveSkeleton lines(@jakarta.annotation.Nullable List<List<BigDecimal>> lines) {
     this.lines = lines;
     return this;
   }
 
-  public GetSkeleton200Response addLinesItem(List<BigDecimal> linesItem) {
+  public CurveSkeleton addLinesItem(List<BigDecimal> linesItem) {
     if (this.lines == null) {
       this.lines = new ArrayList<>();
     }
@@ -66,7 +66,7 @@ public class GetSkeleton200Response {
   }
 
   /**
-   * Get lines
+   * Pairs of numbers of points.
    * @return lines
    */
   @jakarta.annotation.Nullable
@@ -84,12 +84,12 @@ public class GetSkeleton200Response {
   }
 
 
-  public GetSkeleton200Response points(@jakarta.annotation.Nullable List<List<BigDecimal>> points) {
+  public CurveSkeleton points(@jakarta.annotation.Nullable List<List<BigDecimal>> points) {
     this.points = points;
     return this;
   }
 
-  public GetSkeleton200Response addPointsItem(List<BigDecimal> pointsItem) {
+  public CurveSkeleton addPointsItem(List<BigDecimal> pointsItem) {
     if (this.points == null) {
       this.points = new ArrayList<>();
     }
@@ -98,7 +98,7 @@ public class GetSkeleton200Response {
   }
 
   /**
-   * Get points
+   * Points, each x, y and z in millimetres.
    * @return points
    */
   @jakarta.annotation.Nullable
@@ -117,7 +117,7 @@ public class GetSkeleton200Response {
 
 
   /**
-   * Return true if this get_skeleton_200_response object is equal to o.
+   * Return true if this CurveSkeleton object is equal to o.
    */
   @Override
   public boolean equals(Object o) {
@@ -127,9 +127,9 @@ public class GetSkeleton200Response {
     if (o == null || getClass() != o.getClass()) {
       return false;
     }
-    GetSkeleton200Response getSkeleton200Response = (GetSkeleton200Response) o;
-    return Objects.equals(this.lines, getSkeleton200Response.lines) &&
-        Objects.equals(this.points, getSkeleton200Response.points);
+    CurveSkeleton curveSkeleton = (CurveSkeleton) o;
+    return Objects.equals(this.lines, curveSkeleton.lines) &&
+        Objects.equals(this.points, curveSkeleton.points);
   }
 
   @Override
@@ -140,7 +140,7 @@ public class GetSkeleton200Response {
   @Override
   public String toString() {
     StringBuilder sb = new StringBuilder();
-    sb.append("class GetSkeleton200Response {\n");
+    sb.append("class CurveSkeleton {\n");
     sb.append("    lines: ").append(toIndentedString(lines)).append("\n");
     sb.append("    points: ").append(toIndentedString(points)).append("\n");
     sb.append("}");

@@ -24,91 +24,92 @@ import com.fasterxml.jackson.annotation.JsonProperty;
 import com.fasterxml.jackson.annotation.JsonCreator;
 import com.fasterxml.jackson.annotation.JsonTypeName;
 import com.fasterxml.jackson.annotation.JsonValue;
+import io.github.romi.plantdb.model.Event;
+import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.HashMap;
-import java.util.Map;
+import java.util.List;
 import com.fasterxml.jackson.annotation.JsonPropertyOrder;
 
 
 import io.github.romi.plantdb.ApiClient;
 /**
- * CreateTimelapseRequest
+ * A page of what was done to a scan.
  */
 @JsonPropertyOrder({
-  CreateTimelapseRequest.JSON_PROPERTY_ID,
-  CreateTimelapseRequest.JSON_PROPERTY_METADATA
+  History.JSON_PROPERTY_EVENTS,
+  History.JSON_PROPERTY_NEXT
 })
 @jakarta.annotation.Generated(value = "org.openapitools.codegen.languages.JavaClientCodegen", comments = "Generator version: 7.25.0")
-public class CreateTimelapseRequest {
-  public static final String JSON_PROPERTY_ID = "id";
+public class History {
+  public static final String JSON_PROPERTY_EVENTS = "events";
   @jakarta.annotation.Nonnull
-  private String id;
+  private List<Event> events = new ArrayList<>();
 
-  public static final String JSON_PROPERTY_METADATA = "metadata";
+  public static final String JSON_PROPERTY_NEXT = "next";
   @jakarta.annotation.Nullable
-  private Map<String, Object> metadata = new HashMap<>();
+  private String next;
 
-  public CreateTimelapseRequest() { 
+  public History() { 
   }
 
-  public CreateTimelapseRequest id(@jakarta.annotation.Nonnull String id) {
-    this.id = id;
+  public History events(@jakarta.annotation.Nonnull List<Event> events) {
+    this.events = events;
     return this;
   }
 
-  /**
-   * Get id
-   * @return id
-   */
-  @jakarta.annotation.Nonnull
-  @JsonProperty(value = JSON_PROPERTY_ID, required = true)
-  @JsonInclude(value = JsonInclude.Include.ALWAYS)
-  public String getId() {
-    return id;
-  }
-
-
-  @JsonProperty(value = JSON_PROPERTY_ID, required = true)
-  @JsonInclude(value = JsonInclude.Include.ALWAYS)
-  public void setId(@jakarta.annotation.Nonnull String id) {
-    this.id = id;
-  }
-
-
-  public CreateTimelapseRequest metadata(@jakarta.annotation.Nullable Map<String, Object> metadata) {
-    this.metadata = metadata;
-    return this;
-  }
-
-  public CreateTimelapseRequest putMetadataItem(String key, Object metadataItem) {
-    if (this.metadata == null) {
-      this.metadata = new HashMap<>();
+  public History addEventsItem(Event eventsItem) {
+    if (this.events == null) {
+      this.events = new ArrayList<>();
     }
-    this.metadata.put(key, metadataItem);
+    this.events.add(eventsItem);
     return this;
   }
 
   /**
-   * Get metadata
-   * @return metadata
+   * The latest first.
+   * @return events
    */
-  @jakarta.annotation.Nullable
-  @JsonProperty(value = JSON_PROPERTY_METADATA, required = false)
-  @JsonInclude(content = JsonInclude.Include.ALWAYS, value = JsonInclude.Include.USE_DEFAULTS)
-  public Map<String, Object> getMetadata() {
-    return metadata;
+  @jakarta.annotation.Nonnull
+  @JsonProperty(value = JSON_PROPERTY_EVENTS, required = true)
+  @JsonInclude(value = JsonInclude.Include.ALWAYS)
+  public List<Event> getEvents() {
+    return events;
   }
 
 
-  @JsonProperty(value = JSON_PROPERTY_METADATA, required = false)
-  @JsonInclude(content = JsonInclude.Include.ALWAYS, value = JsonInclude.Include.USE_DEFAULTS)
-  public void setMetadata(@jakarta.annotation.Nullable Map<String, Object> metadata) {
-    this.metadata = metadata;
+  @JsonProperty(value = JSON_PROPERTY_EVENTS, required = true)
+  @JsonInclude(value = JsonInclude.Include.ALWAYS)
+  public void setEvents(@jakarta.annotation.Nonnull List<Event> events) {
+    this.events = events;
+  }
+
+
+  public History next(@jakarta.annotation.Nullable String next) {
+    this.next = next;
+    return this;
+  }
+
+  /**
+   * Give it as after for the next page; left out after the last. The Link header says the same.
+   * @return next
+   */
+  @jakarta.annotation.Nullable
+  @JsonProperty(value = JSON_PROPERTY_NEXT, required = false)
+  @JsonInclude(value = JsonInclude.Include.USE_DEFAULTS)
+  public String getNext() {
+    return next;
+  }
+
+
+  @JsonProperty(value = JSON_PROPERTY_NEXT, required = false)
+  @JsonInclude(value = JsonInclude.Include.USE_DEFAULTS)
+  public void setNext(@jakarta.annotation.Nullable String next) {
+    this.next = next;
   }
 
 
   /**
-   * Return true if this create_timelapse_request object is equal to o.
+   * Return true if this History object is equal to o.
    */
   @Override
   public boolean equals(Object o) {
@@ -118,22 +119,22 @@ public class CreateTimelapseRequest {
     if (o == null || getClass() != o.getClass()) {
       return false;
     }
-    CreateTimelapseRequest createTimelapseRequest = (CreateTimelapseRequest) o;
-    return Objects.equals(this.id, createTimelapseRequest.id) &&
-        Objects.equals(this.metadata, createTimelapseRequest.metadata);
+    History history = (History) o;
+    return Objects.equals(this.events, history.events) &&
+        Objects.equals(this.next, history.next);
   }
 
   @Override
   public int hashCode() {
-    return Objects.hash(id, metadata);
+    return Objects.hash(events, next);
   }
 
   @Override
   public String toString() {
     StringBuilder sb = new StringBuilder();
-    sb.append("class CreateTimelapseRequest {\n");
-    sb.append("    id: ").append(toIndentedString(id)).append("\n");
-    sb.append("    metadata: ").append(toIndentedString(metadata)).append("\n");
+    sb.append("class History {\n");
+    sb.append("    events: ").append(toIndentedString(events)).append("\n");
+    sb.append("    next: ").append(toIndentedString(next)).append("\n");
     sb.append("}");
     return sb.toString();
   }
@@ -178,18 +179,19 @@ public class CreateTimelapseRequest {
 
     StringJoiner joiner = new StringJoiner("&");
 
-    // add `id` to the URL query string
-    if (getId() != null) {
-      joiner.add(String.format(java.util.Locale.ROOT, "%sid%s=%s", prefix, suffix, ApiClient.urlEncode(ApiClient.valueToString(getId()))));
+    // add `events` to the URL query string
+    if (getEvents() != null) {
+      for (int i = 0; i < getEvents().size(); i++) {
+        if (getEvents().get(i) != null) {
+          joiner.add(getEvents().get(i).toUrlQueryString(String.format(java.util.Locale.ROOT, "%sevents%s%s", prefix, suffix,
+          "".equals(suffix) ? "" : String.format(java.util.Locale.ROOT, "%s%d%s", containerPrefix, i, containerSuffix))));
+        }
+      }
     }
 
-    // add `metadata` to the URL query string
-    if (getMetadata() != null) {
-      for (String _key : getMetadata().keySet()) {
-        joiner.add(String.format(java.util.Locale.ROOT, "%smetadata%s%s=%s", prefix, suffix,
-            "".equals(suffix) ? "" : String.format(java.util.Locale.ROOT, "%s%d%s", containerPrefix, _key, containerSuffix),
-            getMetadata().get(_key), ApiClient.urlEncode(ApiClient.valueToString(getMetadata().get(_key)))));
-      }
+    // add `next` to the URL query string
+    if (getNext() != null) {
+      joiner.add(String.format(java.util.Locale.ROOT, "%snext%s=%s", prefix, suffix, ApiClient.urlEncode(ApiClient.valueToString(getNext()))));
     }
 
     return joiner.toString();
