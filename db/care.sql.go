@@ -197,40 +197,6 @@ func (q *Queries) ListCheckedScans(ctx context.Context, db DBTX, names []string)
 	return items, nil
 }
 
-const listFindings = `-- name: ListFindings :many
-SELECT id, kind, scan, fileset, file, path, detail, found_at FROM care_findings WHERE id > $1 ORDER BY id LIMIT $2::integer
-`
-
-// ListFindings pages through what was found, the oldest first.
-func (q *Queries) ListFindings(ctx context.Context, db DBTX, after uuid.UUID, pageSize int32) ([]CareFinding, error) {
-	rows, err := db.Query(ctx, listFindings, after, pageSize)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []CareFinding{}
-	for rows.Next() {
-		var i CareFinding
-		if err := rows.Scan(
-			&i.ID,
-			&i.Kind,
-			&i.Scan,
-			&i.Fileset,
-			&i.File,
-			&i.Path,
-			&i.Detail,
-			&i.FoundAt,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const movePass = `-- name: MovePass :exec
 UPDATE care_passes
 SET after = $1, moved_at = now(), scans = scans + $2, files = files + $3, bytes = bytes + $4,

@@ -54,7 +54,3 @@ VALUES (@id, @kind, @scan, @fileset, @file, @path, @detail, now());
 -- name: ForgetLostFindings :exec
 -- ForgetLostFindings forgets what was found in scans that are not there any more.
 DELETE FROM care_findings c WHERE NOT EXISTS (SELECT 1 FROM scans s WHERE s.name = c.scan);
-
--- name: ListFindings :many
--- ListFindings pages through what was found, the oldest first.
-SELECT * FROM care_findings WHERE id > @after ORDER BY id LIMIT @page_size::integer;

@@ -22,6 +22,7 @@ const webhookJobs = 8
 func (s *service) workers(previews *preview.Cache) []jobs.Worker {
 	return []jobs.Worker{
 		s.scans.TrashKeeper(),
+		s.scans.Scrubber(),
 		s.scans.EventKeeper(),
 		s.webhooks.Deliverer(),
 		s.webhooks.Keeper(),

@@ -200,6 +200,7 @@ func (s *service) prepare(ctx context.Context, root *os.Root) error {
 	}
 	limits.FileLocks = bool(s.config.FileLocks)
 	limits.TrashRetention = time.Duration(s.config.TrashRetention)
+	limits.ScrubRate = int64(s.config.ScrubRate)
 	limits.EventRetention = time.Duration(s.config.EventRetention)
 	s.scans = scan.New(s.pool, s.tree, s.auth, limits, s.log)
 	s.scans.ListenOn(s.pool)

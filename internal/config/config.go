@@ -51,6 +51,7 @@ type Config struct {
 	AdminPasswordFile string `env:"PLANTDB_ADMIN_PASSWORD_FILE"`
 
 	TrashRetention Seconds `env:"TRASH_RETENTION" envDefault:"30d"`
+	ScrubRate      Bytes   `env:"SCRUB_RATE" envDefault:"0"`
 	EventRetention Seconds `env:"EVENT_RETENTION" envDefault:"365d"`
 
 	WebhookNetworks CIDRs `env:"WEBHOOK_NETWORKS"`
@@ -162,6 +163,7 @@ func (c *Config) ServeFlags(f *pflag.FlagSet) {
 	f.Var(&c.TrashRetention, "trash-retention", "how long what was deleted can be restored; 0: until it is purged by hand (TRASH_RETENTION)")
 	f.Var(&c.EventRetention, "event-retention", "how long events and the history of scans are kept; 0: for ever (EVENT_RETENTION)")
 	f.Var(&c.WebhookNetworks, "webhook-networks", "CIDRs to which webhooks may be sent beside the public internet, also without TLS (WEBHOOK_NETWORKS)")
+	f.Var(&c.ScrubRate, "scrub-rate", "how much a second is read in the background to compare files with their digests, such as 5MB; 0: nothing (SCRUB_RATE)")
 	f.Var(&c.MaxUpload, "max-upload", "largest file that is taken (PLANTDB_MAX_UPLOAD)")
 	f.Var(&c.UploadExpiry, "upload-expiry", "how long an upload in pieces may stand still before it is dropped (UPLOAD_EXPIRY)")
 	f.Var(&c.ArchiveBytes, "archive-max-size", "largest archive that is taken, and most that it may hold (PLANTDB_ARCHIVE_MAX_SIZE)")

@@ -178,6 +178,7 @@ type checker struct {
 	o     CheckOptions
 	only  map[string]bool
 	limit *rate.Limiter
+	until time.Time    // of the scrub
 	read  atomic.Int64 // bytes, since Passed was last called
 
 	total, fresh Checked // fresh: since Passed was last called
@@ -343,6 +344,7 @@ type look struct {
 	files    int
 	findings []Finding
 	bad      []badFile
+	only     bool // only of the bytes is to be told
 }
 
 // badFile is a file whose bytes are not what they should be, and the row that
@@ -510,6 +512,9 @@ func (c *checker) again(ctx context.Context, l look) error {
 		var files []fsdb.ListedFile
 		if now, files, err = c.look(ctx, tx, l.entry, k); err != nil {
 			return err
+		}
+		if l.only {
+			now.findings = nil
 		}
 		for _, b := range l.bad { // their bytes are not read again
 			if b.still(files, k) {

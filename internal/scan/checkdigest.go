@@ -24,19 +24,26 @@ func (c *checker) digests(ctx context.Context, e fsdb.Entry, files []fsdb.Listed
 	defer dir.Close() // Only read.
 	var bad []badFile
 	for _, f := range files {
-		r, ok := k.files[filePath{cleanText(f.Fileset), cleanText(f.ID)}]
-		if !ok || !unchangedSince(f, r) {
-			continue // that is told by itself
-		}
-		detail, kind, err := c.digest(ctx, dir, f, r)
+		one, err := c.digestsOf(ctx, dir, e, f, k)
 		if err != nil {
 			return bad, err
 		}
-		if detail != "" {
-			bad = append(bad, badFile{c.finding(e, kind, f.Fileset, f.ID, detail), r})
-		}
+		bad = append(bad, one...)
 	}
 	return bad, nil
+}
+
+// digestsOf is digests for one file.
+func (c *checker) digestsOf(ctx context.Context, dir *fsdb.ScanDir, e fsdb.Entry, f fsdb.ListedFile, k known) ([]badFile, error) {
+	r, ok := k.files[filePath{cleanText(f.Fileset), cleanText(f.ID)}]
+	if !ok || !unchangedSince(f, r) {
+		return nil, nil // that is told by itself
+	}
+	detail, kind, err := c.digest(ctx, dir, f, r)
+	if err != nil || detail == "" {
+		return nil, err
+	}
+	return []badFile{{c.finding(e, kind, f.Fileset, f.ID, detail), r}}, nil
 }
 
 // digest reads one file, compares it with the digest of its row, and keeps the

@@ -37,18 +37,23 @@ func (s *Service) CheckPass(ctx context.Context, resume bool, o CheckOptions) (s
 // anew.
 func (s *Service) beginPass(ctx context.Context, kind string, resume bool) (after string, err error) {
 	if resume {
-		pass, err := s.q.GetPass(ctx, s.pool, kind)
-		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-			return "", fmt.Errorf("read how far %q came: %w", kind, err)
-		}
-		if pass.After != "" {
-			return pass.After, nil
+		if pass, err := s.pass(ctx, kind); err != nil || pass.After != "" {
+			return pass.After, err
 		}
 	}
 	if err := s.q.BeginPass(ctx, s.pool, kind); err != nil {
 		return "", fmt.Errorf("begin %q: %w", kind, err)
 	}
 	return "", nil
+}
+
+// pass returns how far a pass came; the zero one if it never began.
+func (s *Service) pass(ctx context.Context, kind string) (db.CarePass, error) {
+	pass, err := s.q.GetPass(ctx, s.pool, kind)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return pass, fmt.Errorf("read how far %q came: %w", kind, err)
+	}
+	return pass, nil
 }
 
 // movePass keeps how far a pass came; an empty name ends it.

@@ -91,6 +91,8 @@ type Config struct {
 	// Server is what others see of this process as the holder of a lock; New
 	// takes the name of the machine and the process id for an empty one.
 	Server string
+	// ScrubRate is how many bytes a second a scrub reads; zero for none.
+	ScrubRate int64
 	// TrashRetention is how long what was deleted can be restored; zero for
 	// ever.
 	TrashRetention time.Duration

@@ -1,0 +1,96 @@
+package scan
+
+import (
+	"errors"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/romi/plantdb-go/internal/actor"
+)
+
+// A scrub goes on where the last slice stopped, a file at a time if it must; gives
+// files a digest; keeps what it finds until that is mended; and rests after a pass.
+func TestScrub(t *testing.T) {
+	t.Parallel()
+	f := indexed(t, plainScan("a", `{}`), plainScan("b", `{}`), plainScan("tidy", `{}`))
+	ctx := as(t, actor.System())
+	found := func() (list []string) {
+		rows, err := f.pool.Query(t.Context(), `SELECT kind || ' ' || path || ' ' || file FROM care_findings ORDER BY id`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var line string
+			if err := rows.Scan(&line); err != nil {
+				t.Fatal(err)
+			}
+			list = append(list, line)
+		}
+		return list
+	}
+	unknown := func() (n int) {
+		if err := f.pool.QueryRow(t.Context(), `SELECT count(*) FROM files WHERE sha256 IS NULL`).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	scrub := func(until time.Time) {
+		if err := f.Scrub(ctx, until); err != nil {
+			t.Fatal(err)
+		}
+	}
+	long := time.Now().Add(time.Hour)
+	left := unknown()
+	for range 9 { // whose time is up at once: a file a slice, or the end of a scan
+		scrub(time.Now().Add(-time.Second))
+		now := unknown()
+		if left-now > 1 {
+			t.Errorf("a slice without time read %d files", left-now)
+		}
+		left = now
+	}
+	if left != 0 {
+		t.Errorf("%d files have no digest after three slices a scan", left)
+	}
+	scrub(long)
+	if n, list := unknown(), found(); n != 0 || len(list) > 0 {
+		t.Errorf("after a pass %d files have no digest, found %q", n, list)
+	}
+	again := func() { // a day later
+		if _, err := f.pool.Exec(t.Context(), `UPDATE care_passes SET finished_at = finished_at - interval '25 hours'`); err != nil {
+			t.Fatal(err)
+		}
+		scrub(long)
+	}
+	name := filepath.Join(f.dir, "b/images/00001_rgb.jpg")
+	rot(t, name, "SECOND")
+	files{"a/images/extra.jpg": "x"}.write(t, f.dir)
+	scrub(long)
+	if list := found(); len(list) > 0 {
+		t.Errorf("it does not rest after a pass: %q", list)
+	}
+	want := []string{"extra_file a/images/extra.jpg ", "digest_differs b/images 00001_rgb"}
+	for range 2 {
+		again()
+		if list := found(); !slices.Equal(list, want) {
+			t.Errorf("found %q, want %q", list, want)
+		}
+	}
+	rot(t, name, "second")
+	f.remove(t, "a")
+	f.reconcile(t)
+	again()
+	if list := found(); len(list) > 0 {
+		t.Errorf("what was mended is still found: %q", list)
+	}
+	var scans, read int64
+	if err := f.pool.QueryRow(t.Context(), `SELECT scans, bytes FROM care_passes WHERE kind = 'scrub'`).Scan(&scans, &read); err != nil || scans != 2 || read != 2*17 {
+		t.Errorf("the pass says %d scans, %d bytes, %v", scans, read, err)
+	}
+	if err := f.Scrub(as(t, admin), long); !errors.Is(err, ErrForbidden) {
+		t.Errorf("Scrub() by an administrator = %v, want ErrForbidden", err)
+	}
+}
