@@ -73,6 +73,9 @@ func (p *program) importTree(ctx context.Context, s *store, dryRun bool) error {
 	if p.config.Previews == config.PreviewsAhead {
 		scans.PreviewAhead(s.queue) // by the next server that runs
 	}
+	if err := scans.FoldAll(ctx); err != nil {
+		return err
+	}
 	bar := p.progress("indexing")
 	scans.OnProgress(bar.set)
 	began := time.Now()

@@ -214,6 +214,10 @@ func (s *service) prepare(ctx context.Context, root *os.Root) error {
 	if s.config.Previews == config.PreviewsAhead {
 		s.scans.PreviewAhead(s.queue)
 	}
+	// What a crash left is no matter of the index, but of Python programs.
+	if err := s.scans.FoldAll(ctx); err != nil {
+		s.log.WarnContext(ctx, "files.json lags behind the uploads", slog.Any("err", err))
+	}
 	return s.firstIndex(ctx)
 }
 
@@ -329,10 +333,21 @@ func (s *service) serveUntil(ctx context.Context, server *http.Server, listener 
 	group.Go(func() error { return ended(s.keepIndex(work)) })
 	group.Go(func() error { return s.scans.FeedEvents(work) })
 	group.Go(func() error { return s.webhooks.Run(work) })
+	group.Go(func() error { return ended(s.scans.KeepFolded(work)) })
 	group.Go(func() error { return s.work(work, workers) })
 	err := group.Wait()
+	s.foldLast(ctx)
 	fmt.Fprintln(s.stderr, "plantdb stopped")
 	return err
+}
+
+// foldLast leaves a tree in which Python programs find all that was uploaded.
+func (s *service) foldLast(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	if err := s.scans.FoldAll(ctx); err != nil {
+		s.log.WarnContext(ctx, "files.json lags behind the uploads until the next start", slog.Any("err", err))
+	}
 }
 
 // ended takes the end of the context for what it is: no error.

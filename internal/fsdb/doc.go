@@ -14,10 +14,10 @@
 //	                    .../metadata/<fileset>.json
 //	                    .../metadata/<fileset>/<file>.json
 //	                    .../<fileset>/<file>.<ext>
-//	<root>/.plantdb                           ours: staging, cache, trash
+//	<root>/.plantdb                           ours: staging, journals, cache, trash
 //
-// files.json is the truth: what it does not list is not there, and what it
-// lists counts once its bytes are. Where metadata and directories disagree
+// files.json and the scan's journal are the truth: what they do not list is not
+// there, and what they list counts once its bytes are. Where metadata and directories disagree
 // about the timelapse of a scan, the directory wins.
 //
 // # Durability
@@ -27,6 +27,29 @@
 // then the call returns. So an acknowledged write survives a power cut, and a
 // reader sees all of a file or none of it. What several files make up together
 // becomes visible with the last rename, that of files.json or of a directory.
+//
+// # Journals
+//
+// Files are added without writing files.json: what a batch adds is one line at
+// the end of the scan's journal, whose sync is the moment from which the files
+// are there. Every reader of this package takes files.json and the journal
+// together; Fold writes files.json and removes the journal. Callers of AddFiles
+// see to it that Fold follows soon, for Python programs read files.json alone.
+// Whatever else writes files.json folds first.
+//
+//	.plantdb/journal/<first 32 hex digits of the SHA-256 of the scan's path from the root>
+//
+//	cccccccc {"journal":1,"timelapse":"tl","scan":"id"}
+//	cccccccc [{"fileset":"images","id":"00000_rgb","file":"00000_rgb.jpg","size":136000,"sha256":"..","metadata":{..}},..]
+//	...
+//
+// cccccccc is the CRC-32C of the rest of the line in hex, a newline ends it. From
+// the first line on that does not check, the journal was cut short by a crash
+// and nobody was told that it worked. A file counts if its fileset is listed
+// and its bytes lie there with the size that the journal says, so that an entry
+// may be durable before the name of its file is, and may come twice. The
+// metadata file of an entry need not be durable before Fold, which makes it so,
+// or writes it anew from the journal.
 //
 // # Links
 //

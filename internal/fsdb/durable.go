@@ -24,6 +24,7 @@ const syncers = 16
 // So a test can stop it after any step and look at what a reader would find.
 type disk interface {
 	create(name string) (file, error) // exclusive: never opens what exists
+	append(name string) (file, error) // creates it if it is not there
 	mkdir(name string, perm fs.FileMode) error
 	rename(from, to string) error
 	removeAll(name string) error
@@ -33,6 +34,7 @@ type disk interface {
 	truncate(f *os.File, size int64) error
 	write(f *os.File, p []byte) (int, error)
 	sync(f *os.File) error
+	syncFile(name string) error
 }
 
 // file is a new file, written and synced before it gets its name.
@@ -49,6 +51,10 @@ func (d rootDisk) create(name string) (file, error) {
 	return d.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, filePerm)
 }
 
+func (d rootDisk) append(name string) (file, error) {
+	return d.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_APPEND, filePerm)
+}
+
 func (d rootDisk) mkdir(name string, perm fs.FileMode) error { return d.root.Mkdir(name, perm) }
 func (d rootDisk) rename(from, to string) error              { return d.root.Rename(from, to) }
 func (d rootDisk) removeAll(name string) error               { return d.root.RemoveAll(name) }
@@ -59,13 +65,16 @@ func (rootDisk) truncate(f *os.File, size int64) error   { return f.Truncate(siz
 func (rootDisk) write(f *os.File, p []byte) (int, error) { return f.Write(p) }
 func (rootDisk) sync(f *os.File) error                   { return f.Sync() }
 
-func (d rootDisk) syncDir(name string) error {
-	dir, err := d.root.Open(name)
+func (d rootDisk) syncDir(name string) error  { return d.syncName(name) }
+func (d rootDisk) syncFile(name string) error { return d.syncName(name) }
+
+func (d rootDisk) syncName(name string) error {
+	f, err := d.root.Open(name)
 	if err != nil {
 		return err
 	}
-	err = dir.Sync()
-	return errors.Join(err, dir.Close())
+	err = f.Sync()
+	return errors.Join(err, f.Close())
 }
 
 // stagingName returns a name in the staging directory that nobody has.

@@ -2,9 +2,12 @@ package fsdb
 
 import (
 	"context"
+	"encoding/hex"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
 	"path"
-	"slices"
 
 	"github.com/romi/plantdb-go/internal/fsdb/meta"
 )
@@ -21,16 +24,15 @@ type NewFile struct {
 type addition struct {
 	NewFile
 	document []byte // its metadata as it will be written
-	staged   string // the same, in the staging directory
 }
 
-// AddFiles adds a batch to a fileset with one write of files.json, whose sync
-// all share. The first result has an error for each file that was refused
-// (ErrFileExists, ErrName, bad metadata) and nil for each that is now durable;
-// files refused keep their content for Discard. If the second result is an
-// error none was added and a reader sees the fileset as it was, unless the very
-// last sync failed; the contents may be used up. ErrNotFound if there is no
-// such fileset.
+// AddFiles adds a batch to a fileset with one write of the scan's journal, whose
+// sync all share; files.json follows with the next Fold. The first result has
+// an error for each file that was refused (ErrFileExists, ErrName, bad
+// metadata) and nil for each that is now durable; files refused keep their
+// content for Discard. If the second result is an error none was added and a
+// reader sees the fileset as it was, unless the very last syncs failed; the
+// contents may be used up. ErrNotFound if there is no such fileset.
 func (t *Tree) AddFiles(ctx context.Context, loc Loc, fileset string, files []NewFile) ([]error, error) {
 	errs, err := t.addFiles(ctx, loc, fileset, files)
 	if err != nil {
@@ -40,16 +42,35 @@ func (t *Tree) AddFiles(ctx context.Context, loc Loc, fileset string, files []Ne
 }
 
 func (t *Tree) addFiles(ctx context.Context, loc Loc, fileset string, files []NewFile) ([]error, error) {
-	x, entry, err := t.listed(loc, fileset)
+	l, err := t.ledger(loc)
 	if err != nil {
 		return nil, err
 	}
-	b := batch{tree: t, loc: loc, fileset: fileset, index: x, entry: entry}
-	errs := b.admit(files)
-	if len(b.files) == 0 {
-		return errs, nil
+	set := l.sets[fileset]
+	if set == nil || !readable(fileset) {
+		return nil, ErrNotFound
 	}
-	return errs, b.commit(ctx)
+	if err := t.requireDir(loc.Dir() + "/" + fileset); err != nil {
+		return nil, fmt.Errorf("fileset %q: %w", fileset, err)
+	}
+	if l.journal.size > maxPending {
+		t.ledgers.put(l)
+		if err := t.Fold(ctx, loc); err != nil {
+			return nil, err
+		}
+		if l, err = t.ledger(loc); err != nil {
+			return nil, err
+		}
+	}
+	b := batch{tree: t, loc: loc, fileset: fileset, ledger: l, set: set}
+	errs := b.admit(files)
+	if len(b.files) > 0 {
+		err = b.commit(ctx)
+	}
+	if err == nil {
+		t.ledgers.put(l)
+	}
+	return errs, err
 }
 
 // batch is one call of AddFiles on its way.
@@ -57,28 +78,20 @@ type batch struct {
 	tree    *Tree
 	loc     Loc
 	fileset string
-	index   *index
-	entry   *filesetEntry // of the index
+	ledger  *ledger
+	set     *known // the fileset in the ledger
 	files   []*addition
-	staged  string   // files.json, in the staging directory
 	made    []string // what got its name already
 }
 
-// admit sorts out what cannot be added and lists the rest in the index.
+// admit sorts out what cannot be added and enters the rest in the ledger.
 func (b *batch) admit(files []NewFile) []error {
 	errs := make([]error, len(files))
-	names := make(map[string]string, len(b.entry.files)+len(files)) // by id
-	ids := make(map[string]string, len(b.entry.files)+len(files))   // by name
-	for _, f := range b.entry.files {
-		if f.id != "" && f.name != "" { // else upstream passes it over as well
-			names[f.id], ids[f.name] = f.name, f.id
-		}
-	}
 	added := make(map[string]bool, len(files))
 	for i, f := range files {
 		a := &addition{NewFile: f}
-		name, known := names[f.ID]
-		owner, taken := ids[f.Name]
+		name, known := b.set.names[f.ID]
+		owner, taken := b.set.ids[f.Name]
 		// A listed file whose bytes are gone may be added again.
 		if added[f.ID] || known && b.there(name) || taken && owner != f.ID {
 			errs[i] = ErrFileExists
@@ -87,8 +100,8 @@ func (b *batch) admit(files []NewFile) []error {
 		if errs[i] = a.check(); errs[i] != nil {
 			continue
 		}
-		b.entry.put(f.ID, f.Name, known)
-		names[f.ID], ids[f.Name], added[f.ID] = f.Name, f.ID, true
+		b.set.add(f.ID, f.Name)
+		added[f.ID] = true
 		b.files = append(b.files, a)
 	}
 	return errs
@@ -120,83 +133,108 @@ func (a *addition) check() (err error) {
 	return a.Content.take()
 }
 
-// commit makes everything durable that files.json will refer to, and then
-// files.json. Once it has begun to give names it finishes whatever becomes of
-// the request.
+// commit gives everything its name and says so in the journal. Once it has
+// begun to give names it finishes whatever becomes of the request.
+//
+// The bytes were synced when they were staged. Their names and the journal are
+// synced together: a line of the journal whose file lost its name counts for
+// nothing. The metadata lies in the journal as well, so that its own file can
+// wait for Fold.
 func (b *batch) commit(ctx context.Context) error {
-	err := b.stage()
+	lines, fresh, err := b.lines()
 	if err == nil {
 		err = ctx.Err()
 	}
 	if err == nil {
-		err = b.publish()
+		err = b.place()
 	}
-	if err != nil {
-		b.cleanUp()
-		return err
+	var journal file
+	if err == nil {
+		journal, err = b.tree.disk.append(journalFile(b.loc))
 	}
-	if err := b.rename(b.staged, b.loc.Dir()+"/"+indexFile); err != nil {
-		b.cleanUp()
-		return err
-	}
-	// From here on the files belong to files.json, and only a power cut can
-	// tell whether it stays.
-	return b.tree.disk.syncDir(b.loc.Dir())
-}
-
-// stage writes all the JSON of the batch; the syncs run together.
-func (b *batch) stage() error {
-	document, err := b.index.bytes()
-	if err != nil {
-		return err
-	}
-	return together(len(b.files)+1, func(i int) (err error) {
-		if i == len(b.files) {
-			b.staged, err = b.tree.stageBytes(document)
-			return err
+	if err == nil {
+		if _, err = journal.Write(lines); err != nil {
+			err = errors.Join(err, journal.Close())
 		}
-		b.files[i].staged, err = b.tree.stageBytes(b.files[i].document)
+	}
+	if err != nil {
+		b.cleanUp()
 		return err
-	})
+	}
+	// From here on the files belong to the journal, and only a power cut can
+	// tell whether it stays.
+	syncs := []func() error{journal.Sync, func() error { return b.tree.disk.syncDir(b.dir()) }}
+	if fresh {
+		syncs = append(syncs, func() error { return b.tree.disk.syncDir(journalDir) })
+	}
+	err = together(len(syncs), func(i int) error { return syncs[i]() })
+	return errors.Join(err, journal.Close(), b.ledger.look(b.tree))
 }
 
-// publish gives contents and metadata their names, durably.
-func (b *batch) publish() error {
-	metadata := path.Join(b.loc.Dir(), metadataDir)
+// lines returns what the journal will say of the batch; fresh says that there
+// is no journal yet.
+func (b *batch) lines() (lines []byte, fresh bool, err error) {
+	list := make([]Added, len(b.files))
+	for i, a := range b.files {
+		sum := a.Content.SHA256()
+		list[i] = Added{
+			Fileset: b.fileset, ID: a.ID, File: a.Name, Size: a.Content.Size(), SHA256: hex.EncodeToString(sum[:]), Metadata: a.document,
+		}
+	}
+	fresh = b.ledger.journal.size == 0
+	if fresh {
+		if err := b.tree.ensureJournals(); err != nil {
+			return nil, fresh, err
+		}
+	}
+	lines, err = journalLines(b.loc, fresh, list)
+	return lines, fresh, err
+}
+
+// place gives contents and metadata their names.
+func (b *batch) place() error {
+	metadata := path.Join(b.loc.Dir(), metadataDir, b.fileset)
 	// Not made before the first file: upstream 0.17 takes the mere existence
 	// of metadata/images for a sign to fill in scan metadata.
-	if err := b.tree.ensureDir(metadata+"/"+b.fileset, dirPerm); err != nil {
+	if err := b.tree.ensureDir(metadata, dirPerm); err != nil {
 		return err
 	}
 	for _, a := range b.files {
-		if err := b.rename(a.Content.name, b.dir()+"/"+a.Name); err != nil {
+		if err := b.write(metadata+"/"+a.ID+".json", a.document); err != nil {
 			return err
 		}
-		if err := b.rename(a.staged, metadata+"/"+b.fileset+"/"+a.ID+".json"); err != nil {
+		name := b.dir() + "/" + a.Name
+		if err := b.tree.disk.rename(a.Content.name, name); err != nil {
 			return err
 		}
+		b.made = append(b.made, name)
 	}
-	return b.tree.syncDirs(b.dir(), metadata+"/"+b.fileset, metadata)
-}
-
-func (b *batch) rename(from, to string) error {
-	if err := b.tree.disk.rename(from, to); err != nil {
-		return err
-	}
-	b.made = append(b.made, to)
 	return nil
 }
 
-// cleanUp removes what a batch left that failed before files.json got its name.
-func (b *batch) cleanUp() {
-	names := append(slices.Clone(b.made), b.staged)
-	for _, a := range b.files {
-		names = append(names, a.Content.name, a.staged)
-	}
-	for _, name := range names {
-		if name != "" {
-			b.tree.discard(name)
+// write makes a metadata file, in place of what nobody owns. It is not synced.
+func (b *batch) write(name string, document []byte) error {
+	f, err := b.tree.disk.create(name)
+	if errors.Is(err, fs.ErrExist) {
+		if err = b.tree.disk.removeAll(name); err == nil {
+			f, err = b.tree.disk.create(name)
 		}
+	}
+	if err != nil {
+		return err
+	}
+	b.made = append(b.made, name)
+	_, err = f.Write(document)
+	return errors.Join(err, f.Close())
+}
+
+// cleanUp removes what a batch left that failed before the journal had it.
+func (b *batch) cleanUp() {
+	for _, name := range b.made {
+		b.tree.discard(name)
+	}
+	for _, a := range b.files {
+		b.tree.discard(a.Content.name)
 	}
 }
 
@@ -207,6 +245,10 @@ func (t *Tree) ReplaceFile(ctx context.Context, loc Loc, fileset, id string, con
 }
 
 func (t *Tree) replaceFile(ctx context.Context, loc Loc, fileset, id string, content *Staged) error {
+	// The journal tells the size of what it has.
+	if err := t.Fold(ctx, loc); err != nil {
+		return err
+	}
 	_, e, err := t.listed(loc, fileset)
 	if err != nil {
 		return err

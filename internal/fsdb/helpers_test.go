@@ -45,7 +45,26 @@ func (f files) under(dir string) files {
 
 func newTree(t testing.TB, content ...files) *Tree {
 	t.Helper()
-	dir := t.TempDir()
+	return openTree(t, t.TempDir(), content...)
+}
+
+// newTreeInMemory is newTree for who needs thousands of them and no disk.
+func newTreeInMemory(t testing.TB, content ...files) *Tree {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "plantdb-fsdb-")
+	if err != nil { // no such filesystem here
+		return newTree(t, content...)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return openTree(t, dir, content...)
+}
+
+func openTree(t testing.TB, dir string, content ...files) *Tree {
+	t.Helper()
 	files{Marker: ""}.write(t, dir)
 	tree, err := Open(dir)
 	if err != nil {

@@ -80,6 +80,12 @@ func (t *Tree) Inspect(ctx context.Context, loc Loc, sound func(fileset, file st
 	}
 	defer func() { _ = dir.Close() }() // only read
 	in.dir = dir
+	// Before files.json, into which it may be folded meanwhile.
+	if in.journal, err = t.journalOf(loc); errors.Is(err, ErrBroken) {
+		in.flaw(Flaw{Kind: BrokenScan, Path: indexFile, Detail: reason(err)})
+	} else if err != nil {
+		return nil, err
+	}
 	if err := in.scan(); err != nil {
 		return nil, fmt.Errorf("inspect scan %q: %w", loc.Dir(), err)
 	}
@@ -87,11 +93,12 @@ func (t *Tree) Inspect(ctx context.Context, loc Loc, sound func(fileset, file st
 }
 
 type inspector struct {
-	ctx   context.Context
-	dir   *os.Root
-	sound func(fileset, file string) bool
-	found Inspection
-	seen  map[string]map[string]string // of each listed fileset: names on disk and their ids
+	ctx     context.Context
+	dir     *os.Root
+	journal *Journal
+	sound   func(fileset, file string) bool
+	found   Inspection
+	seen    map[string]map[string]string // of each listed fileset: names on disk and their ids
 }
 
 func (in *inspector) flaw(f Flaw) {
@@ -127,6 +134,7 @@ func (in *inspector) scan() error {
 		in.flaw(Flaw{Kind: BrokenScan, Path: indexFile, Detail: reason(err)})
 		return nil
 	}
+	x.apply(in.journal, in.dir)
 	for _, e := range x.filesets {
 		if err := in.fileset(e); err != nil {
 			return err

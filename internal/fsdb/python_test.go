@@ -223,9 +223,18 @@ func TestPythonOpens(t *testing.T) {
 			} else {
 				timelapse(t, tree)
 			}
+			want := ours(t, tree)
+			for scan := range want.Scans {
+				loc := fsdb.Loc{Scan: scan}
+				if scan == "member" {
+					loc.Timelapse = "tl"
+				}
+				if err := tree.Fold(t.Context(), loc); err != nil {
+					t.Fatal(err)
+				}
+			}
 			var got found
 			runPython(t, python, nil, &got, "tell", tree.Dir())
-			want := ours(t, tree)
 			if tt.filled {
 				delete(want.Scans, "member")
 				want.Timelapses = map[string]foundTimelapse{}
@@ -235,6 +244,41 @@ func TestPythonOpens(t *testing.T) {
 			}
 			if diff := cmp.Diff(want, got); diff != "" || len(got.Scans) != 2 {
 				t.Errorf("upstream finds (-ours +upstream):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestPythonOpensPending lets upstream open a tree whose journals hold files:
+// it finds what files.json lists, and all of it once they are folded.
+func TestPythonOpensPending(t *testing.T) {
+	t.Parallel()
+	for _, commons := range []string{commons17, commons15} {
+		t.Run(commons, func(t *testing.T) {
+			t.Parallel()
+			python := pyenv.Python(t, commons)
+			tree, loc := newTree(t), fsdb.Loc{Scan: "plain"}
+			fill(t, tree, loc, metadata)
+			if err := tree.Fold(t.Context(), loc); err != nil {
+				t.Fatal(err)
+			}
+			listed := ours(t, tree)
+			if err := add(t.Context(), tree, loc, "images", "pending", "jpg", `{"channel":"ir"}`, "later"); err != nil {
+				t.Fatal(err)
+			}
+			all := ours(t, tree)
+			var got found
+			runPython(t, python, nil, &got, "tell", tree.Dir())
+			if diff := cmp.Diff(listed, got); diff != "" || cmp.Equal(listed, all) {
+				t.Errorf("with a journal upstream finds (-files.json +upstream):\n%s", diff)
+			}
+			if err := tree.Fold(t.Context(), loc); err != nil {
+				t.Fatal(err)
+			}
+			got = found{}
+			runPython(t, python, nil, &got, "tell", tree.Dir())
+			if diff := cmp.Diff(all, got); diff != "" {
+				t.Errorf("after Fold upstream finds (-ours +upstream):\n%s", diff)
 			}
 		})
 	}
@@ -278,6 +322,9 @@ func writeOn(t *testing.T, tree *fsdb.Tree, loc fsdb.Loc, payload func(int) json
 			if n < 50 { // a reload takes longer the more there are
 				content := strings.Repeat("bytes ", 10_000) + fmt.Sprint(n)
 				err = errors.Join(err, add(context.WithoutCancel(ctx), tree, loc, "images", fmt.Sprintf("f%d", n), "txt", fmt.Sprintf(`{"n":%d}`, n), content))
+			}
+			if n%3 == 0 {
+				err = errors.Join(err, tree.Fold(context.WithoutCancel(ctx), loc))
 			}
 			if err != nil {
 				t.Errorf("writing while upstream reads: %v", err)

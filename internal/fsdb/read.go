@@ -101,16 +101,21 @@ func (t *Tree) readScan(ctx context.Context, s *Scan) error {
 	}
 	defer func() { _ = dir.Close() }() // only read
 	r := reader{dir: dir, scan: s, budget: maxScanMetadata}
+	// Before files.json, into which it may be folded meanwhile.
+	if r.journal, err = t.journalOf(s.Loc); err != nil {
+		r.breaks("journal", err)
+	}
 	r.read(ctx)
 	return r.fatal
 }
 
 // reader reads one scan. Once fatal is set it does nothing more.
 type reader struct {
-	dir    *os.Root
-	scan   *Scan
-	budget int64
-	fatal  error
+	dir     *os.Root
+	scan    *Scan
+	journal *Journal
+	budget  int64
+	fatal   error
 }
 
 func (r *reader) read(ctx context.Context) {
@@ -137,6 +142,7 @@ func (r *reader) read(ctx context.Context) {
 		r.breaks(indexFile, err)
 		return
 	}
+	x.apply(r.journal, r.dir)
 	r.filesets(ctx, x)
 }
 

@@ -24,6 +24,9 @@ func (t *Tree) ListExtra(ctx context.Context, loc Loc, fileset string, names []s
 }
 
 func (t *Tree) listExtra(ctx context.Context, loc Loc, fileset string, names []string) (added []string, err error) {
+	if err := t.Fold(ctx, loc); err != nil {
+		return nil, err
+	}
 	x, entry, err := t.listed(loc, fileset)
 	if err != nil {
 		return nil, err

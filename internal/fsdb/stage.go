@@ -89,19 +89,23 @@ func (s *Staged) take() error {
 	return nil
 }
 
-// Sweep removes what calls that never finished left in the staging directory
-// and that did not change for olderThan, and returns how many things it
-// removed. Content being staged changes while it grows, so an hour is safe.
+// Sweep removes what calls that never finished left in the staging directory,
+// and the journals of scans that went away, if they did not change for
+// olderThan, and returns how many things it removed. Content being staged
+// changes while it grows, so an hour is safe.
 func (t *Tree) Sweep(ctx context.Context, olderThan time.Duration) (int, error) {
+	before := time.Now().Add(-olderThan)
+	removed, err := t.sweepJournals(ctx, before)
+	if err != nil {
+		return removed, err
+	}
 	entries, err := fs.ReadDir(t.root.FS(), stagingDir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
+		return removed, nil
 	}
 	if err != nil {
-		return 0, wrap("sweep", stagingDir, err)
+		return removed, wrap("sweep", stagingDir, err)
 	}
-	removed := 0
-	before := time.Now().Add(-olderThan)
 	for _, e := range entries {
 		if err := ctx.Err(); err != nil {
 			return removed, fmt.Errorf("sweep %q: %w", stagingDir, err)

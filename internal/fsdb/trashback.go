@@ -38,7 +38,7 @@ func (t *Tree) restore(ctx context.Context, e *Trashed) error {
 	}
 	switch e.Kind {
 	case TrashFileset, TrashFile:
-		return t.restorePart(e)
+		return t.restorePart(ctx, e)
 	case TrashTimelapse:
 		return t.restoreWhole(e, ErrTimelapseExists)
 	default:
@@ -73,7 +73,10 @@ func (t *Tree) restoreWhole(e *Trashed, taken *fault.Error) error {
 
 // restorePart brings a fileset or file back: its pieces first, which nobody
 // sees, and files.json then.
-func (t *Tree) restorePart(e *Trashed) error {
+func (t *Tree) restorePart(ctx context.Context, e *Trashed) error {
+	if err := t.Fold(ctx, e.Loc()); err != nil {
+		return err
+	}
 	document, err := t.relist(e)
 	if err != nil {
 		return err

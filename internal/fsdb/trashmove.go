@@ -42,6 +42,9 @@ func (t *Tree) trash(ctx context.Context, e *Trashed) error {
 	if err := t.requireDir(e.home()); err != nil {
 		return err
 	}
+	if err := t.foldAll(ctx, e); err != nil {
+		return err
+	}
 	if err := t.enterTrash(ctx, e); err != nil {
 		return err
 	}
@@ -56,8 +59,30 @@ func (t *Tree) trash(ctx context.Context, e *Trashed) error {
 	return t.disk.syncDir(path.Dir(e.home()))
 }
 
+// foldAll folds the journals of what is about to move. A scan that is damaged
+// may be deleted as it is.
+func (t *Tree) foldAll(ctx context.Context, e *Trashed) error {
+	scans := []string{e.Scan}
+	if e.Kind == TrashTimelapse {
+		var err error
+		if scans, err = t.TimelapseScans(ctx, e.Timelapse); err != nil {
+			return err
+		}
+	}
+	for _, scan := range scans {
+		err := t.Fold(ctx, Loc{Timelapse: e.Timelapse, Scan: scan})
+		if err != nil && !errors.Is(err, ErrBroken) {
+			return err
+		}
+	}
+	return nil
+}
+
 // trashPart moves a fileset or file.
 func (t *Tree) trashPart(ctx context.Context, e *Trashed) error {
+	if err := t.Fold(ctx, e.Loc()); err != nil {
+		return err
+	}
 	x, set, err := t.listed(e.Loc(), e.Fileset)
 	if err != nil {
 		return err

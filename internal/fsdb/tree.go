@@ -12,8 +12,8 @@ const (
 	// Marker is the empty file that makes a directory a tree; upstream
 	// refuses a directory without it since 0.16.
 	Marker = "romidb"
-	// Hidden is the directory in the root that is ours: staging, cache and
-	// trash. Upstream overlooks it for its leading dot.
+	// Hidden is the directory in the root that is ours: staging, journals,
+	// cache and trash. Upstream overlooks it for its leading dot.
 	Hidden = ".plantdb"
 
 	configsDir = "configs" // pipeline configurations, not a scan
@@ -34,6 +34,12 @@ type Tree struct {
 	root    *os.Root
 	disk    disk
 	signers sync.Pool
+	ledgers ledgers
+
+	journals struct {
+		sync.Mutex
+		made bool // their directory
+	}
 }
 
 // Create makes dir a tree if it is none, by adding the marker and nothing

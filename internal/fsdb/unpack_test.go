@@ -371,7 +371,7 @@ func FuzzArchive(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, archive []byte) {
 		tree := newTree(t)
-		tree.disk = &faultyDisk{rootDisk: rootDisk{tree.root}, dir: tree.Dir(), fail: -1, dirty: map[string]bool{}} // spares the syncs
+		spareSyncs(tree)
 		limits := DefaultArchiveLimits()
 		limits.Entries, limits.Bytes = 100, 1<<20
 		s, err := unpacked(tree, archive, limits)

@@ -37,6 +37,10 @@ func (t *Tree) createScan(ctx context.Context, loc Loc, metadata json.RawMessage
 	if v := visibilityIn(metadata); v != "" {
 		files[accessFile] = visibilityDocument(v)
 	}
+	// What a scan left that went away outside is not of this one.
+	if err := t.dropJournal(loc); err != nil {
+		return err
+	}
 	return t.build(ctx, parent, loc.Dir(), ErrScanExists, files, metadataDir)
 }
 
@@ -157,7 +161,7 @@ func (t *Tree) createFileset(ctx context.Context, loc Loc, id string, metadata j
 	if err != nil {
 		return err
 	}
-	x, err := t.openIndex(loc)
+	x, err := t.foldedIndex(loc)
 	if err != nil {
 		return err
 	}
@@ -221,14 +225,22 @@ func (t *Tree) enterFileset(scan, id string, document, index []byte, present boo
 	return t.disk.syncDir(scan)
 }
 
-// openIndex reads the files.json of a scan that is to be changed.
+// openIndex reads what a scan holds: files.json, and what its journal adds.
 func (t *Tree) openIndex(loc Loc) (*index, error) {
 	dir, err := t.openScan(loc)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = dir.Close() }() // only read
-	return readIndex(dir)
+	j, err := t.journalOf(loc)         // before files.json, into which it may be folded meanwhile
+	if err != nil {
+		return nil, err
+	}
+	x, err := readIndex(dir)
+	if err == nil {
+		x.apply(j, dir)
+	}
+	return x, err
 }
 
 // WriteScanMetadata replaces the scan's metadata. ErrNotFound if there is no

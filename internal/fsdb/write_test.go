@@ -424,4 +424,24 @@ func TestSweep(t *testing.T) {
 	if left := staged(t, tree); fmt.Sprint(left) != "[new]" {
 		t.Errorf("Sweep left %v, want [new]", left)
 	}
+	head := func(scan string) string {
+		return string(must[[]byte](t)(appendLine(nil, journalHead{journalVersion, "", scan})))
+	}
+	newer := string(must[[]byte](t)(appendLine(nil, journalHead{journalVersion + 1, "", "gone"})))
+	small.under("here").write(t, tree.Dir())
+	journals := files{"gone": head("gone"), "torn": "torn", "here": head("here"), "newer": newer}
+	journals.under(journalDir).write(t, tree.Dir())
+	for name := range journals {
+		touch(t, filepath.Join(tree.Dir(), journalDir, name), time.Now().Add(-2*time.Hour))
+	}
+	if n, err := tree.Sweep(ctx, time.Hour); n != 2 || err != nil {
+		t.Errorf("Sweep(journals) = %d, %v, want 2", n, err)
+	}
+	var left []string
+	for _, j := range must[[]Journal](t)(tree.Journals(ctx)) {
+		left = append(left, j.Name)
+	}
+	if fmt.Sprint(left) != "[here newer]" {
+		t.Errorf("Sweep left the journals %v, want [here newer]", left)
+	}
 }

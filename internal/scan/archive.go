@@ -138,6 +138,7 @@ func (a *Archives) Open(ctx context.Context, name string, filesets []string) (*A
 	if err != nil {
 		return nil, err
 	}
+	a.scans.settle(ctx, r)
 	known, err := a.scans.digests(ctx, r)
 	if err != nil {
 		return nil, err

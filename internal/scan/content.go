@@ -93,6 +93,9 @@ func (s *Service) OpenAsset(ctx context.Context, path string) (*Content, error) 
 	if err != nil {
 		return nil, err
 	}
+	if rest == "files.json" {
+		s.settle(ctx, r)
+	}
 	c, err := openContent(ctx, r.Name+"/"+rest, func(ctx context.Context) (*os.File, iofs.FileInfo, error) {
 		return s.tree.OpenPath(ctx, r.loc().Dir()+"/"+rest)
 	})

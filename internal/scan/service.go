@@ -6,8 +6,8 @@
 // package decides.
 //
 // Every exported method takes who acts from the context (package actor) and
-// does nothing without one, but for Count, OnProgress, Reconcile, FeedEvents and
-// what sets up previews and events. Exported methods own their transaction; the unexported ones take
+// does nothing without one, but for Count, OnProgress, Reconcile, what folds
+// journals, FeedEvents and what sets up previews and events. Exported methods own their transaction; the unexported ones take
 // it.
 //
 // # When the index fails
@@ -58,6 +58,7 @@ const (
 	opUsage           = "usage"
 	opListQuotas      = "list_quotas"
 	opSetQuota        = "set_quota"
+	opFold            = "fold"
 )
 
 // Groups tells whether groups exist; the accounts know.
@@ -135,6 +136,7 @@ type Service struct {
 
 	uploads  batcher
 	feed     *feed
+	folds    folds
 	waits    waits
 	limited  limited
 	reload   coalescer
@@ -155,6 +157,7 @@ func New(pool postgres.DB, tree *fsdb.Tree, groups Groups, c Config, log *slog.L
 		pool: pool, q: db.New(), tree: tree, groups: groups, config: c, log: log, now: time.Now, feed: newFeed(),
 	}
 	s.uploads.flush = s.flushFiles
+	s.folds.wake = make(chan struct{}, 1)
 	s.waits.log = log
 	return s
 }

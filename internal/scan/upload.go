@@ -164,6 +164,7 @@ func (s *Service) addFiles(ctx context.Context, tx pgx.Tx, r row, fs db.GetFiles
 	if err != nil {
 		return err
 	}
+	s.folds.soon(r.loc())
 	var added, doubtful []pending
 	for i, fault := range refused {
 		switch {

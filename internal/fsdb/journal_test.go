@@ -1,0 +1,221 @@
+package fsdb
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// adds adds a file to the fileset images of the scan s.
+func adds(tree *Tree, t testing.TB, id, content string) error {
+	t.Helper()
+	batch := []NewFile{{ID: id, Name: id + ".txt", Content: stage(t, tree, content), Metadata: object(`{"n":1}`)}}
+	errs, err := tree.AddFiles(ctx, Loc{Scan: "s"}, "images", batch)
+	return errors.Join(append(errs, err, discardAll(batch))...)
+}
+
+// another opens the tree once more, as another server does.
+func another(t *testing.T, tree *Tree) *Tree {
+	t.Helper()
+	other := must[*Tree](t)(Open(tree.Dir()))
+	t.Cleanup(func() { _ = other.Close() })
+	return other
+}
+
+func ids(t *testing.T, tree *Tree) string {
+	t.Helper()
+	s := readScan(t, tree, Loc{Scan: "s"})
+	var names []string
+	for _, f := range s.Filesets[0].Files {
+		names = append(names, f.ID)
+	}
+	return strings.TrimSpace(fmt.Sprint(names, s.Broken, strings.Join(s.Warnings, "; ")))
+}
+
+func images() files {
+	return files{"files.json": `{"filesets":[{"id":"images","files":[]}]}`, "metadata/metadata.json": "{}", "images/": ""}.under("s")
+}
+
+// TestSeveralWriters has two servers and a Python program add to one scan in
+// turns: each sees what the others did.
+func TestSeveralWriters(t *testing.T) {
+	t.Parallel()
+	one := newTree(t, images())
+	two := another(t, one)
+	outside := func(entry string) {
+		index := filepath.Join(one.Dir(), "s", indexFile)
+		text := string(must[[]byte](t)(os.ReadFile(index)))
+		text = strings.Replace(text, `"files"`, `"x":1,"files"`, 1) // another size, whatever the clock says
+		text = strings.Replace(text, `[]`, `[`+entry+`]`, 1)
+		files{"s/" + indexFile: text, "s/images/outside.txt": "outside"}.write(t, one.Dir())
+	}
+	for i, step := range []func() error{
+		func() error { return adds(one, t, "a", "a") },
+		func() error { return adds(two, t, "b", "b") },
+		func() error { outside(`{"id":"outside","file":"outside.txt"}`); return nil },
+		func() error { return adds(one, t, "c", "c") },
+		func() error { return two.Fold(ctx, Loc{Scan: "s"}) },
+		func() error { return adds(one, t, "d", "d") },
+		func() error { return one.Fold(ctx, Loc{Scan: "s"}) },
+		func() error { return adds(one, t, "e", "e") },
+	} {
+		if err := step(); err != nil {
+			t.Fatalf("step %d = %v", i, err)
+		}
+	}
+	for _, tree := range []*Tree{one, two} {
+		for _, id := range []string{"a", "b", "outside", "c", "d", "e"} {
+			if err := adds(tree, t, id, "again"); !errors.Is(err, ErrFileExists) {
+				t.Errorf("AddFiles(%s) = %v, want ErrFileExists", id, err)
+			}
+		}
+		if got := ids(t, tree); got != "[outside a b c d e]" {
+			t.Errorf("a reader finds %s", got)
+		}
+	}
+}
+
+// TestFlatBatch holds that a batch does not read what is listed already.
+func TestFlatBatch(t *testing.T) {
+	t.Parallel()
+	tree := newTree(t, images())
+	if err := errors.Join(adds(tree, t, "a", "a"), tree.Fold(ctx, Loc{Scan: "s"}), adds(tree, t, "b", "b")); err != nil {
+		t.Fatal(err)
+	}
+	index := filepath.Join(tree.Dir(), "s", indexFile)
+	// Whoever opens it now fails, root as well.
+	if err := os.Rename(index, index+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if err := adds(tree, t, "c", "c"); !errors.Is(err, ErrBroken) {
+		t.Fatalf("AddFiles without files.json = %v, want ErrBroken", err)
+	}
+	if err := os.Rename(index+".away", index); err != nil {
+		t.Fatal(err)
+	}
+	if err := adds(tree, t, "c", "c"); err != nil {
+		t.Fatal(err)
+	}
+	l := tree.ledgers.take(Loc{Scan: "s"})
+	if l == nil || !l.stillIs(tree) || l.files() != 3 {
+		t.Errorf("the ledger of the next batch is %+v", l)
+	}
+}
+
+// TestJournalDamage cuts and spoils a journal at every byte: what was whole is
+// found, nothing else is, and the next batch is not lost behind the damage.
+func TestJournalDamage(t *testing.T) {
+	t.Parallel()
+	tree := newTree(t, images())
+	if err := errors.Join(adds(tree, t, "a", "a"), adds(tree, t, "b", "b")); err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(tree.Dir(), journalFile(Loc{Scan: "s"}))
+	whole := must[[]byte](t)(os.ReadFile(name))
+	lines := strings.SplitAfter(string(whole), "\n")
+	if len(lines) != 4 || lines[3] != "" {
+		t.Fatalf("the journal is %q, want three lines", whole)
+	}
+	firstTwo, all := len(lines[0])+len(lines[1]), len(whole)
+	for n := range all {
+		spoiled := append([]byte(nil), whole...)
+		spoiled[n] ^= 0x40
+		for what, data := range map[string][]byte{"cut": whole[:n], "spoiled": spoiled} {
+			fresh := newTreeInMemory(t, images(), files{"s/images/a.txt": "a", "s/images/b.txt": "b"})
+			files{journalFile(Loc{Scan: "s"}): string(data)}.write(t, fresh.Dir())
+			want := "[]"
+			if n >= firstTwo {
+				want = "[a]"
+			}
+			if got := ids(t, fresh); got != want {
+				t.Fatalf("%s at byte %d: a reader finds %s, want %s", what, n, got, want)
+			}
+			if n%7 > 0 && n < all-20 { // the rest is slow, and the same
+				continue
+			}
+			want = strings.Replace(strings.Replace(want, "]", " c]", 1), "[ ", "[", 1)
+			if err := adds(fresh, t, "c", "c"); err != nil || ids(t, fresh) != want {
+				t.Fatalf("%s at byte %d: AddFiles = %v, then a reader finds %s, want %s", what, n, err, ids(t, fresh), want)
+			}
+			if err := fresh.Fold(ctx, Loc{Scan: "s"}); err != nil || ids(t, fresh) != want {
+				t.Fatalf("%s at byte %d: Fold = %v, then a reader finds %s, want %s", what, n, err, ids(t, fresh), want)
+			}
+		}
+	}
+}
+
+// TestJournals lists journals, those of no scan and of another program's
+// version too.
+func TestJournals(t *testing.T) {
+	t.Parallel()
+	tree := newTree(t, images())
+	if all, err := tree.Journals(ctx); len(all) > 0 || err != nil {
+		t.Errorf("Journals(none) = %v, %v", all, err)
+	}
+	if err := adds(tree, t, "a", "four"); err != nil {
+		t.Fatal(err)
+	}
+	newer := string(must[[]byte](t)(appendLine(nil, map[string]any{"journal": 2, "scan": "s"})))
+	files{"torn": "no line", "newer": newer}.under(journalDir).write(t, tree.Dir())
+	all := must[[]Journal](t)(tree.Journals(ctx))
+	byName := map[string]Journal{}
+	for _, j := range all {
+		byName[j.Name] = j
+	}
+	j := byName[journalName(Loc{Scan: "s"})]
+	if len(all) != 3 || len(j.Files) != 1 || j.Loc != (Loc{Scan: "s"}) || j.Torn != 0 {
+		t.Fatalf("Journals = %+v", all)
+	}
+	a := j.Files[0]
+	if a.Fileset != "images" || a.ID != "a" || a.File != "a.txt" || a.Size != 4 || string(a.Metadata) != `{"n":1}` ||
+		a.SHA256 != "04efaf080f5a3e74e1c29d1ca6a48569382cbbcd324e8d59d2b83ef21c039f00" {
+		t.Errorf("the file is %+v", a)
+	}
+	if torn := byName["torn"]; torn.Torn != int64(len("no line")) || torn.Scan != "" {
+		t.Errorf("the torn journal is %+v", torn)
+	}
+	// A downgrade must not drop what it cannot read.
+	files{journalFile(Loc{Scan: "s"}): newer}.write(t, tree.Dir())
+	if err := tree.Fold(ctx, Loc{Scan: "s"}); !errors.Is(err, ErrBroken) {
+		t.Errorf("Fold(newer version) = %v, want ErrBroken", err)
+	}
+	if s := readScan(t, tree, Loc{Scan: "s"}); !strings.Contains(s.Broken, "version") {
+		t.Errorf("a scan with a newer journal is broken for %q", s.Broken)
+	}
+	if pending, err := tree.Pending(Loc{Scan: "s"}); !pending || err != nil {
+		t.Errorf("Pending = %t, %v", pending, err)
+	}
+}
+
+// TestJournalOfAnother holds that what a journal says of files that are gone,
+// or of a scan that went away, is not believed.
+func TestJournalOfAnother(t *testing.T) {
+	t.Parallel()
+	tree := newTree(t, images())
+	if err := errors.Join(adds(tree, t, "a", "a"), adds(tree, t, "b", "b")); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(tree.Dir(), "s")
+	if err := os.Remove(filepath.Join(dir, "images", "a.txt")); err != nil {
+		t.Fatal(err)
+	}
+	files{"s/images/b.txt": "other bytes"}.write(t, tree.Dir())
+	if got := ids(t, tree); got != "[]" {
+		t.Errorf("a reader finds %s, want nothing", got)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := tree.Fold(ctx, Loc{Scan: "s"}); !errors.Is(err, ErrNotFound) {
+		t.Errorf("Fold(no such scan) = %v, want ErrNotFound", err)
+	}
+	if err := tree.CreateScan(ctx, Loc{Scan: "s"}, object("{}")); err != nil {
+		t.Fatal(err)
+	}
+	if pending, err := tree.Pending(Loc{Scan: "s"}); pending || err != nil {
+		t.Errorf("a new scan has the journal of the old one: %t, %v", pending, err)
+	}
+}
