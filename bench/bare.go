@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -30,6 +31,7 @@ const (
 	bareMemory = "/memory/" // a file of its directory, kept in memory
 	bareFile   = "/file/"   // the same from disk
 	bareRow    = "/row/"    // the metadata of a scan, by its primary key
+	barePut    = "/put/"    // takes a body, hashed and synced to disk
 )
 
 // bareServer is the other process, and how to call it.
@@ -102,6 +104,11 @@ func bareHandler(dir string, pool *pgxpool.Pool) http.Handler {
 	mux.Handle("GET "+bareFile, http.StripPrefix(bareFile, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		http.ServeFile(w, r, filepath.Join(dir, filepath.Base(r.URL.Path)))
 	})))
+	mux.HandleFunc("POST "+barePut+"{name}", func(w http.ResponseWriter, r *http.Request) {
+		sum := sha256.New()
+		err := writeDurably(filepath.Join(dir, filepath.Base(r.URL.Path)), io.TeeReader(r.Body, sum))
+		answer(w, sum.Sum(nil), err)
+	})
 	mux.HandleFunc("GET "+bareRow+"{id}", func(w http.ResponseWriter, r *http.Request) {
 		id, err := uuid.Parse(r.PathValue("id"))
 		var document []byte

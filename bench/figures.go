@@ -29,6 +29,7 @@ func figures() []figure {
 		{"thumb-cached", thumbCached},
 		{"upload-1", uploadsOf(1, 200)},
 		{"upload-4", uploadsOf(4, 375)},
+		{"upload-flat", uploadFlat},
 		{"upload-large", uploadLarge},
 		{"upload-archive", uploadArchives},
 		{"go-client-call", goClientCall},

@@ -83,10 +83,6 @@ func loginFlood(ctx context.Context, b *bench) ([]result, error) {
 // flood returns how long each probe waited, sorted. A login that is refused
 // because the queue is full has its answer and is no failure.
 func (s *site) flood(ctx context.Context, names []string) ([]time.Duration, error) {
-	probe := newClient(s.admin.base)
-	if _, err := probe.get(ctx, api+"/health"); err != nil {
-		return nil, err
-	}
 	var logins sync.WaitGroup
 	for i := range floodLogins {
 		name := names[i%len(names)]
@@ -97,6 +93,16 @@ func (s *site) flood(ctx context.Context, names []string) ([]time.Duration, erro
 		logins.Wait()
 		close(done)
 	}()
+	return s.healthUntil(ctx, done)
+}
+
+// healthUntil asks for health again and again until done is closed, and returns
+// how long each answer took, sorted.
+func (s *site) healthUntil(ctx context.Context, done <-chan struct{}) ([]time.Duration, error) {
+	probe := newClient(s.admin.base)
+	if _, err := probe.get(ctx, api+"/health"); err != nil {
+		return nil, err
+	}
 	var waits []time.Duration
 	tick := time.NewTicker(floodProbe)
 	defer tick.Stop()

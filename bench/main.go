@@ -75,7 +75,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	only := flags.String("only", "", "measure only the figures whose name matches this regular expression")
 	seconds := flags.Float64("seconds", 3, "how long each figure, and each of its limits, is measured, 0.1 to 600")
 	clients := flags.Int("clients", 8, "clients at once where a figure does not say otherwise, 1 to 64")
-	size := flags.Int64("size", 256, "MB of the large upload, 1 to 4000")
+	size := flags.Int64("size", 100, "MB of the large upload, 1 to 4000")
 	long := flags.Duration("soak", 0, "instead of the figures, read with 16 clients for so long and print what the server holds")
 	flags.Usage = func() {
 		fmt.Fprintln(stderr, "usage: bench [flags], with the figures:")

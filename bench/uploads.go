@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 const (
@@ -54,9 +56,54 @@ func uploadsOf(clients int, atLeast float64) func(context.Context, *bench) ([]re
 
 func fileID(n int) string { return fmt.Sprintf("%06d_rgb", n) }
 
+const (
+	// flatFiles go into one fileset; the first and the last flatShare of them
+	// are compared, after some that warm everything up.
+	flatFiles  = 10_000
+	flatShare  = 500
+	flatWarmup = 10
+	flatBytes  = 4_000
+)
+
+// uploadFlat fills one fileset by four clients.
+func uploadFlat(ctx context.Context, b *bench) ([]result, error) {
+	const scan = "flat"
+	s, err := b.sampleSite(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.makeFileset(ctx, scan); err != nil {
+		return nil, err
+	}
+	content := bytes.Repeat([]byte("plant"), flatBytes/5)
+	put := func(ctx context.Context, j job) error {
+		return s.admin.upload(ctx, scan, fileID(j.number), newForm(".jpg", shotMetadata(j.number, photoCount)), content)
+	}
+	all := &load{clients: 4, do: put}
+	each := map[int64]float64{} // by the number of the last file, in ms
+	for _, until := range []int64{flatWarmup, flatWarmup + flatShare, flatFiles - flatShare, flatFiles} {
+		from := all.begun.Load()
+		if from > 0 { // each client has taken a number that it did not use
+			from = all.most
+			all.begun.Store(from)
+		}
+		all.most = until
+		t, err := all.run(ctx, startTime)
+		if err != nil {
+			return nil, err
+		}
+		each[until] = millisEach(t.rate())
+	}
+	return []result{{
+		what: fmt.Sprintf("a file of %d kB beside 9,750 others, 4 clients", flatBytes/1000), unit: millis,
+		ours: each[flatFiles], limit: each[flatWarmup+flatShare], goals: []goal{share(1 / 1.2)},
+		limitIs: "the same beside 260 others",
+	}}, nil
+}
+
 // largeUploads is how many large files are uploaded at most, which bounds the
 // disk that the figure takes.
-const largeUploads = 4
+const largeUploads = 8
 
 // uploadLarge uploads large files to a server that did nothing before, so that
 // its memory tells of them alone.
@@ -69,21 +116,36 @@ func uploadLarge(ctx context.Context, b *bench) ([]result, error) {
 	if err := s.makeFileset(ctx, scan); err != nil {
 		return nil, err
 	}
+	bare, err := b.bare(ctx, s)
+	if err != nil {
+		return nil, err
+	}
 	before, err := peakMemory(s.server.cmd.Process.Pid)
 	if err != nil {
 		return nil, err
 	}
-	ours := &load{clients: 1, most: largeUploads, do: func(ctx context.Context, j job) error {
+	put := func(ctx context.Context, j job) error {
 		return s.admin.uploadFrom(ctx, scan, fileID(j.number), newForm(".ply", object{}), newPattern(b.large), b.large)
-	}}
-	limit := &load{clients: 1, most: largeUploads, do: func(context.Context, job) error {
+	}
+	ours := &load{clients: 1, most: largeUploads, do: put}
+	copies := &load{clients: 1, most: largeUploads, do: func(context.Context, job) error {
 		return writeDurably(filepath.Join(b.dir, "copy"), newPattern(b.large))
 	}}
-	rates, err := b.rates(ctx, ours, limit)
+	posts := &load{clients: 1, most: largeUploads, do: func(ctx context.Context, _ job) error {
+		_, err := bare.call(ctx, request{method: http.MethodPost, path: barePut + "large", body: newPattern(b.large), size: b.large})
+		return err
+	}}
+	rates, err := b.rates(ctx, ours, copies, posts)
 	if err != nil {
 		return nil, err
 	}
 	after, err := peakMemory(s.server.cmd.Process.Pid)
+	if err != nil {
+		return nil, err
+	}
+	waits, err := s.healthUnderUploads(ctx, &load{clients: 4, most: 8, do: func(ctx context.Context, j job) error {
+		return put(ctx, job{j.client, largeUploads + j.number})
+	}})
 	if err != nil {
 		return nil, err
 	}
@@ -92,9 +154,27 @@ func uploadLarge(ctx context.Context, b *bench) ([]result, error) {
 		what: fmt.Sprintf("upload of %.0f MB, durable, 1 client", mb), unit: megabytesPerSecond, ours: rates[0] * mb, limit: rates[1] * mb,
 		goals: []goal{share(1 / 1.3)}, limitIs: "writing the same and fsync",
 	}, {
+		what: "  the same", unit: megabytesPerSecond, ours: rates[0] * mb, limit: rates[2] * mb,
+		limitIs: "net/http and nothing else: body, SHA-256, fsync",
+	}, {
 		what: "  memory of the server grows by", unit: megabytes, ours: after - before, goals: []goal{value(20)},
 		limitIs: "above its peak before, which was " + megabytes.format(before),
+	}, {
+		what: "  slowest health while 4 are uploaded at once", unit: millis, ours: waits[len(waits)-1].Seconds() * 1000, goals: []goal{value(50)},
 	}}, nil
+}
+
+// healthUnderUploads returns how long health took while l ran, sorted.
+func (s *site) healthUnderUploads(ctx context.Context, l *load) (waits []time.Duration, err error) {
+	done := make(chan struct{})
+	var failed error
+	go func() {
+		defer close(done)
+		_, failed = l.run(ctx, startTime)
+	}()
+	waits, err = s.healthUntil(ctx, done)
+	<-done
+	return waits, errors.Join(err, failed)
 }
 
 // pattern is some bytes again and again.

@@ -39,10 +39,10 @@ type filePart struct {
 func (f *filePart) Resolve(ctx huma.Context) []error {
 	r, w := humago.Unwrap(ctx)
 	// The server's deadline is for the head of a request and short bodies.
-	patient := &patientBody{ReadCloser: r.Body, control: http.NewResponseController(w)}
-	// A form is read in small steps; of the connection they are larger.
-	r.Body = bufferedBody{bufio.NewReaderSize(patient, bodyBuffer), patient}
 	f.length = r.ContentLength
+	patient := &patientBody{ReadCloser: r.Body, control: http.NewResponseController(w)}
+	// The form's reader takes 4 KiB at a time.
+	r.Body = bufferedBody{bufio.NewReaderSize(patient, bodyBuffer), patient}
 	reader, err := r.MultipartReader()
 	if err != nil {
 		return []error{errNoFile}
@@ -51,11 +51,12 @@ func (f *filePart) Resolve(ctx huma.Context) []error {
 	return nil
 }
 
-// bodyBuffer is how much of a form is read at once.
-const bodyBuffer = 64 << 10
+// bodyBuffer is how much of an upload is taken from its connection at once.
+const bodyBuffer = 128 << 10
 
+// bufferedBody reads through a buffer.
 type bufferedBody struct {
-	io.Reader
+	*bufio.Reader
 	io.Closer
 }
 

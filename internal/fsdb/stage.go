@@ -33,9 +33,8 @@ func (t *Tree) Stage(ctx context.Context, r io.Reader, limit int64) (*Staged, er
 		return nil, wrap("stage", "content", err)
 	}
 	s := &Staged{tree: t, name: name}
-	sum := sha256.New()
 	limit = min(limit, math.MaxInt64-1) // one byte more tells too large
-	s.size, err = io.Copy(io.MultiWriter(f, sum), io.LimitReader(contextReader{ctx, r}, limit+1))
+	s.size, s.sum, err = receive(f, io.LimitReader(contextReader{ctx, r}, limit+1))
 	switch {
 	case err != nil:
 	case s.size > limit:
@@ -51,7 +50,6 @@ func (t *Tree) Stage(ctx context.Context, r io.Reader, limit int64) (*Staged, er
 		t.discard(name)
 		return nil, wrap("stage", "content", err)
 	}
-	sum.Sum(s.sum[:0])
 	return s, nil
 }
 

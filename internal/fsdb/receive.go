@@ -1,0 +1,129 @@
+package fsdb
+
+import (
+	"crypto/sha256"
+	"errors"
+	"hash"
+	"io"
+	"sync"
+)
+
+const (
+	// blockSize is what is read at once, and blocks how many of them one
+	// upload may have on the way from its reader to the disk.
+	blockSize = 256 << 10
+	blocks    = 4
+	// flushSize is how much may be written before the disk is told to begin
+	// with it, so that little is left for the sync at the end.
+	flushSize = 4 << 20
+)
+
+type block [blockSize]byte
+
+var blockPool = sync.Pool{New: func() any { return new(block) }}
+
+// receive copies r into f and returns how long it is and its digest. What is
+// longer than a block is written and hashed while more of it is read.
+func receive(f file, r io.Reader) (size int64, sum [sha256.Size]byte, err error) {
+	s := sink{file: f, sum: sha256.New()}
+	b, _ := blockPool.Get().(*block)
+	n, err := fill(r, b)
+	if err == nil {
+		err = s.pipe(r, b)
+	} else {
+		if errors.Is(err, io.EOF) {
+			err = s.put(b[:n])
+		}
+		blockPool.Put(b)
+	}
+	s.sum.Sum(sum[:0])
+	return s.size, sum, err
+}
+
+// fill reads until b is full; at the end of r the error is io.EOF.
+func fill(r io.Reader, b *block) (n int, err error) {
+	for n < len(b) && err == nil {
+		var m int
+		m, err = r.Read(b[n:])
+		n += m
+	}
+	if n == len(b) && errors.Is(err, io.EOF) {
+		err = nil // said again by the next call
+	}
+	return n, err
+}
+
+// sink writes and hashes.
+type sink struct {
+	file    file
+	sum     hash.Hash
+	size    int64
+	flushed int64
+}
+
+func (s *sink) put(p []byte) error {
+	n, err := s.file.Write(p)
+	s.size += int64(n)
+	if err != nil {
+		return err
+	}
+	s.sum.Write(p)
+	if s.size-s.flushed >= flushSize {
+		beginFlush(s.file, s.flushed, s.size-s.flushed)
+		s.flushed = s.size
+	}
+	return nil
+}
+
+// filled is a block and how much of it counts.
+type filled struct {
+	*block
+	n int
+}
+
+// pipe takes the full block first and the rest of r.
+func (s *sink) pipe(r io.Reader, first *block) error {
+	work, free := make(chan filled, blocks), make(chan *block, blocks)
+	done := make(chan error, 1)
+	go func() {
+		var err error
+		for b := range work {
+			if err == nil {
+				err = s.put(b.block[:b.n])
+			}
+			free <- b.block
+		}
+		done <- err
+	}()
+	work <- filled{first, len(first)}
+	made := 1
+	var err error
+	for err == nil {
+		var b *block
+		select {
+		case b = <-free:
+		default:
+			if made < blocks {
+				b, _ = blockPool.Get().(*block)
+				made++
+			} else {
+				b = <-free
+			}
+		}
+		var n int
+		if n, err = fill(r, b); err == nil || errors.Is(err, io.EOF) {
+			work <- filled{b, n}
+		} else {
+			free <- b
+		}
+	}
+	close(work)
+	wrote := <-done
+	for range made {
+		blockPool.Put(<-free)
+	}
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return errors.Join(err, wrote)
+}

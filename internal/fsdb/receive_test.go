@@ -1,0 +1,84 @@
+package fsdb
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"testing/iotest"
+)
+
+// TestStageSizes stages content around the bounds of blocks, from readers that
+// give it in all the ways that readers may.
+func TestStageSizes(t *testing.T) {
+	t.Parallel()
+	tree := newTree(t)
+	source := rand.NewChaCha8([32]byte{1})
+	for _, size := range []int{0, 1, blockSize - 1, blockSize, blockSize + 1, 3 * blockSize, 7*blockSize + 5, flushSize + 3*blockSize + 1} {
+		content := make([]byte, size)
+		_, _ = source.Read(content)
+		for name, wrap := range map[string]func(io.Reader) io.Reader{
+			"at once": func(r io.Reader) io.Reader { return r }, "halves": iotest.HalfReader, "data and EOF": iotest.DataErrReader,
+			"odd": func(r io.Reader) io.Reader { return oddReader{r} },
+		} {
+			s, err := tree.Stage(ctx, wrap(bytes.NewReader(content)), int64(size))
+			if err != nil {
+				t.Fatalf("Stage(%d bytes, %s) = %v", size, name, err)
+			}
+			got := must[[]byte](t)(os.ReadFile(filepath.Join(tree.Dir(), s.name)))
+			if !bytes.Equal(got, content) || s.Size() != int64(size) || s.SHA256() != sha256.Sum256(content) {
+				t.Errorf("Stage(%d bytes, %s) holds %d bytes, says %d, digest %x", size, name, len(got), s.Size(), s.SHA256())
+			}
+			if err := s.Discard(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+// oddReader gives 77777 bytes at once.
+type oddReader struct{ r io.Reader }
+
+func (o oddReader) Read(p []byte) (int, error) { return o.r.Read(p[:min(len(p), 77_777)]) }
+
+// TestStageCut cuts content off at its source and at the disk: nothing is left,
+// and the cause is told.
+func TestStageCut(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{0, 10, blockSize, blockSize + 10, 6 * blockSize} {
+		tree := newTree(t)
+		for _, cause := range []error{io.ErrUnexpectedEOF, errors.New("reset")} {
+			r := io.MultiReader(bytes.NewReader(make([]byte, size)), iotest.ErrReader(cause))
+			if _, err := tree.Stage(ctx, r, 1<<30); !errors.Is(err, cause) {
+				t.Errorf("Stage(%d bytes, then %v) = %v", size, cause, err)
+			}
+		}
+		if _, err := tree.Stage(ctx, bytes.NewReader(make([]byte, size+1)), int64(size)); !errors.Is(err, ErrTooLarge) {
+			t.Errorf("Stage(%d bytes too many) = %v", 1, err)
+		}
+		d := spareSyncs(tree)
+		for d.fail = 1; ; d.fail++ { // not its creation, of which nothing is left anyway
+			d.calls, d.err = 0, &os.PathError{Op: "write", Path: "p", Err: syscall.ENOSPC}
+			s, err := tree.Stage(ctx, bytes.NewReader(make([]byte, size)), 1<<30)
+			if err == nil {
+				d.fail = -1
+				if err := s.Discard(); err != nil {
+					t.Error(err)
+				}
+				break
+			}
+			if !errors.Is(err, ErrNoSpace) {
+				t.Errorf("Stage(%d bytes, disk full at %d) = %v", size, d.fail, err)
+			}
+		}
+		if left := staged(t, tree); len(left) > 0 {
+			t.Errorf("%d bytes: left in staging: %v", size, fmt.Sprint(left))
+		}
+	}
+}
