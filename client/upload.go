@@ -44,7 +44,7 @@ func (c *Client) Upload(ctx context.Context, p Path, ext string, r io.Reader, me
 		return err
 	}
 	sending, again := repeatable(ctx)
-	err = done(c.api.CreateFileWithBody(sending, p.Scan, p.Fileset, p.File, f.contentType, http.NoBody, func(_ context.Context, req *http.Request) error {
+	err = done(c.api.CreateFileWithBody(sending, p.Scan, p.Fileset, p.File, nil, f.contentType, http.NoBody, func(_ context.Context, req *http.Request) error {
 		req.ContentLength, req.GetBody = f.length(), f.getBody()
 		if f.size < 0 || f.size > eager {
 			req.Header.Set("Expect", "100-continue")

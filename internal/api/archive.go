@@ -47,7 +47,7 @@ func (s *server) registerArchive() {
 	register(s, route{
 		id: "create-scan-from-archive", method: http.MethodPost, path: "/assets/archive/{scan_id}", tag: tagAssets, security: required, rate: rateArchive,
 		faults: []error{
-			errDatasetExists, errNoArchive, errArchiveType, errArchiveName, errBrokenUpload, fsdb.ErrArchive, fsdb.ErrArchiveStructure, fsdb.ErrArchivePath,
+			errDatasetExists, errNoArchive, errArchiveType, errArchiveName, errBrokenUpload, errDigest, errDigestMismatch, fsdb.ErrArchive, fsdb.ErrArchiveStructure, fsdb.ErrArchivePath,
 			fsdb.ErrArchiveTooLarge, scan.ErrQuota, fsdb.ErrName, fsdb.ErrReserved, scan.ErrMetadata, scan.ErrTimelapseExists,
 		},
 		summary: "Upload a scan as a ZIP file",
@@ -72,7 +72,9 @@ type archivePart struct{ filePart }
 // Resolve takes the form away from Huma. That there is none is said later, for
 // more is wrong where the scan exists.
 func (p *archivePart) Resolve(ctx huma.Context) []error {
-	p.filePart.Resolve(ctx)
+	if errs := p.filePart.Resolve(ctx); p.body == nil { // its digests cannot be read
+		return errs
+	}
 	return nil
 }
 
@@ -104,7 +106,7 @@ func (p *archivePart) receive(ctx context.Context, up *scan.ArchiveUpload) error
 			if !taken {
 				return errNoArchive
 			}
-			return nil
+			return p.end()
 		}
 		if err != nil {
 			return brokenUpload(err)
@@ -119,7 +121,7 @@ func (p *archivePart) receive(ctx context.Context, up *scan.ArchiveUpload) error
 		if err := checkArchivePart(part); err != nil {
 			return err
 		}
-		if err := up.Stage(ctx, &sourceReader{part}); err != nil {
+		if err := stage(ctx, part, up); err != nil {
 			return err
 		}
 	}
@@ -151,6 +153,7 @@ type unpacked struct {
 
 func (s *server) createScanFromArchive(ctx context.Context, in *struct {
 	ScanPath
+	DigestHeaders
 	Form archivePart
 }) (*reply[unpacked], error) {
 	up, err := s.scans.BeginArchive(ctx, in.Scan)

@@ -31,18 +31,25 @@ const uploadIdle = 60 * time.Second
 // filePart is a multipart form that is read as it comes, once the service has
 // said that the file may be written.
 type filePart struct {
-	reader *multipart.Reader
-	length int64 // of the whole form, -1 where it was not said
+	reader  *multipart.Reader
+	body    io.Reader
+	digests digests // of the body
+	length  int64   // of the whole form, -1 where it was not said
 }
 
 // Resolve takes the form away from Huma, which would read it into memory.
 func (f *filePart) Resolve(ctx huma.Context) []error {
 	r, w := humago.Unwrap(ctx)
+	var err error
+	if f.digests, err = digestsOf(r.Header); err != nil {
+		return []error{err}
+	}
 	// The server's deadline is for the head of a request and short bodies.
 	f.length = r.ContentLength
 	patient := &patientBody{ReadCloser: r.Body, control: http.NewResponseController(w)}
 	// The form's reader takes 4 KiB at a time.
-	r.Body = bufferedBody{bufio.NewReaderSize(patient, bodyBuffer), patient}
+	f.body = f.digests.reader(bufio.NewReaderSize(patient, bodyBuffer))
+	r.Body = bufferedBody{f.body, patient}
 	reader, err := r.MultipartReader()
 	if err != nil {
 		return []error{errNoFile}
@@ -56,8 +63,38 @@ const bodyBuffer = 128 << 10
 
 // bufferedBody reads through a buffer.
 type bufferedBody struct {
-	*bufio.Reader
+	io.Reader
 	io.Closer
+}
+
+// maxEpilogue bounds what may follow the end of a form.
+const maxEpilogue = 64 << 10
+
+// end reads what follows the form and says whether the body is the announced one.
+func (f *filePart) end() error {
+	n, err := io.Copy(io.Discard, io.LimitReader(f.body, maxEpilogue))
+	if err != nil {
+		return brokenUpload(err)
+	}
+	if n == maxEpilogue {
+		return errInvalid.With("More than %d bytes follow the form.", maxEpilogue)
+	}
+	return f.digests.check()
+}
+
+// stage takes the bytes of a part, which may have digests of its own.
+func stage(ctx context.Context, part *multipart.Part, up interface {
+	Stage(ctx context.Context, content io.Reader) error
+},
+) error {
+	digests, err := digestsOf(http.Header(part.Header))
+	if err != nil {
+		return err
+	}
+	if err := up.Stage(ctx, digests.reader(&sourceReader{part})); err != nil {
+		return err
+	}
+	return digests.check()
 }
 
 // patientBody moves the read deadline on with every read.
@@ -84,7 +121,7 @@ func (f *filePart) receive(ctx context.Context, up *scan.Upload) (got form, err 
 	for {
 		part, err := f.reader.NextPart()
 		if errors.Is(err, io.EOF) {
-			return got, nil
+			return got, f.end()
 		}
 		if err != nil {
 			return got, brokenUpload(err)
@@ -95,7 +132,7 @@ func (f *filePart) receive(ctx context.Context, up *scan.Upload) (got form, err 
 				return got, errInvalid.With("More than one file provided")
 			}
 			got.file = true
-			err = up.Stage(ctx, &sourceReader{part})
+			err = stage(ctx, part, up)
 		case "ext":
 			got.ext, err = field(part)
 		case "metadata":
@@ -187,7 +224,7 @@ func (s *server) registerFiles() {
 	register(s, route{
 		id: "create-file", method: http.MethodPost, path: "/files/{scan_id}/{fileset_id}/{file_id}", tag: tagFiles,
 		faults: []error{
-			errNoFile, errNoExtension, errFormMetadata, errBrokenUpload, scan.ErrQuota, scan.ErrExtension, scan.ErrEmptyFile, scan.ErrMetadata, scan.ErrFileExists,
+			errNoFile, errNoExtension, errFormMetadata, errBrokenUpload, errDigest, errDigestMismatch, scan.ErrQuota, scan.ErrExtension, scan.ErrEmptyFile, scan.ErrMetadata, scan.ErrFileExists,
 			fsdb.ErrName, fsdb.ErrReserved, fsdb.ErrBroken,
 		},
 		security: required, status: http.StatusCreated, summary: "Upload a file",
@@ -242,6 +279,7 @@ func (s *server) registerFiles() {
 
 func (s *server) createFile(ctx context.Context, in *struct {
 	FilePath
+	DigestHeaders
 	Form filePart
 }) (*reply[created], error) {
 	up, err := s.scans.BeginUpload(ctx, in.Scan, in.Fileset, in.File)

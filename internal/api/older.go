@@ -250,14 +250,17 @@ type olderUpload struct {
 	up                *scan.Upload
 }
 
-func (s *server) createOlderFile(ctx context.Context, in *struct{ Form olderFilePart }) (*reply[created], error) {
+func (s *server) createOlderFile(ctx context.Context, in *struct {
+	DigestHeaders
+	Form olderFilePart
+}) (*reply[created], error) {
 	u := olderUpload{length: in.Form.length}
 	defer func() {
 		if u.up != nil {
 			u.up.Discard()
 		}
 	}()
-	if err := s.receiveOlder(ctx, in.Form.reader, &u); err != nil {
+	if err := s.receiveOlder(ctx, &in.Form.filePart, &u); err != nil {
 		return nil, err
 	}
 	if err := u.check(); err != nil {
@@ -272,11 +275,11 @@ func (s *server) createOlderFile(ctx context.Context, in *struct{ Form olderFile
 	return replyOf(created{fmt.Sprintf("File '%s.%s' created and written successfully in fileset '%s'.", u.id, ext, u.fileset), u.id}, err)
 }
 
-func (s *server) receiveOlder(ctx context.Context, form *multipart.Reader, u *olderUpload) error {
+func (s *server) receiveOlder(ctx context.Context, form *filePart, u *olderUpload) error {
 	for {
-		part, err := form.NextPart()
+		part, err := form.reader.NextPart()
 		if errors.Is(err, io.EOF) {
-			return nil
+			return form.end()
 		}
 		if err != nil {
 			return brokenUpload(err)
@@ -316,5 +319,5 @@ func (s *server) stageOlder(ctx context.Context, part *multipart.Part, u *olderU
 	if err := u.up.Expect(ctx, u.length); err != nil {
 		return err
 	}
-	return u.up.Stage(ctx, &sourceReader{part})
+	return stage(ctx, part, u.up)
 }

@@ -16,8 +16,8 @@ import (
 	"github.com/romi/plantdb-go/internal/actor"
 )
 
-// listed returns the ids that a text of files.json lists in its first fileset.
-func listed(t *testing.T, text string) (ids []string) {
+// indexLists returns the ids that a text of files.json lists in its first fileset.
+func indexLists(t *testing.T, text string) (ids []string) {
 	t.Helper()
 	var index struct {
 		Filesets []struct {
@@ -66,7 +66,7 @@ func TestFilesIndexFollows(t *testing.T) {
 		return fmt.Sprint(names)
 	}
 	uploads("first")
-	for fmt.Sprint(listed(t, f.read(t, "s/files.json"))) != order() {
+	for fmt.Sprint(indexLists(t, f.read(t, "s/files.json"))) != order() {
 		select {
 		case <-t.Context().Done():
 			t.Fatal("files.json does not follow")
@@ -78,13 +78,13 @@ func TestFilesIndexFollows(t *testing.T) {
 		t.Fatalf("KeepFolded = %v", err)
 	}
 	uploads("second")
-	if got := listed(t, f.read(t, "s/files.json")); len(got) != len(strings.Fields(order()))-40 {
+	if got := indexLists(t, f.read(t, "s/files.json")); len(got) != len(strings.Fields(order()))-40 {
 		t.Errorf("files.json has %d files although nobody keeps it, the index %d", len(got), len(strings.Fields(order())))
 	}
 	if err := f.FoldAll(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got := fmt.Sprint(listed(t, f.read(t, "s/files.json"))); got != order() {
+	if got := fmt.Sprint(indexLists(t, f.read(t, "s/files.json"))); got != order() {
 		t.Errorf("after FoldAll files.json lists %s, want %s", got, order())
 	}
 	if all, err := f.tree.Journals(t.Context()); len(all) > 0 || err != nil {
@@ -110,7 +110,7 @@ func TestPendingIsRead(t *testing.T) {
 		return f
 	}
 	has := func(t *testing.T, text string) {
-		if got := listed(t, text); got[len(got)-1] != "new" {
+		if got := indexLists(t, text); got[len(got)-1] != "new" {
 			t.Errorf("files.json lists %v, which lacks the upload", got)
 		}
 	}

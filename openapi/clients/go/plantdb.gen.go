@@ -2062,6 +2062,15 @@ type CreateScanFromArchiveMultipartBody struct {
 	ZipFile openapi_types.File `json:"zip_file"`
 }
 
+// CreateScanFromArchiveParams defines parameters for CreateScanFromArchive.
+type CreateScanFromArchiveParams struct {
+	// ContentDigest Digest of the whole body, sha-256 or sha-512 (RFC 9530): one that does not hold is a 400 digest_mismatch, and nothing is kept. The part of the form that is the file may have the header too, of its own bytes. Other algorithms are passed over.
+	ContentDigest *string `json:"Content-Digest,omitempty"`
+
+	// ReprDigest As Content-Digest, for nothing here encodes a body: of the whole body, or in the part that is the file of its bytes.
+	ReprDigest *string `json:"Repr-Digest,omitempty"`
+}
+
 // GetImageParams defines parameters for GetImage.
 type GetImageParams struct {
 	// Size thumb (150 pixels, the default), large (1500), orig, or the longest side in pixels, 16 to 4096.
@@ -2157,6 +2166,15 @@ type CreateFileMultipartBody struct {
 	//
 	// Example: {"channel": "rgb"}
 	Metadata *string `json:"metadata,omitempty"`
+}
+
+// CreateFileParams defines parameters for CreateFile.
+type CreateFileParams struct {
+	// ContentDigest Digest of the whole body, sha-256 or sha-512 (RFC 9530): one that does not hold is a 400 digest_mismatch, and nothing is kept. The part of the form that is the file may have the header too, of its own bytes. Other algorithms are passed over.
+	ContentDigest *string `json:"Content-Digest,omitempty"`
+
+	// ReprDigest As Content-Digest, for nothing here encodes a body: of the whole body, or in the part that is the file of its bytes.
+	ReprDigest *string `json:"Repr-Digest,omitempty"`
 }
 
 // GetFileMetadataParams defines parameters for GetFileMetadata.
@@ -2780,7 +2798,7 @@ type ClientInterface interface {
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/v1/assets/archive/{scan_id} (the `CreateScanFromArchive` operationId).
-	CreateScanFromArchiveWithBody(ctx context.Context, scanID string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	CreateScanFromArchiveWithBody(ctx context.Context, scanID string, params *CreateScanFromArchiveParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetAsset Download any file of a scan
 	//
@@ -3120,7 +3138,7 @@ type ClientInterface interface {
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /api/v1/files/{scan_id}/{fileset_id}/{file_id} (the `CreateFile` operationId).
-	CreateFileWithBody(ctx context.Context, scanID string, filesetID string, fileID string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	CreateFileWithBody(ctx context.Context, scanID string, filesetID string, fileID string, params *CreateFileParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetFileMetadata Read the metadata of a file
 	//
@@ -3913,8 +3931,8 @@ func (c *Client) GetArchive(ctx context.Context, scanID string, params *GetArchi
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/v1/assets/archive/{scan_id} (the `CreateScanFromArchive` operationId).
-func (c *Client) CreateScanFromArchiveWithBody(ctx context.Context, scanID string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewCreateScanFromArchiveRequestWithBody(c.Server, scanID, contentType, body)
+func (c *Client) CreateScanFromArchiveWithBody(ctx context.Context, scanID string, params *CreateScanFromArchiveParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateScanFromArchiveRequestWithBody(c.Server, scanID, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -4673,8 +4691,8 @@ func (c *Client) GetFile(ctx context.Context, scanID string, filesetID string, f
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /api/v1/files/{scan_id}/{fileset_id}/{file_id} (the `CreateFile` operationId).
-func (c *Client) CreateFileWithBody(ctx context.Context, scanID string, filesetID string, fileID string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewCreateFileRequestWithBody(c.Server, scanID, filesetID, fileID, contentType, body)
+func (c *Client) CreateFileWithBody(ctx context.Context, scanID string, filesetID string, fileID string, params *CreateFileParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateFileRequestWithBody(c.Server, scanID, filesetID, fileID, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -6453,7 +6471,7 @@ func NewGetArchiveRequest(server string, scanID string, params *GetArchiveParams
 }
 
 // NewCreateScanFromArchiveRequestWithBody constructs an http.Request for the CreateScanFromArchive method, with any body, and a specified content type
-func NewCreateScanFromArchiveRequestWithBody(server string, scanID string, contentType string, body io.Reader) (*http.Request, error) {
+func NewCreateScanFromArchiveRequestWithBody(server string, scanID string, params *CreateScanFromArchiveParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -6484,6 +6502,32 @@ func NewCreateScanFromArchiveRequestWithBody(server string, scanID string, conte
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.ContentDigest != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Content-Digest", *params.ContentDigest, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Content-Digest", headerParam0)
+		}
+
+		if params.ReprDigest != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Repr-Digest", *params.ReprDigest, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Repr-Digest", headerParam1)
+		}
+
+	}
 
 	return req, nil
 }
@@ -7862,7 +7906,7 @@ func NewGetFileRequest(server string, scanID string, filesetID string, fileID st
 }
 
 // NewCreateFileRequestWithBody constructs an http.Request for the CreateFile method, with any body, and a specified content type
-func NewCreateFileRequestWithBody(server string, scanID string, filesetID string, fileID string, contentType string, body io.Reader) (*http.Request, error) {
+func NewCreateFileRequestWithBody(server string, scanID string, filesetID string, fileID string, params *CreateFileParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -7907,6 +7951,32 @@ func NewCreateFileRequestWithBody(server string, scanID string, filesetID string
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.ContentDigest != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Content-Digest", *params.ContentDigest, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Content-Digest", headerParam0)
+		}
+
+		if params.ReprDigest != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Repr-Digest", *params.ReprDigest, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Repr-Digest", headerParam1)
+		}
+
+	}
 
 	return req, nil
 }
@@ -12116,7 +12186,7 @@ type ClientWithResponsesInterface interface {
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/v1/assets/archive/{scan_id} (the `CreateScanFromArchive` operationId).
-	CreateScanFromArchiveWithBodyWithResponse(ctx context.Context, scanID string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateScanFromArchiveResponse, error)
+	CreateScanFromArchiveWithBodyWithResponse(ctx context.Context, scanID string, params *CreateScanFromArchiveParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateScanFromArchiveResponse, error)
 
 	// GetAssetWithResponse Download any file of a scan
 	//
@@ -12494,7 +12564,7 @@ type ClientWithResponsesInterface interface {
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /api/v1/files/{scan_id}/{fileset_id}/{file_id} (the `CreateFile` operationId).
-	CreateFileWithBodyWithResponse(ctx context.Context, scanID string, filesetID string, fileID string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateFileResponse, error)
+	CreateFileWithBodyWithResponse(ctx context.Context, scanID string, filesetID string, fileID string, params *CreateFileParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateFileResponse, error)
 
 	// GetFileMetadataWithResponse Read the metadata of a file
 	//
@@ -17026,8 +17096,8 @@ func (c *ClientWithResponses) GetArchiveWithResponse(ctx context.Context, scanID
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/v1/assets/archive/{scan_id} (the `CreateScanFromArchive` operationId).
-func (c *ClientWithResponses) CreateScanFromArchiveWithBodyWithResponse(ctx context.Context, scanID string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateScanFromArchiveResponse, error) {
-	rsp, err := c.CreateScanFromArchiveWithBody(ctx, scanID, contentType, body, reqEditors...)
+func (c *ClientWithResponses) CreateScanFromArchiveWithBodyWithResponse(ctx context.Context, scanID string, params *CreateScanFromArchiveParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateScanFromArchiveResponse, error) {
+	rsp, err := c.CreateScanFromArchiveWithBody(ctx, scanID, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -17656,8 +17726,8 @@ func (c *ClientWithResponses) GetFileWithResponse(ctx context.Context, scanID st
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /api/v1/files/{scan_id}/{fileset_id}/{file_id} (the `CreateFile` operationId).
-func (c *ClientWithResponses) CreateFileWithBodyWithResponse(ctx context.Context, scanID string, filesetID string, fileID string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateFileResponse, error) {
-	rsp, err := c.CreateFileWithBody(ctx, scanID, filesetID, fileID, contentType, body, reqEditors...)
+func (c *ClientWithResponses) CreateFileWithBodyWithResponse(ctx context.Context, scanID string, filesetID string, fileID string, params *CreateFileParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateFileResponse, error) {
+	rsp, err := c.CreateFileWithBody(ctx, scanID, filesetID, fileID, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
