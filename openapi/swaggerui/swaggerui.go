@@ -4,7 +4,8 @@
 // directory that the page is mounted on, as ../openapi.json.
 //
 // dist/ holds files of the npm package swagger-ui-dist as published, VERSION
-// says which and update.sh renews them. The page and init.js are our own.
+// says which and update.sh renews them. The page, init.js and page.css are
+// our own.
 package swaggerui
 
 import (
@@ -20,7 +21,7 @@ import (
 	"time"
 )
 
-//go:embed index.html init.js VERSION dist
+//go:embed index.html init.js page.css VERSION dist
 var files embed.FS
 
 // policy lets the page load and ask its own server only. Swagger UI draws its

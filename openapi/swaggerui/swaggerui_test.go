@@ -132,8 +132,8 @@ func TestPage(t *testing.T) {
 	}
 
 	refs := regexp.MustCompile(`(?:src|href)="([^".][^"?]*)(?:\?v=([^"]*))?"`).FindAllStringSubmatch(page, -1)
-	if len(refs) != 5 {
-		t.Errorf("index.html names %d files, want 5: %v", len(refs), refs)
+	if len(refs) != 6 {
+		t.Errorf("index.html names %d files, want 6: %v", len(refs), refs)
 	}
 	for _, ref := range refs {
 		a, ok := assets[ref[1]]
