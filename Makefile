@@ -87,10 +87,6 @@ crash: ## Kill server and PostgreSQL under load for CRASH_TIME (default 5m) and 
 	@tools/ensure.sh postgres venv
 	CRASH_TIME=$(CRASH_TIME) $(GO) test ./cmd/plantdb -run '^TestCrash$$' -v -count=1 -timeout 0
 
-crash: ## Kill server and PostgreSQL under load for CRASH_TIME (default 5m) and print what it came to
-	@tools/ensure.sh postgres venv
-	CRASH_TIME=$(CRASH_TIME) $(GO) test ./cmd/plantdb -run '^TestCrash$$' -v -count=1 -timeout 0
-
 fuzz: ## Run every fuzz test for FUZZTIME (default 20s) each
 	@grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sed 's|/[^/]*:func | |' | sort | \
 	while read -r dir name; do \
