@@ -37,6 +37,11 @@ type AuthEvent struct {
 	Detail    string
 }
 
+type Batch struct {
+	ID uuid.UUID
+	At time.Time
+}
+
 type CareFinding struct {
 	ID      uuid.UUID
 	Kind    string

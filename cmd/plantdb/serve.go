@@ -214,6 +214,10 @@ func (s *service) prepare(ctx context.Context, root *os.Root) error {
 	if s.config.Previews == config.PreviewsAhead {
 		s.scans.PreviewAhead(s.queue)
 	}
+	// What a crash left half-done is undone before anything is read.
+	if err := s.scans.SettleBatches(actor.NewContext(ctx, actor.System())); err != nil {
+		return err
+	}
 	// What a crash left is no matter of the index, but of Python programs.
 	if err := s.scans.FoldAll(ctx); err != nil {
 		s.log.WarnContext(ctx, "files.json lags behind the uploads", slog.Any("err", err))
@@ -386,6 +390,9 @@ func (s *service) keepIndex(ctx context.Context) error {
 			s.log.WarnContext(ctx, "sweep uploads", slog.Any("err", err))
 		} else if n > 0 {
 			s.log.InfoContext(ctx, "ended uploads that expired", slog.Int("ended", n))
+		}
+		if err := s.scans.SettleBatches(ctx); err != nil && ctx.Err() == nil {
+			s.log.WarnContext(ctx, "settle batches", slog.Any("err", err))
 		}
 		if _, err := s.tree.SweepLocks(ctx, 10*time.Minute); err != nil && ctx.Err() == nil {
 			s.log.WarnContext(ctx, "sweep file locks", slog.Any("err", err))

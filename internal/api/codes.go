@@ -23,6 +23,7 @@ var (
 	errInvalid         = fault.New(fault.Invalid, "invalid_request", msgBrokenJSON)
 	errInvalidName     = fault.New(fault.Invalid, "invalid_name", "Invalid name: 'a b'. Names must be alphanumeric and can include underscores, dashes, or periods.")
 	errNotJSON         = fault.New(fault.Unsupported, "unsupported_media_type", msgNotJSON)
+	errNotNDJSON       = fault.New(fault.Unsupported, "unsupported_media_type", "A batch is lines of JSON: Content-Type must be application/x-ndjson.")
 	errTooLarge        = fault.New(fault.TooLarge, "too_large", "The body is larger than is allowed.")
 	errTextTooLarge    = fault.New(fault.TooLarge, "too_large", "The image is too large to be sent as text.")
 	errRateLimited     = fault.New(fault.TooMany, "rate_limited", "Rate limit exceeded. Please try again later.")

@@ -33,13 +33,17 @@ var examples = sync.OnceValue(func() map[string]example {
 func addExamples(op *huma.Operation, id string) {
 	e := examples()[id]
 	if op.RequestBody != nil && e.Request != nil {
-		if media := op.RequestBody.Content["application/json"]; media != nil {
-			media.Example = e.Request
+		for _, contentType := range []string{"application/json", ndjson} {
+			if media := op.RequestBody.Content[contentType]; media != nil {
+				media.Example = e.Request
+			}
 		}
 	}
 	if answer := op.Responses[strconv.Itoa(op.DefaultStatus)]; answer != nil && e.Response != nil {
-		if media := answer.Content["application/json"]; media != nil {
-			media.Example = e.Response
+		for _, contentType := range []string{"application/json", ndjson} {
+			if media := answer.Content[contentType]; media != nil {
+				media.Example = e.Response
+			}
 		}
 	}
 }

@@ -63,6 +63,8 @@ var schemaDocs = map[string]string{ //nolint:gosec // Words about secrets, none 
 	"WebhookList":     "All webhooks.",
 	"WebhookPatch":    "What is to change of a webhook; what is left out stays.",
 	"WebhookSecret":   "A webhook, and its secret, which is shown once.",
+	"BatchLine":       "One change of a batch.",
+	"BatchResult":     "What became of a line of a batch.",
 	"EndedSessions":   "How many sessions have ended.",
 	"FileList":        "The files of a fileset.",
 	"FilesetList":     "The filesets of a scan.",

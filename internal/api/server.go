@@ -144,6 +144,7 @@ func newServer(services Services, config Config) *server {
 	s.registerAccess()
 	s.registerEvents()
 	s.registerWebhooks()
+	s.registerBatch()
 	s.registerTimelapseMetadata()
 	s.registerLegacy()
 	for _, fn := range s.later {

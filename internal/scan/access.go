@@ -30,16 +30,20 @@ func (s *Service) SetVisibility(ctx context.Context, name, visibility string) (A
 		return Access{}, errVisibility
 	}
 	return s.changeAccess(ctx, name, opSetVisibility, func(tx pgx.Tx, r row) (Change, error) {
-		if err := s.tree.WriteVisibility(ctx, r.loc(), visibility); err != nil {
-			return Change{}, err
-		}
-		metadata, err := s.tree.ReadScanMetadata(ctx, r.loc())
-		if err != nil {
-			return Change{}, err
-		}
-		_, err = s.keepShown(ctx, tx, r, metadata)
-		return Change{Kind: ScanVisibility, Detail: Detail{Visibility: visibility}}, err
+		return s.setVisibility(ctx, tx, r, visibility)
 	})
+}
+
+func (s *Service) setVisibility(ctx context.Context, tx pgx.Tx, r row, visibility string) (Change, error) {
+	if err := s.tree.WriteVisibility(ctx, r.loc(), visibility); err != nil {
+		return Change{}, err
+	}
+	metadata, err := s.tree.ReadScanMetadata(ctx, r.loc())
+	if err != nil {
+		return Change{}, err
+	}
+	_, err = s.keepShown(ctx, tx, r, metadata)
+	return Change{Kind: ScanVisibility, Detail: Detail{Visibility: visibility}}, err
 }
 
 var errVisibility = ErrMetadata.With("Visibility must be 'public' or 'private'")
@@ -52,21 +56,26 @@ const maxSharing = 100
 // SetVisibility, and ErrSharing for a group that does not exist.
 func (s *Service) SetSharing(ctx context.Context, name string, groups []string) (Access, error) {
 	return s.changeAccess(ctx, name, opSetSharing, func(tx pgx.Tx, r row) (Change, error) {
-		if len(groups) > maxSharing {
-			return Change{}, ErrSharing.With("A scan can be shared with at most %d groups", maxSharing)
-		}
 		list, err := s.existing(ctx, groups)
 		if err != nil {
 			return Change{}, err
 		}
-		return Change{Kind: ScanShared, Detail: Detail{Groups: groups}}, s.setAccess(ctx, tx, r, "sharing", list)
+		return s.setSharing(ctx, tx, r, groups, list)
 	})
+}
+
+// setSharing shares a scan with groups, which list names in JSON.
+func (s *Service) setSharing(ctx context.Context, tx pgx.Tx, r row, groups []string, list json.RawMessage) (Change, error) {
+	return Change{Kind: ScanShared, Detail: Detail{Groups: groups}}, s.setAccess(ctx, tx, r, "sharing", list)
 }
 
 // existing returns groups as a JSON list; ErrSharing if one does not exist.
 func (s *Service) existing(ctx context.Context, groups []string) (json.RawMessage, error) {
 	if groups == nil {
 		groups = []string{}
+	}
+	if len(groups) > maxSharing {
+		return nil, ErrSharing.With("A scan can be shared with at most %d groups", maxSharing)
 	}
 	missing, err := s.groups.MissingGroups(ctx, groups)
 	if err != nil {
@@ -131,11 +140,7 @@ func (s *Service) changeAccess(ctx context.Context, name, operation string, chan
 		if err != nil {
 			return err
 		}
-		c.Scan = r.Name
-		if err := s.record(ctx, tx, c); err != nil {
-			return err
-		}
-		if err := s.groups.RecordAccess(actor.NewContext(ctx, a), tx, strings.Replace(string(c.Kind), ".", "_", 1), told(r.Name, c.Detail)); err != nil {
+		if err := s.accessChanged(ctx, tx, a, r, c); err != nil {
 			return err
 		}
 		now, err := s.scan(ctx, tx, name)
@@ -143,6 +148,15 @@ func (s *Service) changeAccess(ctx context.Context, name, operation string, chan
 		return err
 	}, name)
 	return after, err
+}
+
+// accessChanged tells history and the audit trail of a change of access.
+func (s *Service) accessChanged(ctx context.Context, tx pgx.Tx, a actor.Actor, r row, c Change) error {
+	c.Scan = r.Name
+	if err := s.record(ctx, tx, c); err != nil {
+		return err
+	}
+	return s.groups.RecordAccess(actor.NewContext(ctx, a), tx, strings.Replace(string(c.Kind), ".", "_", 1), told(r.Name, c.Detail))
 }
 
 // told says in words what the audit trail keeps of a change.

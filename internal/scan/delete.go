@@ -42,7 +42,7 @@ func (s *Service) DeleteScan(ctx context.Context, name string, match Match) (Tra
 		if err := s.matchScan(ctx, tx, r, match); err != nil {
 			return err
 		}
-		e, verdict, err = s.deleteScan(ctx, tx, a, r)
+		e, verdict, err = s.deleteScan(ctx, tx, a, r, newID())
 		return err
 	}, within(r.timelapse, name)...)
 	return s.trashEntryOf(e), errors.Join(err, verdict)
@@ -56,13 +56,15 @@ func within(timelapse, name string) []string {
 	return []string{timelapse, name}
 }
 
-// deleteScan moves a scan that the caller holds into the trash.
-func (s *Service) deleteScan(ctx context.Context, tx pgx.Tx, a actor.Actor, r row) (e fsdb.Trashed, verdict, err error) {
+// deleteScan moves a scan that the caller holds into the trash, as an entry of
+// that id.
+func (s *Service) deleteScan(ctx context.Context, tx pgx.Tx, a actor.Actor, r row, id uuid.UUID) (e fsdb.Trashed, verdict, err error) {
 	used, err := s.q.GetScanUsage(ctx, tx, r.id)
 	if err != nil {
 		return e, nil, fmt.Errorf("count what scan %q holds: %w", r.Name, err)
 	}
 	e = s.newTrash(a, fsdb.TrashScan, r, used.FileCount, used.ByteCount)
+	e.ID = id.String()
 	e, verdict, err = s.discard(ctx, tx, e, unknownScan(r.Name))
 	if err != nil {
 		return e, nil, err

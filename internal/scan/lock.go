@@ -55,14 +55,17 @@ func (s *Service) hold(ctx context.Context, operation string, files bool, fn fun
 		if err := s.lockNames(ctx, tx, operation, ours); err != nil {
 			return err
 		}
-		if !files {
-			return fn(tx)
+		if files {
+			held, err := s.lockFiles(ctx, deadline, names)
+			if err != nil {
+				return err
+			}
+			defer held.Release()
 		}
-		held, err := s.lockFiles(ctx, deadline, names)
-		if err != nil {
+		// What a batch left here that was cut short is undone before anybody builds on it.
+		if err := s.settleBatches(ctx, tx, ours); err != nil {
 			return err
 		}
-		defer held.Release()
 		return fn(tx)
 	})
 }

@@ -59,6 +59,7 @@ const (
 	opListQuotas      = "list_quotas"
 	opSetQuota        = "set_quota"
 	opFold            = "fold"
+	opBatch           = "batch"
 )
 
 // Groups tells whether groups exist; the accounts know.
@@ -143,6 +144,9 @@ type Service struct {
 	progress func(done, total int)
 	warned   sync.Map  // path of a scan or timelapse -> string: the damage that was logged last
 	pythons  sync.Once // what Python programs make of timelapses was logged
+
+	// atStep is told the steps of a batch, for tests that end there.
+	atStep func(step string)
 
 	previewQueue Queue        // nil where none are made ahead
 	uploadedAt   atomic.Int64 // when the last files were, in Unix nanoseconds

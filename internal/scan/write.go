@@ -21,33 +21,43 @@ func (s *Service) SetMetadata(ctx context.Context, name string, u Update) (shown
 		return nil, err
 	}
 	err = s.changing(ctx, []string{name}, func(tx pgx.Tx, r row) error {
-		old, err := s.tree.ReadScanMetadata(ctx, r.loc())
-		if err != nil {
-			return err
-		}
-		before, err := s.shownScan(ctx, tx, r, old)
-		if err != nil {
-			return err
-		}
-		if err := u.Match.check(before); err != nil {
-			return err
-		}
-		updated, changed, err := u.applyToScan(old, before, s.now())
-		if err != nil {
-			return err
-		}
-		if changed {
-			if err := s.tree.WriteScanMetadata(ctx, r.loc(), updated); err != nil {
-				return err
-			}
-			if err := s.record(ctx, tx, Change{Kind: ScanMetadata, Scan: r.Name, Detail: keysChanged(old, updated)}); err != nil {
-				return err
-			}
-		}
-		shown, err = s.showScan(ctx, tx, r, updated, changed)
+		shown, err = s.setMetadata(ctx, tx, r, func(json.RawMessage) (Update, error) { return u, nil })
 		return err
 	})
 	return shown, err
+}
+
+// setMetadata changes the metadata of a scan that the caller holds, by what
+// update says to the metadata as it is.
+func (s *Service) setMetadata(ctx context.Context, tx pgx.Tx, r row, update func(old json.RawMessage) (Update, error)) (shown json.RawMessage, err error) {
+	old, err := s.tree.ReadScanMetadata(ctx, r.loc())
+	if err != nil {
+		return nil, err
+	}
+	before, err := s.shownScan(ctx, tx, r, old)
+	if err != nil {
+		return nil, err
+	}
+	u, err := update(old)
+	if err != nil {
+		return nil, err
+	}
+	if err := u.Match.check(before); err != nil {
+		return nil, err
+	}
+	updated, changed, err := u.applyToScan(old, before, s.now())
+	if err != nil {
+		return nil, err
+	}
+	if changed {
+		if err := s.tree.WriteScanMetadata(ctx, r.loc(), updated); err != nil {
+			return nil, err
+		}
+		if err := s.record(ctx, tx, Change{Kind: ScanMetadata, Scan: r.Name, Detail: keysChanged(old, updated)}); err != nil {
+			return nil, err
+		}
+	}
+	return s.showScan(ctx, tx, r, updated, changed)
 }
 
 // showScan returns the metadata of a scan as it is shown, filled from its

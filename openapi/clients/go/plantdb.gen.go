@@ -18,6 +18,54 @@ import (
 	openapi_types "github.com/oapi-codegen/runtime/types"
 )
 
+// Defines values for BatchLineOp.
+const (
+	BatchLineOpDelete     BatchLineOp = "delete"
+	BatchLineOpMetadata   BatchLineOp = "metadata"
+	BatchLineOpShare      BatchLineOp = "share"
+	BatchLineOpTag        BatchLineOp = "tag"
+	BatchLineOpUntag      BatchLineOp = "untag"
+	BatchLineOpVisibility BatchLineOp = "visibility"
+)
+
+// Valid indicates whether the value is a known member of the BatchLineOp enum.
+func (e BatchLineOp) Valid() bool {
+	switch e {
+	case BatchLineOpDelete:
+		return true
+	case BatchLineOpMetadata:
+		return true
+	case BatchLineOpShare:
+		return true
+	case BatchLineOpTag:
+		return true
+	case BatchLineOpUntag:
+		return true
+	case BatchLineOpVisibility:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for BatchLineVisibility.
+const (
+	BatchLineVisibilityPrivate BatchLineVisibility = "private"
+	BatchLineVisibilityPublic  BatchLineVisibility = "public"
+)
+
+// Valid indicates whether the value is a known member of the BatchLineVisibility enum.
+func (e BatchLineVisibility) Valid() bool {
+	switch e {
+	case BatchLineVisibilityPrivate:
+		return true
+	case BatchLineVisibilityPublic:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for HealthStatus.
 const (
 	Healthy HealthStatus = "healthy"
@@ -194,16 +242,16 @@ func (e UserPatchRoles) Valid() bool {
 
 // Defines values for VisibilityVisibility.
 const (
-	Private VisibilityVisibility = "private"
-	Public  VisibilityVisibility = "public"
+	VisibilityVisibilityPrivate VisibilityVisibility = "private"
+	VisibilityVisibilityPublic  VisibilityVisibility = "public"
 )
 
 // Valid indicates whether the value is a known member of the VisibilityVisibility enum.
 func (e VisibilityVisibility) Valid() bool {
 	switch e {
-	case Private:
+	case VisibilityVisibilityPrivate:
 		return true
-	case Public:
+	case VisibilityVisibilityPublic:
 		return true
 	default:
 		return false
@@ -603,6 +651,68 @@ type Base64Image struct {
 
 	// Image The image in base64, at most 64 MiB before it.
 	Image string `json:"image"`
+}
+
+// BatchLine One change of a batch.
+//
+// Example: {"op":"tag","scan":"real_plant","tags":["greenhouse","2026"]}
+type BatchLine struct {
+	// Groups Of share: these groups and no others; none ends all sharing.
+	Groups []string `json:"groups,omitempty"`
+
+	// Metadata Of metadata: keys to set, as update-scan-metadata does.
+	Metadata map[string]interface{} `json:"metadata,omitempty"`
+
+	// Op What to do: metadata sets keys; tag and untag change the list under the key tags; delete moves into the trash; share and visibility say who may see it.
+	Op BatchLineOp `json:"op"`
+
+	// Replace Of metadata: drop the keys that are not sent; the protected ones stay.
+	Replace *bool `json:"replace,omitempty"`
+
+	// Scan Scan id.
+	//
+	// Example: real_plant
+	Scan string `json:"scan"`
+
+	// Tags Of tag and untag: texts of 1 to 64 bytes.
+	Tags []string `json:"tags,omitempty"`
+
+	// Visibility Of visibility.
+	Visibility *BatchLineVisibility `json:"visibility,omitempty"`
+}
+
+// BatchLineOp What to do: metadata sets keys; tag and untag change the list under the key tags; delete moves into the trash; share and visibility say who may see it.
+type BatchLineOp string
+
+// BatchLineVisibility Of visibility.
+type BatchLineVisibility string
+
+// BatchResult What became of a line of a batch.
+//
+// Example: {"code":"done","line":1,"message":"Done.","op":"tag","scan":"real_plant","status":200}
+type BatchResult struct {
+	// Code done; not_done where another line failed; or why this one did.
+	//
+	// Example: done
+	Code string `json:"code"`
+
+	// Line Its number, from 1 on.
+	Line int64 `json:"line"`
+
+	// Message The same, for people.
+	Message string `json:"message"`
+
+	// Op What was to be done.
+	Op string `json:"op"`
+
+	// Scan To which scan.
+	Scan string `json:"scan"`
+
+	// Status The status that the call for this line alone would have: 200, or why not.
+	Status int64 `json:"status"`
+
+	// Trash Of delete: where the scan is now.
+	Trash *TrashEntry `json:"trash,omitempty"`
 }
 
 // CameraPose Where the camera stood for one image, as the reconstruction found it.
@@ -3110,6 +3220,15 @@ type ClientInterface interface {
 	// Corresponds with POST /api/v1/auth/token/validation (the `ValidateToken` operationId).
 	ValidateToken(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ApplyBatchWithBody Change many scans at once, or none
+	//
+	// A line of JSON for each change (NDJSON, at most 500 lines and 16 MiB); a line of JSON answers each. All is done, in order, or nothing: if one line fails, the status is 409, its line says why, and the others are `not_done`; the answer is lines all the same. Each line needs the permission that the call for it alone needs. See docs/managing-scans.md.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/batch (the `ApplyBatch` operationId).
+	ApplyBatchWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// StreamEvents Follow what is done
 	//
 	// What is done to scans that you may read, as it is done: server-sent events, or a list with `Accept: application/json`. Nothing is missed and nothing told twice by who goes on from the id of the last event, on any server. Beside events of the kinds there are `ready` at the beginning, `reset` where events after the id that was given are not kept any more, and `end` with a code before the stream ends; a comment comes at least each 15 seconds. See docs/events.md.
@@ -4623,6 +4742,25 @@ func (c *Client) RefreshToken(ctx context.Context, body RefreshTokenJSONRequestB
 // Corresponds with POST /api/v1/auth/token/validation (the `ValidateToken` operationId).
 func (c *Client) ValidateToken(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewValidateTokenRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ApplyBatchWithBody Change many scans at once, or none
+//
+// A line of JSON for each change (NDJSON, at most 500 lines and 16 MiB); a line of JSON answers each. All is done, in order, or nothing: if one line fails, the status is 409, its line says why, and the others are `not_done`; the answer is lines all the same. Each line needs the permission that the call for it alone needs. See docs/managing-scans.md.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/batch (the `ApplyBatch` operationId).
+func (c *Client) ApplyBatchWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewApplyBatchRequestWithBody(c.Server, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -7685,6 +7823,35 @@ func NewValidateTokenRequest(server string) (*http.Request, error) {
 	if err != nil {
 		return nil, err
 	}
+
+	return req, nil
+}
+
+// NewApplyBatchRequestWithBody constructs an http.Request for the ApplyBatch method, with any body, and a specified content type
+func NewApplyBatchRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/batch")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -12530,6 +12697,15 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /api/v1/auth/token/validation (the `ValidateToken` operationId).
 	ValidateTokenWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ValidateTokenResponse, error)
 
+	// ApplyBatchWithBodyWithResponse Change many scans at once, or none
+	//
+	// A line of JSON for each change (NDJSON, at most 500 lines and 16 MiB); a line of JSON answers each. All is done, in order, or nothing: if one line fails, the status is 409, its line says why, and the others are `not_done`; the answer is lines all the same. Each line needs the permission that the call for it alone needs. See docs/managing-scans.md.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/batch (the `ApplyBatch` operationId).
+	ApplyBatchWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ApplyBatchResponse, error)
+
 	// StreamEventsWithResponse Follow what is done
 	//
 	// What is done to scans that you may read, as it is done: server-sent events, or a list with `Accept: application/json`. Nothing is missed and nothing told twice by who goes on from the id of the last event, on any server. Beside events of the kinds there are `ready` at the beginning, `reset` where events after the id that was given are not kept any more, and `end` with a code before the stream ends; a comment comes at least each 15 seconds. See docs/events.md.
@@ -14404,6 +14580,37 @@ func (r ValidateTokenResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ValidateTokenResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ApplyBatchResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSONDefault the response for an HTTP default `application/json` response
+	JSONDefault *Problem
+}
+
+// Status returns HTTPResponse.Status
+func (r ApplyBatchResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ApplyBatchResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ApplyBatchResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -17674,6 +17881,21 @@ func (c *ClientWithResponses) ValidateTokenWithResponse(ctx context.Context, req
 	return ParseValidateTokenResponse(rsp)
 }
 
+// ApplyBatchWithBodyWithResponse Change many scans at once, or none
+//
+// A line of JSON for each change (NDJSON, at most 500 lines and 16 MiB); a line of JSON answers each. All is done, in order, or nothing: if one line fails, the status is 409, its line says why, and the others are `not_done`; the answer is lines all the same. Each line needs the permission that the call for it alone needs. See docs/managing-scans.md.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/batch (the `ApplyBatch` operationId).
+func (c *ClientWithResponses) ApplyBatchWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ApplyBatchResponse, error) {
+	rsp, err := c.ApplyBatchWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseApplyBatchResponse(rsp)
+}
+
 // StreamEventsWithResponse Follow what is done
 //
 // What is done to scans that you may read, as it is done: server-sent events, or a list with `Accept: application/json`. Nothing is missed and nothing told twice by who goes on from the id of the last event, on any server. Beside events of the kinds there are `ready` at the beginning, `reset` where events after the id that was given are not kept any more, and `end` with a code before the stream ends; a comment comes at least each 15 seconds. See docs/events.md.
@@ -20161,6 +20383,32 @@ func ParseValidateTokenResponse(rsp *http.Response) (*ValidateTokenResponse, err
 		}
 		response.JSON200 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseApplyBatchResponse parses an HTTP response from a ApplyBatchWithResponse call
+func ParseApplyBatchResponse(rsp *http.Response) (*ApplyBatchResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ApplyBatchResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
