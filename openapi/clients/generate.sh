@@ -67,6 +67,8 @@ generate_typescript() {
 	[[ -x tools/openapi-ts/node_modules/.bin/openapi-ts ]] || npm ci --silent --prefix tools/openapi-ts
 	DOCUMENT=$PWD/$simple OUTPUT=$work/src tools/openapi-ts/node_modules/.bin/openapi-ts \
 		-f openapi/clients/typescript/openapi-ts.config.mjs >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
+	# fetch accepts anything, and then events are a stream without an end.
+	sed -i "s|url: '/api/v1/events',|headers: {Accept: 'application/json'}, &|" "$work/src/sdk.gen.ts"
 	replace typescript src "$work/src"
 }
 

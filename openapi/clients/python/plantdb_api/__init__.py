@@ -24,6 +24,7 @@ __all__ = [
     "FilesApi",
     "FilesetsApi",
     "GroupsApi",
+    "QuotasApi",
     "ScansApi",
     "ServerApi",
     "TimelapsesApi",
@@ -40,6 +41,7 @@ __all__ = [
     "ApiKeyError",
     "ApiAttributeError",
     "ApiException",
+    "Amount",
     "ApiToken",
     "ApiTokenInfo",
     "ApiTokenList",
@@ -87,6 +89,10 @@ __all__ = [
     "PublicKey",
     "PublicKeySet",
     "PublicUser",
+    "Quota",
+    "QuotaBounds",
+    "QuotaList",
+    "QuotaUse",
     "RefreshRequest",
     "Registration",
     "ScanCamera",
@@ -109,6 +115,7 @@ __all__ = [
     "TrashList",
     "Unpacked",
     "UploadState",
+    "Usage",
     "User",
     "UserList",
     "UserPatch",
@@ -127,6 +134,7 @@ from plantdb_api.api.events_api import EventsApi as EventsApi
 from plantdb_api.api.files_api import FilesApi as FilesApi
 from plantdb_api.api.filesets_api import FilesetsApi as FilesetsApi
 from plantdb_api.api.groups_api import GroupsApi as GroupsApi
+from plantdb_api.api.quotas_api import QuotasApi as QuotasApi
 from plantdb_api.api.scans_api import ScansApi as ScansApi
 from plantdb_api.api.server_api import ServerApi as ServerApi
 from plantdb_api.api.timelapses_api import TimelapsesApi as TimelapsesApi
@@ -147,6 +155,7 @@ from plantdb_api.exceptions import ApiAttributeError as ApiAttributeError
 from plantdb_api.exceptions import ApiException as ApiException
 
 # import models into sdk package
+from plantdb_api.models.amount import Amount as Amount
 from plantdb_api.models.api_token import ApiToken as ApiToken
 from plantdb_api.models.api_token_info import ApiTokenInfo as ApiTokenInfo
 from plantdb_api.models.api_token_list import ApiTokenList as ApiTokenList
@@ -194,6 +203,10 @@ from plantdb_api.models.profile import Profile as Profile
 from plantdb_api.models.public_key import PublicKey as PublicKey
 from plantdb_api.models.public_key_set import PublicKeySet as PublicKeySet
 from plantdb_api.models.public_user import PublicUser as PublicUser
+from plantdb_api.models.quota import Quota as Quota
+from plantdb_api.models.quota_bounds import QuotaBounds as QuotaBounds
+from plantdb_api.models.quota_list import QuotaList as QuotaList
+from plantdb_api.models.quota_use import QuotaUse as QuotaUse
 from plantdb_api.models.refresh_request import RefreshRequest as RefreshRequest
 from plantdb_api.models.registration import Registration as Registration
 from plantdb_api.models.scan_camera import ScanCamera as ScanCamera
@@ -216,6 +229,7 @@ from plantdb_api.models.trash_entry import TrashEntry as TrashEntry
 from plantdb_api.models.trash_list import TrashList as TrashList
 from plantdb_api.models.unpacked import Unpacked as Unpacked
 from plantdb_api.models.upload_state import UploadState as UploadState
+from plantdb_api.models.usage import Usage as Usage
 from plantdb_api.models.user import User as User
 from plantdb_api.models.user_list import UserList as UserList
 from plantdb_api.models.user_patch import UserPatch as UserPatch

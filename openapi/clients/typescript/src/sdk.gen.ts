@@ -2,7 +2,7 @@
 
 import { client } from './client.gen.js';
 import { type Client, formDataBodySerializer, type Options as Options2, type TDataShape } from './client/index.js';
-import type { AddGroupMemberData, AddGroupMemberErrors, AddGroupMemberResponses, ChangePasswordData, ChangePasswordErrors, ChangePasswordResponses, CheckUsernameData, CheckUsernameErrors, CheckUsernameResponses, CompleteSetupData, CompleteSetupErrors, CompleteSetupResponses, CreateApiTokenData, CreateApiTokenErrors, CreateApiTokenResponses, CreateFileData, CreateFileErrors, CreateFileResponses, CreateFilesetData, CreateFilesetErrors, CreateFilesetResponses, CreateGroupData, CreateGroupErrors, CreateGroupResponses, CreateScanData, CreateScanErrors, CreateScanFromArchiveData, CreateScanFromArchiveErrors, CreateScanFromArchiveResponses, CreateScanResponses, CreateTimelapseData, CreateTimelapseErrors, CreateTimelapseResponses, CreateUploadData, CreateUploadErrors, CreateUploadResponses, CreateWebhookData, CreateWebhookErrors, CreateWebhookResponses, DeleteFileData, DeleteFileErrors, DeleteFileResponses, DeleteFilesetData, DeleteFilesetErrors, DeleteFilesetResponses, DeleteGroupData, DeleteGroupErrors, DeleteGroupResponses, DeleteLoginData, DeleteLoginErrors, DeleteLoginResponses, DeleteScanData, DeleteScanErrors, DeleteScanResponses, DeleteTimelapseData, DeleteTimelapseErrors, DeleteTimelapseResponses, DeleteUserData, DeleteUserErrors, DeleteUserResponses, DeleteWebhookData, DeleteWebhookErrors, DeleteWebhookResponses, EndSessionData, EndSessionErrors, EndSessionResponses, EndSessionsData, EndSessionsErrors, EndSessionsResponses, EndUploadData, EndUploadErrors, EndUploadResponses, EndUserSessionsData, EndUserSessionsErrors, EndUserSessionsResponses, GetArchiveData, GetArchiveErrors, GetArchiveResponses, GetAssetData, GetAssetErrors, GetAssetResponses, GetFileData, GetFileErrors, GetFileMetadataData, GetFileMetadataErrors, GetFileMetadataResponses, GetFileResponses, GetFilesetMetadataData, GetFilesetMetadataErrors, GetFilesetMetadataResponses, GetGroupData, GetGroupErrors, GetGroupResponses, GetHealthData, GetHealthErrors, GetHealthResponses, GetHomeData, GetHomeErrors, GetHomeResponses, GetImageData, GetImageErrors, GetImageResponses, GetKeysData, GetKeysErrors, GetKeysResponses, GetMeshData, GetMeshErrors, GetMeshResponses, GetPointcloudData, GetPointcloudErrors, GetPointcloudResponses, GetProfileData, GetProfileErrors, GetProfileResponses, GetScanData, GetScanErrors, GetScanMetadataData, GetScanMetadataErrors, GetScanMetadataResponses, GetScanOwnerData, GetScanOwnerErrors, GetScanOwnerResponses, GetScanResponses, GetScanSharingData, GetScanSharingErrors, GetScanSharingResponses, GetScanVisibilityData, GetScanVisibilityErrors, GetScanVisibilityResponses, GetSequenceData, GetSequenceErrors, GetSequenceResponses, GetSkeletonData, GetSkeletonErrors, GetSkeletonResponses, GetTimelapseData, GetTimelapseErrors, GetTimelapseResponses, GetTrashEntryData, GetTrashEntryErrors, GetTrashEntryResponses, GetUploadData, GetUploadErrors, GetUploadResponses, GetUserData, GetUserErrors, GetUserResponses, GetWebhookData, GetWebhookErrors, GetWebhookResponses, InspectMandatoryTokenData, InspectMandatoryTokenErrors, InspectMandatoryTokenResponses, InspectOptionalTokenData, InspectOptionalTokenErrors, InspectOptionalTokenResponses, IntrospectTokenData, IntrospectTokenErrors, IntrospectTokenResponses, ListApiTokensData, ListApiTokensErrors, ListApiTokensResponses, ListFilesData, ListFilesErrors, ListFilesetsData, ListFilesetsErrors, ListFilesetsResponses, ListFilesResponses, ListGroupsData, ListGroupsErrors, ListGroupsResponses, ListLocksData, ListLocksErrors, ListLocksResponses, ListScanHistoryData, ListScanHistoryErrors, ListScanHistoryResponses, ListScanInfosData, ListScanInfosErrors, ListScanInfosResponses, ListScansData, ListScansErrors, ListScansResponses, ListSessionsData, ListSessionsErrors, ListSessionsResponses, ListTimelapseScansData, ListTimelapseScansErrors, ListTimelapseScansResponses, ListTimelapsesData, ListTimelapsesErrors, ListTimelapsesResponses, ListTrashData, ListTrashErrors, ListTrashResponses, ListUsersData, ListUsersErrors, ListUserSessionsData, ListUserSessionsErrors, ListUserSessionsResponses, ListUsersResponses, ListWebhookDeliveriesData, ListWebhookDeliveriesErrors, ListWebhookDeliveriesResponses, ListWebhooksData, ListWebhooksErrors, ListWebhooksResponses, LoginData, LoginErrors, LoginResponses, LogoutData, LogoutErrors, LogoutResponses, PatchFileMetadataData, PatchFileMetadataErrors, PatchFileMetadataResponses, PatchFilesetMetadataData, PatchFilesetMetadataErrors, PatchFilesetMetadataResponses, PatchScanMetadataData, PatchScanMetadataErrors, PatchScanMetadataResponses, PatchTimelapseMetadataData, PatchTimelapseMetadataErrors, PatchTimelapseMetadataResponses, PurgeTrashEntryData, PurgeTrashEntryErrors, PurgeTrashEntryResponses, RedeemPasswordResetData, RedeemPasswordResetErrors, RedeemPasswordResetResponses, RefreshTokenData, RefreshTokenErrors, RefreshTokenResponses, RegisterUserData, RegisterUserErrors, RegisterUserResponses, ReloadScansData, ReloadScansErrors, ReloadScansResponses, RemoveGroupMemberData, RemoveGroupMemberErrors, RemoveGroupMemberResponses, ResetPasswordData, ResetPasswordErrors, ResetPasswordResponses, RestoreTrashEntryData, RestoreTrashEntryErrors, RestoreTrashEntryResponses, ResumeUploadData, ResumeUploadErrors, ResumeUploadResponses, RevokeApiTokenData, RevokeApiTokenErrors, RevokeApiTokenResponses, RevokeTokenData, RevokeTokenErrors, RevokeTokenResponses, RotateWebhookSecretData, RotateWebhookSecretErrors, RotateWebhookSecretResponses, SetScanOwnerData, SetScanOwnerErrors, SetScanOwnerResponses, SetScanSharingData, SetScanSharingErrors, SetScanSharingResponses, SetScanVisibilityData, SetScanVisibilityErrors, SetScanVisibilityResponses, StreamEventsData, StreamEventsErrors, StreamEventsResponses, TestWebhookData, TestWebhookErrors, TestWebhookResponses, UpdateFileMetadataData, UpdateFileMetadataErrors, UpdateFileMetadataResponses, UpdateFilesetMetadataData, UpdateFilesetMetadataErrors, UpdateFilesetMetadataResponses, UpdateScanMetadataData, UpdateScanMetadataErrors, UpdateScanMetadataResponses, UpdateTimelapseMetadataData, UpdateTimelapseMetadataErrors, UpdateTimelapseMetadataResponses, UpdateUserData, UpdateUserErrors, UpdateUserResponses, UpdateWebhookData, UpdateWebhookErrors, UpdateWebhookResponses, ValidateTokenData, ValidateTokenErrors, ValidateTokenResponses } from './types.gen.js';
+import type { AddGroupMemberData, AddGroupMemberErrors, AddGroupMemberResponses, ChangePasswordData, ChangePasswordErrors, ChangePasswordResponses, CheckUsernameData, CheckUsernameErrors, CheckUsernameResponses, CompleteSetupData, CompleteSetupErrors, CompleteSetupResponses, CreateApiTokenData, CreateApiTokenErrors, CreateApiTokenResponses, CreateFileData, CreateFileErrors, CreateFileResponses, CreateFilesetData, CreateFilesetErrors, CreateFilesetResponses, CreateGroupData, CreateGroupErrors, CreateGroupResponses, CreateScanData, CreateScanErrors, CreateScanFromArchiveData, CreateScanFromArchiveErrors, CreateScanFromArchiveResponses, CreateScanResponses, CreateTimelapseData, CreateTimelapseErrors, CreateTimelapseResponses, CreateUploadData, CreateUploadErrors, CreateUploadResponses, CreateWebhookData, CreateWebhookErrors, CreateWebhookResponses, DeleteFileData, DeleteFileErrors, DeleteFileResponses, DeleteFilesetData, DeleteFilesetErrors, DeleteFilesetResponses, DeleteGroupData, DeleteGroupErrors, DeleteGroupQuotaData, DeleteGroupQuotaErrors, DeleteGroupQuotaResponses, DeleteGroupResponses, DeleteLoginData, DeleteLoginErrors, DeleteLoginResponses, DeleteScanData, DeleteScanErrors, DeleteScanResponses, DeleteTimelapseData, DeleteTimelapseErrors, DeleteTimelapseResponses, DeleteUserData, DeleteUserErrors, DeleteUserQuotaData, DeleteUserQuotaErrors, DeleteUserQuotaResponses, DeleteUserResponses, DeleteWebhookData, DeleteWebhookErrors, DeleteWebhookResponses, EndSessionData, EndSessionErrors, EndSessionResponses, EndSessionsData, EndSessionsErrors, EndSessionsResponses, EndUploadData, EndUploadErrors, EndUploadResponses, EndUserSessionsData, EndUserSessionsErrors, EndUserSessionsResponses, GetArchiveData, GetArchiveErrors, GetArchiveResponses, GetAssetData, GetAssetErrors, GetAssetResponses, GetFileData, GetFileErrors, GetFileMetadataData, GetFileMetadataErrors, GetFileMetadataResponses, GetFileResponses, GetFilesetMetadataData, GetFilesetMetadataErrors, GetFilesetMetadataResponses, GetGroupData, GetGroupErrors, GetGroupResponses, GetHealthData, GetHealthErrors, GetHealthResponses, GetHomeData, GetHomeErrors, GetHomeResponses, GetImageData, GetImageErrors, GetImageResponses, GetKeysData, GetKeysErrors, GetKeysResponses, GetMeshData, GetMeshErrors, GetMeshResponses, GetPointcloudData, GetPointcloudErrors, GetPointcloudResponses, GetProfileData, GetProfileErrors, GetProfileResponses, GetScanData, GetScanErrors, GetScanMetadataData, GetScanMetadataErrors, GetScanMetadataResponses, GetScanOwnerData, GetScanOwnerErrors, GetScanOwnerResponses, GetScanResponses, GetScanSharingData, GetScanSharingErrors, GetScanSharingResponses, GetScanVisibilityData, GetScanVisibilityErrors, GetScanVisibilityResponses, GetSequenceData, GetSequenceErrors, GetSequenceResponses, GetSkeletonData, GetSkeletonErrors, GetSkeletonResponses, GetTimelapseData, GetTimelapseErrors, GetTimelapseResponses, GetTrashEntryData, GetTrashEntryErrors, GetTrashEntryResponses, GetUploadData, GetUploadErrors, GetUploadResponses, GetUsageData, GetUsageErrors, GetUsageResponses, GetUserData, GetUserErrors, GetUserResponses, GetWebhookData, GetWebhookErrors, GetWebhookResponses, InspectMandatoryTokenData, InspectMandatoryTokenErrors, InspectMandatoryTokenResponses, InspectOptionalTokenData, InspectOptionalTokenErrors, InspectOptionalTokenResponses, IntrospectTokenData, IntrospectTokenErrors, IntrospectTokenResponses, ListApiTokensData, ListApiTokensErrors, ListApiTokensResponses, ListFilesData, ListFilesErrors, ListFilesetsData, ListFilesetsErrors, ListFilesetsResponses, ListFilesResponses, ListGroupsData, ListGroupsErrors, ListGroupsResponses, ListLocksData, ListLocksErrors, ListLocksResponses, ListQuotasData, ListQuotasErrors, ListQuotasResponses, ListScanHistoryData, ListScanHistoryErrors, ListScanHistoryResponses, ListScanInfosData, ListScanInfosErrors, ListScanInfosResponses, ListScansData, ListScansErrors, ListScansResponses, ListSessionsData, ListSessionsErrors, ListSessionsResponses, ListTimelapseScansData, ListTimelapseScansErrors, ListTimelapseScansResponses, ListTimelapsesData, ListTimelapsesErrors, ListTimelapsesResponses, ListTrashData, ListTrashErrors, ListTrashResponses, ListUsersData, ListUsersErrors, ListUserSessionsData, ListUserSessionsErrors, ListUserSessionsResponses, ListUsersResponses, ListWebhookDeliveriesData, ListWebhookDeliveriesErrors, ListWebhookDeliveriesResponses, ListWebhooksData, ListWebhooksErrors, ListWebhooksResponses, LoginData, LoginErrors, LoginResponses, LogoutData, LogoutErrors, LogoutResponses, PatchFileMetadataData, PatchFileMetadataErrors, PatchFileMetadataResponses, PatchFilesetMetadataData, PatchFilesetMetadataErrors, PatchFilesetMetadataResponses, PatchScanMetadataData, PatchScanMetadataErrors, PatchScanMetadataResponses, PatchTimelapseMetadataData, PatchTimelapseMetadataErrors, PatchTimelapseMetadataResponses, PurgeTrashEntryData, PurgeTrashEntryErrors, PurgeTrashEntryResponses, RedeemPasswordResetData, RedeemPasswordResetErrors, RedeemPasswordResetResponses, RefreshTokenData, RefreshTokenErrors, RefreshTokenResponses, RegisterUserData, RegisterUserErrors, RegisterUserResponses, ReloadScansData, ReloadScansErrors, ReloadScansResponses, RemoveGroupMemberData, RemoveGroupMemberErrors, RemoveGroupMemberResponses, ResetPasswordData, ResetPasswordErrors, ResetPasswordResponses, RestoreTrashEntryData, RestoreTrashEntryErrors, RestoreTrashEntryResponses, ResumeUploadData, ResumeUploadErrors, ResumeUploadResponses, RevokeApiTokenData, RevokeApiTokenErrors, RevokeApiTokenResponses, RevokeTokenData, RevokeTokenErrors, RevokeTokenResponses, RotateWebhookSecretData, RotateWebhookSecretErrors, RotateWebhookSecretResponses, SetGroupQuotaData, SetGroupQuotaErrors, SetGroupQuotaResponses, SetScanOwnerData, SetScanOwnerErrors, SetScanOwnerResponses, SetScanSharingData, SetScanSharingErrors, SetScanSharingResponses, SetScanVisibilityData, SetScanVisibilityErrors, SetScanVisibilityResponses, SetUserQuotaData, SetUserQuotaErrors, SetUserQuotaResponses, StreamEventsData, StreamEventsErrors, StreamEventsResponses, TestWebhookData, TestWebhookErrors, TestWebhookResponses, UpdateFileMetadataData, UpdateFileMetadataErrors, UpdateFileMetadataResponses, UpdateFilesetMetadataData, UpdateFilesetMetadataErrors, UpdateFilesetMetadataResponses, UpdateScanMetadataData, UpdateScanMetadataErrors, UpdateScanMetadataResponses, UpdateTimelapseMetadataData, UpdateTimelapseMetadataErrors, UpdateTimelapseMetadataResponses, UpdateUserData, UpdateUserErrors, UpdateUserResponses, UpdateWebhookData, UpdateWebhookErrors, UpdateWebhookResponses, ValidateTokenData, ValidateTokenErrors, ValidateTokenResponses } from './types.gen.js';
 
 export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends boolean = boolean, TResponse = unknown> = Options2<TData, ThrowOnError, TResponse> & {
     /**
@@ -376,7 +376,7 @@ export const validateToken = <ThrowOnError extends boolean = false>(options?: Op
 export const streamEvents = <ThrowOnError extends boolean = false>(options?: Options<StreamEventsData, ThrowOnError>) => (options?.client ?? client).get<StreamEventsResponses, StreamEventsErrors, ThrowOnError>({
     querySerializer: { parameters: { kind: { array: { explode: false } } } },
     security: [{ scheme: 'bearer', type: 'http' }],
-    url: '/api/v1/events',
+    headers: {Accept: 'application/json'}, url: '/api/v1/events',
     ...options
 });
 
@@ -623,6 +623,69 @@ export const listLocks = <ThrowOnError extends boolean = false>(options?: Option
     security: [{ scheme: 'bearer', type: 'http' }],
     url: '/api/v1/locks',
     ...options
+});
+
+/**
+ * List all quotas
+ *
+ * A quota bounds what the scans of a user hold, or those of all members of a group together, with what lies in the trash until it is purged. An upload that does not fit is refused before its bytes are taken, by a 413 with the code quota_exceeded; what is there already stays. Only administrators may do it.
+ */
+export const listQuotas = <ThrowOnError extends boolean = false>(options?: Options<ListQuotasData, ThrowOnError>) => (options?.client ?? client).get<ListQuotasResponses, ListQuotasErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/api/v1/quotas',
+    ...options
+});
+
+/**
+ * Take the quota of a group away
+ *
+ * A quota bounds what the scans of a user hold, or those of all members of a group together, with what lies in the trash until it is purged. An upload that does not fit is refused before its bytes are taken, by a 413 with the code quota_exceeded; what is there already stays. Only administrators may do it.
+ */
+export const deleteGroupQuota = <ThrowOnError extends boolean = false>(options: Options<DeleteGroupQuotaData, ThrowOnError>) => (options.client ?? client).delete<DeleteGroupQuotaResponses, DeleteGroupQuotaErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/api/v1/quotas/groups/{group}',
+    ...options
+});
+
+/**
+ * Set the quota of a group
+ *
+ * A quota bounds what the scans of a user hold, or those of all members of a group together, with what lies in the trash until it is purged. An upload that does not fit is refused before its bytes are taken, by a 413 with the code quota_exceeded; what is there already stays. Only administrators may do it.
+ */
+export const setGroupQuota = <ThrowOnError extends boolean = false>(options: Options<SetGroupQuotaData, ThrowOnError>) => (options.client ?? client).put<SetGroupQuotaResponses, SetGroupQuotaErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/api/v1/quotas/groups/{group}',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
+});
+
+/**
+ * Take the quota of a user away
+ *
+ * A quota bounds what the scans of a user hold, or those of all members of a group together, with what lies in the trash until it is purged. An upload that does not fit is refused before its bytes are taken, by a 413 with the code quota_exceeded; what is there already stays. Only administrators may do it.
+ */
+export const deleteUserQuota = <ThrowOnError extends boolean = false>(options: Options<DeleteUserQuotaData, ThrowOnError>) => (options.client ?? client).delete<DeleteUserQuotaResponses, DeleteUserQuotaErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/api/v1/quotas/users/{username}',
+    ...options
+});
+
+/**
+ * Set the quota of a user
+ *
+ * A quota bounds what the scans of a user hold, or those of all members of a group together, with what lies in the trash until it is purged. An upload that does not fit is refused before its bytes are taken, by a 413 with the code quota_exceeded; what is there already stays. Only administrators may do it.
+ */
+export const setUserQuota = <ThrowOnError extends boolean = false>(options: Options<SetUserQuotaData, ThrowOnError>) => (options.client ?? client).put<SetUserQuotaResponses, SetUserQuotaErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/api/v1/quotas/users/{username}',
+    ...options,
+    headers: {
+        'Content-Type': 'application/json',
+        ...options.headers
+    }
 });
 
 /**
@@ -1017,6 +1080,17 @@ export const resumeUpload = <ThrowOnError extends boolean = false>(options: Opti
         'Content-Type': 'application/offset+octet-stream',
         ...options.headers
     }
+});
+
+/**
+ * Ask what a user holds
+ *
+ * Bytes and files of the scans that the user owns, of those in the trash, of uploads on their way, and the quotas that apply. Yourself, or anybody for administrators.
+ */
+export const getUsage = <ThrowOnError extends boolean = false>(options?: Options<GetUsageData, ThrowOnError>) => (options?.client ?? client).get<GetUsageResponses, GetUsageErrors, ThrowOnError>({
+    security: [{ scheme: 'bearer', type: 'http' }],
+    url: '/api/v1/usage',
+    ...options
 });
 
 /**

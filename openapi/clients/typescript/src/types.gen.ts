@@ -5,6 +5,20 @@ export type ClientOptions = {
 };
 
 /**
+ * Some bytes and files.
+ */
+export type Amount = {
+    /**
+     * Bytes of files.
+     */
+    bytes: number;
+    /**
+     * How many files.
+     */
+    files: number;
+};
+
+/**
  * A new API token, shown once.
  */
 export type ApiToken = {
@@ -1011,6 +1025,78 @@ export type PublicUser = {
 };
 
 /**
+ * What the scans of a user, or of all members of a group together, may hold.
+ */
+export type Quota = {
+    /**
+     * Whose quota it is: a group's is for all its members together.
+     */
+    kind: 'user' | 'group';
+    /**
+     * Bytes that their scans may hold; null for any number.
+     */
+    max_bytes: number | null;
+    /**
+     * Files that their scans may hold; null for any number.
+     */
+    max_files: number | null;
+    /**
+     * Name of the user or group.
+     */
+    name: string;
+};
+
+/**
+ * What a quota allows; what is left out is not bounded.
+ */
+export type QuotaBounds = {
+    /**
+     * Bytes that their scans may hold.
+     */
+    max_bytes?: number;
+    /**
+     * Files that their scans may hold.
+     */
+    max_files?: number;
+};
+
+/**
+ * All quotas.
+ */
+export type QuotaList = {
+    /**
+     * Those of users first, by name.
+     */
+    quotas: Array<Quota>;
+};
+
+/**
+ * A quota, and what counts against it.
+ */
+export type QuotaUse = {
+    /**
+     * Whose quota it is: a group's is for all its members together.
+     */
+    kind: 'user' | 'group';
+    /**
+     * Bytes that their scans may hold; null for any number.
+     */
+    max_bytes: number | null;
+    /**
+     * Files that their scans may hold; null for any number.
+     */
+    max_files: number | null;
+    /**
+     * Name of the user or group.
+     */
+    name: string;
+    /**
+     * What counts against it: scans, the trash until it is purged, and uploads on their way.
+     */
+    used: Amount;
+};
+
+/**
  * The refresh token to be traded in.
  */
 export type RefreshRequest = {
@@ -1552,6 +1638,32 @@ export type UploadState = {
 };
 
 /**
+ * What the scans of a user hold, and may hold.
+ */
+export type Usage = {
+    /**
+     * The quotas that apply to the user.
+     */
+    quotas: Array<QuotaUse>;
+    /**
+     * What uploads will take that are on their way.
+     */
+    reserved: Amount;
+    /**
+     * What the user's scans hold.
+     */
+    scans: Amount;
+    /**
+     * What of them lies in the trash; it counts until it is purged.
+     */
+    trash: Amount;
+    /**
+     * Whose it is.
+     */
+    username: string;
+};
+
+/**
  * An account.
  */
 export type User = {
@@ -1853,6 +1965,16 @@ export type CreateScanFromArchiveData = {
          */
         zip_file: Blob | File;
     };
+    headers?: {
+        /**
+         * Digest of the whole body, sha-256 or sha-512 (RFC 9530): one that does not hold is a 400 digest_mismatch, and nothing is kept. The part of the form that is the file may have the header too, of its own bytes. Other algorithms are passed over.
+         */
+        'Content-Digest'?: string;
+        /**
+         * As Content-Digest, for nothing here encodes a body: of the whole body, or in the part that is the file of its bytes.
+         */
+        'Repr-Digest'?: string;
+    };
     path: {
         /**
          * Scan id.
@@ -1865,7 +1987,7 @@ export type CreateScanFromArchiveData = {
 
 export type CreateScanFromArchiveErrors = {
     /**
-     * Refused: 400 (`scan_exists`, `no_file`, `archive_type`, `archive_name`, `broken_upload`, `archive_invalid`, `archive_structure`, `archive_path`, `name_invalid`, `name_reserved`, `bad_metadata`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 409 (`timelapse_exists`); 413 (`archive_too_large`, `too_large`); 423 (`locked`); 429 (`rate_limited`).
+     * Refused: 400 (`scan_exists`, `no_file`, `archive_type`, `archive_name`, `broken_upload`, `invalid_digest`, `digest_mismatch`, `archive_invalid`, `archive_structure`, `archive_path`, `name_invalid`, `name_reserved`, `bad_metadata`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 409 (`timelapse_exists`); 413 (`archive_too_large`, `quota_exceeded`, `too_large`); 423 (`locked`); 429 (`rate_limited`).
      */
     '4XX': Problem;
     /**
@@ -2874,6 +2996,16 @@ export type CreateFileData = {
          */
         metadata?: string;
     };
+    headers?: {
+        /**
+         * Digest of the whole body, sha-256 or sha-512 (RFC 9530): one that does not hold is a 400 digest_mismatch, and nothing is kept. The part of the form that is the file may have the header too, of its own bytes. Other algorithms are passed over.
+         */
+        'Content-Digest'?: string;
+        /**
+         * As Content-Digest, for nothing here encodes a body: of the whole body, or in the part that is the file of its bytes.
+         */
+        'Repr-Digest'?: string;
+    };
     path: {
         /**
          * Scan id.
@@ -2894,7 +3026,7 @@ export type CreateFileData = {
 
 export type CreateFileErrors = {
     /**
-     * Refused: 400 (`no_file`, `no_extension`, `invalid_metadata`, `broken_upload`, `bad_extension`, `empty_file`, `bad_metadata`, `name_invalid`, `name_reserved`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_file`); 409 (`file_exists`); 413 (`too_large`); 423 (`locked`).
+     * Refused: 400 (`no_file`, `no_extension`, `invalid_metadata`, `broken_upload`, `invalid_digest`, `digest_mismatch`, `bad_extension`, `empty_file`, `bad_metadata`, `name_invalid`, `name_reserved`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_file`); 409 (`file_exists`); 413 (`quota_exceeded`, `too_large`); 423 (`locked`).
      */
     '4XX': Problem;
     /**
@@ -3621,6 +3753,171 @@ export type ListLocksResponses = {
 };
 
 export type ListLocksResponse = ListLocksResponses[keyof ListLocksResponses];
+
+export type ListQuotasData = {
+    body?: never;
+    path?: never;
+    query?: never;
+    url: '/api/v1/quotas';
+};
+
+export type ListQuotasErrors = {
+    /**
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 429 (`rate_limited`).
+     */
+    '4XX': Problem;
+    /**
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`).
+     */
+    '5XX': Problem;
+};
+
+export type ListQuotasError = ListQuotasErrors[keyof ListQuotasErrors];
+
+export type ListQuotasResponses = {
+    /**
+     * OK
+     */
+    200: QuotaList;
+};
+
+export type ListQuotasResponse = ListQuotasResponses[keyof ListQuotasResponses];
+
+export type DeleteGroupQuotaData = {
+    body?: never;
+    path: {
+        /**
+         * Name of the group.
+         */
+        group: string;
+    };
+    query?: never;
+    url: '/api/v1/quotas/groups/{group}';
+};
+
+export type DeleteGroupQuotaErrors = {
+    /**
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_quota`, `group_not_found`).
+     */
+    '4XX': Problem;
+    /**
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`).
+     */
+    '5XX': Problem;
+};
+
+export type DeleteGroupQuotaError = DeleteGroupQuotaErrors[keyof DeleteGroupQuotaErrors];
+
+export type DeleteGroupQuotaResponses = {
+    /**
+     * No Content
+     */
+    204: void;
+};
+
+export type DeleteGroupQuotaResponse = DeleteGroupQuotaResponses[keyof DeleteGroupQuotaResponses];
+
+export type SetGroupQuotaData = {
+    body: QuotaBounds;
+    path: {
+        /**
+         * Name of the group.
+         */
+        group: string;
+    };
+    query?: never;
+    url: '/api/v1/quotas/groups/{group}';
+};
+
+export type SetGroupQuotaErrors = {
+    /**
+     * Refused: 400 (`bad_quota`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_quota`, `group_not_found`).
+     */
+    '4XX': Problem;
+    /**
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`).
+     */
+    '5XX': Problem;
+};
+
+export type SetGroupQuotaError = SetGroupQuotaErrors[keyof SetGroupQuotaErrors];
+
+export type SetGroupQuotaResponses = {
+    /**
+     * OK
+     */
+    200: Quota;
+};
+
+export type SetGroupQuotaResponse = SetGroupQuotaResponses[keyof SetGroupQuotaResponses];
+
+export type DeleteUserQuotaData = {
+    body?: never;
+    path: {
+        /**
+         * Name of the user.
+         */
+        username: string;
+    };
+    query?: never;
+    url: '/api/v1/quotas/users/{username}';
+};
+
+export type DeleteUserQuotaErrors = {
+    /**
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_quota`, `user_not_found`).
+     */
+    '4XX': Problem;
+    /**
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`).
+     */
+    '5XX': Problem;
+};
+
+export type DeleteUserQuotaError = DeleteUserQuotaErrors[keyof DeleteUserQuotaErrors];
+
+export type DeleteUserQuotaResponses = {
+    /**
+     * No Content
+     */
+    204: void;
+};
+
+export type DeleteUserQuotaResponse = DeleteUserQuotaResponses[keyof DeleteUserQuotaResponses];
+
+export type SetUserQuotaData = {
+    body: QuotaBounds;
+    path: {
+        /**
+         * Name of the user.
+         */
+        username: string;
+    };
+    query?: never;
+    url: '/api/v1/quotas/users/{username}';
+};
+
+export type SetUserQuotaErrors = {
+    /**
+     * Refused: 400 (`bad_quota`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_quota`, `user_not_found`).
+     */
+    '4XX': Problem;
+    /**
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`).
+     */
+    '5XX': Problem;
+};
+
+export type SetUserQuotaError = SetUserQuotaErrors[keyof SetUserQuotaErrors];
+
+export type SetUserQuotaResponses = {
+    /**
+     * OK
+     */
+    200: Quota;
+};
+
+export type SetUserQuotaResponse = SetUserQuotaResponses[keyof SetUserQuotaResponses];
 
 export type ReloadScansData = {
     body?: never;
@@ -4850,7 +5147,7 @@ export type CreateUploadData = {
 
 export type CreateUploadErrors = {
     /**
-     * Refused: 400 (`bad_extension`, `empty_file`, `bad_metadata`, `name_invalid`, `name_reserved`, `upload_length`, `upload_metadata`, `upload_checksum`, `invalid_metadata`, `broken_upload`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 409 (`file_exists`); 412 (`tus_version`, `precondition_failed`); 413 (`upload_too_long`, `too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`too_many_uploads`, `rate_limited`); 460 (`checksum_mismatch`).
+     * Refused: 400 (`bad_extension`, `empty_file`, `bad_metadata`, `name_invalid`, `name_reserved`, `upload_length`, `upload_metadata`, `upload_checksum`, `invalid_metadata`, `broken_upload`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 409 (`file_exists`); 412 (`tus_version`, `precondition_failed`); 413 (`upload_too_long`, `quota_exceeded`, `too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`too_many_uploads`, `rate_limited`); 460 (`checksum_mismatch`).
      */
     '4XX': Problem;
     /**
@@ -4998,6 +5295,40 @@ export type ResumeUploadResponses = {
 };
 
 export type ResumeUploadResponse = ResumeUploadResponses[keyof ResumeUploadResponses];
+
+export type GetUsageData = {
+    body?: never;
+    path?: never;
+    query?: {
+        /**
+         * Name of the user; you where it is left out.
+         */
+        user?: string;
+    };
+    url: '/api/v1/usage';
+};
+
+export type GetUsageErrors = {
+    /**
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 429 (`rate_limited`).
+     */
+    '4XX': Problem;
+    /**
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`).
+     */
+    '5XX': Problem;
+};
+
+export type GetUsageError = GetUsageErrors[keyof GetUsageErrors];
+
+export type GetUsageResponses = {
+    /**
+     * OK
+     */
+    200: Usage;
+};
+
+export type GetUsageResponse = GetUsageResponses[keyof GetUsageResponses];
 
 export type ListUsersData = {
     body?: never;

@@ -7,6 +7,7 @@ from plantdb_api.api.events_api import EventsApi
 from plantdb_api.api.files_api import FilesApi
 from plantdb_api.api.filesets_api import FilesetsApi
 from plantdb_api.api.groups_api import GroupsApi
+from plantdb_api.api.quotas_api import QuotasApi
 from plantdb_api.api.scans_api import ScansApi
 from plantdb_api.api.server_api import ServerApi
 from plantdb_api.api.timelapses_api import TimelapsesApi

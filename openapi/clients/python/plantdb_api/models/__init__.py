@@ -13,6 +13,7 @@
 """  # noqa: E501
 
 # import models into model package
+from plantdb_api.models.amount import Amount
 from plantdb_api.models.api_token import ApiToken
 from plantdb_api.models.api_token_info import ApiTokenInfo
 from plantdb_api.models.api_token_list import ApiTokenList
@@ -60,6 +61,10 @@ from plantdb_api.models.profile import Profile
 from plantdb_api.models.public_key import PublicKey
 from plantdb_api.models.public_key_set import PublicKeySet
 from plantdb_api.models.public_user import PublicUser
+from plantdb_api.models.quota import Quota
+from plantdb_api.models.quota_bounds import QuotaBounds
+from plantdb_api.models.quota_list import QuotaList
+from plantdb_api.models.quota_use import QuotaUse
 from plantdb_api.models.refresh_request import RefreshRequest
 from plantdb_api.models.registration import Registration
 from plantdb_api.models.scan_camera import ScanCamera
@@ -82,6 +87,7 @@ from plantdb_api.models.trash_entry import TrashEntry
 from plantdb_api.models.trash_list import TrashList
 from plantdb_api.models.unpacked import Unpacked
 from plantdb_api.models.upload_state import UploadState
+from plantdb_api.models.usage import Usage
 from plantdb_api.models.user import User
 from plantdb_api.models.user_list import UserList
 from plantdb_api.models.user_patch import UserPatch
