@@ -132,7 +132,13 @@ func (s *Service) copyUnit(ctx context.Context, u fsdb.Unit, to fsdb.Target, rec
 	names := within(loc.Timelapse, loc.Scan)
 	held := false
 	hold := func(fn func() error) error {
-		in := func(pgx.Tx) error { held = true; return fn() }
+		in := func(pgx.Tx) error {
+			held = true
+			if err := s.foldForCopy(ctx, loc); err != nil {
+				return err
+			}
+			return fn()
+		}
 		if !utf8.ValidString(u.Dir) {
 			return fn() // nobody can write there by that name
 		}
@@ -155,4 +161,14 @@ func (s *Service) copyUnit(ctx context.Context, u fsdb.Unit, to fsdb.Target, rec
 		return fmt.Errorf("copy %q: %w", u.Dir, err)
 	}
 	return nil
+}
+
+// foldForCopy makes files.json list all that a copy of the scan holds. Where it
+// cannot be written, the journal, which a backup copies as well, says the rest.
+func (s *Service) foldForCopy(ctx context.Context, loc fsdb.Loc) error {
+	err := s.tree.Fold(ctx, loc)
+	if errors.Is(err, fsdb.ErrReadOnly) || errors.Is(err, fsdb.ErrBroken) || errors.Is(err, fsdb.ErrNotFound) {
+		return nil
+	}
+	return err
 }
