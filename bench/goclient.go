@@ -21,7 +21,7 @@ var micros = unit{" µs", true}
 // goClientCall measures what the Go client adds to one call over net/http, by
 // a server that answers at once.
 func goClientCall(ctx context.Context, b *bench) ([]result, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}

@@ -15,11 +15,14 @@ import (
 	plantdbapi "github.com/romi/plantdb-go/openapi/clients/go"
 )
 
-// Types of answers, as the OpenAPI document names them.
+// The types of answers are those of the OpenAPI document.
 type (
+	// ScanInfo is what a list shows of a scan.
 	ScanInfo = plantdbapi.ScanInfo
-	Profile  = plantdbapi.Profile
-	Health   = plantdbapi.Health
+	// Profile is whose token it is.
+	Profile = plantdbapi.Profile
+	// Health is whether a server is well, and of what size.
+	Health = plantdbapi.Health
 )
 
 // Client talks to one server as one user. It is safe for use by many
@@ -101,7 +104,7 @@ func transport() *http.Transport {
 
 // checkRedirect follows what only reads. Of a redirected POST a GET would
 // become, which does nothing and looks like success.
-func checkRedirect(req *http.Request, via []*http.Request) error {
+func checkRedirect(_ *http.Request, via []*http.Request) error {
 	if len(via) >= 10 {
 		return errors.New("stopped after 10 redirects")
 	}
@@ -140,7 +143,7 @@ func decoded[T any](resp *http.Response, err error) (T, error) {
 	if resp.StatusCode/100 != 2 || !isJSON(resp) {
 		return v, refusal(resp)
 	}
-	defer resp.Body.Close() //nolint:errcheck // It was only read.
+	defer resp.Body.Close() // It was only read.
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxJSON+1))
 	if err != nil {
 		return v, failed(resp.Request, err)

@@ -162,7 +162,7 @@ func receive(resp *http.Response, w io.Writer, at *Progress, buffer []byte) (com
 		return false, refusal(resp)
 	}
 	at.ETag = etag
-	defer resp.Body.Close() //nolint:errcheck // It was only read.
+	defer resp.Body.Close() // It was only read.
 	n, err := io.CopyBuffer(struct{ io.Writer }{w}, body{resp.Body}, buffer)
 	at.Bytes += n
 	var broken *brokenError

@@ -189,7 +189,7 @@ const maxErrorBody = 1 << 20
 
 // refusal makes an error of an answer, and closes its body.
 func refusal(resp *http.Response) *Error {
-	defer resp.Body.Close() //nolint:errcheck // It was only read.
+	defer resp.Body.Close() // It was only read.
 	e := &Error{Op: opOf(resp.Request), Status: resp.StatusCode, RequestID: resp.Header.Get("X-Request-Id"), RetryAfter: retryAfter(resp)}
 	if to := resp.Header.Get("Location"); resp.StatusCode/100 == 3 && to != "" {
 		e.Message, e.kinds = "the server has moved to "+to, []error{ErrMoved}
@@ -237,8 +237,7 @@ var noHTTP = regexp.MustCompile(`malformed HTTP|gave HTTP response to HTTPS clie
 // failed makes an error of a call that got no answer.
 func failed(req *http.Request, err error) error {
 	e := &Error{Op: opOf(req), cause: err}
-	var wrapped *url.Error
-	if errors.As(err, &wrapped) {
+	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		e.cause = wrapped.Err // which says no URL again
 	}
 	var ours *Error

@@ -47,7 +47,7 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	defer c.Logout(ctx)
+	defer func() { _ = c.Logout(ctx) }()
 
 	scan := client.Path{Scan: "example_42"}
 	images := client.Path{Scan: "example_42", Fileset: "images"}

@@ -78,7 +78,7 @@ func TestNewRefusesWhatIsNoURL(t *testing.T) {
 func TestWrongPlaces(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +110,7 @@ func TestWrongPlaces(t *testing.T) {
 	err = moved.Create(ctx, client.Path{Scan: "x"}, nil)
 	says(t, "Create at a server that moved", err, client.ErrMoved, "https://plants.example.org/api/v1/scans/x", "use the URL")
 
-	raw, err := net.Listen("tcp", "127.0.0.1:0")
+	raw, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -383,8 +383,8 @@ func TestDownloadWithoutProgress(t *testing.T) {
 
 type failing struct{ err error }
 
-func (f failing) Write([]byte) (int, error)  { return 0, f.err }
-func (f failing) Read(p []byte) (int, error) { return 0, f.err }
+func (f failing) Write([]byte) (int, error) { return 0, f.err }
+func (f failing) Read([]byte) (int, error)  { return 0, f.err }
 
 // TestUploadOfWhatChanges holds that the end of the form is never sent then.
 func TestUploadOfWhatChanges(t *testing.T) {

@@ -61,7 +61,7 @@ func (c *Client) UploadFile(ctx context.Context, p Path, name string, metadata m
 	if err != nil {
 		return fmt.Errorf("plantdb: upload %s: %w", p, err)
 	}
-	defer f.Close() //nolint:errcheck // It was only read.
+	defer f.Close() // It was only read.
 	return c.Upload(ctx, p, filepath.Ext(name), f, metadata)
 }
 
@@ -189,16 +189,18 @@ func (s *source) Read(b []byte) (int, error) {
 }
 
 func (s *source) changed(how string) error {
-	return &sourceChanged{how}
+	return &sourceChangedError{how}
 }
 
-// sourceChanged is ErrChanged of something on this side.
-type sourceChanged struct{ how string }
+// sourceChangedError is ErrChanged of something on this side.
+type sourceChangedError struct{ how string }
 
 // Error implements error.
-func (e *sourceChanged) Error() string {
+func (e *sourceChangedError) Error() string {
 	return "the file changed while it was uploaded: " + e.how + "; nothing was kept, upload it again when nobody writes it"
 }
 
 // Is implements the interface of errors.Is.
-func (e *sourceChanged) Is(target error) bool { return target == ErrChanged || target == errSource }
+func (e *sourceChangedError) Is(target error) bool {
+	return target == ErrChanged || target == errSource
+}

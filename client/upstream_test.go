@@ -3,6 +3,7 @@ package client_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"os"
@@ -26,7 +27,7 @@ func upstream(t *testing.T) string {
 	// Half a gigabyte that only thins point clouds, which is not asked for here.
 	stub := t.TempDir()
 	must(t, "WriteFile", os.WriteFile(filepath.Join(stub, "open3d.py"), nil, 0o600))
-	server := exec.Command(python, "-c", "from plantdb.server.cli.fsdb_rest_api import main; main()",
+	server := exec.CommandContext(context.WithoutCancel(t.Context()), python, "-c", "from plantdb.server.cli.fsdb_rest_api import main; main()",
 		"--test", "--empty", "--host", "127.0.0.1", "--port", "0")
 	server.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "PYTHONPATH=" + stub, "PYTHONUNBUFFERED=1", "SESSION_TIMEOUT=3", "MAX_SESSION=100"}
 	server.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

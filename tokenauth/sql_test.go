@@ -6,7 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/romi/plantdb-go/internal/pgtest" //nolint:depguard // nobody who imports the package imports its tests
+	"github.com/romi/plantdb-go/internal/pgtest"
 	"github.com/romi/plantdb-go/tokenauth"
 )
 

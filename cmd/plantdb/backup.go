@@ -175,7 +175,7 @@ func (p *program) export(ctx context.Context, s *store, names []string, to strin
 	}
 	var files, size int64
 	bar := p.progress("copying")
-	record := func(f fsdb.Copied) error {
+	record := func(f fsdb.Copied) error { //nolint:unparam // CopyScans hands on what it fails by.
 		files, size = files+1, size+f.Size
 		bar.copied(files, size)
 		return nil
@@ -196,7 +196,7 @@ func (p *program) export(ctx context.Context, s *store, names []string, to strin
 
 // exportDir makes a tree of what fn copies; the marker comes last.
 func exportDir(dir string, fn func(fsdb.Target) error) error {
-	root, err := backup.OpenEmpty(dir, 0o755) //nolint:gosec // As every tree.
+	root, err := backup.OpenEmpty(dir, 0o755) // As every tree.
 	if err != nil {
 		return err
 	}

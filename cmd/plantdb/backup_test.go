@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -71,9 +72,7 @@ func TestBackupBesideWriters(t *testing.T) {
 	}
 	mu.Lock()
 	before := make(map[string]string, len(written))
-	for path, content := range written {
-		before[path] = content
-	}
+	maps.Copy(before, written)
 	mu.Unlock()
 	copied := filepath.Join(home, "backup")
 	if got := servertest.Run(t, o, "backup", copied); got.Code != 0 {

@@ -64,7 +64,7 @@ func TestWebhooksSurviveKill9(t *testing.T) {
 	var got []message
 	arrived, held := make(chan struct{}), make(chan struct{})
 	arrive := sync.OnceFunc(func() { close(arrived) })
-	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	receiver := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		var m struct{ Data struct{ Scan string } }
 		if err := json.NewDecoder(r.Body).Decode(&m); err != nil {
 			t.Errorf("message: %v", err)

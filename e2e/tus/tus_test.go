@@ -58,7 +58,7 @@ type line struct {
 
 func newLine(t *testing.T, target string, cuts []int64, cut func(n int)) *line {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func (l *line) carry(conn net.Conn) {
 	l.mu.Lock()
 	target := l.target
 	l.mu.Unlock()
-	server, err := net.Dial("tcp", target)
+	server, err := new(net.Dialer).DialContext(context.Background(), "tcp", target)
 	if err != nil {
 		return
 	}

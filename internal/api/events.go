@@ -106,7 +106,7 @@ func (s *server) registerEvents() {
 		ScanPath
 		HistoryQuery
 	}) (*historyReply, error) {
-		h, err := s.scans.History(ctx, in.Scan, scan.HistoryQuery{Kind: in.Kind, Fileset: in.Fileset, File: in.File, After: in.HistoryQuery.After, Limit: in.Limit})
+		h, err := s.scans.History(ctx, in.Scan, scan.HistoryQuery{Kind: in.Kind, Fileset: in.Fileset, File: in.File, After: in.After, Limit: in.Limit})
 		if err != nil {
 			return nil, err
 		}

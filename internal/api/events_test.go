@@ -42,7 +42,7 @@ func (s *site) stream(path string, headers ...header) *stream {
 	for _, h := range headers {
 		r.Header.Add(h.name, h.value)
 	}
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := http.DefaultClient.Do(r) //nolint:bodyclose // Who reads the stream closes it.
 	if err != nil {
 		s.t.Fatalf("GET %s: %v", path, err)
 	}

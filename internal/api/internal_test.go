@@ -295,7 +295,7 @@ func FuzzRange(f *testing.F) {
 	}
 	const content = "0123456789abcdef"
 	f.Fuzz(func(t *testing.T, header string) {
-		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
 		r.Header["Range"] = []string{header}
 		w := httptest.NewRecorder()
 		http.ServeContent(&rangeErrors{ResponseWriter: w}, r, "a.ply", time.Time{}, strings.NewReader(content))

@@ -3,7 +3,7 @@ package api_test
 import (
 	"bufio"
 	"bytes"
-	"crypto/sha1" //nolint:gosec // tus wants it.
+	"crypto/sha1" // tus wants it
 	"encoding/base64"
 	"fmt"
 	"net"
@@ -74,7 +74,7 @@ func TestUploads(t *testing.T) {
 	if a := s.get("/api/v1/files/real_plant/images/new_1"); a.status != http.StatusNotFound {
 		t.Errorf("GET of the file before its end = %d, want 404", a.status)
 	}
-	sum := sha1.Sum([]byte(text[10:])) //nolint:gosec // as above
+	sum := sha1.Sum([]byte(text[10:]))
 	checksum := header{"Upload-Checksum", "sha1 " + base64.StdEncoding.EncodeToString(sum[:])}
 	wrong := s.patch(location, token, 10, "other bytes 012", checksum)
 	if wrong.status != 460 || wrong.json(t)["code"] != "checksum_mismatch" || wrong.json(t)["title"] != "Checksum Mismatch" {
@@ -253,7 +253,7 @@ func TestUploadsCutAnywhere(t *testing.T) {
 		head := fmt.Sprintf("PATCH %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nTus-Resumable: 1.0.0\r\nContent-Type: %s\r\nUpload-Offset: %d\r\nContent-Length: %d\r\n\r\n",
 			location, token, offsetBody.value, at, len(content)-at)
 		request := head + string(content[at:])
-		conn, err := net.Dial("tcp", address)
+		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -133,7 +133,7 @@ func (b *Backup) Verify(ctx context.Context, progress func(files, bytes int64)) 
 // restoration is finished dir is no tree that a server would open: the marker
 // comes last. ErrNotEmpty, ErrDamaged, fsdb.ErrCopyDamaged.
 func (b *Backup) RestoreTree(ctx context.Context, dir string, progress func(files, bytes int64)) error {
-	to, err := OpenEmpty(dir, 0o755) //nolint:gosec // PostgreSQL, another user's where we are root, has to pass.
+	to, err := OpenEmpty(dir, 0o755) // PostgreSQL, another user's where we are root, has to pass.
 	if err != nil {
 		return err
 	}

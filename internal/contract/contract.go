@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"regexp"
@@ -163,9 +164,7 @@ func properties(s *openapi3.Schema) map[string]*openapi3.Schema {
 		all[name] = p.Value
 	}
 	for _, part := range s.AllOf {
-		for name, p := range properties(part.Value) {
-			all[name] = p
-		}
+		maps.Copy(all, properties(part.Value))
 	}
 	return all
 }

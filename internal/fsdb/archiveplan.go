@@ -112,7 +112,7 @@ func declaredEntries(r io.ReaderAt, size int64) uint64 {
 		return n
 	}
 	end := make([]byte, end64Len)
-	if _, err := r.ReadAt(end, int64(binary.LittleEndian.Uint64(locator[8:])&(1<<62-1))); err != nil || string(end[:4]) != "PK\x06\x06" { //nolint:gosec // masked
+	if _, err := r.ReadAt(end, int64(binary.LittleEndian.Uint64(locator[8:])&(1<<62-1))); err != nil || string(end[:4]) != "PK\x06\x06" {
 		return n
 	}
 	return max(n, binary.LittleEndian.Uint64(end[32:]))

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"io/fs"
 	"maps"
@@ -450,7 +449,7 @@ func restored(ctx context.Context, src *os.File, to *os.Root, f Copied) (sum [sh
 	if to != nil {
 		return NewDirTarget(to).put(ctx, f.Path, src, copiedInfo{f})
 	}
-	var h hash.Hash = sha256.New()
+	var h = sha256.New()
 	err = drain(ctx, h, src)
 	h.Sum(sum[:0])
 	return sum, err

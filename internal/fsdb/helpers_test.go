@@ -51,8 +51,8 @@ func newTree(t testing.TB, content ...files) *Tree {
 // newTreeInMemory is newTree for who needs thousands of them and no disk.
 func newTreeInMemory(t testing.TB, content ...files) *Tree {
 	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "plantdb-fsdb-")
-	if err != nil { // no such filesystem here
+	dir, err := os.MkdirTemp("/dev/shm", "plantdb-fsdb-") //nolint:usetesting // Not where temporary files go.
+	if err != nil {                                       // no such filesystem here
 		return newTree(t, content...)
 	}
 	t.Cleanup(func() {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 )
@@ -152,8 +153,8 @@ func (c *ledgers) put(l *ledger) {
 	defer c.mu.Unlock()
 	c.kept = append(c.kept, l)
 	n := 0
-	for i := len(c.kept) - 1; i >= 0; i-- {
-		if n += c.kept[i].files(); n > keptFiles || len(c.kept)-i > keptLedgers {
+	for i, kept := range slices.Backward(c.kept) {
+		if n += kept.files(); n > keptFiles || len(c.kept)-i > keptLedgers {
 			// The one just used stays, however large: the next batch needs it.
 			c.kept = append([]*ledger(nil), c.kept[min(i+1, len(c.kept)-1):]...)
 			return

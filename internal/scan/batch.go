@@ -128,7 +128,7 @@ func (s *Service) Batch(ctx context.Context, ops []BatchOp) ([]BatchResult, erro
 	}
 	// All that can be said before anybody waits or anything is written.
 	for i := range ops {
-		if err := s.checkLine(ctx, a, b, i); err != nil {
+		if err := s.checkLine(ctx, b, i); err != nil {
 			return nil, err
 		}
 	}
@@ -189,7 +189,7 @@ func (b *batch) parts() []fsdb.BatchPart {
 }
 
 // checkLine says what is wrong with a line without doing anything.
-func (s *Service) checkLine(ctx context.Context, a actor.Actor, b *batch, i int) (err error) {
+func (s *Service) checkLine(ctx context.Context, b *batch, i int) (err error) {
 	o := b.ops[i]
 	if o.Err != nil {
 		return b.fail(i, o.Err)

@@ -67,16 +67,9 @@ func (f fixture) filesOnDisk(t testing.TB) map[string]string {
 func (f fixture) nothingPending(t testing.TB) {
 	t.Helper()
 	ids, err := f.tree.Batches()
-	entries, _, damaged := func() ([]string, error, []string) {
-		list, damaged, err := f.tree.TrashEntries(t.Context())
-		var ids []string
-		for _, e := range list {
-			ids = append(ids, e.ID)
-		}
-		return ids, err, damaged
-	}()
-	if err != nil || len(ids) > 0 || len(entries) > 0 || len(damaged) > 0 {
-		t.Errorf("left: batches %v (%v), trash %v", ids, err, entries)
+	trash, damaged, errTrash := f.tree.TrashEntries(t.Context())
+	if err != nil || errTrash != nil || len(ids) > 0 || len(trash) > 0 || len(damaged) > 0 {
+		t.Errorf("left: batches %v (%v), trash %v, damaged %v (%v)", ids, err, trash, damaged, errTrash)
 	}
 }
 

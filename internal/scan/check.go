@@ -232,10 +232,10 @@ func (c *checker) entries(ctx context.Context) ([]fsdb.Entry, error) {
 		used[e.Loc.Scan] = e.Loc
 	}
 	for _, e := range entries {
-		if !c.wanted(e.Loc.Scan) && !(e.Timelapse && len(c.only) == 0 && c.o.After == "") {
+		if !c.wanted(e.Loc.Scan) && (!e.Timelapse || len(c.only) != 0 || c.o.After != "") {
 			continue
 		}
-		if err := c.entry(ctx, e, used); err != nil {
+		if err := c.entry(e, used); err != nil {
 			return nil, err
 		}
 	}
@@ -253,7 +253,7 @@ func (c *checker) entries(ctx context.Context) ([]fsdb.Entry, error) {
 }
 
 // entry reports what shows in the listing of the tree alone.
-func (c *checker) entry(ctx context.Context, e fsdb.Entry, used map[string]fsdb.Loc) error {
+func (c *checker) entry(e fsdb.Entry, used map[string]fsdb.Loc) error {
 	if !e.Timelapse {
 		if by := used[e.Loc.Scan]; by != e.Loc {
 			return c.report(Finding{Kind: DuplicateScan, Scan: e.Loc.Scan, Path: e.Loc.Dir(), Detail: "another scan has the id and is used: " + by.Dir()})

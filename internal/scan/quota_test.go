@@ -39,8 +39,6 @@ func limitedFixture(t *testing.T, quotas ...Quota) fixture {
 	return f
 }
 
-func most(n int64) *int64 { return &n }
-
 // charged is upload with the size said before.
 func charged(ctx context.Context, s *Service, scan, file, content string, said int64) error {
 	up, err := s.BeginUpload(ctx, scan, "images", file)
@@ -57,9 +55,9 @@ func charged(ctx context.Context, s *Service, scan, file, content string, said i
 	return up.Commit(ctx, "png", nil)
 }
 
-func (f fixture) usage(t *testing.T, name string) Usage {
+func (f fixture) usage(t *testing.T) Usage {
 	t.Helper()
-	u, err := f.Usage(as(t, admin), name)
+	u, err := f.Usage(as(t, admin), "ann")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +69,7 @@ const plainBytes, plainFiles = 17, 2
 
 func TestQuota(t *testing.T) {
 	t.Parallel()
-	f := limitedFixture(t, Quota{Kind: UserQuota, Name: "ann", MaxBytes: most(plainBytes + 10)})
+	f := limitedFixture(t, Quota{Kind: UserQuota, Name: "ann", MaxBytes: new(int64(plainBytes + 10))})
 	if err := charged(as(t, ann), f.Service, "s", "a", "0123456789A", 11); !errors.Is(err, ErrQuota) {
 		t.Errorf("an upload that does not fit = %v, want ErrQuota", err)
 	}
@@ -81,7 +79,7 @@ func TestQuota(t *testing.T) {
 			t.Errorf("an upload of 11 bytes that says %d = %v, want ErrQuota", said, err)
 		}
 	}
-	if got := f.usage(t, "ann"); got.Reserved != (Amount{}) || got.Held != (Amount{plainBytes, plainFiles}) {
+	if got := f.usage(t); got.Reserved != (Amount{}) || got.Held != (Amount{plainBytes, plainFiles}) {
 		t.Errorf("usage after refusals = %+v, want nothing reserved", got)
 	}
 	// The scan's owner pays, whoever brings it.
@@ -96,7 +94,7 @@ func TestQuota(t *testing.T) {
 			t.Errorf("an upload that fits = %v", err)
 		}
 	}
-	got := f.usage(t, "ann")
+	got := f.usage(t)
 	if got.Held != (Amount{plainBytes + 10, plainFiles + 2}) || got.Reserved != (Amount{}) || len(got.Quotas) != 1 || got.Quotas[0].Bytes != plainBytes+10 {
 		t.Errorf("usage = %+v, want it full", got)
 	}
@@ -112,7 +110,7 @@ func TestQuota(t *testing.T) {
 	if err := charged(as(t, ann), f.Service, "s", "b", "0", 1); !errors.Is(err, ErrQuota) {
 		t.Errorf("with a file in the trash = %v, want ErrQuota still", err)
 	}
-	if got := f.usage(t, "ann"); got.Trash != (Amount{5, 1}) {
+	if got := f.usage(t); got.Trash != (Amount{5, 1}) {
 		t.Errorf("usage = %+v, want 5 bytes in the trash", got)
 	}
 	if err := f.Purge(as(t, admin), e.ID); err != nil {
@@ -131,7 +129,7 @@ func TestQuota(t *testing.T) {
 
 func TestQuotaOfFilesAndGroups(t *testing.T) {
 	t.Parallel()
-	f := limitedFixture(t, Quota{Kind: GroupQuota, Name: "lab", MaxFiles: most(2*plainFiles + 2)})
+	f := limitedFixture(t, Quota{Kind: GroupQuota, Name: "lab", MaxFiles: new(int64(2*plainFiles + 2))})
 	for i, scan := range []string{"s", "other"} {
 		if err := charged(as(t, admin), f.Service, scan, "a", "x", 1); err != nil {
 			t.Errorf("upload %d = %v", i, err)
@@ -151,7 +149,7 @@ func TestQuotaOfFilesAndGroups(t *testing.T) {
 // Many at once, on two servers, never go over.
 func TestQuotaAtOnce(t *testing.T) {
 	t.Parallel()
-	f := limitedFixture(t, Quota{Kind: UserQuota, Name: "ann", MaxBytes: most(plainBytes + 50)}, Quota{Kind: GroupQuota, Name: "lab", MaxFiles: most(1000)})
+	f := limitedFixture(t, Quota{Kind: UserQuota, Name: "ann", MaxBytes: new(int64(plainBytes + 50))}, Quota{Kind: GroupQuota, Name: "lab", MaxFiles: new(int64(1000))})
 	second := New(f.pool, f.tree, groupList{"lab"}, DefaultConfig(), f.Service.log)
 	var group sync.WaitGroup
 	errs := make([]error, 20)
@@ -165,12 +163,12 @@ func TestQuotaAtOnce(t *testing.T) {
 			t.Errorf("upload = %v", err)
 		}
 	}
-	got := f.usage(t, "ann")
+	got := f.usage(t)
 	if got.Held.Bytes > plainBytes+50 || got.Reserved != (Amount{}) {
 		t.Errorf("usage = %+v, want no more than %d bytes", got, plainBytes+50)
 	}
 	// Room that was counted twice for a moment is there again.
-	for i := 0; f.usage(t, "ann").Held.Bytes < plainBytes+50; i++ {
+	for i := 0; f.usage(t).Held.Bytes < plainBytes+50; i++ {
 		if err := charged(as(t, ann), f.Service, "s", fmt.Sprintf("g%02d", i), "0123456789", 10); err != nil {
 			t.Fatalf("upload of what fits = %v", err)
 		}
@@ -181,7 +179,7 @@ func TestQuotaAtOnce(t *testing.T) {
 // ends; an archive before it is unpacked.
 func TestQuotaOfResumablesAndArchives(t *testing.T) {
 	t.Parallel()
-	f := limitedFixture(t, Quota{Kind: UserQuota, Name: "ann", MaxBytes: most(1000), MaxFiles: most(8)})
+	f := limitedFixture(t, Quota{Kind: UserQuota, Name: "ann", MaxBytes: new(int64(1000)), MaxFiles: new(int64(8))})
 	if _, err := f.CreateResumable(as(t, ann), newUpload("big", 990)); !errors.Is(err, ErrQuota) {
 		t.Errorf("CreateResumable = %v, want ErrQuota", err)
 	}
@@ -189,7 +187,7 @@ func TestQuotaOfResumablesAndArchives(t *testing.T) {
 		t.Errorf("left: %v", left)
 	}
 	id, dropped := begin(t, f, "a", 10), begin(t, f, "b", 20)
-	if got := f.usage(t, "ann"); got.Reserved != (Amount{30, 2}) {
+	if got := f.usage(t); got.Reserved != (Amount{30, 2}) {
 		t.Errorf("reserved = %+v, want 30 bytes of 2 files", got.Reserved)
 	}
 	if _, err := f.Resume(as(t, ann), id, piece(0, "0123456789")); err != nil {
@@ -198,7 +196,7 @@ func TestQuotaOfResumablesAndArchives(t *testing.T) {
 	if err := f.EndResumable(as(t, ann), dropped); err != nil {
 		t.Fatal(err)
 	}
-	if got := f.usage(t, "ann"); got.Reserved != (Amount{}) || got.Held != (Amount{plainBytes + 10, plainFiles + 1}) {
+	if got := f.usage(t); got.Reserved != (Amount{}) || got.Held != (Amount{plainBytes + 10, plainFiles + 1}) {
 		t.Errorf("usage afterwards = %+v", got)
 	}
 	expect := func(name string, archive []byte, want error) {
@@ -221,7 +219,7 @@ func TestQuotaOfResumablesAndArchives(t *testing.T) {
 	expect("small", zipped(t, content), nil)
 	content["images/zeros.png"] = strings.Repeat("0", 990) // small when packed
 	expect("large", zipped(t, content), ErrQuota)
-	if got := f.usage(t, "ann"); got.Reserved != (Amount{}) {
+	if got := f.usage(t); got.Reserved != (Amount{}) {
 		t.Errorf("reserved after the archives = %+v, want nothing", got.Reserved)
 	}
 }
@@ -229,7 +227,7 @@ func TestQuotaOfResumablesAndArchives(t *testing.T) {
 // What a killed server had reserved counts for a quarter of an hour.
 func TestReservationsExpire(t *testing.T) {
 	t.Parallel()
-	f := limitedFixture(t, Quota{Kind: UserQuota, Name: "ann", MaxBytes: most(100)})
+	f := limitedFixture(t, Quota{Kind: UserQuota, Name: "ann", MaxBytes: new(int64(100))})
 	up, err := f.BeginUpload(as(t, ann), "s", "images", "lost")
 	if err != nil {
 		t.Fatal(err)
@@ -256,8 +254,8 @@ func TestReservationsExpire(t *testing.T) {
 
 func TestQuotasAreForAdministrators(t *testing.T) {
 	t.Parallel()
-	f := limitedFixture(t, Quota{Kind: GroupQuota, Name: "lab", MaxBytes: most(5)})
-	q := Quota{Kind: UserQuota, Name: "ann", MaxBytes: most(5)}
+	f := limitedFixture(t, Quota{Kind: GroupQuota, Name: "lab", MaxBytes: new(int64(5))})
+	q := Quota{Kind: UserQuota, Name: "ann", MaxBytes: new(int64(5))}
 	for name, tt := range map[string]struct {
 		a    actor.Actor
 		want error
@@ -278,12 +276,12 @@ func TestQuotasAreForAdministrators(t *testing.T) {
 	if u, err := f.Usage(as(t, ann), ""); err != nil || u.Username != "ann" || len(u.Quotas) != 1 || u.Quotas[0].Bytes != 2*plainBytes {
 		t.Errorf("Usage of oneself = %+v, %v, want the group's quota in it", u, err)
 	}
-	for _, bad := range []Quota{{Kind: UserQuota, Name: "ann"}, {Kind: UserQuota, Name: "ann", MaxFiles: most(-1)}} {
+	for _, bad := range []Quota{{Kind: UserQuota, Name: "ann"}, {Kind: UserQuota, Name: "ann", MaxFiles: new(int64(-1))}} {
 		if err := f.SetQuota(as(t, admin), bad); !errors.Is(err, ErrQuotaBounds) {
 			t.Errorf("SetQuota(%v) = %v, want ErrQuotaBounds", bad, err)
 		}
 	}
-	for _, unknown := range []Quota{{Kind: UserQuota, Name: "nobody", MaxFiles: most(1)}, {Kind: GroupQuota, Name: "ann", MaxFiles: most(1)}, {Kind: UserQuota, Name: "\x00", MaxFiles: most(1)}} {
+	for _, unknown := range []Quota{{Kind: UserQuota, Name: "nobody", MaxFiles: new(int64(1))}, {Kind: GroupQuota, Name: "ann", MaxFiles: new(int64(1))}, {Kind: UserQuota, Name: "\x00", MaxFiles: new(int64(1))}} {
 		if err := f.SetQuota(as(t, admin), unknown); !errors.Is(err, ErrUnknownQuota) {
 			t.Errorf("SetQuota(%q) = %v, want ErrUnknownQuota", unknown.Name, err)
 		}

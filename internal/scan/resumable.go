@@ -330,14 +330,15 @@ func (s *Service) finish(ctx context.Context, r *db.GetUploadRow, p *fsdb.Partia
 		return err
 	}
 	up, err := s.BeginUpload(ctx, r.Scan, r.Fileset, r.File)
-	if errors.Is(err, ErrFileExists) {
-		err = s.finished(ctx, r, staged, err)
-		_ = staged.Discard() // the sweep of staging finds what could not be removed
-	} else if err == nil {
+	switch {
+	case err == nil:
 		up.staged = staged
 		defer up.Discard()
 		err = up.Commit(ctx, r.Extension, r.Document)
-	} else {
+	case errors.Is(err, ErrFileExists):
+		err = s.finished(ctx, r, staged, err)
+		_ = staged.Discard() // the sweep of staging finds what could not be removed
+	default:
 		_ = staged.Discard() // as above
 	}
 	if err != nil {

@@ -381,7 +381,7 @@ func (s *Service) Deliveries(ctx context.Context, id uuid.UUID, after string, li
 		before = n
 	}
 	limit = min(max(limit, 1), maxDeliveries)
-	rows, err := s.q.ListDeliveries(ctx, s.Pool, id, before, int32(limit)) //nolint:gosec // At most maxDeliveries.
+	rows, err := s.q.ListDeliveries(ctx, s.Pool, id, before, int32(limit)) // At most maxDeliveries.
 	if err != nil {
 		return Deliveries{}, fmt.Errorf("list deliveries of webhook %s: %w", id, err)
 	}

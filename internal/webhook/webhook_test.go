@@ -89,8 +89,8 @@ func serverOn(t *testing.T, pool *pgxpool.Pool, dir string, networks []netip.Pre
 	return s
 }
 
-// start delivers until the test ends or stop is called.
-func (s *site) start() (stop func()) {
+// start delivers until the test ends.
+func (s *site) start() {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(s.t.Context()))
 	var running sync.WaitGroup
 	running.Go(func() {
@@ -104,9 +104,7 @@ func (s *site) start() (stop func()) {
 			s.t.Errorf("jobs.Run = %v", err)
 		}
 	})
-	stop = sync.OnceFunc(func() { cancel(); running.Wait() })
-	s.t.Cleanup(stop)
-	return stop
+	s.t.Cleanup(func() { cancel(); running.Wait() })
 }
 
 func (s *site) as(a actor.Actor) context.Context { return actor.NewContext(s.t.Context(), a) }
@@ -237,14 +235,12 @@ func (r *receiver) scans() (names []string) {
 	return names
 }
 
-func names(prefix string, n int) (list []string) {
+func names(n int) (list []string) {
 	for i := range n {
-		list = append(list, fmt.Sprintf("%s%03d", prefix, i))
+		list = append(list, fmt.Sprintf("s%03d", i))
 	}
 	return list
 }
-
-func ptr[T any](v T) *T { return &v }
 
 // What is done after a webhook was made is sent to it, signed, in order.
 func TestEventsAreDelivered(t *testing.T) {
@@ -252,9 +248,9 @@ func TestEventsAreDelivered(t *testing.T) {
 	s, to := newSite(t), newReceiver(t)
 	s.start()
 	s.scan("before")
-	all, secret := s.create(Change{URL: &to.url, Description: ptr("all")})
-	some, _ := s.create(Change{URL: ptr(newReceiver(t).url), Kinds: &[]string{"fileset.created"}})
-	want := names("s", 25)
+	all, secret := s.create(Change{URL: &to.url, Description: new("all")})
+	some, _ := s.create(Change{URL: new(newReceiver(t).url), Kinds: &[]string{"fileset.created"}})
+	want := names(25)
 	s.scan(want...)
 	if err := s.scans.CreateFileset(s.as(ann), "s000", "images", nil); err != nil {
 		t.Fatal(err)
@@ -305,14 +301,14 @@ func TestReceiverComesBack(t *testing.T) {
 	s.scan("first")
 	eventually(t, "the first is delivered", func() bool { return len(to.list()) == 1 })
 	to.answer.Store(http.StatusServiceUnavailable)
-	s.scan(names("s", 5)...)
+	s.scan(names(5)...)
 	eventually(t, "some attempts fail", func() bool { return to.attempts() >= 4 })
 	if got := s.get(w.ID); got.Failures == 0 || got.FailingSince == nil || !got.Enabled {
 		t.Errorf("webhook whose receiver is down = %+v", got)
 	}
 	to.answer.Store(0)
 	eventually(t, "all is delivered", func() bool { return len(to.list()) == 6 })
-	if got, want := to.scans(), append([]string{"first"}, names("s", 5)...); !slices.Equal(got, want) {
+	if got, want := to.scans(), append([]string{"first"}, names(5)...); !slices.Equal(got, want) {
 		t.Errorf("received %q, want %q", got, want)
 	}
 	eventually(t, "it counts as good again", func() bool { got := s.get(w.ID); return got.Failures == 0 && got.FailingSince == nil })
@@ -341,7 +337,7 @@ func TestFailingWebhookIsDisabled(t *testing.T) {
 			t.Parallel()
 			s, to := newSite(t), newReceiver(t)
 			s.start()
-			to.answer.Store(int32(tt.status)) //nolint:gosec // It is small.
+			to.answer.Store(int32(tt.status))
 			w, _ := s.create(Change{URL: &to.url})
 			s.scan("a")
 			eventually(t, "it is disabled", func() bool { return !s.get(w.ID).Enabled })
@@ -353,7 +349,7 @@ func TestFailingWebhookIsDisabled(t *testing.T) {
 			}
 			to.answer.Store(0)
 			s.scan("b")
-			got, err := s.Update(s.as(admin), w.ID, Change{Enabled: ptr(true)})
+			got, err := s.Update(s.as(admin), w.ID, Change{Enabled: new(true)})
 			if err != nil || !got.Enabled || got.DisabledFor != "" {
 				t.Fatalf("Update = %+v, %v", got, err)
 			}
@@ -369,11 +365,11 @@ func TestFailingWebhookIsDisabled(t *testing.T) {
 			if list := to.list(); list[0].id != list[2].id || list[1].id != list[3].id {
 				t.Error("an event that is sent again has another id")
 			}
-			if _, err := s.Update(s.as(admin), w.ID, Change{Enabled: ptr(false)}); err != nil {
+			if _, err := s.Update(s.as(admin), w.ID, Change{Enabled: new(false)}); err != nil {
 				t.Fatal(err)
 			}
 			s.scan("c")
-			if _, err := s.Update(s.as(admin), w.ID, Change{Enabled: ptr(true), From: &scan.Start{Now: true}}); err != nil {
+			if _, err := s.Update(s.as(admin), w.ID, Change{Enabled: new(true), From: &scan.Start{Now: true}}); err != nil {
 				t.Fatal(err)
 			}
 			s.scan("d")
@@ -393,7 +389,7 @@ func TestTwoServersDeliverOnce(t *testing.T) {
 	s.start()
 	other.start()
 	s.create(Change{URL: &to.url})
-	want := names("s", 60)
+	want := names(60)
 	var wg sync.WaitGroup
 	for i, server := range []*site{s, other} {
 		wg.Go(func() {
@@ -487,7 +483,7 @@ func TestAddresses(t *testing.T) {
 	if err != nil || d.Delivered || d.Fault != "address_refused" || to.attempts() != 0 {
 		t.Errorf("Test of an address that is not allowed = %+v, %v, with %d requests", d, err, to.attempts())
 	}
-	named, _ := s.create(Change{URL: ptr(strings.Replace(to.url, "127.0.0.1", "localhost", 1))})
+	named, _ := s.create(Change{URL: new(strings.Replace(to.url, "127.0.0.1", "localhost", 1))})
 	if d, err := strict.Test(s.as(admin), named.ID); err != nil || d.Fault != "address_refused" || to.attempts() != 0 {
 		t.Errorf("Test of a name of an address that is not allowed = %+v, %v, with %d requests", d, err, to.attempts())
 	}
@@ -694,8 +690,8 @@ func TestWhoManages(t *testing.T) {
 		change Change
 		want   error
 	}{
-		{Change{}, ErrURL}, {Change{URL: &to.url, Kinds: &[]string{"x"}}, ErrKinds}, {Change{URL: &to.url, Kinds: ptr(make([]string, 65))}, ErrKinds},
-		{Change{URL: &to.url, Description: ptr(strings.Repeat("x", 501))}, ErrText}, {Change{URL: &to.url, Description: ptr("\x00")}, ErrText},
+		{Change{}, ErrURL}, {Change{URL: &to.url, Kinds: &[]string{"x"}}, ErrKinds}, {Change{URL: &to.url, Kinds: new(make([]string, 65))}, ErrKinds},
+		{Change{URL: &to.url, Description: new(strings.Repeat("x", 501))}, ErrText}, {Change{URL: &to.url, Description: new("\x00")}, ErrText},
 		{Change{URL: &to.url, From: &scan.Start{After: scan.PositionOf(1<<60, 1)}}, scan.ErrEventsGone},
 	} {
 		if _, _, err := s.Create(s.as(admin), c.change); !errors.Is(err, c.want) {
