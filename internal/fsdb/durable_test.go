@@ -152,6 +152,7 @@ func (d *faultyDisk) rename(from, to string) error {
 	if err := d.rootDisk.rename(from, to); err != nil {
 		return err
 	}
+	delete(d.written, to) // what had the name before
 	d.pending = append(d.pending, change{dir: path.Dir(to), rename: true, undo: func() {
 		_ = os.Rename(full, filepath.Join(d.dir, from))
 		if readErr == nil {
