@@ -133,6 +133,9 @@ func (s *Service) requireAdministrator(ctx context.Context, operation string) er
 // administrators may do it. Errors: ErrForbidden, ErrUnknownQuota for an
 // unknown user or group, ErrQuotaBounds.
 func (s *Service) SetQuota(ctx context.Context, q Quota) error {
+	if err := s.requireAdministrator(ctx, opSetQuota); err != nil {
+		return err
+	}
 	for _, most := range []*int64{q.MaxBytes, q.MaxFiles} {
 		if most != nil && *most < 0 {
 			return ErrQuotaBounds
