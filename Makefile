@@ -34,7 +34,7 @@ build: ## Build bin/plantdb
 	CGO_ENABLED=$(CGO_ENABLED) $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/plantdb ./cmd/plantdb
 
 test: ## Run every test, on a real PostgreSQL and with the real Python client
-	@tools/ensure.sh postgres venv clients node
+	@tools/ensure.sh postgres venv clients node chromium
 	$(GO) test -timeout $(TEST_TIMEOUT) ./...
 
 check: words ## Check format, vet, build, fresh generated files, no break for clients; quick, builds no tool
@@ -81,7 +81,7 @@ gen: ## Write what is generated: db/ from queries/ and migrations/, openapi/, an
 # watch nothing there.
 race: ## Run the tests under the race detector (needs a C compiler)
 	@tools/ensure.sh postgres venv cc
-	CGO_ENABLED=1 $(GO) test -race -timeout $(TEST_TIMEOUT) $$($(GO) list ./... | grep -vE '/(conformance|e2e|e2e/tus|bench|cmd/plantdb)$$')
+	CGO_ENABLED=1 $(GO) test -race -timeout $(TEST_TIMEOUT) $$($(GO) list ./... | grep -vE '/(conformance|e2e|e2e/tus|e2e/browser|bench|cmd/plantdb)$$')
 
 crash: ## Kill server and PostgreSQL under load for CRASH_TIME (default 5m) and print what it came to
 	@tools/ensure.sh postgres venv

@@ -5,6 +5,7 @@
 #   venv      a python3 that can make virtual environments
 #   cc        a C compiler, for the race detector
 #   nginx     nginx, which the bench compares with
+#   chromium  Chromium, for the tests that use pages as people do
 #   node      Node.js 20 or newer with npm, for the linters of the document
 #   clients   node, a JDK 17 or newer, and Maven, for the generated clients
 #
@@ -79,6 +80,12 @@ ensure_nginx() {
 	install_packages nginx-light
 }
 
+ensure_chromium() {
+	command -v chromium >/dev/null && return
+	installable || { echo "ensure.sh: chromium is missing; as root: apt-get install chromium" >&2; exit 1; }
+	install_packages chromium
+}
+
 has_node() {
 	local version
 	command -v npm >/dev/null && version=$(node --version 2>/dev/null) || return 1
@@ -111,7 +118,7 @@ ensure_clients() {
 
 for need in "$@"; do
 	case $need in
-	postgres | venv | cc | nginx | node | clients) "ensure_$need" ;;
+	postgres | venv | cc | nginx | node | clients | chromium) "ensure_$need" ;;
 	*) echo "ensure.sh: unknown need $need" >&2; exit 2 ;;
 	esac
 done
