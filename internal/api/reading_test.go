@@ -25,6 +25,8 @@ var withoutScans = []string{
 	// For administrators, who may read all of it.
 	"list-webhooks", "get-webhook", "list-webhook-deliveries",
 	"stream-events", // TestEventsAreForWhoMayRead
+	// Uploads are their maker's; usage and quotas are counts, one's own or for administrators.
+	"get-upload", "get-usage", "list-quotas",
 }
 
 // listings are the reading operations that tell of scans without being asked for one.
