@@ -109,6 +109,7 @@ func resultOf(i int, o scan.BatchOp, r scan.BatchResult) batchResult {
 func (s *server) registerBatch() {
 	result := s.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[batchResult](), true, "BatchResult")
 	responses := answers("A result for each line, in order.", map[string]*huma.Schema{ndjson: result})
+	responses["409"] = &huma.Response{Content: map[string]*huma.MediaType{ndjson: {Schema: result}}}
 	register(s, route{
 		id: "apply-batch", method: http.MethodPost, path: "/batch", tag: tagScans, security: required, rate: rateCreate,
 		summary: "Change many scans at once, or none",

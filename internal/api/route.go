@@ -157,6 +157,12 @@ func finish(doc *huma.OpenAPI, r route, path string, input reflect.Type) {
 	}
 	addExamples(op, r.id)
 	documentFailures(op, r)
+	// Huma knows one form of each failure.
+	for status, own := range r.responses {
+		if listed := op.Responses[status]; listed != nil && listed != own && listed.Content != nil {
+			maps.Copy(listed.Content, own.Content)
+		}
+	}
 }
 
 func operationAt(doc *huma.OpenAPI, method, path string) *huma.Operation {
