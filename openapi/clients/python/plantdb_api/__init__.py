@@ -46,6 +46,8 @@ __all__ = [
     "ApiTokenInfo",
     "ApiTokenList",
     "ApiTokenRequest",
+    "BatchLine",
+    "BatchResult",
     "CameraPose",
     "CreatedItem",
     "Credentials",
@@ -160,6 +162,8 @@ from plantdb_api.models.api_token import ApiToken as ApiToken
 from plantdb_api.models.api_token_info import ApiTokenInfo as ApiTokenInfo
 from plantdb_api.models.api_token_list import ApiTokenList as ApiTokenList
 from plantdb_api.models.api_token_request import ApiTokenRequest as ApiTokenRequest
+from plantdb_api.models.batch_line import BatchLine as BatchLine
+from plantdb_api.models.batch_result import BatchResult as BatchResult
 from plantdb_api.models.camera_pose import CameraPose as CameraPose
 from plantdb_api.models.created_item import CreatedItem as CreatedItem
 from plantdb_api.models.credentials import Credentials as Credentials

@@ -103,6 +103,76 @@ export type ApiTokenRequest = {
 };
 
 /**
+ * One change of a batch.
+ */
+export type BatchLine = {
+    /**
+     * Of share: these groups and no others; none ends all sharing.
+     */
+    groups?: Array<string>;
+    /**
+     * Of metadata: keys to set, as update-scan-metadata does.
+     */
+    metadata?: {
+        [key: string]: unknown;
+    };
+    /**
+     * What to do: metadata sets keys; tag and untag change the list under the key tags; delete moves into the trash; share and visibility say who may see it.
+     */
+    op: 'metadata' | 'tag' | 'untag' | 'delete' | 'share' | 'visibility';
+    /**
+     * Of metadata: drop the keys that are not sent; the protected ones stay.
+     */
+    replace?: boolean;
+    /**
+     * Scan id.
+     */
+    scan: string;
+    /**
+     * Of tag and untag: texts of 1 to 64 bytes.
+     */
+    tags?: Array<string>;
+    /**
+     * Of visibility.
+     */
+    visibility?: 'public' | 'private';
+};
+
+/**
+ * What became of a line of a batch.
+ */
+export type BatchResult = {
+    /**
+     * done; not_done where another line failed; or why this one did.
+     */
+    code: string;
+    /**
+     * Its number, from 1 on.
+     */
+    line: number;
+    /**
+     * The same, for people.
+     */
+    message: string;
+    /**
+     * What was to be done.
+     */
+    op: string;
+    /**
+     * To which scan.
+     */
+    scan: string;
+    /**
+     * The status that the call for this line alone would have: 200, or why not.
+     */
+    status: number;
+    /**
+     * Of delete: where the scan is now.
+     */
+    trash?: TrashEntry;
+};
+
+/**
  * Where the camera stood for one image, as the reconstruction found it.
  */
 export type CameraPose = {
@@ -2838,6 +2908,35 @@ export type ValidateTokenResponses = {
 };
 
 export type ValidateTokenResponse = ValidateTokenResponses[keyof ValidateTokenResponses];
+
+export type ApplyBatchData = {
+    body: BatchLine;
+    path?: never;
+    query?: never;
+    url: '/api/v1/batch';
+};
+
+export type ApplyBatchErrors = {
+    /**
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 409 (`batch_failed`); 413 (`batch_too_large`, `too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`rate_limited`).
+     */
+    '4XX': Problem;
+    /**
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     */
+    '5XX': Problem;
+};
+
+export type ApplyBatchError = ApplyBatchErrors[keyof ApplyBatchErrors];
+
+export type ApplyBatchResponses = {
+    /**
+     * A result for each line, in order.
+     */
+    200: BatchResult;
+};
+
+export type ApplyBatchResponse = ApplyBatchResponses[keyof ApplyBatchResponses];
 
 export type StreamEventsData = {
     body?: never;

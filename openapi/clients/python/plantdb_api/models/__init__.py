@@ -18,6 +18,8 @@ from plantdb_api.models.api_token import ApiToken
 from plantdb_api.models.api_token_info import ApiTokenInfo
 from plantdb_api.models.api_token_list import ApiTokenList
 from plantdb_api.models.api_token_request import ApiTokenRequest
+from plantdb_api.models.batch_line import BatchLine
+from plantdb_api.models.batch_result import BatchResult
 from plantdb_api.models.camera_pose import CameraPose
 from plantdb_api.models.created_item import CreatedItem
 from plantdb_api.models.credentials import Credentials

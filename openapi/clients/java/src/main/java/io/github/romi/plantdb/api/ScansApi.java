@@ -18,6 +18,8 @@ import io.github.romi.plantdb.ApiResponse;
 import io.github.romi.plantdb.Configuration;
 import io.github.romi.plantdb.Pair;
 
+import io.github.romi.plantdb.model.BatchLine;
+import io.github.romi.plantdb.model.BatchResult;
 import io.github.romi.plantdb.model.CreatedItem;
 import io.github.romi.plantdb.model.Deleted;
 import io.github.romi.plantdb.model.FilesetList;
@@ -177,6 +179,129 @@ public class ScansApi {
       file.deleteOnExit(); // best effort cleanup
     }
     return file;
+  }
+
+  /**
+   * Change many scans at once, or none
+   * A line of JSON for each change (NDJSON, at most 500 lines and 16 MiB); a line of JSON answers each. All is done, in order, or nothing: if one line fails, the status is 409, its line says why, and the others are &#x60;not_done&#x60;; the answer is lines all the same. Each line needs the permission that the call for it alone needs. See docs/managing-scans.md.
+   * @param batchLine  (required)
+   * @return BatchResult
+   * @throws ApiException if fails to make API call
+   */
+  public BatchResult applyBatch(@jakarta.annotation.Nonnull BatchLine batchLine) throws ApiException {
+    return applyBatch(batchLine, null);
+  }
+
+  /**
+   * Change many scans at once, or none
+   * A line of JSON for each change (NDJSON, at most 500 lines and 16 MiB); a line of JSON answers each. All is done, in order, or nothing: if one line fails, the status is 409, its line says why, and the others are &#x60;not_done&#x60;; the answer is lines all the same. Each line needs the permission that the call for it alone needs. See docs/managing-scans.md.
+   * @param batchLine  (required)
+   * @param headers Optional headers to include in the request
+   * @return BatchResult
+   * @throws ApiException if fails to make API call
+   */
+  public BatchResult applyBatch(@jakarta.annotation.Nonnull BatchLine batchLine, Map<String, String> headers) throws ApiException {
+    ApiResponse<BatchResult> localVarResponse = applyBatchWithHttpInfo(batchLine, headers);
+    return localVarResponse.getData();
+  }
+
+  /**
+   * Change many scans at once, or none
+   * A line of JSON for each change (NDJSON, at most 500 lines and 16 MiB); a line of JSON answers each. All is done, in order, or nothing: if one line fails, the status is 409, its line says why, and the others are &#x60;not_done&#x60;; the answer is lines all the same. Each line needs the permission that the call for it alone needs. See docs/managing-scans.md.
+   * @param batchLine  (required)
+   * @return ApiResponse&lt;BatchResult&gt;
+   * @throws ApiException if fails to make API call
+   */
+  public ApiResponse<BatchResult> applyBatchWithHttpInfo(@jakarta.annotation.Nonnull BatchLine batchLine) throws ApiException {
+    return applyBatchWithHttpInfo(batchLine, null);
+  }
+
+  /**
+   * Change many scans at once, or none
+   * A line of JSON for each change (NDJSON, at most 500 lines and 16 MiB); a line of JSON answers each. All is done, in order, or nothing: if one line fails, the status is 409, its line says why, and the others are &#x60;not_done&#x60;; the answer is lines all the same. Each line needs the permission that the call for it alone needs. See docs/managing-scans.md.
+   * @param batchLine  (required)
+   * @param headers Optional headers to include in the request
+   * @return ApiResponse&lt;BatchResult&gt;
+   * @throws ApiException if fails to make API call
+   */
+  public ApiResponse<BatchResult> applyBatchWithHttpInfo(@jakarta.annotation.Nonnull BatchLine batchLine, Map<String, String> headers) throws ApiException {
+    HttpRequest.Builder localVarRequestBuilder = applyBatchRequestBuilder(batchLine, headers);
+    try {
+      HttpResponse<InputStream> localVarResponse = memberVarHttpClient.send(
+          localVarRequestBuilder.build(),
+          HttpResponse.BodyHandlers.ofInputStream());
+      if (memberVarResponseInterceptor != null) {
+        memberVarResponseInterceptor.accept(localVarResponse);
+      }
+      InputStream localVarResponseBody = null;
+      try {
+        if (localVarResponse.statusCode()/ 100 != 2) {
+          throw getApiException("applyBatch", localVarResponse);
+        }
+        localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
+        if (localVarResponseBody == null) {
+          return new ApiResponse<BatchResult>(
+              localVarResponse.statusCode(),
+              localVarResponse.headers().map(),
+              null
+          );
+        }
+
+        
+        
+        String responseBody = new String(localVarResponseBody.readAllBytes());
+        BatchResult responseValue = responseBody.isBlank()? null: memberVarObjectMapper.readValue(responseBody, new TypeReference<BatchResult>() {});
+        
+
+        return new ApiResponse<BatchResult>(
+            localVarResponse.statusCode(),
+            localVarResponse.headers().map(),
+            responseValue
+        );
+      } finally {
+        if (localVarResponseBody != null) {
+          localVarResponseBody.close();
+        }
+      }
+    } catch (IOException e) {
+      throw new ApiException(e);
+    }
+    catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new ApiException(e);
+    }
+  }
+
+  private HttpRequest.Builder applyBatchRequestBuilder(@jakarta.annotation.Nonnull BatchLine batchLine, Map<String, String> headers) throws ApiException {
+    // verify the required parameter 'batchLine' is set
+    if (batchLine == null) {
+      throw new ApiException(400, "Missing the required parameter 'batchLine' when calling applyBatch");
+    }
+
+    HttpRequest.Builder localVarRequestBuilder = HttpRequest.newBuilder();
+
+    String localVarPath = "/api/v1/batch";
+
+    localVarRequestBuilder.uri(URI.create(memberVarBaseUri + localVarPath));
+
+    localVarRequestBuilder.header("Content-Type", "application/x-ndjson");
+    localVarRequestBuilder.header("Accept", "application/x-ndjson, application/json");
+
+    try {
+      byte[] localVarPostBody = memberVarObjectMapper.writeValueAsBytes(batchLine);
+      localVarRequestBuilder.method("POST", HttpRequest.BodyPublishers.ofByteArray(localVarPostBody));
+    } catch (IOException e) {
+      throw new ApiException(e);
+    }
+    if (memberVarReadTimeout != null) {
+      localVarRequestBuilder.timeout(memberVarReadTimeout);
+    }
+    // Add custom headers if provided
+    localVarRequestBuilder = HttpRequestBuilderExtensions.withAdditionalHeaders(localVarRequestBuilder, headers);
+    if (memberVarInterceptor != null) {
+      memberVarInterceptor.accept(localVarRequestBuilder);
+    }
+    return localVarRequestBuilder;
   }
 
   /**
