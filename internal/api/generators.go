@@ -42,6 +42,10 @@ func forGenerators(doc []byte) ([]byte, error) {
 // of all, tokens in cookies.
 var switches = []string{"as_base64", "coords", "key", "cookies"}
 
+// headers are the parameters that every client can send as a header, and that
+// would only stand in the way among the arguments of an upload.
+var headers = []string{"Content-Digest", "Repr-Digest"}
+
 // simplify leaves one type an answer and one a body of an operation.
 func simplify(path string, op map[string]any) {
 	preferJSON(object(op, "requestBody"))
@@ -55,7 +59,7 @@ func simplify(path string, op map[string]any) {
 	parameters, _ := op["parameters"].([]any)
 	parameters = slices.DeleteFunc(parameters, func(p any) bool {
 		name, _ := p.(map[string]any)["name"].(string)
-		return slices.Contains(switches, name)
+		return slices.Contains(switches, name) || slices.Contains(headers, name)
 	})
 	for _, p := range parameters {
 		parameter := p.(map[string]any)

@@ -2035,16 +2035,6 @@ export type CreateScanFromArchiveData = {
          */
         zip_file: Blob | File;
     };
-    headers?: {
-        /**
-         * Digest of the whole body, sha-256 or sha-512 (RFC 9530): one that does not hold is a 400 digest_mismatch, and nothing is kept. The part of the form that is the file may have the header too, of its own bytes. Other algorithms are passed over.
-         */
-        'Content-Digest'?: string;
-        /**
-         * As Content-Digest, for nothing here encodes a body: of the whole body, or in the part that is the file of its bytes.
-         */
-        'Repr-Digest'?: string;
-    };
     path: {
         /**
          * Scan id.
@@ -3094,16 +3084,6 @@ export type CreateFileData = {
          * Metadata of the file: a JSON object as text.
          */
         metadata?: string;
-    };
-    headers?: {
-        /**
-         * Digest of the whole body, sha-256 or sha-512 (RFC 9530): one that does not hold is a 400 digest_mismatch, and nothing is kept. The part of the form that is the file may have the header too, of its own bytes. Other algorithms are passed over.
-         */
-        'Content-Digest'?: string;
-        /**
-         * As Content-Digest, for nothing here encodes a body: of the whole body, or in the part that is the file of its bytes.
-         */
-        'Repr-Digest'?: string;
     };
     path: {
         /**

@@ -44,8 +44,6 @@ class AssetsApi:
         self,
         scan_id: Annotated[StrictStr, Field(description="Scan id.")],
         zip_file: Annotated[Union[StrictBytes, StrictStr, Tuple[StrictStr, StrictBytes]], Field(description="The archive, under a name that ends in .zip.")],
-        content_digest: Annotated[Optional[StrictStr], Field(description="Digest of the whole body, sha-256 or sha-512 (RFC 9530): one that does not hold is a 400 digest_mismatch, and nothing is kept. The part of the form that is the file may have the header too, of its own bytes. Other algorithms are passed over.")] = None,
-        repr_digest: Annotated[Optional[StrictStr], Field(description="As Content-Digest, for nothing here encodes a body: of the whole body, or in the part that is the file of its bytes.")] = None,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -67,10 +65,6 @@ class AssetsApi:
         :type scan_id: str
         :param zip_file: The archive, under a name that ends in .zip. (required)
         :type zip_file: bytes
-        :param content_digest: Digest of the whole body, sha-256 or sha-512 (RFC 9530): one that does not hold is a 400 digest_mismatch, and nothing is kept. The part of the form that is the file may have the header too, of its own bytes. Other algorithms are passed over.
-        :type content_digest: str
-        :param repr_digest: As Content-Digest, for nothing here encodes a body: of the whole body, or in the part that is the file of its bytes.
-        :type repr_digest: str
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -96,8 +90,6 @@ class AssetsApi:
         _param = self._create_scan_from_archive_serialize(
             scan_id=scan_id,
             zip_file=zip_file,
-            content_digest=content_digest,
-            repr_digest=repr_digest,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -125,8 +117,6 @@ class AssetsApi:
         self,
         scan_id: Annotated[StrictStr, Field(description="Scan id.")],
         zip_file: Annotated[Union[StrictBytes, StrictStr, Tuple[StrictStr, StrictBytes]], Field(description="The archive, under a name that ends in .zip.")],
-        content_digest: Annotated[Optional[StrictStr], Field(description="Digest of the whole body, sha-256 or sha-512 (RFC 9530): one that does not hold is a 400 digest_mismatch, and nothing is kept. The part of the form that is the file may have the header too, of its own bytes. Other algorithms are passed over.")] = None,
-        repr_digest: Annotated[Optional[StrictStr], Field(description="As Content-Digest, for nothing here encodes a body: of the whole body, or in the part that is the file of its bytes.")] = None,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -148,10 +138,6 @@ class AssetsApi:
         :type scan_id: str
         :param zip_file: The archive, under a name that ends in .zip. (required)
         :type zip_file: bytes
-        :param content_digest: Digest of the whole body, sha-256 or sha-512 (RFC 9530): one that does not hold is a 400 digest_mismatch, and nothing is kept. The part of the form that is the file may have the header too, of its own bytes. Other algorithms are passed over.
-        :type content_digest: str
-        :param repr_digest: As Content-Digest, for nothing here encodes a body: of the whole body, or in the part that is the file of its bytes.
-        :type repr_digest: str
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -177,8 +163,6 @@ class AssetsApi:
         _param = self._create_scan_from_archive_serialize(
             scan_id=scan_id,
             zip_file=zip_file,
-            content_digest=content_digest,
-            repr_digest=repr_digest,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -206,8 +190,6 @@ class AssetsApi:
         self,
         scan_id: Annotated[StrictStr, Field(description="Scan id.")],
         zip_file: Annotated[Union[StrictBytes, StrictStr, Tuple[StrictStr, StrictBytes]], Field(description="The archive, under a name that ends in .zip.")],
-        content_digest: Annotated[Optional[StrictStr], Field(description="Digest of the whole body, sha-256 or sha-512 (RFC 9530): one that does not hold is a 400 digest_mismatch, and nothing is kept. The part of the form that is the file may have the header too, of its own bytes. Other algorithms are passed over.")] = None,
-        repr_digest: Annotated[Optional[StrictStr], Field(description="As Content-Digest, for nothing here encodes a body: of the whole body, or in the part that is the file of its bytes.")] = None,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -229,10 +211,6 @@ class AssetsApi:
         :type scan_id: str
         :param zip_file: The archive, under a name that ends in .zip. (required)
         :type zip_file: bytes
-        :param content_digest: Digest of the whole body, sha-256 or sha-512 (RFC 9530): one that does not hold is a 400 digest_mismatch, and nothing is kept. The part of the form that is the file may have the header too, of its own bytes. Other algorithms are passed over.
-        :type content_digest: str
-        :param repr_digest: As Content-Digest, for nothing here encodes a body: of the whole body, or in the part that is the file of its bytes.
-        :type repr_digest: str
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -258,8 +236,6 @@ class AssetsApi:
         _param = self._create_scan_from_archive_serialize(
             scan_id=scan_id,
             zip_file=zip_file,
-            content_digest=content_digest,
-            repr_digest=repr_digest,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -282,8 +258,6 @@ class AssetsApi:
         self,
         scan_id,
         zip_file,
-        content_digest,
-        repr_digest,
         _request_auth,
         _content_type,
         _headers,
@@ -309,10 +283,6 @@ class AssetsApi:
             _path_params['scan_id'] = scan_id
         # process the query parameters
         # process the header parameters
-        if content_digest is not None:
-            _header_params['Content-Digest'] = content_digest
-        if repr_digest is not None:
-            _header_params['Repr-Digest'] = repr_digest
         # process the form parameters
         if zip_file is not None:
             _files['zip_file'] = zip_file

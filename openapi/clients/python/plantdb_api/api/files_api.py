@@ -49,8 +49,6 @@ class FilesApi:
         file_id: Annotated[StrictStr, Field(description="File id, without its extension; where no id matches, the file name.")],
         ext: Annotated[StrictStr, Field(description="Extension of the file, with or without dot: .jpg, .jpeg, .png, .tif, .txt, .json, .ply, .yaml, .toml, .tiff, .npz, .npy, .csv, .p, .pt, .zip, .xml, .md")],
         file: Annotated[Union[StrictBytes, StrictStr, Tuple[StrictStr, StrictBytes]], Field(description="The bytes.")],
-        content_digest: Annotated[Optional[StrictStr], Field(description="Digest of the whole body, sha-256 or sha-512 (RFC 9530): one that does not hold is a 400 digest_mismatch, and nothing is kept. The part of the form that is the file may have the header too, of its own bytes. Other algorithms are passed over.")] = None,
-        repr_digest: Annotated[Optional[StrictStr], Field(description="As Content-Digest, for nothing here encodes a body: of the whole body, or in the part that is the file of its bytes.")] = None,
         metadata: Annotated[Optional[StrictStr], Field(description="Metadata of the file: a JSON object as text.")] = None,
         _request_timeout: Union[
             None,
@@ -79,10 +77,6 @@ class FilesApi:
         :type ext: str
         :param file: The bytes. (required)
         :type file: bytes
-        :param content_digest: Digest of the whole body, sha-256 or sha-512 (RFC 9530): one that does not hold is a 400 digest_mismatch, and nothing is kept. The part of the form that is the file may have the header too, of its own bytes. Other algorithms are passed over.
-        :type content_digest: str
-        :param repr_digest: As Content-Digest, for nothing here encodes a body: of the whole body, or in the part that is the file of its bytes.
-        :type repr_digest: str
         :param metadata: Metadata of the file: a JSON object as text.
         :type metadata: str
         :param _request_timeout: timeout setting for this request. If one
@@ -113,8 +107,6 @@ class FilesApi:
             file_id=file_id,
             ext=ext,
             file=file,
-            content_digest=content_digest,
-            repr_digest=repr_digest,
             metadata=metadata,
             _request_auth=_request_auth,
             _content_type=_content_type,
@@ -146,8 +138,6 @@ class FilesApi:
         file_id: Annotated[StrictStr, Field(description="File id, without its extension; where no id matches, the file name.")],
         ext: Annotated[StrictStr, Field(description="Extension of the file, with or without dot: .jpg, .jpeg, .png, .tif, .txt, .json, .ply, .yaml, .toml, .tiff, .npz, .npy, .csv, .p, .pt, .zip, .xml, .md")],
         file: Annotated[Union[StrictBytes, StrictStr, Tuple[StrictStr, StrictBytes]], Field(description="The bytes.")],
-        content_digest: Annotated[Optional[StrictStr], Field(description="Digest of the whole body, sha-256 or sha-512 (RFC 9530): one that does not hold is a 400 digest_mismatch, and nothing is kept. The part of the form that is the file may have the header too, of its own bytes. Other algorithms are passed over.")] = None,
-        repr_digest: Annotated[Optional[StrictStr], Field(description="As Content-Digest, for nothing here encodes a body: of the whole body, or in the part that is the file of its bytes.")] = None,
         metadata: Annotated[Optional[StrictStr], Field(description="Metadata of the file: a JSON object as text.")] = None,
         _request_timeout: Union[
             None,
@@ -176,10 +166,6 @@ class FilesApi:
         :type ext: str
         :param file: The bytes. (required)
         :type file: bytes
-        :param content_digest: Digest of the whole body, sha-256 or sha-512 (RFC 9530): one that does not hold is a 400 digest_mismatch, and nothing is kept. The part of the form that is the file may have the header too, of its own bytes. Other algorithms are passed over.
-        :type content_digest: str
-        :param repr_digest: As Content-Digest, for nothing here encodes a body: of the whole body, or in the part that is the file of its bytes.
-        :type repr_digest: str
         :param metadata: Metadata of the file: a JSON object as text.
         :type metadata: str
         :param _request_timeout: timeout setting for this request. If one
@@ -210,8 +196,6 @@ class FilesApi:
             file_id=file_id,
             ext=ext,
             file=file,
-            content_digest=content_digest,
-            repr_digest=repr_digest,
             metadata=metadata,
             _request_auth=_request_auth,
             _content_type=_content_type,
@@ -243,8 +227,6 @@ class FilesApi:
         file_id: Annotated[StrictStr, Field(description="File id, without its extension; where no id matches, the file name.")],
         ext: Annotated[StrictStr, Field(description="Extension of the file, with or without dot: .jpg, .jpeg, .png, .tif, .txt, .json, .ply, .yaml, .toml, .tiff, .npz, .npy, .csv, .p, .pt, .zip, .xml, .md")],
         file: Annotated[Union[StrictBytes, StrictStr, Tuple[StrictStr, StrictBytes]], Field(description="The bytes.")],
-        content_digest: Annotated[Optional[StrictStr], Field(description="Digest of the whole body, sha-256 or sha-512 (RFC 9530): one that does not hold is a 400 digest_mismatch, and nothing is kept. The part of the form that is the file may have the header too, of its own bytes. Other algorithms are passed over.")] = None,
-        repr_digest: Annotated[Optional[StrictStr], Field(description="As Content-Digest, for nothing here encodes a body: of the whole body, or in the part that is the file of its bytes.")] = None,
         metadata: Annotated[Optional[StrictStr], Field(description="Metadata of the file: a JSON object as text.")] = None,
         _request_timeout: Union[
             None,
@@ -273,10 +255,6 @@ class FilesApi:
         :type ext: str
         :param file: The bytes. (required)
         :type file: bytes
-        :param content_digest: Digest of the whole body, sha-256 or sha-512 (RFC 9530): one that does not hold is a 400 digest_mismatch, and nothing is kept. The part of the form that is the file may have the header too, of its own bytes. Other algorithms are passed over.
-        :type content_digest: str
-        :param repr_digest: As Content-Digest, for nothing here encodes a body: of the whole body, or in the part that is the file of its bytes.
-        :type repr_digest: str
         :param metadata: Metadata of the file: a JSON object as text.
         :type metadata: str
         :param _request_timeout: timeout setting for this request. If one
@@ -307,8 +285,6 @@ class FilesApi:
             file_id=file_id,
             ext=ext,
             file=file,
-            content_digest=content_digest,
-            repr_digest=repr_digest,
             metadata=metadata,
             _request_auth=_request_auth,
             _content_type=_content_type,
@@ -335,8 +311,6 @@ class FilesApi:
         file_id,
         ext,
         file,
-        content_digest,
-        repr_digest,
         metadata,
         _request_auth,
         _content_type,
@@ -367,10 +341,6 @@ class FilesApi:
             _path_params['file_id'] = file_id
         # process the query parameters
         # process the header parameters
-        if content_digest is not None:
-            _header_params['Content-Digest'] = content_digest
-        if repr_digest is not None:
-            _header_params['Repr-Digest'] = repr_digest
         # process the form parameters
         if ext is not None:
             _form_params.append(('ext', ext))

@@ -176,13 +176,11 @@ public class AssetsApi {
    * Makes a new scan of an archive such as the download gives: files.json and metadata, at its top or in one directory, and whatever else the scan holds. The archive is checked whole (names, sizes, checksums) before anything of it can be seen: there is the scan, or nothing. It belongs to you, whoever owned it before; it goes into the timelapse that its metadata names, which is made if it is not there. Left out are hidden files, previews and the manifest.
    * @param scanId Scan id. (required)
    * @param zipFile The archive, under a name that ends in .zip. (required)
-   * @param contentDigest Digest of the whole body, sha-256 or sha-512 (RFC 9530): one that does not hold is a 400 digest_mismatch, and nothing is kept. The part of the form that is the file may have the header too, of its own bytes. Other algorithms are passed over. (optional)
-   * @param reprDigest As Content-Digest, for nothing here encodes a body: of the whole body, or in the part that is the file of its bytes. (optional)
    * @return Unpacked
    * @throws ApiException if fails to make API call
    */
-  public Unpacked createScanFromArchive(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull File zipFile, @jakarta.annotation.Nullable String contentDigest, @jakarta.annotation.Nullable String reprDigest) throws ApiException {
-    return createScanFromArchive(scanId, zipFile, contentDigest, reprDigest, null);
+  public Unpacked createScanFromArchive(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull File zipFile) throws ApiException {
+    return createScanFromArchive(scanId, zipFile, null);
   }
 
   /**
@@ -190,14 +188,12 @@ public class AssetsApi {
    * Makes a new scan of an archive such as the download gives: files.json and metadata, at its top or in one directory, and whatever else the scan holds. The archive is checked whole (names, sizes, checksums) before anything of it can be seen: there is the scan, or nothing. It belongs to you, whoever owned it before; it goes into the timelapse that its metadata names, which is made if it is not there. Left out are hidden files, previews and the manifest.
    * @param scanId Scan id. (required)
    * @param zipFile The archive, under a name that ends in .zip. (required)
-   * @param contentDigest Digest of the whole body, sha-256 or sha-512 (RFC 9530): one that does not hold is a 400 digest_mismatch, and nothing is kept. The part of the form that is the file may have the header too, of its own bytes. Other algorithms are passed over. (optional)
-   * @param reprDigest As Content-Digest, for nothing here encodes a body: of the whole body, or in the part that is the file of its bytes. (optional)
    * @param headers Optional headers to include in the request
    * @return Unpacked
    * @throws ApiException if fails to make API call
    */
-  public Unpacked createScanFromArchive(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull File zipFile, @jakarta.annotation.Nullable String contentDigest, @jakarta.annotation.Nullable String reprDigest, Map<String, String> headers) throws ApiException {
-    ApiResponse<Unpacked> localVarResponse = createScanFromArchiveWithHttpInfo(scanId, zipFile, contentDigest, reprDigest, headers);
+  public Unpacked createScanFromArchive(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull File zipFile, Map<String, String> headers) throws ApiException {
+    ApiResponse<Unpacked> localVarResponse = createScanFromArchiveWithHttpInfo(scanId, zipFile, headers);
     return localVarResponse.getData();
   }
 
@@ -206,13 +202,11 @@ public class AssetsApi {
    * Makes a new scan of an archive such as the download gives: files.json and metadata, at its top or in one directory, and whatever else the scan holds. The archive is checked whole (names, sizes, checksums) before anything of it can be seen: there is the scan, or nothing. It belongs to you, whoever owned it before; it goes into the timelapse that its metadata names, which is made if it is not there. Left out are hidden files, previews and the manifest.
    * @param scanId Scan id. (required)
    * @param zipFile The archive, under a name that ends in .zip. (required)
-   * @param contentDigest Digest of the whole body, sha-256 or sha-512 (RFC 9530): one that does not hold is a 400 digest_mismatch, and nothing is kept. The part of the form that is the file may have the header too, of its own bytes. Other algorithms are passed over. (optional)
-   * @param reprDigest As Content-Digest, for nothing here encodes a body: of the whole body, or in the part that is the file of its bytes. (optional)
    * @return ApiResponse&lt;Unpacked&gt;
    * @throws ApiException if fails to make API call
    */
-  public ApiResponse<Unpacked> createScanFromArchiveWithHttpInfo(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull File zipFile, @jakarta.annotation.Nullable String contentDigest, @jakarta.annotation.Nullable String reprDigest) throws ApiException {
-    return createScanFromArchiveWithHttpInfo(scanId, zipFile, contentDigest, reprDigest, null);
+  public ApiResponse<Unpacked> createScanFromArchiveWithHttpInfo(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull File zipFile) throws ApiException {
+    return createScanFromArchiveWithHttpInfo(scanId, zipFile, null);
   }
 
   /**
@@ -220,14 +214,12 @@ public class AssetsApi {
    * Makes a new scan of an archive such as the download gives: files.json and metadata, at its top or in one directory, and whatever else the scan holds. The archive is checked whole (names, sizes, checksums) before anything of it can be seen: there is the scan, or nothing. It belongs to you, whoever owned it before; it goes into the timelapse that its metadata names, which is made if it is not there. Left out are hidden files, previews and the manifest.
    * @param scanId Scan id. (required)
    * @param zipFile The archive, under a name that ends in .zip. (required)
-   * @param contentDigest Digest of the whole body, sha-256 or sha-512 (RFC 9530): one that does not hold is a 400 digest_mismatch, and nothing is kept. The part of the form that is the file may have the header too, of its own bytes. Other algorithms are passed over. (optional)
-   * @param reprDigest As Content-Digest, for nothing here encodes a body: of the whole body, or in the part that is the file of its bytes. (optional)
    * @param headers Optional headers to include in the request
    * @return ApiResponse&lt;Unpacked&gt;
    * @throws ApiException if fails to make API call
    */
-  public ApiResponse<Unpacked> createScanFromArchiveWithHttpInfo(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull File zipFile, @jakarta.annotation.Nullable String contentDigest, @jakarta.annotation.Nullable String reprDigest, Map<String, String> headers) throws ApiException {
-    HttpRequest.Builder localVarRequestBuilder = createScanFromArchiveRequestBuilder(scanId, zipFile, contentDigest, reprDigest, headers);
+  public ApiResponse<Unpacked> createScanFromArchiveWithHttpInfo(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull File zipFile, Map<String, String> headers) throws ApiException {
+    HttpRequest.Builder localVarRequestBuilder = createScanFromArchiveRequestBuilder(scanId, zipFile, headers);
     try {
       HttpResponse<InputStream> localVarResponse = memberVarHttpClient.send(
           localVarRequestBuilder.build(),
@@ -274,7 +266,7 @@ public class AssetsApi {
     }
   }
 
-  private HttpRequest.Builder createScanFromArchiveRequestBuilder(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull File zipFile, @jakarta.annotation.Nullable String contentDigest, @jakarta.annotation.Nullable String reprDigest, Map<String, String> headers) throws ApiException {
+  private HttpRequest.Builder createScanFromArchiveRequestBuilder(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull File zipFile, Map<String, String> headers) throws ApiException {
     // verify the required parameter 'scanId' is set
     if (scanId == null) {
       throw new ApiException(400, "Missing the required parameter 'scanId' when calling createScanFromArchive");
@@ -291,12 +283,6 @@ public class AssetsApi {
 
     localVarRequestBuilder.uri(URI.create(memberVarBaseUri + localVarPath));
 
-    if (contentDigest != null) {
-      localVarRequestBuilder.header("Content-Digest", contentDigest.toString());
-    }
-    if (reprDigest != null) {
-      localVarRequestBuilder.header("Repr-Digest", reprDigest.toString());
-    }
     localVarRequestBuilder.header("Accept", "application/json");
 
     MultipartEntityBuilder multiPartBuilder = MultipartEntityBuilder.create();

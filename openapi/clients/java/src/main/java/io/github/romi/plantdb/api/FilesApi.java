@@ -181,14 +181,12 @@ public class FilesApi {
    * @param fileId File id, without its extension; where no id matches, the file name. (required)
    * @param ext Extension of the file, with or without dot: .jpg, .jpeg, .png, .tif, .txt, .json, .ply, .yaml, .toml, .tiff, .npz, .npy, .csv, .p, .pt, .zip, .xml, .md (required)
    * @param _file The bytes. (required)
-   * @param contentDigest Digest of the whole body, sha-256 or sha-512 (RFC 9530): one that does not hold is a 400 digest_mismatch, and nothing is kept. The part of the form that is the file may have the header too, of its own bytes. Other algorithms are passed over. (optional)
-   * @param reprDigest As Content-Digest, for nothing here encodes a body: of the whole body, or in the part that is the file of its bytes. (optional)
    * @param metadata Metadata of the file: a JSON object as text. (optional)
    * @return CreatedItem
    * @throws ApiException if fails to make API call
    */
-  public CreatedItem createFile(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull String filesetId, @jakarta.annotation.Nonnull String fileId, @jakarta.annotation.Nonnull String ext, @jakarta.annotation.Nonnull File _file, @jakarta.annotation.Nullable String contentDigest, @jakarta.annotation.Nullable String reprDigest, @jakarta.annotation.Nullable String metadata) throws ApiException {
-    return createFile(scanId, filesetId, fileId, ext, _file, contentDigest, reprDigest, metadata, null);
+  public CreatedItem createFile(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull String filesetId, @jakarta.annotation.Nonnull String fileId, @jakarta.annotation.Nonnull String ext, @jakarta.annotation.Nonnull File _file, @jakarta.annotation.Nullable String metadata) throws ApiException {
+    return createFile(scanId, filesetId, fileId, ext, _file, metadata, null);
   }
 
   /**
@@ -199,15 +197,13 @@ public class FilesApi {
    * @param fileId File id, without its extension; where no id matches, the file name. (required)
    * @param ext Extension of the file, with or without dot: .jpg, .jpeg, .png, .tif, .txt, .json, .ply, .yaml, .toml, .tiff, .npz, .npy, .csv, .p, .pt, .zip, .xml, .md (required)
    * @param _file The bytes. (required)
-   * @param contentDigest Digest of the whole body, sha-256 or sha-512 (RFC 9530): one that does not hold is a 400 digest_mismatch, and nothing is kept. The part of the form that is the file may have the header too, of its own bytes. Other algorithms are passed over. (optional)
-   * @param reprDigest As Content-Digest, for nothing here encodes a body: of the whole body, or in the part that is the file of its bytes. (optional)
    * @param metadata Metadata of the file: a JSON object as text. (optional)
    * @param headers Optional headers to include in the request
    * @return CreatedItem
    * @throws ApiException if fails to make API call
    */
-  public CreatedItem createFile(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull String filesetId, @jakarta.annotation.Nonnull String fileId, @jakarta.annotation.Nonnull String ext, @jakarta.annotation.Nonnull File _file, @jakarta.annotation.Nullable String contentDigest, @jakarta.annotation.Nullable String reprDigest, @jakarta.annotation.Nullable String metadata, Map<String, String> headers) throws ApiException {
-    ApiResponse<CreatedItem> localVarResponse = createFileWithHttpInfo(scanId, filesetId, fileId, ext, _file, contentDigest, reprDigest, metadata, headers);
+  public CreatedItem createFile(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull String filesetId, @jakarta.annotation.Nonnull String fileId, @jakarta.annotation.Nonnull String ext, @jakarta.annotation.Nonnull File _file, @jakarta.annotation.Nullable String metadata, Map<String, String> headers) throws ApiException {
+    ApiResponse<CreatedItem> localVarResponse = createFileWithHttpInfo(scanId, filesetId, fileId, ext, _file, metadata, headers);
     return localVarResponse.getData();
   }
 
@@ -219,14 +215,12 @@ public class FilesApi {
    * @param fileId File id, without its extension; where no id matches, the file name. (required)
    * @param ext Extension of the file, with or without dot: .jpg, .jpeg, .png, .tif, .txt, .json, .ply, .yaml, .toml, .tiff, .npz, .npy, .csv, .p, .pt, .zip, .xml, .md (required)
    * @param _file The bytes. (required)
-   * @param contentDigest Digest of the whole body, sha-256 or sha-512 (RFC 9530): one that does not hold is a 400 digest_mismatch, and nothing is kept. The part of the form that is the file may have the header too, of its own bytes. Other algorithms are passed over. (optional)
-   * @param reprDigest As Content-Digest, for nothing here encodes a body: of the whole body, or in the part that is the file of its bytes. (optional)
    * @param metadata Metadata of the file: a JSON object as text. (optional)
    * @return ApiResponse&lt;CreatedItem&gt;
    * @throws ApiException if fails to make API call
    */
-  public ApiResponse<CreatedItem> createFileWithHttpInfo(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull String filesetId, @jakarta.annotation.Nonnull String fileId, @jakarta.annotation.Nonnull String ext, @jakarta.annotation.Nonnull File _file, @jakarta.annotation.Nullable String contentDigest, @jakarta.annotation.Nullable String reprDigest, @jakarta.annotation.Nullable String metadata) throws ApiException {
-    return createFileWithHttpInfo(scanId, filesetId, fileId, ext, _file, contentDigest, reprDigest, metadata, null);
+  public ApiResponse<CreatedItem> createFileWithHttpInfo(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull String filesetId, @jakarta.annotation.Nonnull String fileId, @jakarta.annotation.Nonnull String ext, @jakarta.annotation.Nonnull File _file, @jakarta.annotation.Nullable String metadata) throws ApiException {
+    return createFileWithHttpInfo(scanId, filesetId, fileId, ext, _file, metadata, null);
   }
 
   /**
@@ -237,15 +231,13 @@ public class FilesApi {
    * @param fileId File id, without its extension; where no id matches, the file name. (required)
    * @param ext Extension of the file, with or without dot: .jpg, .jpeg, .png, .tif, .txt, .json, .ply, .yaml, .toml, .tiff, .npz, .npy, .csv, .p, .pt, .zip, .xml, .md (required)
    * @param _file The bytes. (required)
-   * @param contentDigest Digest of the whole body, sha-256 or sha-512 (RFC 9530): one that does not hold is a 400 digest_mismatch, and nothing is kept. The part of the form that is the file may have the header too, of its own bytes. Other algorithms are passed over. (optional)
-   * @param reprDigest As Content-Digest, for nothing here encodes a body: of the whole body, or in the part that is the file of its bytes. (optional)
    * @param metadata Metadata of the file: a JSON object as text. (optional)
    * @param headers Optional headers to include in the request
    * @return ApiResponse&lt;CreatedItem&gt;
    * @throws ApiException if fails to make API call
    */
-  public ApiResponse<CreatedItem> createFileWithHttpInfo(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull String filesetId, @jakarta.annotation.Nonnull String fileId, @jakarta.annotation.Nonnull String ext, @jakarta.annotation.Nonnull File _file, @jakarta.annotation.Nullable String contentDigest, @jakarta.annotation.Nullable String reprDigest, @jakarta.annotation.Nullable String metadata, Map<String, String> headers) throws ApiException {
-    HttpRequest.Builder localVarRequestBuilder = createFileRequestBuilder(scanId, filesetId, fileId, ext, _file, contentDigest, reprDigest, metadata, headers);
+  public ApiResponse<CreatedItem> createFileWithHttpInfo(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull String filesetId, @jakarta.annotation.Nonnull String fileId, @jakarta.annotation.Nonnull String ext, @jakarta.annotation.Nonnull File _file, @jakarta.annotation.Nullable String metadata, Map<String, String> headers) throws ApiException {
+    HttpRequest.Builder localVarRequestBuilder = createFileRequestBuilder(scanId, filesetId, fileId, ext, _file, metadata, headers);
     try {
       HttpResponse<InputStream> localVarResponse = memberVarHttpClient.send(
           localVarRequestBuilder.build(),
@@ -292,7 +284,7 @@ public class FilesApi {
     }
   }
 
-  private HttpRequest.Builder createFileRequestBuilder(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull String filesetId, @jakarta.annotation.Nonnull String fileId, @jakarta.annotation.Nonnull String ext, @jakarta.annotation.Nonnull File _file, @jakarta.annotation.Nullable String contentDigest, @jakarta.annotation.Nullable String reprDigest, @jakarta.annotation.Nullable String metadata, Map<String, String> headers) throws ApiException {
+  private HttpRequest.Builder createFileRequestBuilder(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull String filesetId, @jakarta.annotation.Nonnull String fileId, @jakarta.annotation.Nonnull String ext, @jakarta.annotation.Nonnull File _file, @jakarta.annotation.Nullable String metadata, Map<String, String> headers) throws ApiException {
     // verify the required parameter 'scanId' is set
     if (scanId == null) {
       throw new ApiException(400, "Missing the required parameter 'scanId' when calling createFile");
@@ -323,12 +315,6 @@ public class FilesApi {
 
     localVarRequestBuilder.uri(URI.create(memberVarBaseUri + localVarPath));
 
-    if (contentDigest != null) {
-      localVarRequestBuilder.header("Content-Digest", contentDigest.toString());
-    }
-    if (reprDigest != null) {
-      localVarRequestBuilder.header("Repr-Digest", reprDigest.toString());
-    }
     localVarRequestBuilder.header("Accept", "application/json");
 
     MultipartEntityBuilder multiPartBuilder = MultipartEntityBuilder.create();
