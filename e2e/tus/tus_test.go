@@ -45,14 +45,16 @@ func client(t *testing.T) string {
 }
 
 // line is a connection to a server that breaks: of each of the first
-// connections it lets some bytes through, the others last.
+// connections it lets some bytes through, the others last. While there is no
+// server it keeps who connects waiting.
 type line struct {
 	listener net.Listener
 	cuts     chan int64 // bytes that the next connections last
 	cut      func(n int)
 
 	mu     sync.Mutex
-	target string
+	aimed  *sync.Cond
+	target string // empty while there is no server
 	broken int
 }
 
@@ -63,6 +65,7 @@ func newLine(t *testing.T, target string, cuts []int64, cut func(n int)) *line {
 		t.Fatal(err)
 	}
 	l := &line{listener: listener, cuts: make(chan int64, len(cuts)), cut: cut, target: target}
+	l.aimed = sync.NewCond(&l.mu)
 	for _, n := range cuts {
 		l.cuts <- n
 	}
@@ -83,11 +86,15 @@ func (l *line) aim(target string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.target = target
+	l.aimed.Broadcast()
 }
 
 func (l *line) carry(conn net.Conn) {
 	defer conn.Close()
 	l.mu.Lock()
+	for l.target == "" {
+		l.aimed.Wait()
+	}
 	target := l.target
 	l.mu.Unlock()
 	server, err := new(net.Dialer).DialContext(context.Background(), "tcp", target)
@@ -204,7 +211,24 @@ func TestClientOverALineThatBreaks(t *testing.T) {
 	if !got.Failed || got.Status != http.StatusConflict && got.Status != 0 || !strings.Contains(got.Body, "file_exists") {
 		t.Errorf("upload of what is there = %+v, want 409 file_exists", got)
 	}
-	left(t, tree)
+	left(t, tree, "staging", "uploads")
+}
+
+// awaitTokens returns once the server can check tokens: the client of tus takes
+// a 503 for the end of an upload.
+func awaitTokens(t *testing.T, url, token string) {
+	t.Helper()
+	for {
+		status, _ := call(t, http.MethodGet, url+"/api/v1/usage", token, "")
+		if status == http.StatusOK {
+			return
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-t.Context().Done():
+			t.Fatalf("the server does not check tokens: %d", status)
+		}
+	}
 }
 
 // The server is killed twice under an upload, which goes on with the next.
@@ -233,17 +257,22 @@ func TestClientUnderKill(t *testing.T) {
 	for n := 0; ; {
 		select {
 		case done := <-kills:
+			l.aim("")
 			sv.Kill()
 			close(done)
 			n++
 			sv = servertest.Start(t, servertest.Options{}, tree, "--test")
+			awaitTokens(t, sv.URL, token)
 			l.aim(strings.TrimPrefix(sv.URL, "http://"))
 		case got := <-ended:
 			if got.Failed || n != 2 {
 				t.Errorf("upload = %+v after %d kills, want success after two", got, n)
 			}
+			awaitTokens(t, sv.URL, token)
 			check(t, sv.URL, token, "killed", content)
-			left(t, tree)
+			// The client begins anew where the server answers 503 in between;
+			// such an upload lies there until it expires.
+			left(t, tree, "staging")
 			return
 		}
 	}
@@ -261,9 +290,9 @@ func check(t *testing.T, url, token, id string, want []byte) {
 }
 
 // left says what uploads left below .plantdb.
-func left(t *testing.T, tree string) {
+func left(t *testing.T, tree string, dirs ...string) {
 	t.Helper()
-	for _, dir := range []string{"uploads", "staging"} {
+	for _, dir := range dirs {
 		entries, err := os.ReadDir(filepath.Join(tree, ".plantdb", dir))
 		if err != nil && !os.IsNotExist(err) {
 			t.Fatal(err)

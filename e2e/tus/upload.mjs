@@ -11,7 +11,7 @@ const upload = new tus.Upload(createReadStream(file), {
   metadata: JSON.parse(metadata),
   chunkSize: Number(chunkSize) || Infinity,
   uploadDataDuringCreation: during === "true",
-  retryDelays: Array(100).fill(100),
+  retryDelays: Array(200).fill(300),
   onShouldRetry: (error) => {
     const status = error.originalResponse ? error.originalResponse.getStatus() : 0
     if (status >= 400 && status < 500 && status !== 409 && status !== 423) return false
