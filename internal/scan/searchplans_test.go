@@ -161,7 +161,10 @@ func TestSearchPlans(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(string(want), plans.String()); diff != "" {
+	// Which way an index is read turns on the statistics of the moment; what
+	// matters is which index.
+	ways := strings.NewReplacer("Bitmap Index Scan on", "Index Scan using", "Index Only Scan using", "Index Scan using")
+	if diff := cmp.Diff(ways.Replace(string(want)), ways.Replace(plans.String())); diff != "" {
 		t.Errorf("plans differ from %s, see the comment of this test (-file +now):\n%s", file, diff)
 	}
 	var general []string
