@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -193,10 +194,11 @@ func checkEntryName(name, raw string) error {
 }
 
 // leftOut says whether an entry is nothing of a scan: hidden, such as what
-// macOS adds. The rest is known once the scan's directory is.
+// macOS adds, but for its visibility. The rest is known once the scan's
+// directory is.
 func leftOut(name string) bool {
-	for part := range strings.SplitSeq(name, "/") {
-		if part[0] == '.' {
+	for part := range strings.SplitSeq(strings.TrimSuffix(name, accessFile), "/") {
+		if part != "" && part[0] == '.' {
 			return true
 		}
 	}
@@ -270,9 +272,9 @@ func (p *planner) plan() (archivePlan, error) {
 }
 
 // outOfScan says whether a name in a scan's directory is nothing of the scan:
-// upstream's cache, and the manifest of an archive.
+// upstream's cache, the manifest of an archive, and the visibility of another.
 func outOfScan(name string) bool {
-	return name == ManifestName || name == webcacheDir || strings.HasPrefix(name, webcacheDir+"/")
+	return path.Base(name) == accessFile && name != accessFile || name == ManifestName || name == webcacheDir || strings.HasPrefix(name, webcacheDir+"/")
 }
 
 // top is the directory of the archive that the scan lies in, with a slash;

@@ -87,7 +87,7 @@ const digestChunk = 256 << 10
 // included, sorted by byte; ErrTooLarge if there are more than 200,000 or they
 // lie more than 16 directories deep. Left out are the previews that upstream
 // keeps in the scan, accounts (a scan may be a tree of its own), names with a
-// leading dot, names that are not UTF-8, and links to directories.
+// leading dot but the one of the visibility, names that are not UTF-8, and links to directories.
 func (d *ScanDir) Files(ctx context.Context) ([]string, error) {
 	w := scanWalk{ctx: ctx, root: d.root}
 	if err := w.walk(".", 1); err != nil {
@@ -114,7 +114,7 @@ func (w *scanWalk) walk(dir string, depth int) error {
 	for _, e := range entries {
 		name := path.Join(dir, e.Name())
 		switch {
-		case !readable(e.Name()) || name == webcacheDir || slices.Contains(unserved, e.Name()):
+		case name != accessFile && !readable(e.Name()) || name == webcacheDir || slices.Contains(unserved, e.Name()):
 		case e.IsDir():
 			if depth == maxScanDepth {
 				return ErrTooLarge.With("the directories of the scan nest more than %d deep", maxScanDepth)

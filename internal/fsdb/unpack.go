@@ -70,14 +70,20 @@ type StagedScan struct {
 	name     string
 	metadata json.RawMessage
 	document []byte // of the metadata, as it is on disk
-	files    []string
-	dirs     []string // to be synced
-	bytes    int64
-	used     atomic.Bool
+	// visibility is what lies beside the metadata, as WriteVisibility writes it.
+	visibility string
+	files      []string
+	dirs       []string // to be synced
+	bytes      int64
+	used       atomic.Bool
 }
 
 // Metadata is the scan's own, {} where it has none.
 func (s *StagedScan) Metadata() json.RawMessage { return s.metadata }
+
+// Visibility is what the archive says beside the metadata, empty for nothing.
+// AddScan keeps it, whatever its metadata says.
+func (s *StagedScan) Visibility() string { return s.visibility }
 
 // Files are the names of its files, relative to the scan, sorted.
 func (s *StagedScan) Files() []string { return s.files }
@@ -108,7 +114,7 @@ type SpooledArchive struct {
 // what it returns; after an error nothing is left.
 //
 // Left out of the scan are the manifest that our archives have, upstream's
-// cache and what has a leading dot. Errors: ErrArchive for what is no ZIP file
+// cache and what has a leading dot but the visibility. Errors: ErrArchive for what is no ZIP file
 // or holds anything but files that can be unpacked, ErrArchiveStructure without
 // files.json and metadata, ErrArchivePath for a name that leads out,
 // ErrArchiveTooLarge, ErrTooLarge, ErrNoSpace; an error of r is wrapped.
@@ -192,7 +198,9 @@ func (s *StagedScan) unpack(ctx context.Context, plan archivePlan) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(unpackers)
 	for _, f := range plan.files {
-		s.files = append(s.files, f.name)
+		if f.name != accessFile {
+			s.files = append(s.files, f.name)
+		}
 		group.Go(func() error { return t.unpackFile(ctx, s.name, f) })
 	}
 	if err := group.Wait(); err != nil {
@@ -294,6 +302,9 @@ func (s *StagedScan) look(plan archivePlan) error {
 	x, err := parseIndex(data)
 	if err != nil {
 		return unlooked(indexFile, err)
+	}
+	if s.visibility, err = readVisibility(dir); err != nil {
+		return unlooked(accessFile, err)
 	}
 	for _, e := range x.filesets {
 		if e.listed && len(e.files) == 0 && readable(e.id) && !slices.Contains(plan.dirs, e.id) && !plan.has(e.id) {
@@ -411,7 +422,7 @@ func (s *StagedScan) furnish(ctx context.Context, metadata json.RawMessage) erro
 			return err
 		}
 	}
-	if v := visibilityIn(metadata); v != "" {
+	if v := visibilityIn(metadata); v != "" && s.visibility == "" {
 		if err := t.writeNew(s.name+"/"+accessFile, visibilityDocument(v)); err != nil {
 			return err
 		}

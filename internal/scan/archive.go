@@ -119,7 +119,7 @@ func (d digest) of(size int64, modified time.Time) []byte {
 }
 
 // Open lays out the archive of a scan; the caller closes it. It holds all
-// files of the scan but previews, hidden ones and accounts, in the order of
+// files of the scan but previews, accounts and hidden ones other than its visibility, in the order of
 // their names relative to the scan, and the manifest. With filesets it holds of
 // these only what belongs to the named ones or to none.
 //

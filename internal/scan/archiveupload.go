@@ -100,7 +100,7 @@ func (u *ArchiveUpload) Commit(ctx context.Context) (names []string, err error) 
 	staged := u.staged
 	u.staged = nil
 	defer staged.Discard()
-	metadata, err := u.s.importedMetadata(ctx, u.actor, staged.Metadata())
+	metadata, err := u.s.importedMetadata(ctx, u.actor, staged)
 	if err != nil {
 		return nil, err
 	}
@@ -124,8 +124,9 @@ func (u *ArchiveUpload) Commit(ctx context.Context) (names []string, err error) 
 }
 
 // importedMetadata is what a scan that a has brought will have as metadata.
-func (s *Service) importedMetadata(ctx context.Context, a actor.Actor, metadata json.RawMessage) (json.RawMessage, error) {
-	if err := checkVisibility(metadata); err != nil {
+func (s *Service) importedMetadata(ctx context.Context, a actor.Actor, staged *fsdb.StagedScan) (json.RawMessage, error) {
+	metadata := staged.Metadata()
+	if err := checkVisibility(seenAs(metadata, staged.Visibility())); err != nil {
 		return nil, err
 	}
 	metadata, err := s.keepKnownGroups(ctx, metadata)

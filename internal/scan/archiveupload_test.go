@@ -41,11 +41,15 @@ func zipped(t testing.TB, content files) []byte {
 	return buf.Bytes()
 }
 
-// scanArchive is an archive of plainScan with that metadata.
-func scanArchive(t testing.TB, metadata string) []byte {
+// scanArchive is an archive of plainScan with that metadata, and more files:
+// names and contents in turn.
+func scanArchive(t testing.TB, metadata string, more ...string) []byte {
 	content := files{}
 	for name, text := range plainScan("s", metadata) {
 		content[strings.TrimPrefix(name, "s/")] = text
+	}
+	for pair := range slices.Chunk(more, 2) {
+		content[pair[0]] = pair[1]
 	}
 	return zipped(t, content)
 }
@@ -228,6 +232,50 @@ func TestArchiveAccess(t *testing.T) {
 
 // Of many that bring the same scan one succeeds; a scan that only the tree has
 // is taken into the index, and not overwritten.
+// A scan that was made private stays so on its way through an archive.
+func TestArchiveKeepsVisibility(t *testing.T) {
+	t.Parallel()
+	f := indexed(t, plainScan("s", `{"owner": "ann"}`))
+	if _, err := f.SetVisibility(as(t, ann), "s", Private); err != nil {
+		t.Fatal(err)
+	}
+	archive, err := write(t, openArchive(t, NewArchives(f.Service), ann, "s"))
+	if err != nil {
+		t.Fatalf("WriteRange = %v", err)
+	}
+	for name, archive := range map[string][]byte{
+		"back":    archive,
+		"nested":  scanArchive(t, `{"visibility": "private"}`, "images/.plantdb.json", `{"visibility": "public"}`),
+		"similar": scanArchive(t, `{"visibility": "private"}`, "images/x.plantdb.json", `{"visibility": "public"}`),
+	} {
+		names, err := uploadArchive(as(t, ann), f.Service, name, archive)
+		if err != nil {
+			t.Fatalf("upload %s = %v", name, err)
+		}
+		if slices.Contains(names, ".plantdb.json") {
+			t.Errorf("%s: the answer names what is no file of the scan: %q", name, names)
+		}
+		if _, err := f.Info(as(t, guest), name); !errors.Is(err, ErrUnknownScan) {
+			t.Errorf("%s: Info by a guest = %v, want ErrUnknownScan", name, err)
+		}
+		if err := f.RefreshScan(as(t, ann), name); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Info(as(t, guest), name); !errors.Is(err, ErrUnknownScan) {
+			t.Errorf("%s: Info by a guest after a re-index = %v, want ErrUnknownScan", name, err)
+		}
+	}
+	for sidecar, want := range map[string]error{
+		`{"visibility": "secret"}`: ErrMetadata, `{`: fsdb.ErrArchiveStructure, `{}`: fsdb.ErrArchiveStructure,
+		`{"visibility": "public"}` + strings.Repeat(" ", 5000): fsdb.ErrArchiveStructure,
+	} {
+		_, err := uploadArchive(as(t, ann), f.Service, "damaged", scanArchive(t, `{}`, ".plantdb.json", sidecar))
+		if !errors.Is(err, want) {
+			t.Errorf("upload with the visibility %.30q = %v, want %v", sidecar, err, want)
+		}
+	}
+}
+
 func TestArchivesAtOnce(t *testing.T) {
 	t.Parallel()
 	f := indexed(t)
