@@ -23,7 +23,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/romi/plantdb-go/db"
@@ -131,7 +130,7 @@ type Service struct {
 	c        Config
 	log      *slog.Logger
 	now      func() time.Time
-	connect  func(context.Context) (*pgx.Conn, error)
+	connect  postgres.Connect
 	verifier *tokenauth.Verifier
 	hasher   *hasher
 	revoked  *revocations
@@ -151,11 +150,7 @@ func WithClock(now func() time.Time) Option { return func(s *Service) { s.now = 
 // it. Without this option they are found by polling only.
 func WithNotifications(pool *pgxpool.Pool) Option {
 	return func(s *Service) {
-		s.connect = func(ctx context.Context) (*pgx.Conn, error) {
-			config := pool.Config().ConnConfig
-			config.RuntimeParams["application_name"] = listenerName
-			return pgx.ConnectConfig(ctx, config)
-		}
+		s.connect = postgres.Beside(pool, listenerName)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/romi/plantdb-go/db"
+	"github.com/romi/plantdb-go/internal/postgres"
 	"github.com/romi/plantdb-go/tokenauth"
 )
 
@@ -35,12 +36,8 @@ const (
 	listenerName = "plantdb revocations"
 )
 
-var (
-	// errUnsure: what was revoked elsewhere cannot be known just now.
-	errUnsure = errors.New("revocations not known to be up to date")
-	// errLost: there was a connection to listen on.
-	errLost = errors.New("connection lost")
-)
+// errUnsure: what was revoked elsewhere cannot be known just now.
+var errUnsure = errors.New("revocations not known to be up to date")
 
 // revocation is a jti or sid that no longer counts, until nothing of it could
 // be alive.
@@ -168,7 +165,7 @@ func (s *Service) followRevocations(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if errors.Is(lost, errLost) {
+		if errors.Is(lost, postgres.ErrLost) {
 			// It was good until now: try again soon.
 			pause = reconnectPause
 			s.log.WarnContext(ctx, "connection for revocations lost, polling", slog.Any("err", lost))
@@ -191,46 +188,20 @@ func (s *Service) followRevocations(ctx context.Context) error {
 }
 
 // listen waits for hints and asks after each, and after each pollInterval
-// without one, until the connection fails, which is errLost. Without a way to
+// without one, until the connection fails, which is postgres.ErrLost. Without a way to
 // connect it returns nil at once.
 func (s *Service) listen(ctx context.Context) error {
 	if s.connect == nil {
 		return nil
 	}
-	conn, err := s.connectToListen(ctx)
-	if err != nil {
-		return fmt.Errorf("connect to listen: %w", err)
-	}
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), syncTimeout)
-		defer cancel()
-		_ = conn.Close(ctx) // nothing is left to be lost on it
-	}()
-	// Listening begins before everything is read, so nothing falls between.
-	if err = s.q.ListenRevoked(ctx, conn); err != nil {
-		return fmt.Errorf("%w: listen: %w", errLost, err)
-	}
-	for everything := true; ; everything = false {
-		if err = s.sync(ctx, conn, everything); err != nil {
-			return fmt.Errorf("%w: %w", errLost, err)
-		}
-		waiting, stop := context.WithTimeout(ctx, pollInterval)
-		_, err = conn.WaitForNotification(waiting)
-		silent := waiting.Err() != nil
-		stop()
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil && !silent {
-			return fmt.Errorf("%w: wait for notification: %w", errLost, err)
-		}
-	}
-}
-
-func (s *Service) connectToListen(ctx context.Context) (*pgx.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, syncTimeout)
-	defer cancel()
-	return s.connect(ctx)
+	everything := true
+	return postgres.Listen(ctx, s.connect, syncTimeout,
+		func(ctx context.Context, conn *pgx.Conn) error { return s.q.ListenRevoked(ctx, conn) },
+		func(ctx context.Context, conn *pgx.Conn) (time.Duration, error) {
+			err := s.sync(ctx, conn, everything)
+			everything = false
+			return pollInterval, err
+		})
 }
 
 // sendHints tells the other replicas that there is something to ask for. A hint

@@ -3,7 +3,6 @@ package scan
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/romi/plantdb-go/db"
 	"github.com/romi/plantdb-go/internal/actor"
+	"github.com/romi/plantdb-go/internal/postgres"
 )
 
 const (
@@ -46,7 +46,7 @@ const (
 type feed struct {
 	hint    chan struct{} // something was written here: tell all servers
 	wake    chan struct{} // somebody begins to follow
-	connect func(context.Context) (*pgx.Conn, error)
+	connect postgres.Connect
 	pending time.Duration // until the next question; of the reader alone
 
 	mu      sync.Mutex
@@ -73,11 +73,7 @@ func newFeed() *feed {
 // it they are found by asking twice a second. It is set before the service is
 // used.
 func (s *Service) ListenOn(pool *pgxpool.Pool) {
-	s.feed.connect = func(ctx context.Context) (*pgx.Conn, error) {
-		config := pool.Config().ConnConfig
-		config.RuntimeParams["application_name"] = "plantdb events"
-		return pgx.ConnectConfig(ctx, config)
-	}
+	s.feed.connect = postgres.Beside(pool, "plantdb events")
 }
 
 // written has all servers told, soon, that there are events.
@@ -190,36 +186,9 @@ func (s *Service) listenFeed(ctx context.Context) error {
 	if s.feed.connect == nil {
 		return nil
 	}
-	open, cancel := context.WithTimeout(ctx, feedTimeout)
-	defer cancel()
-	conn, err := s.feed.connect(open)
-	if err != nil {
-		return fmt.Errorf("connect to listen: %w", err)
-	}
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), feedTimeout)
-		defer cancel()
-		_ = conn.Close(ctx) // nothing is left to be lost on it
-	}()
-	if err := s.q.ListenEvents(ctx, conn); err != nil {
-		return fmt.Errorf("listen: %w", err)
-	}
-	for {
-		next, err := s.pollFeed(ctx, conn)
-		if err != nil {
-			return err
-		}
-		waiting, stop := context.WithTimeout(ctx, next)
-		_, err = conn.WaitForNotification(waiting)
-		silent := waiting.Err() != nil
-		stop()
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil && !silent {
-			return fmt.Errorf("wait for notification: %w", err)
-		}
-	}
+	return postgres.Listen(ctx, s.feed.connect, feedTimeout,
+		func(ctx context.Context, conn *pgx.Conn) error { return s.q.ListenEvents(ctx, conn) },
+		func(ctx context.Context, conn *pgx.Conn) (time.Duration, error) { return s.pollFeed(ctx, conn) })
 }
 
 // pollFeed reads what is new, if anybody follows, and says when to ask again.
