@@ -30,8 +30,28 @@ func (q *Queries) AdoptEvents(ctx context.Context, db DBTX) (int64, error) {
 }
 
 const eventHorizon = `-- name: EventHorizon :one
-SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS horizon,
-       EXISTS (SELECT FROM scan_events WHERE written_by >= pg_snapshot_xmin(pg_current_snapshot())::text::bigint) AS pending
+WITH seen AS MATERIALIZED (
+    SELECT pg_current_snapshot() AS snapshot
+), running AS MATERIALIZED (
+    SELECT x.id::text::bigint AS id
+    FROM seen, pg_snapshot_xip(seen.snapshot) AS x (id)
+    WHERE CASE
+        WHEN EXISTS (SELECT FROM pg_catalog.pg_locks l
+                     JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+                     JOIN pg_catalog.pg_database d ON d.oid = a.datid
+                     WHERE l.locktype = 'transactionid' AND l.mode = 'ExclusiveLock' AND l.granted
+                       AND l.transactionid::text::bigint = x.id::text::bigint % 4294967296 AND d.datname <> current_database())
+          OR EXISTS (SELECT FROM pg_catalog.pg_prepared_xacts p
+                     WHERE p.transaction::text::bigint = x.id::text::bigint % 4294967296 AND p.database <> current_database())
+        THEN false
+        ELSE pg_xact_status(x.id) = 'in progress'
+    END
+), horizon AS (
+    SELECT coalesce((SELECT min(r.id) FROM running r), pg_snapshot_xmax(seen.snapshot)::text::bigint) AS below
+    FROM seen
+)
+SELECT h.below::bigint AS horizon, EXISTS (SELECT FROM scan_events e WHERE e.written_by >= h.below) AS pending
+FROM horizon h
 `
 
 type EventHorizonRow struct {
@@ -39,9 +59,16 @@ type EventHorizonRow struct {
 	Pending bool
 }
 
-// EventHorizon returns a number below which no transaction runs any more, and
-// whether something was written at or above it that cannot be told yet. Asked
-// before ListEvents, it is where that has to end.
+// EventHorizon returns a number below which no transaction runs any more that
+// could write an event, and whether something was written at or above it that
+// cannot be told yet. Asked before ListEvents, it is where that has to end. It
+// only rises.
+//
+// Numbers of transactions are those of the whole cluster. One that is known to
+// run in another database does not hold the horizon; who runs where is told by
+// the lock that each holds on its own number from its begin to its end. CASE
+// has that looked at before whether it still runs: one that ended meanwhile is
+// seen by the next statement.
 func (q *Queries) EventHorizon(ctx context.Context, db DBTX) (EventHorizonRow, error) {
 	row := db.QueryRow(ctx, eventHorizon)
 	var i EventHorizonRow

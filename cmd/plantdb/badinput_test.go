@@ -2,9 +2,12 @@ package main_test
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -216,6 +219,14 @@ func checkProblem(t *testing.T, a answer, status int, code string) {
 func TestBadInput(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, "PLANTDB_MAX_UPLOAD=64KiB")
+	// What was uploaded before is on its way into files.json.
+	eventually(t, "files.json is written behind the upload", func() string {
+		index, err := os.ReadFile(filepath.Join(b.dir, "kept", "files.json"))
+		if err != nil || !strings.Contains(string(index), "notes.txt") {
+			return fmt.Sprintf("%s, %v", index, err)
+		}
+		return ""
+	})
 	before := treeOf(t, b.dir)
 	for method, list := range map[string][]badRequest{http.MethodGet: refusedReads, http.MethodPost: refusedWrites} {
 		for _, bad := range list {

@@ -12,8 +12,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/romi/plantdb-go/db"
 	"github.com/romi/plantdb-go/internal/actor"
 	"github.com/romi/plantdb-go/internal/pgtest"
 )
@@ -200,6 +202,69 @@ func TestLateCommitIsNotMissed(t *testing.T) {
 	if len(third.Events) != 0 {
 		t.Errorf("Events after the last = %q, want none", listed(third.Events))
 	}
+}
+
+// A transaction of another database of the cluster, which cannot write events
+// here, holds nothing back, and the horizon never falls when it ends.
+func TestOtherDatabasesHoldNoEventsBack(t *testing.T) {
+	t.Parallel()
+	f := indexed(t, plainScan("s", `{"owner": "ann"}`))
+	elsewhere := must[pgx.Tx](t)(pgtest.New(t).Begin(t.Context()))
+	defer func() { _ = elsewhere.Rollback(context.Background()) }() // after a commit it does nothing
+	var number int64
+	if err := elsewhere.QueryRow(t.Context(), "SELECT pg_current_xact_id()::text::bigint").Scan(&number); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.SetVisibility(as(t, ann), "s", Private); err != nil {
+		t.Fatal(err)
+	}
+	page := must[EventPage](t)(f.Events(as(t, ann), Start{Oldest: true}, EventFilter{}, 10))
+	if got, want := listed(page.Events), []string{"scan.visibility s"}; !slices.Equal(got, want) {
+		t.Errorf("Events while transaction %d runs elsewhere = %q, want %q", number, got, want)
+	}
+	before := must[db.EventHorizonRow](t)(f.horizon(t.Context(), f.pool))
+	if before.Horizon <= number || before.Pending {
+		t.Errorf("horizon = %+v, want above %d and nothing pending", before, number)
+	}
+	if err := elsewhere.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if after := must[db.EventHorizonRow](t)(f.horizon(t.Context(), f.pool)); after.Horizon < before.Horizon {
+		t.Errorf("horizon falls from %d to %d", before.Horizon, after.Horizon)
+	}
+}
+
+// Under many short transactions of two databases the horizon only rises.
+func TestHorizonOnlyRises(t *testing.T) {
+	t.Parallel()
+	f := indexed(t, plainScan("s", `{"owner": "ann"}`))
+	others := []*pgxpool.Pool{pgtest.New(t), f.pool.(*pgxpool.Pool)}
+	ctx, stop := context.WithCancel(t.Context())
+	var writers sync.WaitGroup
+	for i := range 8 {
+		writers.Go(func() {
+			for ctx.Err() == nil {
+				_, err := others[i%2].Exec(ctx, "SELECT pg_current_xact_id(), pg_sleep(0.002)")
+				if err != nil && ctx.Err() == nil {
+					t.Errorf("write elsewhere = %v", err)
+					return
+				}
+			}
+		})
+	}
+	var highest int64
+	for range 300 {
+		h, err := f.horizon(t.Context(), f.pool)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h.Horizon < highest {
+			t.Errorf("horizon falls from %d to %d", highest, h.Horizon)
+		}
+		highest = max(highest, h.Horizon)
+	}
+	stop()
+	writers.Wait()
 }
 
 func TestEventsThatAreGone(t *testing.T) {
