@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -171,6 +172,22 @@ func TestForwardedHeadersOfStrangersAreIgnored(t *testing.T) {
 		if got != want {
 			t.Errorf("address behind X-Forwarded-For %q = %s, want %s", header, got, want)
 		}
+	}
+}
+
+// A head that is too large is answered in JSON by the server as it runs, not
+// only by net/http, which hangs up.
+func TestLongHeadsAreAnsweredInJSON(t *testing.T) {
+	t.Parallel()
+	sv := newSite(t).start()
+	for _, size := range []int{70_000, 200_000} {
+		got := sv.call(request{method: http.MethodGet, path: "/health", header: http.Header{"X-Long": {strings.Repeat("x", size)}}})
+		if got.status != http.StatusRequestHeaderFieldsTooLarge || !strings.Contains(string(got.body), `"code":"headers_too_large"`) {
+			t.Errorf("a header of %d bytes = %d %s, want a problem of 431", size, got.status, got.body)
+		}
+	}
+	if got := sv.get("/health", ""); got.status != http.StatusOK {
+		t.Errorf("the next request = %d %s, want 200", got.status, got.body)
 	}
 }
 

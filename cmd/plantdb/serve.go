@@ -159,7 +159,7 @@ func (s *service) run(ctx context.Context, listener net.Listener) error {
 	defer previews.Close() // It is a cache.
 	server := &http.Server{
 		Handler: s.handler(previews), ReadHeaderTimeout: headTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
-		IdleTimeout: idleTimeout, MaxHeaderBytes: 64 << 10,
+		IdleTimeout: idleTimeout, MaxHeaderBytes: api.MaxHead,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	s.banner(listener.Addr())

@@ -22,6 +22,11 @@ type owner struct {
 	Owner *string  `json:"owner,omitempty" doc:"User who owns the scan; left out where nobody is recorded."`
 }
 
+type newOwner struct {
+	_     struct{} `json:"-" additionalProperties:"true"`
+	Owner string   `json:"owner" minLength:"1" doc:"User who shall own the scan."`
+}
+
 var readAccessErrors = []int{http.StatusForbidden, http.StatusNotFound}
 
 func (s *server) registerAccess() {
@@ -77,12 +82,12 @@ func (s *server) registerAccess() {
 		errors: writeErrors, faults: []error{scan.ErrOwner},
 	}, func(ctx context.Context, in *struct {
 		ScanPath
-		Payload Strict[owner]
+		Payload Strict[newOwner]
 	}) (*reply[owner], error) {
-		if in.Payload.Value.Owner == nil {
+		if in.Payload.Value.Owner == "" {
 			return nil, scan.ErrOwner
 		}
-		a, err := s.scans.SetOwner(ctx, in.Scan, *in.Payload.Value.Owner)
+		a, err := s.scans.SetOwner(ctx, in.Scan, in.Payload.Value.Owner)
 		return replyOf(owner{Owner: a.Owner}, err)
 	})
 }

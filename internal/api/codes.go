@@ -25,6 +25,7 @@ var (
 	errNotJSON         = fault.New(fault.Unsupported, "unsupported_media_type", msgNotJSON)
 	errNotNDJSON       = fault.New(fault.Unsupported, "unsupported_media_type", "A batch is lines of JSON: Content-Type must be application/x-ndjson.")
 	errTooLarge        = fault.New(fault.TooLarge, "too_large", "The body is larger than is allowed.")
+	errHeadTooLarge    = fault.New(fault.TooLarge, "headers_too_large", fmt.Sprintf("The request line and the headers together are larger than %d bytes.", maxHead))
 	errTextTooLarge    = fault.New(fault.TooLarge, "too_large", "The image is too large to be sent as text.")
 	errRateLimited     = fault.New(fault.TooMany, "rate_limited", "Rate limit exceeded. Please try again later.")
 	errNoRange         = fault.New(fault.Invalid, "range_not_satisfiable", "The server cannot provide the requested range.")
@@ -69,8 +70,11 @@ func failureOf(err error) (int, failure) {
 const statusChecksum = 460
 
 func statusOf(f *fault.Error) int {
-	if f == errNoRange {
+	switch f {
+	case errNoRange:
 		return http.StatusRequestedRangeNotSatisfiable
+	case errHeadTooLarge:
+		return http.StatusRequestHeaderFieldsTooLarge
 	}
 	if errors.Is(f, scan.ErrChecksum) {
 		return statusChecksum
@@ -96,7 +100,7 @@ var unknown = map[string]error{
 // names; the rest is for route.faults.
 func (r route) usual(op *huma.Operation) []error {
 	list := []error{
-		errInvalid, auth.ErrForbidden, errTooLarge, errNotJSON, errNoRange, errPrecondition, errRateLimited, errInternal, errUnavailable,
+		errInvalid, auth.ErrForbidden, errTooLarge, errHeadTooLarge, errNotJSON, errNoRange, errPrecondition, errRateLimited, errInternal, errUnavailable,
 		scan.ErrBusy, fsdb.ErrNoSpace,
 	}
 	if len(r.security) > 0 {
@@ -156,6 +160,7 @@ var meanings = map[int]string{
 	http.StatusUnprocessableEntity:          "The stored file is not what its name says.",
 	http.StatusLocked:                       "Somebody else is writing there; try again after Retry-After.",
 	http.StatusTooManyRequests:              "Too many calls from one address, or to one account; try again after Retry-After.",
+	http.StatusRequestHeaderFieldsTooLarge:  "The address or the headers are too long; one far above the bound is answered in plain text.",
 	http.StatusInternalServerError:          "The server failed. Its log has the cause under the X-Request-Id of this answer.",
 	http.StatusServiceUnavailable:           "Something that the server needs is away; try again after Retry-After.",
 	http.StatusInsufficientStorage:          "The disk or a quota is full; nothing was kept.",

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -239,6 +240,60 @@ func TestRefusedValuesAreNotRepeated(t *testing.T) {
 	err := humaProblem(http.StatusUnprocessableEntity, "validation failed", []error{&huma.ErrorDetail{Message: "expected integer", Location: "query.limit", Value: "hunter2"}})
 	if err.Status != http.StatusBadRequest || strings.Contains(err.Message, "hunter2") || len(err.Errors) != 1 || err.Errors[0].Location != "query.limit" {
 		t.Errorf("humaProblem = %+v, want 400 with the place and not the value", err)
+	}
+}
+
+// A null where a value may be left out is refused, and the place is named; a
+// required one is missing, in upstream's words.
+func TestNulls(t *testing.T) {
+	t.Parallel()
+	type inner struct {
+		Names []string `json:"names,omitempty"`
+	}
+	type body struct {
+		Role     string          `json:"role,omitempty"`
+		Must     string          `json:"must"`
+		Unlock   *bool           `json:"unlock,omitempty"`
+		Inner    *inner          `json:"inner,omitempty"`
+		Metadata Object          `json:"metadata,omitempty"`
+		Raw      json.RawMessage `json:"raw,omitempty"`
+	}
+	for text, place := range map[string]string{
+		`{"role":"null","must":null,"metadata":{"a":null},"raw":null,"more":null}`: "",
+		`null`:                          "body",
+		`{"role": null}`:                "body.role",
+		`{"ROLE":null}`:                 "body.role",
+		`{"unlock":null}`:               "body.unlock",
+		`{"inner":null}`:                "body.inner",
+		`{"inner":{"names":null}}`:      "body.inner.names",
+		`{"inner":{"names":["null"]}}`:  "",
+		`{"inner":{"names":["",null]}}`: "body.inner.names[1]",
+	} {
+		err := decode([]byte(text), new(body))
+		p, _ := errors.AsType[*Problem](err)
+		switch {
+		case place == "" && err != nil:
+			t.Errorf("decode(%s) = %v, want it taken", text, err)
+		case place != "" && (p == nil || p.Status != http.StatusBadRequest || p.Message != place+": unexpected null" || p.Errors[0].Location != place):
+			t.Errorf("decode(%s) = %v, want a 400 that names %s", text, err, place)
+		}
+	}
+}
+
+func TestHeadTooLarge(t *testing.T) {
+	t.Parallel()
+	h := newBare(t, Config{})
+	long := strings.Repeat("x", maxHead)
+	for _, w := range []*httptest.ResponseRecorder{
+		ask(h, "GET", "/api/v1/", "X-Long", long), ask(h, "GET", "/api/v1/?q="+long), ask(h, "POST", "/no/such/path", "Cookie", long),
+	} {
+		var p Problem
+		if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil || w.Code != 431 || p.Code != "headers_too_large" || p.Message == "" {
+			t.Errorf("a head of more than %d bytes = %d %.200s (%v), want a problem of 431", maxHead, w.Code, w.Body, err)
+		}
+	}
+	if w := ask(h, "GET", "/api/v1/", "X-Long", long[:maxHead-1000]); w.Code != http.StatusOK {
+		t.Errorf("a head below %d bytes = %d, want 200", maxHead, w.Code)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"reflect"
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -157,14 +158,72 @@ func decode(body []byte, v any) error {
 		if wrong.Field != "" {
 			place += "." + wrong.Field
 		}
-		p := newProblem(http.StatusBadRequest, "invalid_request", fmt.Sprintf("%s: unexpected %s", place, kindOf(wrong.Value)))
-		p.Errors = []Place{{Location: place, Message: "unexpected " + kindOf(wrong.Value)}}
-		return p
+		return wrongKind(place, kindOf(wrong.Value))
 	}
 	if err != nil {
 		return errInvalid
 	}
+	if place := nullIn("body", body, reflect.TypeOf(v).Elem()); place != "" {
+		return wrongKind(place, "null")
+	}
 	return nil
+}
+
+func wrongKind(place, kind string) error {
+	p := newProblem(http.StatusBadRequest, "invalid_request", fmt.Sprintf("%s: unexpected %s", place, kind))
+	p.Errors = []Place{{Location: place, Message: "unexpected " + kind}}
+	return p
+}
+
+// nullIn returns the place of a null where the document has another type, or
+// nothing: encoding/json takes null for all. A required property that is null
+// is missing, which its operation says in upstream's words, and what decodes
+// itself judges itself. The text is one that decoded.
+func nullIn(place string, raw []byte, t reflect.Type) string {
+	if !bytes.Contains(raw, []byte("null")) || reflect.PointerTo(t).Implements(reflect.TypeFor[json.Unmarshaler]()) {
+		return ""
+	}
+	if string(bytes.TrimSpace(raw)) == "null" {
+		return place
+	}
+	switch t.Kind() { //nolint:exhaustive // The others hold no values.
+	case reflect.Pointer:
+		return nullIn(place, raw, t.Elem())
+	case reflect.Slice:
+		return nullItem(place, raw, t.Elem())
+	case reflect.Struct:
+		return nullMember(place, raw, t)
+	}
+	return ""
+}
+
+func nullItem(place string, raw []byte, t reflect.Type) string {
+	var items []json.RawMessage
+	_ = json.Unmarshal(raw, &items) // it decoded before
+	for i, item := range items {
+		if found := nullIn(fmt.Sprintf("%s[%d]", place, i), item, t); found != "" {
+			return found
+		}
+	}
+	return ""
+}
+
+func nullMember(place string, raw []byte, t reflect.Type) string {
+	var members map[string]json.RawMessage
+	_ = json.Unmarshal(raw, &members) // it decoded before
+	for field := range t.Fields() {
+		tag, options, _ := strings.Cut(field.Tag.Get("json"), ",")
+		for name, member := range members {
+			required := options == "" && string(member) == "null"
+			if !strings.EqualFold(name, tag) || required {
+				continue
+			}
+			if found := nullIn(place+"."+tag, member, field.Type); found != "" {
+				return found
+			}
+		}
+	}
+	return ""
 }
 
 // kindOf drops the literal from encoding/json's "number 12.5".

@@ -104,6 +104,31 @@ func (s *server) observed(next http.Handler) http.Handler {
 	})
 }
 
+// maxHead bounds the request line and the headers of a request together.
+const maxHead = 64 << 10
+
+// MaxHead is what the server of the handler has to read of a head: above it
+// net/http hangs up with a line of text. Between maxHead and this a client gets
+// an answer that it understands.
+const MaxHead = 4 * maxHead
+
+// headed refuses a request whose head is too large.
+func headed(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		size := len(r.RequestURI)
+		for name, values := range r.Header {
+			for _, value := range values {
+				size += len(name) + len(value)
+			}
+		}
+		if size > maxHead {
+			writeProblem(w, faultProblem(errHeadTooLarge))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 func (s *server) recovered(w *recorder, r *http.Request, next http.Handler) {
 	defer func() {
 		cause := recover()

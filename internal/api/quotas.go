@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/http"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"github.com/romi/plantdb-go/internal/scan"
 )
 
@@ -49,6 +51,12 @@ type quotaBounds struct {
 	MaxFiles *int64 `json:"max_files,omitempty" minimum:"0" doc:"Files that their scans may hold."`
 }
 
+// TransformSchema implements huma.SchemaTransformer: one of the two is wanted.
+func (quotaBounds) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	s.MinProperties = new(1)
+	return s
+}
+
 // QuotaUser names whose quota it is. It is exported for Huma.
 type QuotaUser struct {
 	Username string `path:"username" doc:"Name of the user." example:"carol"`
@@ -62,6 +70,8 @@ type QuotaGroup struct {
 const aboutQuota = "A quota bounds what the scans of a user hold, or those of all members of a group together, with what lies in the trash until it is purged. " +
 	"An upload that does not fit is refused before its bytes are taken, by a 413 with the code quota_exceeded; what is there already stays. " +
 	"Only administrators may do it."
+
+var quotaErrors = []int{http.StatusForbidden, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType}
 
 func (s *server) registerQuotas() {
 	register(s, route{
@@ -88,7 +98,7 @@ func (s *server) registerQuotas() {
 	})
 	register(s, route{
 		id: "set-user-quota", method: http.MethodPut, path: "/quotas/users/{username}", tag: tagQuotas, security: required,
-		faults: []error{scan.ErrUnknownQuota, scan.ErrQuotaBounds}, summary: "Set the quota of a user", doc: aboutQuota, errors: []int{http.StatusForbidden},
+		faults: []error{scan.ErrUnknownQuota, scan.ErrQuotaBounds}, summary: "Set the quota of a user", doc: aboutQuota, errors: quotaErrors,
 	}, func(ctx context.Context, in *struct {
 		QuotaUser
 		Payload Strict[quotaBounds]
@@ -97,7 +107,7 @@ func (s *server) registerQuotas() {
 	})
 	register(s, route{
 		id: "set-group-quota", method: http.MethodPut, path: "/quotas/groups/{group}", tag: tagQuotas, security: required,
-		faults: []error{scan.ErrUnknownQuota, scan.ErrQuotaBounds}, summary: "Set the quota of a group", doc: aboutQuota, errors: []int{http.StatusForbidden},
+		faults: []error{scan.ErrUnknownQuota, scan.ErrQuotaBounds}, summary: "Set the quota of a group", doc: aboutQuota, errors: quotaErrors,
 	}, func(ctx context.Context, in *struct {
 		QuotaGroup
 		Payload Strict[quotaBounds]

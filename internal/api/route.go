@@ -104,7 +104,7 @@ func (r route) statuses() []int {
 		status, _ := failureOf(err)
 		list = append(list, status)
 	}
-	list = append(list, http.StatusInternalServerError, http.StatusServiceUnavailable)
+	list = append(list, http.StatusRequestHeaderFieldsTooLarge, http.StatusInternalServerError, http.StatusServiceUnavailable)
 	if len(r.security) > 0 {
 		list = append(list, http.StatusBadRequest, http.StatusUnauthorized)
 	}

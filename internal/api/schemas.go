@@ -43,6 +43,7 @@ var schemaDocs = map[string]string{ //nolint:gosec // Words about secrets, none 
 	"MeshCoordinates": "A mesh: its vertices, and its triangles by their numbers.",
 	"Deleted":         "What was moved into the trash or brought back, and its entry.",
 	"Owner":           "Who owns a scan.",
+	"NewOwner":        "Who shall own a scan.",
 	"Sharing":         "The groups that a scan is shared with.",
 	"Visibility":      "Who may see a scan.",
 	"TrashEntry":      "Something that was deleted and can be restored until it is purged.",

@@ -1289,6 +1289,14 @@ type NewGroup struct {
 	Name string `json:"name"`
 }
 
+// NewOwner Who shall own a scan.
+//
+// Example: {"owner":"alice"}
+type NewOwner struct {
+	// Owner User who shall own the scan.
+	Owner string `json:"owner"`
+}
+
 // NewScan What a new scan begins with.
 //
 // Example: {"metadata":{"biologicalMaterial":{"biologicalMaterialId":"Col-0_A1"},"sharing":["phenotyping"]}}
@@ -1331,7 +1339,7 @@ type NewWebhook struct {
 	// URL Where messages are sent: https, or http to the networks of WEBHOOK_NETWORKS.
 	//
 	// Example: https://lab.example.org/plantdb
-	URL *string `json:"url"`
+	URL string `json:"url"`
 }
 
 // OneTimeSecret A secret with which a new password can be set, once.
@@ -2777,7 +2785,7 @@ type PatchScanMetadataJSONRequestBody PatchScanMetadataJSONBody
 type UpdateScanMetadataJSONRequestBody = MetadataUpdate
 
 // SetScanOwnerJSONRequestBody defines body for SetScanOwner for application/json ContentType.
-type SetScanOwnerJSONRequestBody = Owner
+type SetScanOwnerJSONRequestBody = NewOwner
 
 // SetScanSharingJSONRequestBody defines body for SetScanSharing for application/json ContentType.
 type SetScanSharingJSONRequestBody = Sharing

@@ -79,6 +79,7 @@ __all__ = [
     "MetadataUpdate",
     "NewFileset",
     "NewGroup",
+    "NewOwner",
     "NewScan",
     "NewTimelapse",
     "NewWebhook",
@@ -195,6 +196,7 @@ from plantdb_api.models.metadata import Metadata as Metadata
 from plantdb_api.models.metadata_update import MetadataUpdate as MetadataUpdate
 from plantdb_api.models.new_fileset import NewFileset as NewFileset
 from plantdb_api.models.new_group import NewGroup as NewGroup
+from plantdb_api.models.new_owner import NewOwner as NewOwner
 from plantdb_api.models.new_scan import NewScan as NewScan
 from plantdb_api.models.new_timelapse import NewTimelapse as NewTimelapse
 from plantdb_api.models.new_webhook import NewWebhook as NewWebhook

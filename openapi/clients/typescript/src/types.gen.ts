@@ -871,6 +871,16 @@ export type NewGroup = {
 };
 
 /**
+ * Who shall own a scan.
+ */
+export type NewOwner = {
+    /**
+     * User who shall own the scan.
+     */
+    owner: string;
+};
+
+/**
  * What a new scan begins with.
  */
 export type NewScan = {
@@ -921,7 +931,7 @@ export type NewWebhook = {
     /**
      * Where messages are sent: https, or http to the networks of WEBHOOK_NETWORKS.
      */
-    url: string | null;
+    url: string;
 };
 
 /**
@@ -1940,7 +1950,7 @@ export type GetKeysData = {
 
 export type GetKeysErrors = {
     /**
-     * Refused: 404 (`no_public_keys`); 429 (`rate_limited`).
+     * Refused: 404 (`no_public_keys`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -1969,7 +1979,7 @@ export type GetHomeData = {
 
 export type GetHomeErrors = {
     /**
-     * Refused: 429 (`rate_limited`).
+     * Refused: 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2008,7 +2018,7 @@ export type GetArchiveData = {
 
 export type GetArchiveErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_scan`); 412 (`precondition_failed`); 413 (`too_large`); 416 (`range_not_satisfiable`); 429 (`rate_limited`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_scan`); 412 (`precondition_failed`); 413 (`too_large`); 416 (`range_not_satisfiable`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2047,7 +2057,7 @@ export type CreateScanFromArchiveData = {
 
 export type CreateScanFromArchiveErrors = {
     /**
-     * Refused: 400 (`scan_exists`, `no_file`, `archive_type`, `archive_name`, `broken_upload`, `invalid_digest`, `digest_mismatch`, `archive_invalid`, `archive_structure`, `archive_path`, `name_invalid`, `name_reserved`, `bad_metadata`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 409 (`timelapse_exists`); 413 (`archive_too_large`, `quota_exceeded`, `too_large`); 423 (`locked`); 429 (`rate_limited`).
+     * Refused: 400 (`scan_exists`, `no_file`, `archive_type`, `archive_name`, `broken_upload`, `invalid_digest`, `digest_mismatch`, `archive_invalid`, `archive_structure`, `archive_path`, `name_invalid`, `name_reserved`, `bad_metadata`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 409 (`timelapse_exists`); 413 (`archive_too_large`, `quota_exceeded`, `too_large`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2081,7 +2091,7 @@ export type GetAssetData = {
 
 export type GetAssetErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_asset`); 412 (`precondition_failed`); 416 (`range_not_satisfiable`); 429 (`rate_limited`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_asset`); 412 (`precondition_failed`); 416 (`range_not_satisfiable`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2128,7 +2138,7 @@ export type GetImageData = {
 
 export type GetImageErrors = {
     /**
-     * Refused: 400 (`bad_size`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_file`); 412 (`precondition_failed`); 413 (`too_large`); 416 (`range_not_satisfiable`); 422 (`damaged_image`, `image_too_large`); 429 (`rate_limited`).
+     * Refused: 400 (`bad_size`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_file`); 412 (`precondition_failed`); 413 (`too_large`); 416 (`range_not_satisfiable`); 422 (`damaged_image`, `image_too_large`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2167,7 +2177,7 @@ export type GetMeshData = {
 
 export type GetMeshErrors = {
     /**
-     * Refused: 400 (`unknown_scan`, `bad_size`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_task`, `unknown_output`, `unknown_scan`); 412 (`precondition_failed`); 416 (`range_not_satisfiable`); 422 (`damaged_ply`, `ply_too_large`); 429 (`rate_limited`).
+     * Refused: 400 (`unknown_scan`, `bad_size`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_task`, `unknown_output`, `unknown_scan`); 412 (`precondition_failed`); 416 (`range_not_satisfiable`); 422 (`damaged_ply`, `ply_too_large`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2210,7 +2220,7 @@ export type GetPointcloudData = {
 
 export type GetPointcloudErrors = {
     /**
-     * Refused: 400 (`unknown_scan`, `bad_size`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_task`, `unknown_output`, `unknown_scan`); 412 (`precondition_failed`); 416 (`range_not_satisfiable`); 422 (`damaged_ply`, `ply_too_large`); 429 (`rate_limited`).
+     * Refused: 400 (`unknown_scan`, `bad_size`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_task`, `unknown_output`, `unknown_scan`); 412 (`precondition_failed`); 416 (`range_not_satisfiable`); 422 (`damaged_ply`, `ply_too_large`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2249,7 +2259,7 @@ export type GetSequenceData = {
 
 export type GetSequenceErrors = {
     /**
-     * Refused: 400 (`unknown_scan`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_task`, `unknown_output`, `unknown_sequence`, `unknown_scan`); 412 (`precondition_failed`); 416 (`range_not_satisfiable`); 422 (`damaged_json`); 429 (`rate_limited`).
+     * Refused: 400 (`unknown_scan`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_task`, `unknown_output`, `unknown_sequence`, `unknown_scan`); 412 (`precondition_failed`); 416 (`range_not_satisfiable`); 422 (`damaged_json`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2281,7 +2291,7 @@ export type GetSkeletonData = {
 
 export type GetSkeletonErrors = {
     /**
-     * Refused: 400 (`unknown_scan`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_task`, `unknown_output`, `unknown_scan`); 412 (`precondition_failed`); 416 (`range_not_satisfiable`); 422 (`damaged_json`); 429 (`rate_limited`).
+     * Refused: 400 (`unknown_scan`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_task`, `unknown_output`, `unknown_scan`); 412 (`precondition_failed`); 416 (`range_not_satisfiable`); 422 (`damaged_json`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2310,7 +2320,7 @@ export type ListApiTokensData = {
 
 export type ListApiTokensErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2344,7 +2354,7 @@ export type RevokeApiTokenData = {
 
 export type RevokeApiTokenErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`api_token_not_found`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`api_token_not_found`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2373,7 +2383,7 @@ export type IntrospectTokenData = {
 
 export type IntrospectTokenErrors = {
     /**
-     * Refused: 400 (`missing_token`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 413 (`too_large`); 415 (`unsupported_media_type`); 429 (`rate_limited`).
+     * Refused: 400 (`missing_token`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 413 (`too_large`); 415 (`unsupported_media_type`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2407,7 +2417,7 @@ export type CheckUsernameData = {
 
 export type CheckUsernameErrors = {
     /**
-     * Refused: 400 (`missing_username`, `invalid_request`); 403 (`disabled`, `forbidden`); 429 (`rate_limited`).
+     * Refused: 400 (`missing_username`, `invalid_request`); 403 (`disabled`, `forbidden`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2436,7 +2446,7 @@ export type LoginData = {
 
 export type LoginErrors = {
     /**
-     * Refused: 400 (`missing_fields`, `cookies_off`, `invalid_request`); 401 (`invalid_credentials`); 409 (`session_limit`); 413 (`too_large`); 415 (`unsupported_media_type`); 429 (`rate_limited`).
+     * Refused: 400 (`missing_fields`, `cookies_off`, `invalid_request`); 401 (`invalid_credentials`); 409 (`session_limit`); 413 (`too_large`); 415 (`unsupported_media_type`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2465,7 +2475,7 @@ export type DeleteLoginData = {
 
 export type DeleteLoginErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`no_session`, `logout_failed`, `token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 413 (`too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`no_session`, `logout_failed`, `token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 413 (`too_large`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2494,7 +2504,7 @@ export type LogoutData = {
 
 export type LogoutErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`no_session`, `logout_failed`, `token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 413 (`too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`no_session`, `logout_failed`, `token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 413 (`too_large`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2523,7 +2533,7 @@ export type RedeemPasswordResetData = {
 
 export type RedeemPasswordResetErrors = {
     /**
-     * Refused: 400 (`password_rule`, `invalid_request`); 404 (`link_not_valid`); 413 (`too_large`); 415 (`unsupported_media_type`); 429 (`rate_limited`).
+     * Refused: 400 (`password_rule`, `invalid_request`); 404 (`link_not_valid`); 413 (`too_large`); 415 (`unsupported_media_type`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2552,7 +2562,7 @@ export type GetProfileData = {
 
 export type GetProfileErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2581,7 +2591,7 @@ export type RegisterUserData = {
 
 export type RegisterUserErrors = {
     /**
-     * Refused: 400 (`missing_fields`, `user_name`, `user_fullname`, `password_rule`, `unknown_role`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`role_above_own`, `forbidden`); 409 (`user_exists`); 413 (`too_large`); 415 (`unsupported_media_type`); 429 (`rate_limited`).
+     * Refused: 400 (`missing_fields`, `user_name`, `user_fullname`, `password_rule`, `unknown_role`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`role_above_own`, `forbidden`); 409 (`user_exists`); 413 (`too_large`); 415 (`unsupported_media_type`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2610,7 +2620,7 @@ export type RevokeTokenData = {
 
 export type RevokeTokenErrors = {
     /**
-     * Refused: 400 (`missing_token`, `invalid_request`); 413 (`too_large`); 415 (`unsupported_media_type`); 429 (`rate_limited`).
+     * Refused: 400 (`missing_token`, `invalid_request`); 413 (`too_large`); 415 (`unsupported_media_type`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2642,7 +2652,7 @@ export type EndSessionsData = {
 
 export type EndSessionsErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2671,7 +2681,7 @@ export type ListSessionsData = {
 
 export type ListSessionsErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2705,7 +2715,7 @@ export type EndSessionData = {
 
 export type EndSessionErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`session_not_found`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`session_not_found`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2734,7 +2744,7 @@ export type CompleteSetupData = {
 
 export type CompleteSetupErrors = {
     /**
-     * Refused: 400 (`missing_fields`, `user_name`, `user_fullname`, `password_rule`, `invalid_request`); 404 (`link_not_valid`); 409 (`user_exists`); 413 (`too_large`); 415 (`unsupported_media_type`); 429 (`rate_limited`).
+     * Refused: 400 (`missing_fields`, `user_name`, `user_fullname`, `password_rule`, `invalid_request`); 404 (`link_not_valid`); 409 (`user_exists`); 413 (`too_large`); 415 (`unsupported_media_type`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2763,7 +2773,7 @@ export type CreateApiTokenData = {
 
 export type CreateApiTokenErrors = {
     /**
-     * Refused: 400 (`missing_datasets`, `missing_token_exp`, `invalid_datasets`, `invalid_token_exp`, `api_token`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 413 (`too_large`); 415 (`unsupported_media_type`).
+     * Refused: 400 (`missing_datasets`, `missing_token_exp`, `invalid_datasets`, `invalid_token_exp`, `api_token`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 413 (`too_large`); 415 (`unsupported_media_type`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2792,7 +2802,7 @@ export type InspectMandatoryTokenData = {
 
 export type InspectMandatoryTokenErrors = {
     /**
-     * Refused: 400 (`token_ambiguous`, `invalid_request`); 401 (`token_missing`, `token_malformed`).
+     * Refused: 400 (`token_ambiguous`, `invalid_request`); 401 (`token_missing`, `token_malformed`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2821,7 +2831,7 @@ export type InspectOptionalTokenData = {
 
 export type InspectOptionalTokenErrors = {
     /**
-     * Refused: 400 (`token_ambiguous`, `invalid_request`); 401 (`token_malformed`).
+     * Refused: 400 (`token_ambiguous`, `invalid_request`); 401 (`token_malformed`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2850,7 +2860,7 @@ export type RefreshTokenData = {
 
 export type RefreshTokenErrors = {
     /**
-     * Refused: 400 (`token_ambiguous`, `invalid_request`); 401 (`refresh_token_unknown`, `refresh_token_reused`, `token_missing`, `token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `token_revoked`, `session_ended`, `user_inactive`, `csrf_missing`, `csrf_mismatch`); 413 (`too_large`); 415 (`unsupported_media_type`); 429 (`rate_limited`).
+     * Refused: 400 (`token_ambiguous`, `invalid_request`); 401 (`refresh_token_unknown`, `refresh_token_reused`, `token_missing`, `token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `token_revoked`, `session_ended`, `user_inactive`, `csrf_missing`, `csrf_mismatch`); 413 (`too_large`); 415 (`unsupported_media_type`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2879,7 +2889,7 @@ export type ValidateTokenData = {
 
 export type ValidateTokenErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2908,7 +2918,7 @@ export type ApplyBatchData = {
 
 export type ApplyBatchErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 409 (`batch_failed`); 413 (`batch_too_large`, `too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`rate_limited`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 409 (`batch_failed`); 413 (`batch_too_large`, `too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2960,7 +2970,7 @@ export type StreamEventsData = {
 
 export type StreamEventsErrors = {
     /**
-     * Refused: 400 (`bad_event_id`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 410 (`events_gone`); 429 (`too_many_streams`, `rate_limited`).
+     * Refused: 400 (`bad_event_id`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 410 (`events_gone`); 429 (`too_many_streams`, `rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3008,7 +3018,7 @@ export type DeleteFileData = {
 
 export type DeleteFileErrors = {
     /**
-     * Refused: 400 (`invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_file`); 412 (`precondition_failed`); 423 (`locked`); 429 (`rate_limited`).
+     * Refused: 400 (`invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_file`); 412 (`precondition_failed`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3050,7 +3060,7 @@ export type GetFileData = {
 
 export type GetFileErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_file`); 412 (`precondition_failed`); 416 (`range_not_satisfiable`); 429 (`rate_limited`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_file`); 412 (`precondition_failed`); 416 (`range_not_satisfiable`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3105,7 +3115,7 @@ export type CreateFileData = {
 
 export type CreateFileErrors = {
     /**
-     * Refused: 400 (`no_file`, `no_extension`, `invalid_metadata`, `broken_upload`, `invalid_digest`, `digest_mismatch`, `bad_extension`, `empty_file`, `bad_metadata`, `name_invalid`, `name_reserved`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_file`); 409 (`file_exists`); 413 (`quota_exceeded`, `too_large`); 423 (`locked`).
+     * Refused: 400 (`no_file`, `no_extension`, `invalid_metadata`, `broken_upload`, `invalid_digest`, `digest_mismatch`, `bad_extension`, `empty_file`, `bad_metadata`, `name_invalid`, `name_reserved`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_file`); 409 (`file_exists`); 413 (`quota_exceeded`, `too_large`); 423 (`locked`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3153,7 +3163,7 @@ export type GetFileMetadataData = {
 
 export type GetFileMetadataErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_file`); 429 (`rate_limited`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_file`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3206,7 +3216,7 @@ export type PatchFileMetadataData = {
 
 export type PatchFileMetadataErrors = {
     /**
-     * Refused: 400 (`bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_file`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`rate_limited`).
+     * Refused: 400 (`bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_file`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3254,7 +3264,7 @@ export type UpdateFileMetadataData = {
 
 export type UpdateFileMetadataErrors = {
     /**
-     * Refused: 400 (`missing_metadata`, `bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_file`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`rate_limited`).
+     * Refused: 400 (`missing_metadata`, `bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_file`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3298,7 +3308,7 @@ export type DeleteFilesetData = {
 
 export type DeleteFilesetErrors = {
     /**
-     * Refused: 400 (`invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 412 (`precondition_failed`); 423 (`locked`); 429 (`rate_limited`).
+     * Refused: 400 (`invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 412 (`precondition_failed`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3336,7 +3346,7 @@ export type CreateFilesetData = {
 
 export type CreateFilesetErrors = {
     /**
-     * Refused: 400 (`bad_metadata`, `name_invalid`, `name_reserved`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 409 (`fileset_exists`); 413 (`too_large`); 423 (`locked`); 429 (`rate_limited`).
+     * Refused: 400 (`bad_metadata`, `name_invalid`, `name_reserved`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 409 (`fileset_exists`); 413 (`too_large`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3407,7 +3417,7 @@ export type ListFilesData = {
 
 export type ListFilesErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`, `bad_filter`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 429 (`rate_limited`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`, `bad_filter`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3451,7 +3461,7 @@ export type GetFilesetMetadataData = {
 
 export type GetFilesetMetadataErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 429 (`rate_limited`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3500,7 +3510,7 @@ export type PatchFilesetMetadataData = {
 
 export type PatchFilesetMetadataErrors = {
     /**
-     * Refused: 400 (`bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`rate_limited`).
+     * Refused: 400 (`bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3544,7 +3554,7 @@ export type UpdateFilesetMetadataData = {
 
 export type UpdateFilesetMetadataErrors = {
     /**
-     * Refused: 400 (`missing_metadata`, `bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`rate_limited`).
+     * Refused: 400 (`missing_metadata`, `bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3582,7 +3592,7 @@ export type ListGroupsData = {
 
 export type ListGroupsErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3611,7 +3621,7 @@ export type CreateGroupData = {
 
 export type CreateGroupErrors = {
     /**
-     * Refused: 400 (`group_name`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`user_not_found`); 409 (`group_exists`); 413 (`too_large`); 415 (`unsupported_media_type`).
+     * Refused: 400 (`group_name`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`user_not_found`); 409 (`group_exists`); 413 (`too_large`); 415 (`unsupported_media_type`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3645,7 +3655,7 @@ export type DeleteGroupData = {
 
 export type DeleteGroupErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`group_not_found`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`group_not_found`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3679,7 +3689,7 @@ export type GetGroupData = {
 
 export type GetGroupErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`group_not_found`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`group_not_found`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3717,7 +3727,7 @@ export type RemoveGroupMemberData = {
 
 export type RemoveGroupMemberErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`group_not_found`, `user_not_found`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`group_not_found`, `user_not_found`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3755,7 +3765,7 @@ export type AddGroupMemberData = {
 
 export type AddGroupMemberErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`group_not_found`, `user_not_found`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`group_not_found`, `user_not_found`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3784,7 +3794,7 @@ export type GetHealthData = {
 
 export type GetHealthErrors = {
     /**
-     * Refused: 429 (`rate_limited`).
+     * Refused: 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3813,7 +3823,7 @@ export type ListLocksData = {
 
 export type ListLocksErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 429 (`rate_limited`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3842,7 +3852,7 @@ export type ListQuotasData = {
 
 export type ListQuotasErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 429 (`rate_limited`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3876,7 +3886,7 @@ export type DeleteGroupQuotaData = {
 
 export type DeleteGroupQuotaErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_quota`, `group_not_found`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_quota`, `group_not_found`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3910,7 +3920,7 @@ export type SetGroupQuotaData = {
 
 export type SetGroupQuotaErrors = {
     /**
-     * Refused: 400 (`bad_quota`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_quota`, `group_not_found`).
+     * Refused: 400 (`bad_quota`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_quota`, `group_not_found`); 413 (`too_large`); 415 (`unsupported_media_type`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3944,7 +3954,7 @@ export type DeleteUserQuotaData = {
 
 export type DeleteUserQuotaErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_quota`, `user_not_found`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_quota`, `user_not_found`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3978,7 +3988,7 @@ export type SetUserQuotaData = {
 
 export type SetUserQuotaErrors = {
     /**
-     * Refused: 400 (`bad_quota`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_quota`, `user_not_found`).
+     * Refused: 400 (`bad_quota`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_quota`, `user_not_found`); 413 (`too_large`); 415 (`unsupported_media_type`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4012,7 +4022,7 @@ export type ReloadScansData = {
 
 export type ReloadScansErrors = {
     /**
-     * Refused: 400 (`invalid_name`, `invalid_request`); 404 (`unknown_scan`); 429 (`rate_limited`).
+     * Refused: 400 (`invalid_name`, `invalid_request`); 404 (`unknown_scan`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4078,7 +4088,7 @@ export type ListScansData = {
 
 export type ListScansErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`, `bad_filter`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 429 (`rate_limited`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`, `bad_filter`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4144,7 +4154,7 @@ export type ListScanInfosData = {
 
 export type ListScanInfosErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`, `bad_filter`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 429 (`rate_limited`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`, `bad_filter`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4184,7 +4194,7 @@ export type DeleteScanData = {
 
 export type DeleteScanErrors = {
     /**
-     * Refused: 400 (`invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 412 (`precondition_failed`); 423 (`locked`); 429 (`rate_limited`).
+     * Refused: 400 (`invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 412 (`precondition_failed`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4218,7 +4228,7 @@ export type GetScanData = {
 
 export type GetScanErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_scan`); 429 (`rate_limited`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_scan`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4252,7 +4262,7 @@ export type CreateScanData = {
 
 export type CreateScanErrors = {
     /**
-     * Refused: 400 (`bad_metadata`, `bad_biology`, `bad_sharing`, `name_invalid`, `name_reserved`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_timelapse`, `unknown_scan`); 409 (`scan_exists`); 413 (`too_large`); 423 (`locked`); 429 (`rate_limited`).
+     * Refused: 400 (`bad_metadata`, `bad_biology`, `bad_sharing`, `name_invalid`, `name_reserved`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_timelapse`, `unknown_scan`); 409 (`scan_exists`); 413 (`too_large`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4319,7 +4329,7 @@ export type ListFilesetsData = {
 
 export type ListFilesetsErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`, `bad_filter`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_scan`); 429 (`rate_limited`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`, `bad_filter`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_scan`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4374,7 +4384,7 @@ export type ListScanHistoryData = {
 
 export type ListScanHistoryErrors = {
     /**
-     * Refused: 400 (`bad_cursor`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 429 (`rate_limited`).
+     * Refused: 400 (`bad_cursor`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4414,7 +4424,7 @@ export type GetScanMetadataData = {
 
 export type GetScanMetadataErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_scan`); 429 (`rate_limited`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_scan`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4459,7 +4469,7 @@ export type PatchScanMetadataData = {
 
 export type PatchScanMetadataErrors = {
     /**
-     * Refused: 400 (`bad_metadata`, `bad_biology`, `timelapse_fixed`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`rate_limited`).
+     * Refused: 400 (`bad_metadata`, `bad_biology`, `timelapse_fixed`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4499,7 +4509,7 @@ export type UpdateScanMetadataData = {
 
 export type UpdateScanMetadataErrors = {
     /**
-     * Refused: 400 (`missing_metadata`, `bad_metadata`, `bad_biology`, `timelapse_fixed`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`rate_limited`).
+     * Refused: 400 (`missing_metadata`, `bad_metadata`, `bad_biology`, `timelapse_fixed`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4533,7 +4543,7 @@ export type GetScanOwnerData = {
 
 export type GetScanOwnerErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_scan`); 429 (`rate_limited`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_scan`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4554,7 +4564,7 @@ export type GetScanOwnerResponses = {
 export type GetScanOwnerResponse = GetScanOwnerResponses[keyof GetScanOwnerResponses];
 
 export type SetScanOwnerData = {
-    body: Owner;
+    body: NewOwner;
     path: {
         /**
          * Scan id.
@@ -4567,7 +4577,7 @@ export type SetScanOwnerData = {
 
 export type SetScanOwnerErrors = {
     /**
-     * Refused: 400 (`unknown_owner`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 413 (`too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`rate_limited`).
+     * Refused: 400 (`unknown_owner`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 413 (`too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4601,7 +4611,7 @@ export type GetScanSharingData = {
 
 export type GetScanSharingErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_scan`); 429 (`rate_limited`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_scan`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4635,7 +4645,7 @@ export type SetScanSharingData = {
 
 export type SetScanSharingErrors = {
     /**
-     * Refused: 400 (`bad_sharing`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 413 (`too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`rate_limited`).
+     * Refused: 400 (`bad_sharing`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 413 (`too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4669,7 +4679,7 @@ export type GetScanVisibilityData = {
 
 export type GetScanVisibilityErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_scan`); 429 (`rate_limited`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_scan`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4703,7 +4713,7 @@ export type SetScanVisibilityData = {
 
 export type SetScanVisibilityErrors = {
     /**
-     * Refused: 400 (`bad_metadata`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 413 (`too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`rate_limited`).
+     * Refused: 400 (`bad_metadata`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 413 (`too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4765,7 +4775,7 @@ export type ListTimelapsesData = {
 
 export type ListTimelapsesErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`, `bad_filter`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 429 (`rate_limited`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`, `bad_filter`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4794,7 +4804,7 @@ export type CreateTimelapseData = {
 
 export type CreateTimelapseErrors = {
     /**
-     * Refused: 400 (`missing_id`, `bad_metadata`, `name_invalid`, `name_reserved`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 409 (`timelapse_exists`); 413 (`too_large`); 423 (`locked`); 429 (`rate_limited`).
+     * Refused: 400 (`missing_id`, `bad_metadata`, `name_invalid`, `name_reserved`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 409 (`timelapse_exists`); 413 (`too_large`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4839,7 +4849,7 @@ export type DeleteTimelapseData = {
 
 export type DeleteTimelapseErrors = {
     /**
-     * Refused: 400 (`invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_timelapse`); 409 (`timelapse_not_empty`); 412 (`precondition_failed`); 423 (`locked`); 429 (`rate_limited`).
+     * Refused: 400 (`invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_timelapse`); 409 (`timelapse_not_empty`); 412 (`precondition_failed`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4879,7 +4889,7 @@ export type GetTimelapseData = {
 
 export type GetTimelapseErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 404 (`unknown_timelapse`); 429 (`rate_limited`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 404 (`unknown_timelapse`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4924,7 +4934,7 @@ export type PatchTimelapseMetadataData = {
 
 export type PatchTimelapseMetadataErrors = {
     /**
-     * Refused: 400 (`bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_timelapse`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`rate_limited`).
+     * Refused: 400 (`bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_timelapse`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4964,7 +4974,7 @@ export type UpdateTimelapseMetadataData = {
 
 export type UpdateTimelapseMetadataErrors = {
     /**
-     * Refused: 400 (`missing_metadata`, `bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_timelapse`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`rate_limited`).
+     * Refused: 400 (`missing_metadata`, `bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_timelapse`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5031,7 +5041,7 @@ export type ListTimelapseScansData = {
 
 export type ListTimelapseScansErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`, `bad_filter`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 404 (`unknown_timelapse`); 429 (`rate_limited`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`, `bad_filter`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 404 (`unknown_timelapse`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5069,7 +5079,7 @@ export type ListTrashData = {
 
 export type ListTrashErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 429 (`rate_limited`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5103,7 +5113,7 @@ export type PurgeTrashEntryData = {
 
 export type PurgeTrashEntryErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_trash_entry`); 423 (`locked`); 429 (`rate_limited`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_trash_entry`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5137,7 +5147,7 @@ export type GetTrashEntryData = {
 
 export type GetTrashEntryErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 404 (`unknown_trash_entry`); 429 (`rate_limited`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 404 (`unknown_trash_entry`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5176,7 +5186,7 @@ export type RestoreTrashEntryData = {
 
 export type RestoreTrashEntryErrors = {
     /**
-     * Refused: 400 (`name_invalid`, `name_reserved`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_trash_entry`); 409 (`scan_exists`, `timelapse_exists`, `fileset_exists`, `file_exists`, `trash_orphan`); 423 (`locked`); 429 (`rate_limited`).
+     * Refused: 400 (`name_invalid`, `name_reserved`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_trash_entry`); 409 (`scan_exists`, `timelapse_exists`, `fileset_exists`, `file_exists`, `trash_orphan`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5226,7 +5236,7 @@ export type CreateUploadData = {
 
 export type CreateUploadErrors = {
     /**
-     * Refused: 400 (`bad_extension`, `empty_file`, `bad_metadata`, `name_invalid`, `name_reserved`, `upload_length`, `upload_metadata`, `upload_checksum`, `invalid_metadata`, `broken_upload`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 409 (`file_exists`); 412 (`tus_version`, `precondition_failed`); 413 (`upload_too_long`, `quota_exceeded`, `too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`too_many_uploads`, `rate_limited`); 460 (`checksum_mismatch`).
+     * Refused: 400 (`bad_extension`, `empty_file`, `bad_metadata`, `name_invalid`, `name_reserved`, `upload_length`, `upload_metadata`, `upload_checksum`, `invalid_metadata`, `broken_upload`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 409 (`file_exists`); 412 (`tus_version`, `precondition_failed`); 413 (`upload_too_long`, `quota_exceeded`, `too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`too_many_uploads`, `rate_limited`); 431 (`headers_too_large`); 460 (`checksum_mismatch`).
      */
     '4XX': Problem;
     /**
@@ -5264,7 +5274,7 @@ export type EndUploadData = {
 
 export type EndUploadErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 404 (`unknown_upload`); 412 (`tus_version`, `precondition_failed`); 423 (`upload_busy`, `locked`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 404 (`unknown_upload`); 412 (`tus_version`, `precondition_failed`); 423 (`upload_busy`, `locked`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5304,7 +5314,7 @@ export type GetUploadData = {
 
 export type GetUploadErrors = {
     /**
-     * Refused: 400 (`bad_extension`, `empty_file`, `bad_metadata`, `name_invalid`, `name_reserved`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_upload`); 409 (`file_exists`); 412 (`tus_version`, `precondition_failed`); 413 (`too_large`); 423 (`upload_busy`, `locked`).
+     * Refused: 400 (`bad_extension`, `empty_file`, `bad_metadata`, `name_invalid`, `name_reserved`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_upload`); 409 (`file_exists`); 412 (`tus_version`, `precondition_failed`); 413 (`too_large`); 423 (`upload_busy`, `locked`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5355,7 +5365,7 @@ export type ResumeUploadData = {
 
 export type ResumeUploadErrors = {
     /**
-     * Refused: 400 (`bad_extension`, `empty_file`, `bad_metadata`, `name_invalid`, `name_reserved`, `upload_offset`, `upload_checksum`, `broken_upload`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_upload`); 409 (`file_exists`, `offset_mismatch`); 412 (`tus_version`, `precondition_failed`); 413 (`upload_too_long`, `too_large`); 415 (`unsupported_media_type`); 423 (`upload_busy`, `locked`); 460 (`checksum_mismatch`).
+     * Refused: 400 (`bad_extension`, `empty_file`, `bad_metadata`, `name_invalid`, `name_reserved`, `upload_offset`, `upload_checksum`, `broken_upload`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_upload`); 409 (`file_exists`, `offset_mismatch`); 412 (`tus_version`, `precondition_failed`); 413 (`upload_too_long`, `too_large`); 415 (`unsupported_media_type`); 423 (`upload_busy`, `locked`); 431 (`headers_too_large`); 460 (`checksum_mismatch`).
      */
     '4XX': Problem;
     /**
@@ -5389,7 +5399,7 @@ export type GetUsageData = {
 
 export type GetUsageErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 429 (`rate_limited`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5427,7 +5437,7 @@ export type ListUsersData = {
 
 export type ListUsersErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5461,7 +5471,7 @@ export type DeleteUserData = {
 
 export type DeleteUserErrors = {
     /**
-     * Refused: 400 (`guest_user`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`user_not_found`); 409 (`last_admin`).
+     * Refused: 400 (`guest_user`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`user_not_found`); 409 (`last_admin`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5495,7 +5505,7 @@ export type GetUserData = {
 
 export type GetUserErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`user_not_found`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`user_not_found`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5529,7 +5539,7 @@ export type UpdateUserData = {
 
 export type UpdateUserErrors = {
     /**
-     * Refused: 400 (`unknown_role`, `user_fullname`, `guest_user`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`role_above_own`, `forbidden`); 404 (`user_not_found`); 409 (`last_admin`); 413 (`too_large`); 415 (`unsupported_media_type`).
+     * Refused: 400 (`unknown_role`, `user_fullname`, `guest_user`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`role_above_own`, `forbidden`); 404 (`user_not_found`); 409 (`last_admin`); 413 (`too_large`); 415 (`unsupported_media_type`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5563,7 +5573,7 @@ export type ChangePasswordData = {
 
 export type ChangePasswordErrors = {
     /**
-     * Refused: 400 (`password_rule`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`wrong_password`, `forbidden`); 404 (`user_not_found`); 413 (`too_large`); 415 (`unsupported_media_type`); 429 (`rate_limited`).
+     * Refused: 400 (`password_rule`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`wrong_password`, `forbidden`); 404 (`user_not_found`); 413 (`too_large`); 415 (`unsupported_media_type`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5597,7 +5607,7 @@ export type ResetPasswordData = {
 
 export type ResetPasswordErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`user_not_found`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`user_not_found`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5631,7 +5641,7 @@ export type EndUserSessionsData = {
 
 export type EndUserSessionsErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`user_not_found`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`user_not_found`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5665,7 +5675,7 @@ export type ListUserSessionsData = {
 
 export type ListUserSessionsErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`user_not_found`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`user_not_found`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5694,7 +5704,7 @@ export type ListWebhooksData = {
 
 export type ListWebhooksErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 429 (`rate_limited`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5723,7 +5733,7 @@ export type CreateWebhookData = {
 
 export type CreateWebhookErrors = {
     /**
-     * Refused: 400 (`bad_webhook_url`, `webhook_address`, `bad_webhook_kinds`, `bad_webhook_description`, `bad_event_id`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 409 (`too_many_webhooks`); 410 (`events_gone`); 413 (`too_large`); 415 (`unsupported_media_type`); 429 (`rate_limited`).
+     * Refused: 400 (`bad_webhook_url`, `webhook_address`, `bad_webhook_kinds`, `bad_webhook_description`, `bad_event_id`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 409 (`too_many_webhooks`); 410 (`events_gone`); 413 (`too_large`); 415 (`unsupported_media_type`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5757,7 +5767,7 @@ export type DeleteWebhookData = {
 
 export type DeleteWebhookErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_webhook`); 429 (`rate_limited`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_webhook`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5791,7 +5801,7 @@ export type GetWebhookData = {
 
 export type GetWebhookErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_webhook`); 429 (`rate_limited`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_webhook`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5825,7 +5835,7 @@ export type UpdateWebhookData = {
 
 export type UpdateWebhookErrors = {
     /**
-     * Refused: 400 (`bad_webhook_url`, `webhook_address`, `bad_webhook_kinds`, `bad_webhook_description`, `bad_event_id`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_webhook`); 410 (`events_gone`); 413 (`too_large`); 415 (`unsupported_media_type`); 429 (`rate_limited`).
+     * Refused: 400 (`bad_webhook_url`, `webhook_address`, `bad_webhook_kinds`, `bad_webhook_description`, `bad_event_id`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_webhook`); 410 (`events_gone`); 413 (`too_large`); 415 (`unsupported_media_type`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5868,7 +5878,7 @@ export type ListWebhookDeliveriesData = {
 
 export type ListWebhookDeliveriesErrors = {
     /**
-     * Refused: 400 (`bad_cursor`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_webhook`); 429 (`rate_limited`).
+     * Refused: 400 (`bad_cursor`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_webhook`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5902,7 +5912,7 @@ export type RotateWebhookSecretData = {
 
 export type RotateWebhookSecretErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_webhook`); 429 (`rate_limited`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_webhook`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5936,7 +5946,7 @@ export type TestWebhookData = {
 
 export type TestWebhookErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_webhook`); 429 (`rate_limited`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_webhook`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**

@@ -26,6 +26,7 @@ from plantdb_api.models.fileset_list import FilesetList
 from plantdb_api.models.lock_list import LockList
 from plantdb_api.models.metadata import Metadata
 from plantdb_api.models.metadata_update import MetadataUpdate
+from plantdb_api.models.new_owner import NewOwner
 from plantdb_api.models.new_scan import NewScan
 from plantdb_api.models.owner import Owner
 from plantdb_api.models.scan_info import ScanInfo
@@ -4037,7 +4038,7 @@ class ScansApi:
     def set_scan_owner(
         self,
         scan_id: Annotated[StrictStr, Field(description="Scan id.")],
-        owner: Owner,
+        new_owner: NewOwner,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -4057,8 +4058,8 @@ class ScansApi:
 
         :param scan_id: Scan id. (required)
         :type scan_id: str
-        :param owner: (required)
-        :type owner: Owner
+        :param new_owner: (required)
+        :type new_owner: NewOwner
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -4083,7 +4084,7 @@ class ScansApi:
 
         _param = self._set_scan_owner_serialize(
             scan_id=scan_id,
-            owner=owner,
+            new_owner=new_owner,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -4110,7 +4111,7 @@ class ScansApi:
     def set_scan_owner_with_http_info(
         self,
         scan_id: Annotated[StrictStr, Field(description="Scan id.")],
-        owner: Owner,
+        new_owner: NewOwner,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -4130,8 +4131,8 @@ class ScansApi:
 
         :param scan_id: Scan id. (required)
         :type scan_id: str
-        :param owner: (required)
-        :type owner: Owner
+        :param new_owner: (required)
+        :type new_owner: NewOwner
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -4156,7 +4157,7 @@ class ScansApi:
 
         _param = self._set_scan_owner_serialize(
             scan_id=scan_id,
-            owner=owner,
+            new_owner=new_owner,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -4183,7 +4184,7 @@ class ScansApi:
     def set_scan_owner_without_preload_content(
         self,
         scan_id: Annotated[StrictStr, Field(description="Scan id.")],
-        owner: Owner,
+        new_owner: NewOwner,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -4203,8 +4204,8 @@ class ScansApi:
 
         :param scan_id: Scan id. (required)
         :type scan_id: str
-        :param owner: (required)
-        :type owner: Owner
+        :param new_owner: (required)
+        :type new_owner: NewOwner
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -4229,7 +4230,7 @@ class ScansApi:
 
         _param = self._set_scan_owner_serialize(
             scan_id=scan_id,
-            owner=owner,
+            new_owner=new_owner,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -4251,7 +4252,7 @@ class ScansApi:
     def _set_scan_owner_serialize(
         self,
         scan_id,
-        owner,
+        new_owner,
         _request_auth,
         _content_type,
         _headers,
@@ -4279,8 +4280,8 @@ class ScansApi:
         # process the header parameters
         # process the form parameters
         # process the body parameter
-        if owner is not None:
-            _body_params = owner
+        if new_owner is not None:
+            _body_params = new_owner
 
 
         # set the HTTP header `Accept`

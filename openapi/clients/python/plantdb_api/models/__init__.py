@@ -51,6 +51,7 @@ from plantdb_api.models.metadata import Metadata
 from plantdb_api.models.metadata_update import MetadataUpdate
 from plantdb_api.models.new_fileset import NewFileset
 from plantdb_api.models.new_group import NewGroup
+from plantdb_api.models.new_owner import NewOwner
 from plantdb_api.models.new_scan import NewScan
 from plantdb_api.models.new_timelapse import NewTimelapse
 from plantdb_api.models.new_webhook import NewWebhook

@@ -17,7 +17,7 @@ import pprint
 import re  # noqa: F401
 import json
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr, field_validator
 from typing import Any, ClassVar, Dict, List, Optional
 from typing_extensions import Annotated
 from typing import Optional, Set
@@ -32,9 +32,16 @@ class NewWebhook(BaseModel):
     description: Optional[Annotated[str, Field(strict=True, max_length=500)]] = Field(default=None, description="For people.")
     enabled: Optional[StrictBool] = Field(default=None, description="Whether messages are sent; by default they are.")
     kinds: Optional[Annotated[List[StrictStr], Field(max_length=64)]] = Field(default=None, description="The kinds of events that are sent; none or empty for all.")
-    url: Optional[Annotated[str, Field(strict=True, max_length=2048)]] = Field(description="Where messages are sent: https, or http to the networks of WEBHOOK_NETWORKS.")
+    url: Annotated[str, Field(strict=True, max_length=2048)] = Field(description="Where messages are sent: https, or http to the networks of WEBHOOK_NETWORKS.")
     additional_properties: Dict[str, Any] = {}
     __properties: ClassVar[List[str]] = ["after", "description", "enabled", "kinds", "url"]
+
+    @field_validator('url', mode="before")
+    def url_validate_regular_expression(cls, value):
+        """Validates the regular expression"""
+        if isinstance(value, str) and not re.match(r"^https?:\/\/", value):
+            raise ValueError(r"must validate the regular expression /^https?:\/\//")
+        return value
 
     model_config = ConfigDict(
         validate_by_name=True,
@@ -81,11 +88,6 @@ class NewWebhook(BaseModel):
         if self.additional_properties is not None:
             for _key, _value in self.additional_properties.items():
                 _dict[_key] = _value
-
-        # set to None if url (nullable) is None
-        # and model_fields_set contains the field
-        if self.url is None and "url" in self.model_fields_set:
-            _dict['url'] = None
 
         return _dict
 

@@ -17,7 +17,7 @@ import pprint
 import re  # noqa: F401
 import json
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr, field_validator
 from typing import Any, ClassVar, Dict, List, Optional
 from typing_extensions import Annotated
 from typing import Optional, Set
@@ -35,6 +35,16 @@ class WebhookPatch(BaseModel):
     url: Optional[Annotated[str, Field(strict=True, max_length=2048)]] = Field(default=None, description="Where messages are sent.")
     additional_properties: Dict[str, Any] = {}
     __properties: ClassVar[List[str]] = ["after", "description", "enabled", "kinds", "url"]
+
+    @field_validator('url', mode="before")
+    def url_validate_regular_expression(cls, value):
+        """Validates the regular expression"""
+        if value is None:
+            return value
+
+        if isinstance(value, str) and not re.match(r"^https?:\/\/", value):
+            raise ValueError(r"must validate the regular expression /^https?:\/\//")
+        return value
 
     model_config = ConfigDict(
         validate_by_name=True,

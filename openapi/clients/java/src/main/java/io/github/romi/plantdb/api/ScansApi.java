@@ -26,6 +26,7 @@ import io.github.romi.plantdb.model.FilesetList;
 import io.github.romi.plantdb.model.LockList;
 import io.github.romi.plantdb.model.Metadata;
 import io.github.romi.plantdb.model.MetadataUpdate;
+import io.github.romi.plantdb.model.NewOwner;
 import io.github.romi.plantdb.model.NewScan;
 import io.github.romi.plantdb.model.Owner;
 import io.github.romi.plantdb.model.Problem;
@@ -2531,25 +2532,25 @@ public class ScansApi {
    * Give a scan to another user
    * Its owner and administrators may do it, and the new owner must be a user. Who gives away a private scan may not see it afterwards.
    * @param scanId Scan id. (required)
-   * @param owner  (required)
+   * @param newOwner  (required)
    * @return Owner
    * @throws ApiException if fails to make API call
    */
-  public Owner setScanOwner(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull Owner owner) throws ApiException {
-    return setScanOwner(scanId, owner, null);
+  public Owner setScanOwner(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull NewOwner newOwner) throws ApiException {
+    return setScanOwner(scanId, newOwner, null);
   }
 
   /**
    * Give a scan to another user
    * Its owner and administrators may do it, and the new owner must be a user. Who gives away a private scan may not see it afterwards.
    * @param scanId Scan id. (required)
-   * @param owner  (required)
+   * @param newOwner  (required)
    * @param headers Optional headers to include in the request
    * @return Owner
    * @throws ApiException if fails to make API call
    */
-  public Owner setScanOwner(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull Owner owner, Map<String, String> headers) throws ApiException {
-    ApiResponse<Owner> localVarResponse = setScanOwnerWithHttpInfo(scanId, owner, headers);
+  public Owner setScanOwner(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull NewOwner newOwner, Map<String, String> headers) throws ApiException {
+    ApiResponse<Owner> localVarResponse = setScanOwnerWithHttpInfo(scanId, newOwner, headers);
     return localVarResponse.getData();
   }
 
@@ -2557,25 +2558,25 @@ public class ScansApi {
    * Give a scan to another user
    * Its owner and administrators may do it, and the new owner must be a user. Who gives away a private scan may not see it afterwards.
    * @param scanId Scan id. (required)
-   * @param owner  (required)
+   * @param newOwner  (required)
    * @return ApiResponse&lt;Owner&gt;
    * @throws ApiException if fails to make API call
    */
-  public ApiResponse<Owner> setScanOwnerWithHttpInfo(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull Owner owner) throws ApiException {
-    return setScanOwnerWithHttpInfo(scanId, owner, null);
+  public ApiResponse<Owner> setScanOwnerWithHttpInfo(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull NewOwner newOwner) throws ApiException {
+    return setScanOwnerWithHttpInfo(scanId, newOwner, null);
   }
 
   /**
    * Give a scan to another user
    * Its owner and administrators may do it, and the new owner must be a user. Who gives away a private scan may not see it afterwards.
    * @param scanId Scan id. (required)
-   * @param owner  (required)
+   * @param newOwner  (required)
    * @param headers Optional headers to include in the request
    * @return ApiResponse&lt;Owner&gt;
    * @throws ApiException if fails to make API call
    */
-  public ApiResponse<Owner> setScanOwnerWithHttpInfo(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull Owner owner, Map<String, String> headers) throws ApiException {
-    HttpRequest.Builder localVarRequestBuilder = setScanOwnerRequestBuilder(scanId, owner, headers);
+  public ApiResponse<Owner> setScanOwnerWithHttpInfo(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull NewOwner newOwner, Map<String, String> headers) throws ApiException {
+    HttpRequest.Builder localVarRequestBuilder = setScanOwnerRequestBuilder(scanId, newOwner, headers);
     try {
       HttpResponse<InputStream> localVarResponse = memberVarHttpClient.send(
           localVarRequestBuilder.build(),
@@ -2622,14 +2623,14 @@ public class ScansApi {
     }
   }
 
-  private HttpRequest.Builder setScanOwnerRequestBuilder(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull Owner owner, Map<String, String> headers) throws ApiException {
+  private HttpRequest.Builder setScanOwnerRequestBuilder(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull NewOwner newOwner, Map<String, String> headers) throws ApiException {
     // verify the required parameter 'scanId' is set
     if (scanId == null) {
       throw new ApiException(400, "Missing the required parameter 'scanId' when calling setScanOwner");
     }
-    // verify the required parameter 'owner' is set
-    if (owner == null) {
-      throw new ApiException(400, "Missing the required parameter 'owner' when calling setScanOwner");
+    // verify the required parameter 'newOwner' is set
+    if (newOwner == null) {
+      throw new ApiException(400, "Missing the required parameter 'newOwner' when calling setScanOwner");
     }
 
     HttpRequest.Builder localVarRequestBuilder = HttpRequest.newBuilder();
@@ -2643,7 +2644,7 @@ public class ScansApi {
     localVarRequestBuilder.header("Accept", "application/json");
 
     try {
-      byte[] localVarPostBody = memberVarObjectMapper.writeValueAsBytes(owner);
+      byte[] localVarPostBody = memberVarObjectMapper.writeValueAsBytes(newOwner);
       localVarRequestBuilder.method("PUT", HttpRequest.BodyPublishers.ofByteArray(localVarPostBody));
     } catch (IOException e) {
       throw new ApiException(e);

@@ -60,7 +60,7 @@ public class NewWebhook {
   private List<String> kinds = new ArrayList<>();
 
   public static final String JSON_PROPERTY_URL = "url";
-  @jakarta.annotation.Nullable
+  @jakarta.annotation.Nonnull
   private String url;
 
   public NewWebhook() { 
@@ -170,7 +170,7 @@ public class NewWebhook {
   }
 
 
-  public NewWebhook url(@jakarta.annotation.Nullable String url) {
+  public NewWebhook url(@jakarta.annotation.Nonnull String url) {
     this.url = url;
     return this;
   }
@@ -179,17 +179,17 @@ public class NewWebhook {
    * Where messages are sent: https, or http to the networks of WEBHOOK_NETWORKS.
    * @return url
    */
-  @jakarta.annotation.Nullable
-  @JsonProperty(value = JSON_PROPERTY_URL, required = false)
+  @jakarta.annotation.Nonnull
+  @JsonProperty(value = JSON_PROPERTY_URL, required = true)
   @JsonInclude(value = JsonInclude.Include.ALWAYS)
   public String getUrl() {
     return url;
   }
 
 
-  @JsonProperty(value = JSON_PROPERTY_URL, required = false)
+  @JsonProperty(value = JSON_PROPERTY_URL, required = true)
   @JsonInclude(value = JsonInclude.Include.ALWAYS)
-  public void setUrl(@jakarta.annotation.Nullable String url) {
+  public void setUrl(@jakarta.annotation.Nonnull String url) {
     this.url = url;
   }
 
