@@ -43,8 +43,23 @@
 //
 // [Client.Upload] reads from an io.Reader and [Client.Download] writes to an
 // io.Writer; neither holds more than a buffer. A download that breaks goes on
-// where it broke, by range, and never joins two versions of a file. An upload
-// from a file can be sent again; one from a pipe cannot, and fails instead.
+// where it broke, by range, and never joins two versions of a file.
+//
+// An upload from a file that is larger than 32 MiB goes in pieces, by tus 1.0:
+// after a broken connection, a server that was killed or is overloaded, or a token
+// that expired, it goes on with what the server does not have. Before the file is
+// made, client and server agree on the SHA-256 of all of it. A file that changes
+// under way is [ErrChanged], and nothing is kept of it. Smaller ones, and all of them
+// at a server that takes no pieces, are sent whole, and again if need be; one
+// from a pipe can be sent once only, and fails instead.
+//
+// An upload that outlives its process is one that was begun by hand:
+//
+//	id, err := c.BeginUpload(ctx, path, ".ply", size, nil) // keep the id
+//	err = c.ResumeUpload(ctx, id, file)                    // now, and after each failure, here or elsewhere
+//
+// [OnProgress] tells how far an upload is, [InPieces] sets the size of the pieces,
+// [Client.UploadState] asks, [Client.DropUpload] gives up.
 //
 // # Errors
 //

@@ -37,11 +37,8 @@ func (c *Client) Download(ctx context.Context, p Path, w io.Writer) (Progress, e
 
 // ResumeDownload is Download from where another one ended.
 func (c *Client) ResumeDownload(ctx context.Context, p Path, w io.Writer, from Progress) (Progress, error) {
-	if err := p.check(); err != nil {
+	if err := p.checkFile("download"); err != nil {
 		return from, err
-	}
-	if p.File == "" {
-		return from, fmt.Errorf("plantdb: download %s: no file is named: %w", p, ErrInvalid)
 	}
 	return c.fetch(ctx, w, from, func(edit plantdbapi.RequestEditorFn) (*http.Response, error) {
 		return c.api.GetFile(ctx, p.Scan, p.Fileset, p.File, edit)

@@ -55,6 +55,10 @@ var (
 	ErrUnavailable = errors.New("the server is not available")
 	// ErrNoSpace: the server's disk, or a quota, is full (507).
 	ErrNoSpace = errors.New("no space left on the server")
+	// ErrQuota: a quota is full (413). It is ErrNoSpace and ErrTooLarge, too.
+	ErrQuota = errors.New("a quota is full")
+	// ErrDamaged: what arrived is not what was sent (400, 460).
+	ErrDamaged = errors.New("the bytes were damaged on the way")
 	// ErrChanged: a file changed under way. Of an upload nothing was kept.
 	ErrChanged = errors.New("the file changed under way")
 	// ErrUnsupported: the server is too old for what was asked.
@@ -126,6 +130,8 @@ var advices = []struct {
 	{ErrNotPlantDB, "check the URL: host, port, and the path below which PlantDB is served"},
 	{ErrUnreachable, "check the URL, the network, and whether the server runs"},
 	{ErrChanged, "start again with the file as it is now"},
+	{ErrDamaged, "send it again; a proxy or a disk on the way is not to be trusted"},
+	{ErrQuota, "empty the trash, or ask an administrator for a higher quota"},
 	{ErrUnsupported, "renew the server, or do without"},
 	{ErrSessionEnded, "log in again"},
 	{ErrTokenRevoked, "log in again, or make another API token"},
@@ -164,10 +170,11 @@ var kindsOfStatus = map[int]error{
 }
 
 // kindsOfCode are what a code stands for beyond its status.
-var kindsOfCode = map[string]error{
-	"token_expired": ErrTokenExpired, "token_revoked": ErrTokenRevoked, "access_token_unknown": ErrTokenRevoked,
-	"session_ended": ErrSessionEnded, "refresh_token_reused": ErrSessionEnded, "refresh_token_unknown": ErrSessionEnded,
-	"user_inactive": ErrForbidden, "file_changed": ErrChanged,
+var kindsOfCode = map[string][]error{
+	"token_expired": {ErrTokenExpired}, "token_revoked": {ErrTokenRevoked}, "access_token_unknown": {ErrTokenRevoked},
+	"session_ended": {ErrSessionEnded}, "refresh_token_reused": {ErrSessionEnded}, "refresh_token_unknown": {ErrSessionEnded},
+	"user_inactive": {ErrForbidden}, "file_changed": {ErrChanged}, "quota_exceeded": {ErrQuota, ErrNoSpace},
+	"digest_mismatch": {ErrDamaged}, "checksum_mismatch": {ErrDamaged},
 }
 
 // wordsOfUpstream tell what the Python server means where its status does not:
@@ -215,9 +222,7 @@ func refusal(resp *http.Response) *Error {
 }
 
 func (e *Error) classify() {
-	if kind := kindsOfCode[e.Code]; kind != nil {
-		e.kinds = append(e.kinds, kind)
-	}
+	e.kinds = append(e.kinds, kindsOfCode[e.Code]...)
 	if e.Code == "" {
 		for _, w := range wordsOfUpstream {
 			if w.words.MatchString(e.Message) {
@@ -229,6 +234,9 @@ func (e *Error) classify() {
 		e.kinds = append(e.kinds, kind)
 	}
 }
+
+// malformed are net/http's words of an answer that is cut before its body.
+var malformed = regexp.MustCompile(`malformed (HTTP|MIME)`)
 
 // noHTTP are net/http's words, which has no error values for it, of an answer in
 // another protocol, or in plain text where TLS was wanted.

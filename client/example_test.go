@@ -31,8 +31,8 @@ func examples(t *testing.T, url string) {
 	run := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^Example", "-test.v")
 	run.Env = append(os.Environ(), "PLANTDB_EXAMPLES="+url)
 	said, err := run.CombinedOutput()
-	if err != nil || strings.Count(string(said), "--- PASS: Example") != 4 {
-		t.Errorf("examples: %v, want four that pass:\n%s", err, said)
+	if err != nil || strings.Count(string(said), "--- PASS: Example") != 5 {
+		t.Errorf("examples: %v, want five that pass:\n%s", err, said)
 	}
 }
 
@@ -78,6 +78,35 @@ func ExampleClient_Scans() {
 	// Output:
 	// virtual_plant
 	// real_plant
+}
+
+func ExampleClient_ResumeUpload() {
+	ctx := context.Background()
+	c, _ := client.New(address)
+	if err := c.Login(ctx, "admin", "admin"); err != nil {
+		fmt.Println(err)
+		return
+	}
+	scan, fileset := client.Path{Scan: "example_cloud"}, client.Path{Scan: "example_cloud", Fileset: "cloud"}
+	if err := errors.Join(c.Create(ctx, scan, nil), c.Create(ctx, fileset, nil)); err != nil {
+		fmt.Println(err)
+		return
+	}
+	points := bytes.NewReader(make([]byte, 3<<20)) // or a file
+
+	// One process begins, and keeps the id.
+	id, err := c.BeginUpload(ctx, client.Path{Scan: "example_cloud", Fileset: "cloud", File: "points"}, ".ply", points.Size(), nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	// This one or a later one sends, as often as it takes.
+	err = c.ResumeUpload(ctx, id, points, client.OnProgress(func(at client.UploadProgress) {
+		// fmt.Printf("\r%d of %d bytes", at.Kept, at.Size)
+	}))
+	state, _ := c.UploadState(ctx, id)
+	fmt.Println(err, state.Finished)
+	// Output: <nil> true
 }
 
 func ExampleClient_Download() {

@@ -34,6 +34,17 @@ func (p Path) check() error {
 	return nil
 }
 
+// checkFile says whether p names a file.
+func (p Path) checkFile(what string) error {
+	if err := p.check(); err != nil {
+		return err
+	}
+	if p.File == "" {
+		return fmt.Errorf("plantdb: %s %s: no file is named: %w", what, p, ErrInvalid)
+	}
+	return nil
+}
+
 // level is what one kind of thing answers to.
 func level[T any](p Path, scan, fileset, file func() T) T {
 	switch {

@@ -50,11 +50,11 @@ func (c *Client) hasMetadata(ctx context.Context, p Path, keys map[string]any) b
 	return true
 }
 
-// hasContent says whether the file has the bytes of the form. The ETag of a file
+// hasContent says whether the file has these bytes. The ETag of a file
 // is the SHA-256 of its content; a server where it is something else has no file
 // that matches.
-func (c *Client) hasContent(ctx context.Context, p Path, f *form) bool {
-	source, err := f.again()
+func (c *Client) hasContent(ctx context.Context, p Path, f *content) bool {
+	source, err := f.from(0, f.size, nil)
 	if err != nil {
 		return false
 	}

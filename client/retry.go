@@ -87,7 +87,7 @@ type try struct {
 
 // public are the calls that go out without a token.
 func public(path string) bool {
-	for _, end := range []string{"/auth/login", "/auth/token/refresh", "/auth/register", "/auth/password-reset", "/auth/setup", "/health"} {
+	for _, end := range []string{"/auth/login", "/auth/token/refresh", "/auth/password-reset", "/auth/setup", "/health"} {
 		if strings.HasSuffix(path, end) {
 			return true
 		}
@@ -210,7 +210,7 @@ func lost(ctx context.Context, err error) bool {
 	case errors.Is(err, errSource):
 		return false
 	}
-	return errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+	return errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || malformed.MatchString(err.Error())
 }
 
 // undialled says whether not a byte was sent.

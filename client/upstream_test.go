@@ -90,6 +90,10 @@ func TestUpstream(t *testing.T) {
 	content := photo(t)
 	must(t, "Upload", c.Upload(ctx, picture, "jpg", bytes.NewReader(content), map[string]any{"shot_id": "0"}))
 	must(t, "Upload from a pipe", c.Upload(ctx, client.Path{Scan: "plant_1", Fileset: "images", File: "00001_rgb"}, "jpg", io.MultiReader(bytes.NewReader(content)), nil))
+	large := client.Path{Scan: "plant_1", Fileset: "images", File: "00002_rgb"}
+	must(t, "Upload of what pieces are made of elsewhere", c.Upload(ctx, large, "jpg", bytes.NewReader(content), nil, client.InPieces(1000)))
+	_, err := c.BeginUpload(ctx, large, "jpg", 1000, nil)
+	says(t, "BeginUpload", err, client.ErrUnsupported, "no uploads in pieces", "renew the server")
 	says(t, "Upload again", c.Upload(ctx, picture, "jpg", bytes.NewReader(content), nil), client.ErrConflict)
 
 	for name, tt := range map[string]struct {
@@ -105,13 +109,13 @@ func TestUpstream(t *testing.T) {
 			t.Errorf("Scans by %s = %v, %v, want %v", name, ids, err, tt.want)
 		}
 	}
-	_, err := collect(c.Scans(ctx, client.Query{Where: `journey = "one"`}))
+	_, err = collect(c.Scans(ctx, client.Query{Where: `journey = "one"`}))
 	says(t, "Scans by where", err, client.ErrUnsupported, "renew the server")
 	infos, err := collect(c.ScanInfos(ctx, client.Query{Filter: map[string]any{"journey": "one"}}))
 	if err != nil || len(infos) != 1 || infos[0].ID != "plant_1" {
 		t.Errorf("ScanInfos = %+v, %v", infos, err)
 	}
-	if l, err := c.Files(ctx, "plant_1", "images"); err != nil || !slices.Equal(l, []string{"00000_rgb", "00001_rgb"}) {
+	if l, err := c.Files(ctx, "plant_1", "images"); err != nil || !slices.Equal(l, []string{"00000_rgb", "00001_rgb", "00002_rgb"}) {
 		t.Errorf("Files = %v, %v", l, err)
 	}
 	for _, p := range []client.Path{scan, images, picture} {

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"hash"
@@ -145,6 +146,7 @@ type uploadState struct {
 	Fileset  string    `json:"fileset" doc:"The fileset that the file is for."`
 	File     string    `json:"file" doc:"Id of the file."`
 	Offset   int64     `json:"offset" doc:"Bytes that are on the disk for good."`
+	SHA256   string    `json:"sha256" doc:"SHA-256 of the bytes before offset, in hexadecimal: who goes on with a file sees whether it begins with them." pattern:"^[0-9a-f]{64}$"`
 	Length   int64     `json:"length" doc:"Bytes that the file will have."`
 	Expires  time.Time `json:"expires_at" doc:"When the upload is dropped if nothing comes."`
 	Finished bool      `json:"finished" doc:"Whether the file is in its fileset."`
@@ -286,9 +288,13 @@ func (s *server) getUpload(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
+	sum, err := r.SHA256()
+	if err != nil {
+		return nil, err
+	}
 	return &uploadShown{
 		headOf(r), r.Size, r.Described, "no-store",
-		uploadState{r.ID, r.Scan, r.Fileset, r.File, r.Received, r.Size, r.Expires, r.Finished},
+		uploadState{r.ID, r.Scan, r.Fileset, r.File, r.Received, hex.EncodeToString(sum), r.Size, r.Expires, r.Finished},
 	}, nil
 }
 

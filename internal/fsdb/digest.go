@@ -8,6 +8,16 @@ import (
 	"hash"
 )
 
+// SumSoFar returns the SHA-256 of the bytes that a state of [Partial.Sync] is
+// of, those of nothing if it is empty.
+func SumSoFar(state []byte) ([]byte, error) {
+	sum, err := digestOf(state)
+	if err != nil {
+		return nil, err
+	}
+	return sum.Sum(nil), nil
+}
+
 // digestOf returns the SHA-256 that was kept in that state; empty is that of
 // nothing.
 func digestOf(state []byte) (hash.Hash, error) {

@@ -64,6 +64,17 @@ type Resumable struct {
 	Size, Received      int64 // Received are durable
 	Expires             time.Time
 	Finished            bool // the file is in its fileset
+
+	digest []byte // the state of the SHA-256 of what was received
+}
+
+// SHA256 returns that of the bytes that were received.
+func (r Resumable) SHA256() ([]byte, error) {
+	sum, err := fsdb.SumSoFar(r.digest)
+	if err != nil {
+		return nil, fmt.Errorf("digest of upload %s: %w", r.ID, err)
+	}
+	return sum, nil
 }
 
 // Piece is some bytes of an upload.
@@ -218,7 +229,7 @@ func (s *Service) upload(ctx context.Context, id uuid.UUID) (db.GetUploadRow, er
 func shownUpload(r db.GetUploadRow) Resumable {
 	return Resumable{
 		ID: r.ID, Scan: r.Scan, Fileset: r.Fileset, File: r.File, Described: r.Described,
-		Size: r.Size, Received: r.Received, Expires: r.ExpiresAt, Finished: r.Finished,
+		Size: r.Size, Received: r.Received, Expires: r.ExpiresAt, Finished: r.Finished, digest: r.Digest,
 	}
 }
 

@@ -79,6 +79,9 @@ func TestResumable(t *testing.T) {
 		if got.Received != int64(at) || got.Finished || got.Described != "as it came" {
 			t.Fatalf("Resumable = %+v, want %d received", got, at)
 		}
+		if sum, want := must[[]byte](t)(got.SHA256()), sha256.Sum256([]byte(text[:at])); !bytes.Equal(sum, want[:]) {
+			t.Fatalf("SHA256 after %d bytes = %x, want %x", at, sum, want)
+		}
 		end := min(at+7, len(text))
 		got, err := f.Resume(as(t, ann), id, piece(at, text[at:end]))
 		if err != nil || got.Received != int64(end) || got.Finished != (end == len(text)) {
@@ -103,7 +106,7 @@ func TestResumable(t *testing.T) {
 		if got, err := f.Resume(as(t, ann), id, piece(len(text), "")); err != nil || !got.Finished {
 			t.Errorf("the last piece again = %+v, %v, want finished", got, err)
 		}
-		if got, err := f.Resumable(as(t, ann), id); err != nil || !got.Finished || got.Received != int64(len(text)) {
+		if got, err := f.Resumable(as(t, ann), id); err != nil || !got.Finished || got.Received != int64(len(text)) || fmt.Sprintf("%x", must[[]byte](t)(got.SHA256())) != fmt.Sprintf("%x", sha256.Sum256([]byte(text))) {
 			t.Errorf("Resumable of a finished one = %+v, %v", got, err)
 		}
 	}

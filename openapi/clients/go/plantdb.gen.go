@@ -1951,7 +1951,7 @@ type Unpacked struct {
 
 // UploadState How far an upload is.
 //
-// Example: {"expires_at":"2026-11-21T08:00:00Z","file":"00000_rgb","fileset":"images","finished":false,"id":"01890a5d-ac96-774b-bcce-b302099a8057","length":104857600,"offset":1048576,"scan":"real_plant"}
+// Example: {"expires_at":"2026-11-21T08:00:00Z","file":"00000_rgb","fileset":"images","finished":false,"id":"01890a5d-ac96-774b-bcce-b302099a8057","length":104857600,"offset":1048576,"scan":"real_plant","sha256":"30e14955ebf1352266dc2ff8067e68104607e750abb9d3b36582b8af909fcb58"}
 type UploadState struct {
 	// ExpiresAt When the upload is dropped if nothing comes.
 	ExpiresAt time.Time `json:"expires_at"`
@@ -1976,6 +1976,9 @@ type UploadState struct {
 
 	// Scan The scan that the file is for.
 	Scan string `json:"scan"`
+
+	// Sha256 SHA-256 of the bytes before offset, in hexadecimal: who goes on with a file sees whether it begins with them.
+	Sha256 string `json:"sha256"`
 }
 
 // Usage What the scans of a user hold, and may hold.

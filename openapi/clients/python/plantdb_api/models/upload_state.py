@@ -18,8 +18,9 @@ import re  # noqa: F401
 import json
 
 from datetime import datetime
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, field_validator
 from typing import Any, ClassVar, Dict, List
+from typing_extensions import Annotated
 from uuid import UUID
 from typing import Optional, Set
 from typing_extensions import Self
@@ -37,8 +38,16 @@ class UploadState(BaseModel):
     length: StrictInt = Field(description="Bytes that the file will have.")
     offset: StrictInt = Field(description="Bytes that are on the disk for good.")
     scan: StrictStr = Field(description="The scan that the file is for.")
+    sha256: Annotated[str, Field(strict=True)] = Field(description="SHA-256 of the bytes before offset, in hexadecimal: who goes on with a file sees whether it begins with them.")
     additional_properties: Dict[str, Any] = {}
-    __properties: ClassVar[List[str]] = ["expires_at", "file", "fileset", "finished", "id", "length", "offset", "scan"]
+    __properties: ClassVar[List[str]] = ["expires_at", "file", "fileset", "finished", "id", "length", "offset", "scan", "sha256"]
+
+    @field_validator('sha256', mode="before")
+    def sha256_validate_regular_expression(cls, value):
+        """Validates the regular expression"""
+        if isinstance(value, str) and not re.match(r"^[0-9a-f]{64}$", value):
+            raise ValueError(r"must validate the regular expression /^[0-9a-f]{64}$/")
+        return value
 
     model_config = ConfigDict(
         validate_by_name=True,
@@ -105,7 +114,8 @@ class UploadState(BaseModel):
             "id": obj.get("id"),
             "length": obj.get("length"),
             "offset": obj.get("offset"),
-            "scan": obj.get("scan")
+            "scan": obj.get("scan"),
+            "sha256": obj.get("sha256")
         })
         # store additional fields in additional_properties
         for _key in obj.keys():

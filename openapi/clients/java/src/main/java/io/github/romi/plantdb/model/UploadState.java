@@ -42,7 +42,8 @@ import io.github.romi.plantdb.ApiClient;
   UploadState.JSON_PROPERTY_ID,
   UploadState.JSON_PROPERTY_LENGTH,
   UploadState.JSON_PROPERTY_OFFSET,
-  UploadState.JSON_PROPERTY_SCAN
+  UploadState.JSON_PROPERTY_SCAN,
+  UploadState.JSON_PROPERTY_SHA256
 })
 @jakarta.annotation.Generated(value = "org.openapitools.codegen.languages.JavaClientCodegen", comments = "Generator version: 7.25.0")
 public class UploadState {
@@ -77,6 +78,10 @@ public class UploadState {
   public static final String JSON_PROPERTY_SCAN = "scan";
   @jakarta.annotation.Nonnull
   private String scan;
+
+  public static final String JSON_PROPERTY_SHA256 = "sha256";
+  @jakarta.annotation.Nonnull
+  private String sha256;
 
   public UploadState() { 
   }
@@ -273,6 +278,30 @@ public class UploadState {
   }
 
 
+  public UploadState sha256(@jakarta.annotation.Nonnull String sha256) {
+    this.sha256 = sha256;
+    return this;
+  }
+
+  /**
+   * SHA-256 of the bytes before offset, in hexadecimal: who goes on with a file sees whether it begins with them.
+   * @return sha256
+   */
+  @jakarta.annotation.Nonnull
+  @JsonProperty(value = JSON_PROPERTY_SHA256, required = true)
+  @JsonInclude(value = JsonInclude.Include.ALWAYS)
+  public String getSha256() {
+    return sha256;
+  }
+
+
+  @JsonProperty(value = JSON_PROPERTY_SHA256, required = true)
+  @JsonInclude(value = JsonInclude.Include.ALWAYS)
+  public void setSha256(@jakarta.annotation.Nonnull String sha256) {
+    this.sha256 = sha256;
+  }
+
+
   /**
    * Return true if this UploadState object is equal to o.
    */
@@ -292,12 +321,13 @@ public class UploadState {
         Objects.equals(this.id, uploadState.id) &&
         Objects.equals(this.length, uploadState.length) &&
         Objects.equals(this.offset, uploadState.offset) &&
-        Objects.equals(this.scan, uploadState.scan);
+        Objects.equals(this.scan, uploadState.scan) &&
+        Objects.equals(this.sha256, uploadState.sha256);
   }
 
   @Override
   public int hashCode() {
-    return Objects.hash(expiresAt, _file, fileset, finished, id, length, offset, scan);
+    return Objects.hash(expiresAt, _file, fileset, finished, id, length, offset, scan, sha256);
   }
 
   @Override
@@ -312,6 +342,7 @@ public class UploadState {
     sb.append("    length: ").append(toIndentedString(length)).append("\n");
     sb.append("    offset: ").append(toIndentedString(offset)).append("\n");
     sb.append("    scan: ").append(toIndentedString(scan)).append("\n");
+    sb.append("    sha256: ").append(toIndentedString(sha256)).append("\n");
     sb.append("}");
     return sb.toString();
   }
@@ -394,6 +425,11 @@ public class UploadState {
     // add `scan` to the URL query string
     if (getScan() != null) {
       joiner.add(String.format(java.util.Locale.ROOT, "%sscan%s=%s", prefix, suffix, ApiClient.urlEncode(ApiClient.valueToString(getScan()))));
+    }
+
+    // add `sha256` to the URL query string
+    if (getSha256() != null) {
+      joiner.add(String.format(java.util.Locale.ROOT, "%ssha256%s=%s", prefix, suffix, ApiClient.urlEncode(ApiClient.valueToString(getSha256()))));
     }
 
     return joiner.toString();
