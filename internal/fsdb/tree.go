@@ -90,6 +90,15 @@ func (t *Tree) Close() error { return t.root.Close() }
 // Dir returns the directory as it was given to Open.
 func (t *Tree) Dir() string { return t.dir }
 
+// Has says whether anything lies where a scan would.
+func (t *Tree) Has(loc Loc) (bool, error) {
+	if loc.check() != nil || loc.Timelapse != "" && t.requireDir(loc.Timelapse) != nil {
+		return false, nil
+	}
+	there, err := t.exists(loc.Dir())
+	return there, wrap("look for", loc.Dir(), err)
+}
+
 // openScan opens the directory of a scan, out of which no name and no link
 // leads. ErrNotFound if there is none, errLinked if it is a link.
 func (t *Tree) openScan(loc Loc) (*os.Root, error) {

@@ -159,6 +159,12 @@ func (s *Service) addScan(ctx context.Context, tx pgx.Tx, a actor.Actor, loc fsd
 	if err := s.nameFree(ctx, tx, loc.Scan); err != nil {
 		return nil, err
 	}
+	if other, err := s.stray(ctx, tx, loc); err != nil || other != nil {
+		if err != nil {
+			return nil, err
+		}
+		return s.adoptScan(ctx, tx, *other, nil)
+	}
 	var in db.GetTimelapseRow
 	if loc.Timelapse != "" {
 		in, err = s.timelapse(ctx, tx, loc.Timelapse)

@@ -218,7 +218,10 @@ func (c *checker) entries(ctx context.Context) ([]fsdb.Entry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list the tree: %w", err)
 	}
-	scans := c.uniqueScans(ctx, entries)
+	scans, err := c.uniqueScans(ctx, entries)
+	if err != nil {
+		return nil, err
+	}
 	used := make(map[string]fsdb.Loc, len(scans))
 	for _, e := range scans {
 		used[e.Loc.Scan] = e.Loc

@@ -121,6 +121,12 @@ func (s *Service) create(ctx context.Context, tx pgx.Tx, a actor.Actor, loc fsdb
 			return forbidden(a, opCreateScan), nil
 		}
 	}
+	if other, err := s.stray(ctx, tx, loc); err != nil || other != nil {
+		if err != nil {
+			return nil, err
+		}
+		return s.adoptScan(ctx, tx, *other, nil)
+	}
 	// The tree first: a crash between leaves a scan that the next reconcile
 	// finds, the other order a row without a scan.
 	switch err := s.tree.CreateScan(ctx, loc, metadata); {
@@ -141,6 +147,26 @@ func (s *Service) create(ctx context.Context, tx pgx.Tx, a actor.Actor, loc fsdb
 		return nil, nil
 	}
 	return nil, s.register(ctx, tx, a, in, loc)
+}
+
+// stray returns another place where the tree has a scan of that name, or
+// something that is in its way, and the index does not: what a call left whose
+// transaction failed, or what came from outside. The caller holds the name.
+func (s *Service) stray(ctx context.Context, tx db.DBTX, loc fsdb.Loc) (*fsdb.Loc, error) {
+	timelapses, err := s.q.ListTimelapses(ctx, tx)
+	if err != nil {
+		return nil, fmt.Errorf("list timelapses: %w", err)
+	}
+	for _, t := range append(timelapses, db.ListTimelapsesRow{}) { // and in none
+		other := fsdb.Loc{Timelapse: t.Name, Scan: loc.Scan}
+		if other == loc {
+			continue
+		}
+		if there, err := s.tree.Has(other); err != nil || there {
+			return &other, err
+		}
+	}
+	return nil, nil //nolint:nilnil // there is none, which is the usual case
 }
 
 func (s *Service) insertScan(ctx context.Context, tx pgx.Tx, loc fsdb.Loc, metadata json.RawMessage) error {

@@ -49,7 +49,10 @@ func (s *Service) Reconcile(ctx context.Context) (Reconciled, error) {
 	for _, r := range rows {
 		known[r.Name] = r
 	}
-	scans := s.uniqueScans(ctx, entries)
+	scans, err := s.uniqueScans(ctx, entries)
+	if err != nil {
+		return Reconciled{}, err
+	}
 	done, err := s.indexChanged(ctx, scans, known, unseen)
 	if err != nil {
 		return done, err
@@ -70,8 +73,9 @@ func (s *Service) Reconcile(ctx context.Context) (Reconciled, error) {
 }
 
 // uniqueScans drops the timelapses and, since ids are unique over the whole
-// tree, all but one scan of each id: the first that looks sound.
-func (s *Service) uniqueScans(ctx context.Context, entries []fsdb.Entry) []fsdb.Entry {
+// tree, all but one scan of each id: of those that look sound the one that the
+// index has, for somebody was told that it is there, else the first.
+func (s *Service) uniqueScans(ctx context.Context, entries []fsdb.Entry) ([]fsdb.Entry, error) {
 	place := make(map[string]int, len(entries))
 	scans := make([]fsdb.Entry, 0, len(entries))
 	for _, e := range entries {
@@ -85,13 +89,21 @@ func (s *Service) uniqueScans(ctx context.Context, entries []fsdb.Entry) []fsdb.
 			continue
 		}
 		used, ignored := scans[i], e
-		if used.Broken != "" && e.Broken == "" {
+		better := used.Broken != "" && e.Broken == ""
+		if (used.Broken == "") == (e.Broken == "") {
+			r, err := s.scan(ctx, s.pool, e.Loc.Scan)
+			if err != nil && !errors.Is(err, ErrUnknownScan) {
+				return nil, err
+			}
+			better = err == nil && r.loc() == e.Loc
+		}
+		if better {
 			used, ignored = ignored, used
 		}
 		scans[i] = used
 		s.warn(ctx, ignored.Loc.Dir(), "another scan has the id and is used: "+used.Loc.Dir(), nil)
 	}
-	return scans
+	return scans, nil
 }
 
 // tally counts what became of scans that are indexed side by side.

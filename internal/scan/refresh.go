@@ -77,7 +77,11 @@ func (s *Service) locate(ctx context.Context, r row, known bool, name string) (f
 	if err != nil {
 		return fsdb.Entry{}, fmt.Errorf("list the tree: %w", err)
 	}
-	for _, e := range s.uniqueScans(ctx, entries) {
+	scans, err := s.uniqueScans(ctx, entries)
+	if err != nil {
+		return fsdb.Entry{}, err
+	}
+	for _, e := range scans {
 		if e.Loc.Scan != name {
 			continue
 		}

@@ -78,7 +78,7 @@ func (s *Service) restore(ctx context.Context, tx pgx.Tx, a actor.Actor, e Trash
 }
 
 func (s *Service) restoreScan(ctx context.Context, tx pgx.Tx, a actor.Actor, e fsdb.Trashed) error {
-	if err := s.nameFree(ctx, tx, e.Scan); err != nil {
+	if err := s.placeFree(ctx, tx, e.Loc()); err != nil {
 		return err
 	}
 	switch err := s.tree.RestoreTrash(ctx, e); {
@@ -122,6 +122,19 @@ func unknownEntry(err error) error {
 	return err
 }
 
+// placeFree says whether neither the index has a scan of that name nor the tree
+// in another place.
+func (s *Service) placeFree(ctx context.Context, tx db.DBTX, loc fsdb.Loc) error {
+	if err := s.nameFree(ctx, tx, loc.Scan); err != nil {
+		return err
+	}
+	other, err := s.stray(ctx, tx, loc)
+	if err == nil && other != nil {
+		err = scanExists(loc.Scan)
+	}
+	return err
+}
+
 func (s *Service) nameFree(ctx context.Context, tx db.DBTX, name string) error {
 	taken, err := s.q.NameTaken(ctx, tx, name)
 	if err != nil {
@@ -142,7 +155,7 @@ func (s *Service) restoreTimelapse(ctx context.Context, tx pgx.Tx, e fsdb.Trashe
 		return timelapseExists(e.Timelapse)
 	}
 	for _, c := range e.Contents {
-		if err := s.nameFree(ctx, tx, c.Scan); err != nil {
+		if err := s.placeFree(ctx, tx, fsdb.Loc{Timelapse: e.Timelapse, Scan: c.Scan}); err != nil {
 			return err
 		}
 	}

@@ -133,6 +133,62 @@ func TestLostTransaction(t *testing.T) {
 	}
 }
 
+// A scan that only the disk has, in whatever timelapse, keeps its name to itself:
+// with two of one id one would hide the other.
+func TestLostScanKeepsItsName(t *testing.T) {
+	t.Parallel()
+	archive := scanArchive(t, `{}`)
+	for name, make := range map[string]func(ctx context.Context, s *Service) error{
+		"Create":  func(ctx context.Context, s *Service) error { return s.Create(ctx, "n", nil) },
+		"archive": func(ctx context.Context, s *Service) error { _, err := uploadArchive(ctx, s, "n", archive); return err },
+		"in another timelapse": func(ctx context.Context, s *Service) error {
+			return s.Create(ctx, "n", json.RawMessage(`{"timelapse": {"id": "other"}}`))
+		},
+		"restore": func(ctx context.Context, s *Service) error {
+			entries, err := s.Trash(ctx, nil, 1)
+			if err == nil {
+				_, err = s.Restore(ctx, entries[0].ID, "n")
+			}
+			return err
+		},
+	} {
+		pool := &losing{Pool: pgtest.New(t)}
+		f := fixtureOn(t, pool, t.TempDir(), plainScan("s", `{"owner": "ann"}`), files{"tl/timelapse.json": `{}`, "other/timelapse.json": `{}`})
+		f.reconcile(t)
+		ctx := as(t, ann)
+		must[TrashEntry](t)(f.DeleteScan(ctx, "s", Match{}))
+		pool.lose.Store(1)
+		if err := f.Create(ctx, "n", json.RawMessage(`{"timelapse": {"id": "tl"}}`)); !errors.Is(err, errLost) {
+			t.Fatalf("%s: the first call = %v, want %v", name, err, errLost)
+		}
+		if err := make(ctx, f.Service); !errors.Is(err, ErrScanExists) {
+			t.Errorf("%s of a scan that only the disk has = %v, want ErrScanExists", name, err)
+		}
+		f.reconcile(t)
+		f.expectFound(t, name, CheckOptions{})
+		if line := f.rows(t)["n"]; !strings.HasPrefix(line, "tl/n ann public 0 0 sound") {
+			t.Errorf("%s: the index has %q, want the scan of the first call", name, line)
+		}
+	}
+}
+
+// Of two scans of one id that somebody put there, the one stays that was there
+// before.
+func TestIndexedScanIsUsed(t *testing.T) {
+	t.Parallel()
+	f := indexed(t, plainScan("z/n", `{"owner": "ann"}`), files{"a/timelapse.json": `{}`, "z/timelapse.json": `{}`})
+	for _, other := range []string{"n", "a/n"} {
+		plainScan(other, `{"owner": "eve"}`).write(t, f.dir)
+		f.reconcile(t)
+		if line := f.rows(t)["n"]; !strings.HasPrefix(line, "z/n ann") {
+			t.Errorf("with %s there the index has %q, want what it had", other, line)
+		}
+		if err := f.RefreshScan(as(t, ann), "n"); err != nil || !strings.HasPrefix(f.rows(t)["n"], "z/n ann") {
+			t.Errorf("RefreshScan with %s there = %v, and the index has %q", other, err, f.rows(t)["n"])
+		}
+	}
+}
+
 // A write of metadata that the index lost is there after the next one.
 func TestLostMetadata(t *testing.T) {
 	t.Parallel()
