@@ -79,6 +79,7 @@ func Open(ctx context.Context, url string, o PoolOptions) (*pgxpool.Pool, error)
 			Name: "jsonb", OID: pgtype.JSONBOID,
 			Codec: &pgtype.JSONBCodec{Marshal: json.Marshal, Unmarshal: unmarshal},
 		})
+		registerUUID(c.TypeMap())
 		return nil
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
