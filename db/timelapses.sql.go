@@ -27,7 +27,7 @@ func (q *Queries) DeleteTimelapse(ctx context.Context, db DBTX, name string) (in
 }
 
 const getTimelapse = `-- name: GetTimelapse :one
-SELECT id, name, owner, created_at, document, members FROM timelapses WHERE name = $1
+SELECT id, name, owner, created_at, document, members, signature FROM timelapses WHERE name = $1
 `
 
 type GetTimelapseRow struct {
@@ -37,6 +37,7 @@ type GetTimelapseRow struct {
 	CreatedAt string
 	Document  json.RawMessage
 	Members   []string
+	Signature []byte
 }
 
 // GetTimelapse returns a timelapse by name.
@@ -50,6 +51,7 @@ func (q *Queries) GetTimelapse(ctx context.Context, db DBTX, name string) (GetTi
 		&i.CreatedAt,
 		&i.Document,
 		&i.Members,
+		&i.Signature,
 	)
 	return i, err
 }

@@ -1,6 +1,6 @@
 -- name: GetTimelapse :one
 -- GetTimelapse returns a timelapse by name.
-SELECT id, name, owner, created_at, document, members FROM timelapses WHERE name = @name;
+SELECT id, name, owner, created_at, document, members, signature FROM timelapses WHERE name = @name;
 
 -- name: NameTaken :one
 -- NameTaken says whether a scan or a timelapse has the name: they share one name space.

@@ -209,6 +209,8 @@ func (s *service) prepare(ctx context.Context, root *os.Root) error {
 	limits.FileLocks = bool(s.config.FileLocks)
 	limits.TrashRetention = time.Duration(s.config.TrashRetention)
 	limits.ScrubRate = int64(s.config.ScrubRate)
+	limits.WatchLimit = s.config.WatchLimit
+	limits.SweepInterval = time.Duration(s.config.SweepInterval)
 	limits.EventRetention = time.Duration(s.config.EventRetention)
 	s.scans = scan.New(s.pool, s.tree, s.auth, limits, s.log)
 	s.scans.ListenOn(s.pool)
@@ -285,12 +287,33 @@ func (s *service) adminPassword() (string, error) {
 func (s *service) handler(previews *preview.Cache) http.Handler {
 	return api.New(api.Services{
 		Auth: s.auth, Scans: s.scans, Webhooks: s.webhooks, Previews: previews, Verifier: s.auth.Verifier(),
-		Metrics: observe.NewMetrics(s.pool), Ready: s.ready, Log: s.log,
+		Metrics: s.metrics(), Ready: s.ready, Log: s.log,
 	}, api.Config{
 		Prefix: s.config.Prefix, Location: s.tree.Dir(), Version: version, Rates: api.Rates(s.config.RateLimits),
 		TrustedProxies: s.config.TrustedProxies, UsernameCheck: bool(s.config.UsernameCheck), TokenLocations: s.locations,
 		LegacyWriter: s.config.LegacyWriter,
 	})
+}
+
+// metrics are those of the process, and how the index follows the tree.
+func (s *service) metrics() *observe.Metrics {
+	m := observe.NewMetrics(s.pool)
+	watching := func(read func(scan.Watching) float64) func() float64 {
+		return func() float64 { return read(s.scans.Watching()) }
+	}
+	m.Gauge("plantdb_tree_watched_directories", "Directories that are watched for what other programs write.",
+		watching(func(w scan.Watching) float64 { return float64(w.Directories) }))
+	m.Gauge("plantdb_tree_unwatched_scans", "Scans that are not watched: the sweep finds what other programs write there.",
+		watching(func(w scan.Watching) float64 { return float64(w.Unwatched) }))
+	m.Counter("plantdb_tree_watch_overflows_total", "How often the system lost count of what happened in watched directories.",
+		watching(func(w scan.Watching) float64 { return float64(w.Overflows) }))
+	m.Counter("plantdb_tree_reads_total", "Scans read again because the watcher saw that something changed.",
+		watching(func(w scan.Watching) float64 { return float64(w.Reads) }))
+	m.Counter("plantdb_tree_sweeps_total", "Comparisons of the whole tree with its index.",
+		watching(func(w scan.Watching) float64 { return float64(w.Sweeps) }))
+	m.Gauge("plantdb_tree_last_sweep_timestamp_seconds", "When the whole tree was last compared with its index.",
+		watching(func(w scan.Watching) float64 { return max(0, float64(w.Sweep.Unix())) })) // 0 before the first
+	return m
 }
 
 func tokenLocations(names []string) ([]tokenauth.Location, error) {
@@ -342,7 +365,8 @@ func (s *service) serveUntil(ctx context.Context, server *http.Server, listener 
 		return nil
 	})
 	group.Go(func() error { return ended(s.auth.Run(work)) })
-	group.Go(func() error { return ended(s.keepIndex(work)) })
+	group.Go(func() error { return ended(s.scans.KeepIndexed(work, func() { s.indexed.Store(true) })) })
+	group.Go(func() error { return ended(s.keepTidy(work)) })
 	group.Go(func() error { return s.scans.FeedEvents(work) })
 	group.Go(func() error { return s.webhooks.Run(work) })
 	group.Go(func() error { return ended(s.scans.KeepFolded(work)) })
@@ -370,24 +394,9 @@ func ended(err error) error {
 	return err
 }
 
-// keepIndex compares a tree that had an index with it, and sweeps up what
-// interrupted uploads left.
-func (s *service) keepIndex(ctx context.Context) error {
+// keepTidy sweeps up what interrupted writes left, once an hour.
+func (s *service) keepTidy(ctx context.Context) error {
 	ctx = actor.NewContext(ctx, actor.System())
-	for !s.indexed.Load() {
-		_, err := s.scans.Refresh(ctx)
-		if err == nil {
-			s.indexed.Store(true)
-			break
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		s.log.ErrorContext(ctx, "reconcile failed, trying again", slog.Any("err", err))
-		if err := pause(ctx, 5*time.Second); err != nil {
-			return err
-		}
-	}
 	for {
 		if n, err := s.tree.Sweep(ctx, 2*time.Hour); err != nil && ctx.Err() == nil {
 			s.log.WarnContext(ctx, "sweep staging", slog.Any("err", err))

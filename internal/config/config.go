@@ -52,6 +52,8 @@ type Config struct {
 
 	TrashRetention Seconds `env:"TRASH_RETENTION" envDefault:"30d"`
 	ScrubRate      Bytes   `env:"SCRUB_RATE" envDefault:"0"`
+	WatchLimit     int     `env:"PLANTDB_WATCH_LIMIT" envDefault:"32768"`
+	SweepInterval  Seconds `env:"PLANTDB_SWEEP_INTERVAL" envDefault:"60"`
 	EventRetention Seconds `env:"EVENT_RETENTION" envDefault:"365d"`
 
 	WebhookNetworks CIDRs `env:"WEBHOOK_NETWORKS"`
@@ -164,6 +166,8 @@ func (c *Config) ServeFlags(f *pflag.FlagSet) {
 	f.Var(&c.EventRetention, "event-retention", "how long events and the history of scans are kept; 0: for ever (EVENT_RETENTION)")
 	f.Var(&c.WebhookNetworks, "webhook-networks", "CIDRs to which webhooks may be sent beside the public internet, also without TLS (WEBHOOK_NETWORKS)")
 	f.Var(&c.ScrubRate, "scrub-rate", "how much a second is read in the background to compare files with their digests, such as 5MB; 0: nothing (SCRUB_RATE)")
+	f.IntVar(&c.WatchLimit, "watch-limit", c.WatchLimit, "most directories that are watched for what other programs write into the tree; 0: none (PLANTDB_WATCH_LIMIT)")
+	f.Var(&c.SweepInterval, "sweep-interval", "how often the whole tree is compared with its index; 0: only at the start and when asked (PLANTDB_SWEEP_INTERVAL)")
 	f.Var(&c.MaxUpload, "max-upload", "largest file that is taken (PLANTDB_MAX_UPLOAD)")
 	f.Var(&c.UploadExpiry, "upload-expiry", "how long an upload in pieces may stand still before it is dropped (UPLOAD_EXPIRY)")
 	f.Var(&c.ArchiveBytes, "archive-max-size", "largest archive that is taken, and most that it may hold (PLANTDB_ARCHIVE_MAX_SIZE)")
@@ -201,6 +205,8 @@ func (c *Config) Check() error {
 		{"PASSWORD_MIN_LENGTH", c.PasswordMinLength >= 1 && c.PasswordMinLength <= 1024, "from 1 to 1024"},
 		{"PLANTDB_RATE_LIMITS", c.RateLimits == "default" || c.RateLimits == "upstream" || c.RateLimits == "off", "default, upstream or off"},
 		{"PLANTDB_CLEANUP_INTERVAL", c.CleanupInterval > 0, "positive"},
+		{"PLANTDB_WATCH_LIMIT", c.WatchLimit >= 0 && c.WatchLimit <= 1<<20, "from 0 to 1048576"},
+		{"PLANTDB_SWEEP_INTERVAL", c.SweepInterval >= 0, "zero or more"},
 		{"TRASH_RETENTION", c.TrashRetention >= 0, "zero or more"},
 		{"EVENT_RETENTION", c.EventRetention >= 0, "zero or more"},
 		{"PLANTDB_MAX_UPLOAD", c.MaxUpload > 0, "positive"},

@@ -37,16 +37,21 @@ func NewMetrics(pool *pgxpool.Pool) *Metrics {
 	m.registry.MustRegister(m.requests, m.seconds, m.running,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if pool != nil {
-		m.registry.MustRegister(
-			poolGauge("plantdb_database_connections", "Connections to the database.", func() float64 { return float64(pool.Stat().TotalConns()) }),
-			poolGauge("plantdb_database_connections_used", "Connections in use.", func() float64 { return float64(pool.Stat().AcquiredConns()) }),
-		)
+		m.Gauge("plantdb_database_connections", "Connections to the database.", func() float64 { return float64(pool.Stat().TotalConns()) })
+		m.Gauge("plantdb_database_connections_used", "Connections in use.", func() float64 { return float64(pool.Stat().AcquiredConns()) })
 	}
 	return m
 }
 
-func poolGauge(name, help string, read func() float64) prometheus.GaugeFunc {
-	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, read)
+// Gauge adds a value that is read when somebody asks for the metrics. A name is
+// added once.
+func (m *Metrics) Gauge(name, help string, read func() float64) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, read))
+}
+
+// Counter is Gauge for a value that only grows.
+func (m *Metrics) Counter(name, help string, read func() float64) {
+	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, read))
 }
 
 // Begin counts a request that began and returns what to call at its end.

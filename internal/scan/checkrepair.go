@@ -62,22 +62,19 @@ func (f Finding) ofTheIndex() bool {
 
 // reindex makes the index say what the tree says, where it does not.
 func (c *checker) reindex(ctx context.Context, e fsdb.Entry, findings []Finding) error {
-	as, wrong := indexedBefore, false
+	wrong := false
 	for _, f := range findings {
 		wrong = wrong || f.ofTheIndex() || f.Repaired != ""
-		if f.Kind == ScanWithoutRow {
-			as = added
-		}
 	}
 	if !wrong {
 		return nil
 	}
 	if e.Loc.Timelapse != "" {
-		if err := c.indexTimelapse(ctx, e.Loc.Timelapse, added); err != nil {
+		if err := c.indexTimelapse(ctx, e.Loc.Timelapse, indexedBefore); err != nil {
 			return err
 		}
 	}
-	if _, err := c.index(ctx, e, as); err != nil {
+	if _, err := c.index(ctx, e, indexedBefore); err != nil {
 		return err
 	}
 	for i, f := range findings {

@@ -18,8 +18,7 @@ type seen int
 
 const (
 	firstRead     seen = iota // there was no index yet: nothing happened to it
-	added                     // it was not there
-	indexedBefore             // there are rows of it, or may be
+	indexedBefore             // there are rows of it, or could be
 )
 
 // maxBroken bounds what an event tells of damage.

@@ -38,8 +38,10 @@ func (s *Service) Reconcile(ctx context.Context) (Reconciled, error) {
 	if err != nil {
 		return Reconciled{}, fmt.Errorf("list the index: %w", err)
 	}
-	unseen := added
-	if len(rows) == 0 {
+	// Before the scans are read, so that no change is missed in between.
+	s.watching.follow(entries)
+	unseen := indexedBefore
+	if len(rows) == 0 && !s.met.Load() {
 		unseen = firstRead // nothing happened to the tree: it is met
 	}
 	if err := s.reconcileTimelapses(ctx, entries, unseen); err != nil {
@@ -69,7 +71,11 @@ func (s *Service) Reconcile(ctx context.Context) (Reconciled, error) {
 			done.Removed++
 		}
 	}
-	return done, s.forgetTimelapses(ctx, entries)
+	if err := s.forgetTimelapses(ctx, entries); err != nil {
+		return done, err
+	}
+	s.met.Store(true)
+	return done, nil
 }
 
 // uniqueScans drops the timelapses and, since ids are unique over the whole
@@ -141,13 +147,12 @@ func (s *Service) indexChanged(ctx context.Context, scans []fsdb.Entry, known ma
 				t.add(false, row.Broken)
 				return nil
 			}
-			as := unseen
-			if ok {
-				as = indexedBefore
-			}
-			broken, err := s.index(ctx, e, as)
+			broken, err := s.index(ctx, e, unseen)
 			if err != nil {
 				return err
+			}
+			if ok {
+				s.watching.prefer(e.Loc)
 			}
 			t.add(true, broken)
 			return nil
@@ -170,6 +175,12 @@ func (s *Service) unchanged(ctx context.Context, e fsdb.Entry, known []byte) boo
 // index reads one scan from disk and writes its rows, in one transaction that
 // holds the scan against writers, and records what was changed outside.
 func (s *Service) index(ctx context.Context, e fsdb.Entry, as seen) (broken bool, err error) {
+	return s.indexIf(ctx, e, as, func(*fsdb.Scan) error { return nil })
+}
+
+// indexIf is index for a scan that may be read once more: nothing is written if
+// accept refuses what was read, and its error is returned.
+func (s *Service) indexIf(ctx context.Context, e fsdb.Entry, as seen, accept func(*fsdb.Scan) error) (broken bool, err error) {
 	err = s.lockedRows(ctx, func(tx pgx.Tx) error {
 		if err := s.q.RelaxCommit(ctx, tx); err != nil {
 			return fmt.Errorf("relax commits of the index: %w", err)
@@ -184,6 +195,9 @@ func (s *Service) index(ctx context.Context, e fsdb.Entry, as seen) (broken bool
 		case err != nil:
 			return fmt.Errorf("read scan %q: %w", e.Loc.Dir(), err)
 		}
+		if err := accept(read); err != nil {
+			return err
+		}
 		broken = read.Broken != ""
 		s.warn(ctx, read.Dir(), read.Broken, read.Warnings)
 		return s.indexRead(ctx, tx, read, as)
@@ -196,24 +210,17 @@ func (s *Service) index(ctx context.Context, e fsdb.Entry, as seen) (broken bool
 
 // indexRead writes the rows of a scan that was read, and what happened to it.
 func (s *Service) indexRead(ctx context.Context, tx pgx.Tx, read *fsdb.Scan, as seen) error {
-	switch as {
-	case firstRead:
+	if as == firstRead {
 		return s.writeScan(ctx, tx, read)
-	case added:
-		if err := s.writeScan(ctx, tx, read); err != nil {
-			return err
-		}
-		return s.record(ctx, tx, Change{Kind: ScanCreated, Scan: read.Scan, Outside: true})
-	default:
-		found, err := s.changedOutside(ctx, tx, read)
-		if err != nil {
-			return err
-		}
-		if err := s.writeRows(ctx, tx, read); err != nil {
-			return err
-		}
-		return s.record(ctx, tx, found.worth()...)
 	}
+	found, err := s.changedOutside(ctx, tx, read)
+	if err != nil {
+		return err
+	}
+	if err := s.writeRows(ctx, tx, read); err != nil {
+		return err
+	}
+	return s.record(ctx, tx, found.worth()...)
 }
 
 // indexUnwritable makes a row of a scan that PostgreSQL does not take: one bad

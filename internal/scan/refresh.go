@@ -18,19 +18,26 @@ func (s *Service) Refresh(ctx context.Context) (int64, error) {
 	if _, err := acting(ctx); err != nil {
 		return 0, err
 	}
-	err := s.reload.do(ctx, func(ctx context.Context) error {
-		began := time.Now()
-		done, err := s.Reconcile(ctx)
-		if err == nil {
-			s.log.InfoContext(ctx, "tree reconciled", slog.Int("scans", done.Scans), slog.Int("read", done.Read),
-				slog.Int("removed", done.Removed), slog.Int("broken", done.Broken), slog.Duration("took", time.Since(began)))
-		}
-		return err
-	})
-	if err != nil {
+	if err := s.reload.do(ctx, s.reconcileAndTell); err != nil {
 		return 0, err
 	}
 	return s.Count(ctx)
+}
+
+// reconcileAndTell is Reconcile with a line in the log.
+func (s *Service) reconcileAndTell(ctx context.Context) error {
+	began := time.Now()
+	done, err := s.Reconcile(ctx)
+	if err != nil {
+		return err
+	}
+	level := slog.LevelInfo
+	if done.Read+done.Removed == 0 {
+		level = slog.LevelDebug // as it is once a minute
+	}
+	s.log.Log(ctx, level, "tree reconciled", slog.Int("scans", done.Scans), slog.Int("read", done.Read),
+		slog.Int("removed", done.Removed), slog.Int("broken", done.Broken), slog.Duration("took", time.Since(began)))
+	return nil
 }
 
 // RefreshScan brings the index up to date with one scan, known or new.
@@ -86,7 +93,7 @@ func (s *Service) locate(ctx context.Context, r row, known bool, name string) (f
 			continue
 		}
 		if e.Loc.Timelapse != "" {
-			err = s.indexTimelapse(ctx, e.Loc.Timelapse, added)
+			err = s.indexTimelapse(ctx, e.Loc.Timelapse, indexedBefore)
 		}
 		return e, err
 	}

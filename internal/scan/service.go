@@ -6,7 +6,7 @@
 // package decides.
 //
 // Every exported method takes who acts from the context (package actor) and
-// does nothing without one, but for Count, OnProgress, Reconcile, what folds
+// does nothing without one, but for Count, OnProgress, Reconcile, KeepIndexed, Watching, what folds
 // journals, FeedEvents and what sets up previews and events. Exported methods own their transaction; the unexported ones take
 // it.
 //
@@ -93,6 +93,12 @@ type Config struct {
 	// Server is what others see of this process as the holder of a lock; New
 	// takes the name of the machine and the process id for an empty one.
 	Server string
+	// WatchLimit is how many directories may be watched for what other programs
+	// do to the tree; zero for none.
+	WatchLimit int
+	// SweepInterval is how often the whole tree is compared with its index;
+	// zero for never but when the watcher asks.
+	SweepInterval time.Duration
 	// ScrubRate is how many bytes a second a scrub reads; zero for none.
 	ScrubRate int64
 	// TrashRetention is how long what was deleted can be restored; zero for
@@ -117,6 +123,8 @@ func DefaultConfig() Config {
 		},
 		LockTimeout:    10 * time.Second,
 		FileLocks:      true,
+		WatchLimit:     32768,
+		SweepInterval:  time.Minute,
 		TrashRetention: 30 * 24 * time.Hour,
 		EventRetention: 365 * 24 * time.Hour,
 		Streams:        1000,
@@ -141,6 +149,8 @@ type Service struct {
 	waits    waits
 	limited  limited
 	reload   coalescer
+	watching watching
+	met      atomic.Bool // the tree was compared with its index
 	progress func(done, total int)
 	warned   sync.Map  // path of a scan or timelapse -> string: the damage that was logged last
 	pythons  sync.Once // what Python programs make of timelapses was logged
