@@ -39,7 +39,7 @@ ON CONFLICT ON CONSTRAINT login_attempts_pkey DO UPDATE SET
                           OR (a.locked_until IS NULL AND a.last_failed_at >= $6::timestamptz
                               AND a.failures + 1 >= $4::int)
                         THEN $5::timestamptz END
-WHERE a.locked_until IS NULL OR a.locked_until <= $3::timestamptz
+WHERE a.locked_until IS NULL OR a.locked_until <= $3::timestamptz OR a.locked_until > $7::timestamptz
 RETURNING (a.locked_until IS NOT NULL)::boolean AS locked
 `
 
@@ -50,11 +50,13 @@ type RecordLoginFailureParams struct {
 	MaxFailures int32
 	LockUntil   time.Time
 	WindowStart time.Time
+	LatestLock  time.Time
 }
 
 // RecordLoginFailure counts a failure and locks at the last one allowed. While
 // a lock holds it changes nothing and returns no row; after a lock, and after
-// failures before window_start, counting begins anew.
+// failures before window_start, counting begins anew. A lock that ends after
+// latest_lock is of a clock that went wrong, and holds nobody up.
 func (q *Queries) RecordLoginFailure(ctx context.Context, db DBTX, arg RecordLoginFailureParams) (bool, error) {
 	row := db.QueryRow(ctx, recordLoginFailure,
 		arg.Username,
@@ -63,6 +65,7 @@ func (q *Queries) RecordLoginFailure(ctx context.Context, db DBTX, arg RecordLog
 		arg.MaxFailures,
 		arg.LockUntil,
 		arg.WindowStart,
+		arg.LatestLock,
 	)
 	var locked bool
 	err := row.Scan(&locked)

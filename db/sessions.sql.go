@@ -252,37 +252,38 @@ WITH live AS MATERIALIZED (
     WHERE users.id = $1 AND users.xmin::text = $4::text
       AND (SELECT count(*) FROM surplus) <= CASE WHEN $5::boolean THEN 1 ELSE 0 END
       AND NOT EXISTS (SELECT FROM login_attempts l
-                      WHERE l.username = users.username AND l.network = $6 AND l.locked_until > $2::timestamptz)
+                      WHERE l.username = users.username AND l.network = $6 AND l.locked_until > $2::timestamptz
+                        AND l.locked_until <= $7::timestamptz)
     RETURNING users.id, users.username
 ), ended AS (
-    UPDATE sessions SET ended_at = $2::timestamptz, end_reason = $7::text
+    UPDATE sessions SET ended_at = $2::timestamptz, end_reason = $8::text
     FROM held h, surplus x
     WHERE sessions.id = x.id AND sessions.ended_at IS NULL
     RETURNING sessions.id, h.username
 ), revoked AS (
     INSERT INTO revoked_tokens (id, kind, username, reason, expires_at)
-    SELECT e.id, 'session', e.username, $7::text,
-        greatest($8, (SELECT max(r.access_expires_at) FROM refresh_tokens r WHERE r.session_id = e.id)) + interval '1 minute'
+    SELECT e.id, 'session', e.username, $8::text,
+        greatest($9, (SELECT max(r.access_expires_at) FROM refresh_tokens r WHERE r.session_id = e.id)) + interval '1 minute'
     FROM ended e
     ON CONFLICT ON CONSTRAINT revoked_tokens_pkey DO NOTHING
     RETURNING revoked_tokens.id, revoked_tokens.expires_at
 ), opened AS (
     INSERT INTO sessions (id, user_id, created_at, last_seen_at, expires_at, absolute_expires_at, address, user_agent)
-    SELECT $9, h.id, $2::timestamptz, $2::timestamptz, $10, $11, $12, $13
+    SELECT $10, h.id, $2::timestamptz, $2::timestamptz, $11, $12, $13, $14
     FROM held h
 ), paired AS (
     INSERT INTO refresh_tokens (id, session_id, generation, access_id, issued_at, expires_at, access_expires_at)
-    SELECT $14, $9, 0, $15, $16, $10, $8
+    SELECT $15, $10, 0, $16, $17, $11, $9
     FROM held h
 ), cleared AS (
     DELETE FROM login_attempts l USING held h WHERE l.username = h.username AND l.network = $6
 ), evicted AS (
     INSERT INTO auth_events (id, at, kind, username, session_id, address, user_agent, request_id, detail)
-    SELECT $17, $2::timestamptz, $18, e.username, e.id, $12, $13, $19, $20
+    SELECT $18, $2::timestamptz, $19, e.username, e.id, $13, $14, $20, $21
     FROM ended e
 ), recorded AS (
     INSERT INTO auth_events (id, at, kind, username, session_id, address, user_agent, request_id, detail)
-    SELECT $21, $2::timestamptz, $22, h.username, $9, $12, $13, $19, $23
+    SELECT $22, $2::timestamptz, $23, h.username, $10, $13, $14, $20, $24
     FROM held h
 )
 SELECT NULL::uuid AS ended_id, NULL::timestamptz AS revoked_until FROM held
@@ -297,6 +298,7 @@ type LogInParams struct {
 	Version           string
 	Evict             bool
 	Network           netip.Prefix
+	LatestLock        time.Time
 	EndReason         string
 	AccessExpiresAt   time.Time
 	SessionID         uuid.UUID
@@ -341,6 +343,7 @@ func (q *Queries) LogIn(ctx context.Context, db DBTX, arg LogInParams) ([]LogInR
 		arg.Version,
 		arg.Evict,
 		arg.Network,
+		arg.LatestLock,
 		arg.EndReason,
 		arg.AccessExpiresAt,
 		arg.SessionID,
@@ -382,7 +385,8 @@ WITH opened AS (
     INSERT INTO sessions (id, user_id, created_at, last_seen_at, expires_at, absolute_expires_at, address, user_agent)
     SELECT $5, $6, $7::timestamptz, $7::timestamptz, $8, $9, $10, $11
     WHERE NOT EXISTS (SELECT FROM login_attempts l
-                      WHERE l.username = $12 AND l.network = $13 AND l.locked_until > $7::timestamptz)
+                      WHERE l.username = $12 AND l.network = $13 AND l.locked_until > $7::timestamptz
+                        AND l.locked_until <= $14::timestamptz)
     RETURNING sessions.id, sessions.user_id, sessions.expires_at
 ), logged_in AS (
     UPDATE users SET last_login_at = $7::timestamptz FROM opened o WHERE users.id = o.user_id
@@ -390,7 +394,7 @@ WITH opened AS (
     DELETE FROM login_attempts l USING opened WHERE l.username = $12 AND l.network = $13
 ), recorded AS (
     INSERT INTO auth_events (id, at, kind, username, session_id, address, user_agent, request_id, detail)
-    SELECT $14, $7::timestamptz, $15, $12, o.id, $10, $11, $16, $17
+    SELECT $15, $7::timestamptz, $16, $12, o.id, $10, $11, $17, $18
     FROM opened o
 )
 INSERT INTO refresh_tokens (id, session_id, generation, access_id, issued_at, expires_at, access_expires_at)
@@ -412,6 +416,7 @@ type OpenSessionParams struct {
 	UserAgent         string
 	Username          string
 	Network           netip.Prefix
+	LatestLock        time.Time
 	EventID           uuid.UUID
 	EventKind         string
 	RequestID         string
@@ -436,6 +441,7 @@ func (q *Queries) OpenSession(ctx context.Context, db DBTX, arg OpenSessionParam
 		arg.UserAgent,
 		arg.Username,
 		arg.Network,
+		arg.LatestLock,
 		arg.EventID,
 		arg.EventKind,
 		arg.RequestID,

@@ -62,10 +62,18 @@ SELECT users.id, users.username, users.fullname, users.password_hash, users.role
     ARRAY(SELECT g.name FROM groups g JOIN group_members m ON m.group_id = g.id
           WHERE m.user_id = users.id ORDER BY g.name)::text[] AS groups,
     EXISTS(SELECT FROM login_attempts l
-           WHERE l.username = users.username AND l.network = $1 AND l.locked_until > $2::timestamptz)::boolean AS locked
+           WHERE l.username = users.username AND l.network = $1 AND l.locked_until > $2::timestamptz
+                        AND l.locked_until <= $3::timestamptz)::boolean AS locked
 FROM users
-WHERE users.username = $3
+WHERE users.username = $4
 `
+
+type GetLoginParams struct {
+	Network    netip.Prefix
+	Now        time.Time
+	LatestLock time.Time
+	Username   string
+}
 
 type GetLoginRow struct {
 	User    User
@@ -76,8 +84,13 @@ type GetLoginRow struct {
 
 // GetLogin returns all that decides on a login but the password. version is
 // another one after every change of the account's row.
-func (q *Queries) GetLogin(ctx context.Context, db DBTX, network netip.Prefix, now time.Time, username string) (GetLoginRow, error) {
-	row := db.QueryRow(ctx, getLogin, network, now, username)
+func (q *Queries) GetLogin(ctx context.Context, db DBTX, arg GetLoginParams) (GetLoginRow, error) {
+	row := db.QueryRow(ctx, getLogin,
+		arg.Network,
+		arg.Now,
+		arg.LatestLock,
+		arg.Username,
+	)
 	var i GetLoginRow
 	err := row.Scan(
 		&i.User.ID,

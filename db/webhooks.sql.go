@@ -321,14 +321,14 @@ func (q *Queries) ListDeliveries(ctx context.Context, db DBTX, webhookID uuid.UU
 const listDueWebhooks = `-- name: ListDueWebhooks :many
 SELECT w.id
 FROM webhooks w
-WHERE w.enabled AND (w.leased_until IS NULL OR w.leased_until < now()) AND (w.next_attempt_at IS NULL OR w.next_attempt_at <= now())
-  AND EXISTS (SELECT FROM scan_events e WHERE (e.written_by, e.seq) > (w.written_by, w.seq) AND e.written_by < $1::bigint)
+WHERE w.enabled AND (w.leased_until IS NULL OR w.leased_until NOT BETWEEN now() AND now() + make_interval(secs => $1::float8)) AND (w.next_attempt_at IS NULL OR w.next_attempt_at <= now())
+  AND EXISTS (SELECT FROM scan_events e WHERE (e.written_by, e.seq) > (w.written_by, w.seq) AND e.written_by < $2::bigint)
 `
 
 // ListDueWebhooks returns those for which there may be events below a horizon and nobody
-// delivers.
-func (q *Queries) ListDueWebhooks(ctx context.Context, db DBTX, horizon int64) ([]uuid.UUID, error) {
-	rows, err := db.Query(ctx, listDueWebhooks, horizon)
+// delivers. A lease that ends later than one of now could is of a clock that went wrong.
+func (q *Queries) ListDueWebhooks(ctx context.Context, db DBTX, seconds float64, horizon int64) ([]uuid.UUID, error) {
+	rows, err := db.Query(ctx, listDueWebhooks, seconds, horizon)
 	if err != nil {
 		return nil, err
 	}
@@ -451,7 +451,8 @@ func (q *Queries) SetWebhookSecret(ctx context.Context, db DBTX, previousUntil *
 const takeWebhook = `-- name: TakeWebhook :one
 UPDATE webhooks
 SET turn = turn + 1, leased_until = now() + make_interval(secs => $1::float8)
-WHERE id = $2 AND enabled AND (leased_until IS NULL OR leased_until < now()) AND (next_attempt_at IS NULL OR next_attempt_at <= now())
+WHERE id = $2 AND enabled
+  AND (leased_until IS NULL OR leased_until NOT BETWEEN now() AND now() + make_interval(secs => $1::float8)) AND (next_attempt_at IS NULL OR next_attempt_at <= now())
 RETURNING turn
 `
 

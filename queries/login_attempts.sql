@@ -1,7 +1,8 @@
 -- name: RecordLoginFailure :one
 -- RecordLoginFailure counts a failure and locks at the last one allowed. While
 -- a lock holds it changes nothing and returns no row; after a lock, and after
--- failures before window_start, counting begins anew.
+-- failures before window_start, counting begins anew. A lock that ends after
+-- latest_lock is of a clock that went wrong, and holds nobody up.
 INSERT INTO login_attempts AS a (username, network, failures, last_failed_at, locked_until)
 VALUES (@username, @network, 1, @now::timestamptz,
     CASE WHEN @max_failures::int <= 1 THEN @lock_until::timestamptz END)
@@ -13,7 +14,7 @@ ON CONFLICT ON CONSTRAINT login_attempts_pkey DO UPDATE SET
                           OR (a.locked_until IS NULL AND a.last_failed_at >= @window_start::timestamptz
                               AND a.failures + 1 >= @max_failures::int)
                         THEN @lock_until::timestamptz END
-WHERE a.locked_until IS NULL OR a.locked_until <= @now::timestamptz
+WHERE a.locked_until IS NULL OR a.locked_until <= @now::timestamptz OR a.locked_until > @latest_lock::timestamptz
 RETURNING (a.locked_until IS NOT NULL)::boolean AS locked;
 
 -- name: UnlockUser :exec

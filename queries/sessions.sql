@@ -6,7 +6,8 @@ WITH opened AS (
     INSERT INTO sessions (id, user_id, created_at, last_seen_at, expires_at, absolute_expires_at, address, user_agent)
     SELECT @session_id, @user_id, @now::timestamptz, @now::timestamptz, @expires_at, @absolute_expires_at, sqlc.narg(address), @user_agent
     WHERE NOT EXISTS (SELECT FROM login_attempts l
-                      WHERE l.username = @username AND l.network = @network AND l.locked_until > @now::timestamptz)
+                      WHERE l.username = @username AND l.network = @network AND l.locked_until > @now::timestamptz
+                        AND l.locked_until <= @latest_lock::timestamptz)
     RETURNING sessions.id, sessions.user_id, sessions.expires_at
 ), logged_in AS (
     UPDATE users SET last_login_at = @now::timestamptz FROM opened o WHERE users.id = o.user_id
@@ -45,7 +46,8 @@ WITH live AS MATERIALIZED (
     WHERE users.id = @user_id AND users.xmin::text = @version::text
       AND (SELECT count(*) FROM surplus) <= CASE WHEN @evict::boolean THEN 1 ELSE 0 END
       AND NOT EXISTS (SELECT FROM login_attempts l
-                      WHERE l.username = users.username AND l.network = @network AND l.locked_until > @now::timestamptz)
+                      WHERE l.username = users.username AND l.network = @network AND l.locked_until > @now::timestamptz
+                        AND l.locked_until <= @latest_lock::timestamptz)
     RETURNING users.id, users.username
 ), ended AS (
     UPDATE sessions SET ended_at = @now::timestamptz, end_reason = @end_reason::text

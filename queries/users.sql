@@ -22,7 +22,8 @@ SELECT sqlc.embed(users), users.xmin::text AS version,
     ARRAY(SELECT g.name FROM groups g JOIN group_members m ON m.group_id = g.id
           WHERE m.user_id = users.id ORDER BY g.name)::text[] AS groups,
     EXISTS(SELECT FROM login_attempts l
-           WHERE l.username = users.username AND l.network = @network AND l.locked_until > @now::timestamptz)::boolean AS locked
+           WHERE l.username = users.username AND l.network = @network AND l.locked_until > @now::timestamptz
+                        AND l.locked_until <= @latest_lock::timestamptz)::boolean AS locked
 FROM users
 WHERE users.username = @username;
 

@@ -134,10 +134,10 @@ var refusedWrites = []badRequest{
 
 // bench is a server with something in it to ask for.
 type bench struct {
-	dir     string
-	server  *servertest.Server
-	callers map[string]caller
-	tokens  session
+	dir, database string
+	server        *servertest.Server
+	callers       map[string]caller
+	tokens        session
 }
 
 func newBench(t *testing.T, env ...string) *bench {
@@ -147,7 +147,7 @@ func newBench(t *testing.T, env ...string) *bench {
 
 func benchIn(t *testing.T, dir, database string, env ...string) *bench {
 	t.Helper()
-	b := &bench{dir: dir}
+	b := &bench{dir: dir, database: database}
 	b.server = servertest.Start(t, servertest.Options{Env: append(env, "DATABASE_URL="+database)}, dir, "--test")
 	admin, tokens := login(t, b.server, "admin", "admin")
 	b.tokens = tokens

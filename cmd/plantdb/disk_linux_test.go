@@ -2,10 +2,14 @@ package main_test
 
 import (
 	"bytes"
+	"encoding/base64"
 	"errors"
 	"image"
 	"image/png"
+	"io"
+	"mime/multipart"
 	"net/http"
+	"net/textproto"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,12 +27,20 @@ import (
 // database to use.
 const envDisk = "PLANTDB_TEST_DISK"
 
-// TestDiskFull serves a tree on a file system of 8 MiB. Mounting one takes
-// root, so anybody else runs the test again as the root of a name space of
-// their own. Where the kernel forbids that too, it is left to package fsdb to
-// hold that a full disk is this error and leaves nothing behind.
+// TestDiskFull serves a tree on a file system of 8 MiB. Where it cannot be
+// mounted it is left to package fsdb to hold that a full disk is this error and
+// leaves nothing behind.
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
+	onSmallDisk(t, func(dir, url string) { testDiskFull(t, benchIn(t, dir, url)) }, func(string) {})
+}
+
+// onSmallDisk runs fn with a directory that is a file system of 8 MiB, and a
+// database. Mounting one takes root, so anybody else runs the test again as the
+// root of a name space of their own; where the kernel forbids that too, without
+// is run in its place.
+func onSmallDisk(t *testing.T, fn func(dir, url string), without func(url string)) {
+	t.Helper()
 	url, again := os.LookupEnv(envDisk)
 	if !again {
 		url = pgtest.URL(t)
@@ -37,7 +49,7 @@ func TestDiskFull(t *testing.T) {
 	switch err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=8m"); {
 	case err == nil:
 	case errors.Is(err, syscall.EPERM) && !again:
-		becomeRoot(t, url)
+		becomeRoot(t, url, without)
 		return
 	default:
 		t.Fatalf("mount a small file system: %v", err)
@@ -47,17 +59,18 @@ func TestDiskFull(t *testing.T) {
 			t.Errorf("unmount %s: %v", dir, err)
 		}
 	})
-	testDiskFull(t, benchIn(t, dir, url))
+	fn(dir, url)
 }
 
 // becomeRoot runs the test in a name space in which it may mount.
-func becomeRoot(t *testing.T, url string) {
+func becomeRoot(t *testing.T, url string, without func(url string)) {
 	t.Helper()
 	if err := exec.CommandContext(t.Context(), "unshare", "-Urm", "true").Run(); err != nil {
-		t.Logf("neither root nor allowed to have a name space of our own (%v): only fsdb's tests see a full disk", err)
+		t.Logf("neither root nor allowed to have a name space of our own (%v): no file system can be mounted", err)
+		without(url)
 		return
 	}
-	again := exec.CommandContext(t.Context(), "unshare", "-Urm", os.Args[0], "-test.run=^TestDiskFull$", "-test.count=1")
+	again := exec.CommandContext(t.Context(), "unshare", "-Urm", os.Args[0], "-test.run=^"+t.Name()+"$", "-test.count=1")
 	again.Env = append(os.Environ(), envDisk+"="+url)
 	if said, err := again.CombinedOutput(); err != nil {
 		t.Errorf("as root of a name space: %v\n%s", err, said)
@@ -79,6 +92,7 @@ func testDiskFull(t *testing.T, b *bench) {
 	if a := admin.get(t, thumbnail); a.Status != http.StatusOK {
 		t.Fatalf("thumbnail = %d %s", a.Status, a.Text)
 	}
+	b.folded(t, "picture")
 	before := treeOf(t, b.dir)
 	checkProblem(t, admin.upload(t, "/files/kept/images/large", strings.Repeat("x", 16<<20)), http.StatusInsufficientStorage, "no_space")
 	if diff := cmp.Diff(before, treeOf(t, b.dir)); diff != "" {
@@ -128,6 +142,18 @@ func testDiskFull(t *testing.T, b *bench) {
 	}
 }
 
+// folded waits until files.json of the scan lists a file.
+func (b *bench) folded(t *testing.T, id string) {
+	t.Helper()
+	eventually(t, "files.json has the upload", func() string {
+		index, err := os.ReadFile(filepath.Join(b.dir, "kept/files.json"))
+		if err != nil || !strings.Contains(string(index), `"`+id+`"`) {
+			return string(index)
+		}
+		return ""
+	})
+}
+
 // fill writes a file in dir that leaves no space and returns its path.
 func fill(t *testing.T, dir string) string {
 	t.Helper()
@@ -144,4 +170,184 @@ func fill(t *testing.T, dir string) string {
 		}
 	}
 	return f.Name()
+}
+
+// TestDiskReadOnly has the disk of a running server become read-only, as a file
+// system does that found an error of its own, and writable again. Meanwhile
+// every write is a 503 that says so, and all that was acknowledged can be read;
+// afterwards all works, without a start.
+func TestDiskReadOnly(t *testing.T) {
+	t.Parallel()
+	onSmallDisk(t, func(dir, url string) {
+		testDiskReadOnly(t, benchIn(t, dir, url), func(readOnly bool) { remount(t, dir, readOnly) })
+	}, func(url string) { // who is not root is kept out by the permissions of directories
+		dir := servertest.Dir(t)
+		testDiskReadOnly(t, benchIn(t, dir, url), func(readOnly bool) { permit(t, dir, readOnly) })
+	})
+}
+
+func remount(t *testing.T, dir string, readOnly bool) {
+	t.Helper()
+	flags := uintptr(syscall.MS_REMOUNT)
+	if readOnly {
+		flags |= syscall.MS_RDONLY
+	}
+	eventually(t, "the file system is mounted anew", func() string {
+		if err := syscall.Mount("tmpfs", dir, "tmpfs", flags, "size=8m"); err != nil {
+			return err.Error() // something is open for writing yet
+		}
+		return ""
+	})
+}
+
+// permit takes the right to change directories and files away, or gives it back.
+func permit(t *testing.T, dir string, readOnly bool) {
+	t.Helper()
+	change := func(path string) {
+		info, err := os.Lstat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mode := info.Mode().Perm() | 0o200
+		if readOnly {
+			mode &^= 0o222
+		}
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err == nil && d.Type()&os.ModeSymlink == 0 {
+			change(path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func testDiskReadOnly(t *testing.T, b *bench, set func(readOnly bool)) {
+	t.Helper()
+	admin := b.callers["admin"]
+	for _, name := range []string{"old", "other"} {
+		if a := admin.upload(t, "/files/kept/images/"+name, "the bytes of "+name); a.Status != http.StatusCreated {
+			t.Fatalf("upload = %d %s", a.Status, a.Text)
+		}
+	}
+	deleted := admin.send(t, http.MethodDelete, "/files/kept/images/old", "", nil)
+	entry, _ := deleted.Body["trash"].(map[string]any)
+	id, _ := entry["id"].(string)
+	archive := admin.get(t, "/assets/archive/kept")
+	if deleted.Status != http.StatusOK || id == "" || archive.Status != http.StatusOK {
+		t.Fatalf("delete = %d %s, archive = %d", deleted.Status, deleted.Text, archive.Status)
+	}
+	b.folded(t, "other")
+	index, err := os.ReadFile(filepath.Join(b.dir, "kept/files.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := treeOf(t, b.dir)
+	set(true)
+	t.Cleanup(func() { set(false) }) // so that it can be removed
+	change := object{"metadata": object{"a": 1}}
+	for name, call := range map[string]func() answer{
+		"create a scan":      func() answer { return admin.post(t, "/scans/new", object{}) },
+		"create a fileset":   func() answer { return admin.post(t, "/filesets/kept/new", object{}) },
+		"create a timelapse": func() answer { return admin.post(t, "/timelapses", object{"id": "new"}) },
+		"upload":             func() answer { return admin.upload(t, "/files/kept/images/new", "bytes") },
+		"metadata of a scan": func() answer { return admin.post(t, "/scans/kept/metadata", change) },
+		"metadata of a set":  func() answer { return admin.post(t, "/filesets/kept/images/metadata", change) },
+		"metadata of a file": func() answer { return admin.post(t, "/files/kept/images/notes/metadata", change) },
+		"delete a file":      func() answer { return admin.send(t, http.MethodDelete, "/files/kept/images/notes", "", nil) },
+		"delete a fileset":   func() answer { return admin.send(t, http.MethodDelete, "/filesets/kept/images", "", nil) },
+		"delete a scan":      func() answer { return admin.send(t, http.MethodDelete, "/scans/kept", "", nil) },
+		"delete a timelapse": func() answer { return admin.send(t, http.MethodDelete, "/timelapses/series", "", nil) },
+		"restore":            func() answer { return admin.post(t, "/trash/"+id+"/restore", object{}) },
+		"purge":              func() answer { return admin.send(t, http.MethodDelete, "/trash/"+id, "", nil) },
+		"archive up":         func() answer { return admin.sendArchive(t, "new", archive.Text) },
+		"hide": func() answer {
+			return admin.send(t, http.MethodPut, "/scans/kept/visibility", jsonType, strings.NewReader(`{"visibility":"private"}`))
+		},
+		"batch": func() answer {
+			return admin.send(t, http.MethodPost, "/batch", "application/x-ndjson", strings.NewReader(`{"op":"tag","scan":"kept","tags":["x"]}`+"\n"))
+		},
+		"begin upload in pieces": func() answer { return admin.beginPieces(t) },
+	} {
+		t.Run(name, func(t *testing.T) { checkProblem(t, call(), http.StatusServiceUnavailable, "read_only") })
+	}
+	for path, want := range map[string]string{
+		"/files/kept/images/notes": "some notes", "/files/kept/images/other": "the bytes of other", "/scans": "[\"kept\"]\n",
+		"/assets/files/kept/files.json": string(index),
+	} {
+		if a := admin.get(t, path); a.Status != http.StatusOK || a.Text != want {
+			t.Errorf("GET %s on a read-only disk = %d %s, want %s", path, a.Status, a.Text, want)
+		}
+	}
+	for _, path := range []string{"/health", "/trash", "/scans/kept", "/locks", "/refresh", "/assets/archive/kept"} {
+		if a := admin.get(t, path); a.Status != http.StatusOK {
+			t.Errorf("GET %s on a read-only disk = %d %s", path, a.Status, a.Text)
+		}
+	}
+	login(t, b.server, "admin", "admin")
+	if diff := cmp.Diff(before, treeOf(t, b.dir)); diff != "" {
+		t.Errorf("calls on a read-only disk changed the tree (-before +after):\n%s", diff)
+	}
+	o := servertest.Options{Env: []string{"ROMI_DB=" + b.dir, "DATABASE_URL=" + b.database}}
+	if got := servertest.Run(t, o, "check"); got.Code != 0 {
+		t.Errorf("check of a read-only tree finds\n%s%s", got.Stdout, got.Stderr)
+	}
+	set(false)
+	for name, a := range map[string]answer{
+		"upload":   admin.upload(t, "/files/kept/images/new", "bytes"),
+		"restore":  admin.post(t, "/trash/"+id+"/restore", object{}),
+		"metadata": admin.post(t, "/scans/kept/metadata", change),
+		"archive":  admin.sendArchive(t, "again", archive.Text),
+	} {
+		if a.Status != http.StatusOK && a.Status != http.StatusCreated {
+			t.Errorf("%s once the disk is writable = %d %s", name, a.Status, a.Text)
+		}
+	}
+	if a := admin.get(t, "/files/kept/images/old"); a.Text != "the bytes of old" {
+		t.Errorf("the restored file = %d %s", a.Status, a.Text)
+	}
+	if got := servertest.Run(t, o, "check", "--digests"); got.Code != 0 {
+		t.Errorf("check afterwards finds\n%s%s", got.Stdout, got.Stderr)
+	}
+}
+
+// sendArchive sends the archive of a scan.
+func (c caller) sendArchive(t *testing.T, scan, archive string) answer {
+	t.Helper()
+	var body bytes.Buffer
+	w := multipart.NewWriter(&body)
+	part, err := w.CreatePart(textproto.MIMEHeader{
+		"Content-Disposition": {`form-data; name="zip_file"; filename="scan.zip"`}, "Content-Type": {"application/zip"},
+	})
+	if err == nil {
+		_, err = io.WriteString(part, archive)
+	}
+	if err := errors.Join(err, w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return c.send(t, http.MethodPost, "/assets/archive/"+scan, w.FormDataContentType(), &body)
+}
+
+// beginPieces begins an upload in pieces.
+func (c caller) beginPieces(t *testing.T) answer {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, c.base+"/api/v1/uploads", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var described []string
+	for _, pair := range [][2]string{{"scan", "kept"}, {"fileset", "images"}, {"file", "pieces"}, {"ext", "txt"}} {
+		described = append(described, pair[0]+" "+base64.StdEncoding.EncodeToString([]byte(pair[1])))
+	}
+	for name, value := range map[string]string{
+		"Authorization": "Bearer " + c.token, "Tus-Resumable": "1.0.0", "Upload-Length": "10", "Upload-Metadata": strings.Join(described, ","),
+	} {
+		r.Header.Set(name, value)
+	}
+	return do(t, r)
 }

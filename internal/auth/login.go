@@ -50,7 +50,10 @@ func (s *Service) authenticate(ctx context.Context, name, password string) (db.G
 		// No account can have these, and the database would not take some.
 		name, password = "", ""
 	}
-	row, err := s.q.GetLogin(ctx, s.db, clientFrom(ctx).network(), s.clock(), name)
+	now := s.clock()
+	row, err := s.q.GetLogin(ctx, s.db, db.GetLoginParams{
+		Username: name, Network: clientFrom(ctx).network(), Now: now, LatestLock: s.latestLock(now),
+	})
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return row, fmt.Errorf("read user: %w", err)
 	}
@@ -90,6 +93,13 @@ const (
 	pseudonymSize = 16 // 96 bits in base64
 )
 
+// latestLock is when a lock that begins now ends at the latest. One that ends
+// later was made while the clock was ahead: it must not keep anybody out for
+// hours.
+func (s *Service) latestLock(now time.Time) time.Time {
+	return now.Add(s.c.LoginLockout + max(s.c.Leeway, time.Minute))
+}
+
 // loginFailed counts a failure and returns ErrCredentials. It runs for every
 // kind of failure, so that none can be told from another by its time.
 func (s *Service) loginFailed(ctx context.Context, name string) error {
@@ -99,7 +109,7 @@ func (s *Service) loginFailed(ctx context.Context, name string) error {
 		if s.c.LoginMaxAttempts > 0 {
 			var err error
 			locks, err = s.q.RecordLoginFailure(ctx, tx, db.RecordLoginFailureParams{
-				Username: name, Network: clientFrom(ctx).network(), Now: now,
+				Username: name, Network: clientFrom(ctx).network(), Now: now, LatestLock: s.latestLock(now),
 				MaxFailures: int32(min(s.c.LoginMaxAttempts, math.MaxInt32)), // It was just bounded.
 				LockUntil:   now.Add(s.c.LoginLockout), WindowStart: now.Add(-s.c.LoginLockout),
 			})
@@ -164,7 +174,7 @@ func (s *Service) logIn(ctx context.Context, u db.GetLoginRow, first firstPair, 
 	e := eventRow(ctx, now, event{kind: eventLogin, username: u.User.Username})
 	evict := eventRow(ctx, now, event{kind: eventEvict, username: u.User.Username, detail: endEvicted})
 	rows, err := s.q.LogIn(ctx, s.db, db.LogInParams{
-		UserID: u.User.ID, Version: u.Version, Now: now, Network: clientFrom(ctx).network(),
+		UserID: u.User.ID, Version: u.Version, Now: now, LatestLock: s.latestLock(now), Network: clientFrom(ctx).network(),
 		MaxSessions: int32(min(max(s.c.MaxSessions, 0), math.MaxInt32)), Evict: !s.c.RejectOverCap, // It was just bounded.
 		SessionID: first.SessionID, ExpiresAt: first.ExpiresAt, AbsoluteExpiresAt: first.absolute,
 		RefreshID: first.ID, AccessID: first.AccessID, IssuedAt: first.IssuedAt, AccessExpiresAt: first.AccessExpiresAt,
@@ -231,7 +241,7 @@ func (s *Service) makeRoom(ctx context.Context, tx pgx.Tx, u db.User, now time.T
 func (s *Service) insertSession(ctx context.Context, tx pgx.Tx, u db.User, first firstPair, now time.Time) error {
 	e := eventRow(ctx, now, event{kind: eventLogin, username: u.Username})
 	n, err := s.q.OpenSession(ctx, tx, db.OpenSessionParams{
-		SessionID: first.SessionID, UserID: u.ID, Username: u.Username, Network: clientFrom(ctx).network(), Now: now,
+		SessionID: first.SessionID, UserID: u.ID, Username: u.Username, Network: clientFrom(ctx).network(), Now: now, LatestLock: s.latestLock(now),
 		ExpiresAt: first.ExpiresAt, AbsoluteExpiresAt: first.absolute,
 		RefreshID: first.ID, AccessID: first.AccessID, IssuedAt: first.IssuedAt, AccessExpiresAt: first.AccessExpiresAt,
 		EventID: e.ID, EventKind: e.Kind, Address: e.Address, UserAgent: e.UserAgent, RequestID: e.RequestID, Detail: e.Detail,

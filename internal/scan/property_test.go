@@ -792,11 +792,14 @@ func (w *modelWorld) named(now *modelWorld) *modelWorld {
 		w.Events = nil
 	}
 	for id, e := range w.Trash {
-		if !strings.HasPrefix(id, "?") {
-			continue
-		}
 		for other, o := range now.Trash {
-			if w.Trash[other] == nil && o.modelEntry == e.modelEntry {
+			made := other == id || strings.HasPrefix(id, "?") && w.Trash[other] == nil
+			// Who deletes what a lost call has deleted gets its entry.
+			if by := e.modelEntry; made && now.Events == nil {
+				by.DeletedBy = o.DeletedBy
+				made, e.modelEntry.DeletedBy = by == o.modelEntry, by.DeletedBy
+			}
+			if made {
 				delete(w.Trash, id)
 				w.Trash[other] = e
 				break

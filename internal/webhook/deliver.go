@@ -150,7 +150,7 @@ func (s *Service) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	due, err := s.q.ListDueWebhooks(ctx, s.Pool, horizon)
+	due, err := s.q.ListDueWebhooks(ctx, s.Pool, lease.Seconds(), horizon)
 	if err != nil {
 		return fmt.Errorf("list webhooks that are due: %w", err)
 	}

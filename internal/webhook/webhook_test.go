@@ -411,6 +411,17 @@ func TestTwoServersDeliverOnce(t *testing.T) {
 // dead after all it writes nothing more.
 func TestTurnOfKilledServer(t *testing.T) {
 	t.Parallel()
+	testTurnIsTaken(t, "leased_until = now() - interval '1 second'")
+}
+
+// A clock that was set back holds no message up.
+func TestTurnOfWrongClock(t *testing.T) {
+	t.Parallel()
+	testTurnIsTaken(t, "leased_until = leased_until + interval '5 hours'")
+}
+
+func testTurnIsTaken(t *testing.T, over string) {
+	t.Helper()
 	s, to := newSite(t), newReceiver(t)
 	w, _ := s.create(Change{URL: &to.url})
 	s.scan("a")
@@ -432,7 +443,7 @@ func TestTurnOfKilledServer(t *testing.T) {
 	if err := s.pool.QueryRow(t.Context(), "SELECT count(*) FROM river.river_job WHERE kind = 'deliver_webhook'").Scan(&jobs); err != nil || jobs != 1 {
 		t.Errorf("while the lease lasts there are %d jobs (%v), want 1", jobs, err)
 	}
-	if _, err := s.pool.Exec(t.Context(), "UPDATE webhooks SET leased_until = now() - interval '1 second'; DELETE FROM river.river_job"); err != nil {
+	if _, err := s.pool.Exec(t.Context(), "UPDATE webhooks SET "+over+"; DELETE FROM river.river_job"); err != nil {
 		t.Fatal(err)
 	}
 	serverOn(t, s.pool, s.dir, loopback).start()
