@@ -61,6 +61,22 @@
 // [OnProgress] tells how far an upload is, [InPieces] sets the size of the pieces,
 // [Client.UploadState] asks, [Client.DropUpload] gives up.
 //
+// # Events
+//
+// [Client.Events] follows what is done to scans, as it is done:
+//
+//	for event, err := range c.Events(ctx, client.EventQuery{Kinds: []string{"scan.created"}, After: position}) {
+//		if err != nil {
+//			return err
+//		}
+//		position = *event.Position // to go on from, after a restart of the program
+//	}
+//
+// The loop goes on over connections that break or fall silent, restarts of the server and
+// the ends of tokens; nothing is missed and nothing is told twice. It ends by break, by
+// the context, or by an error that waiting would not mend, such as [ErrSessionEnded]
+// or [ErrEventsGone].
+//
 // # Errors
 //
 // What the server refused is an [*Error] with status, code and message:

@@ -61,6 +61,8 @@ var (
 	ErrDamaged = errors.New("the bytes were damaged on the way")
 	// ErrChanged: a file changed under way. Of an upload nothing was kept.
 	ErrChanged = errors.New("the file changed under way")
+	// ErrEventsGone: the server does not keep events of so long ago (410).
+	ErrEventsGone = errors.New("the events are not kept any more")
 	// ErrUnsupported: the server is too old for what was asked.
 	ErrUnsupported = errors.New("the server does not know this")
 )
@@ -131,6 +133,7 @@ var advices = []struct {
 	{ErrUnreachable, "check the URL, the network, and whether the server runs"},
 	{ErrChanged, "start again with the file as it is now"},
 	{ErrDamaged, "send it again; a proxy or a disk on the way is not to be trusted"},
+	{ErrEventsGone, "read anew what you follow, and follow from now"},
 	{ErrQuota, "empty the trash, or ask an administrator for a higher quota"},
 	{ErrUnsupported, "renew the server, or do without"},
 	{ErrSessionEnded, "log in again"},
@@ -174,6 +177,7 @@ var kindsOfCode = map[string][]error{
 	"token_expired": {ErrTokenExpired}, "token_revoked": {ErrTokenRevoked}, "access_token_unknown": {ErrTokenRevoked},
 	"session_ended": {ErrSessionEnded}, "refresh_token_reused": {ErrSessionEnded}, "refresh_token_unknown": {ErrSessionEnded},
 	"user_inactive": {ErrForbidden}, "file_changed": {ErrChanged}, "quota_exceeded": {ErrQuota, ErrNoSpace},
+	"events_gone":     {ErrEventsGone},
 	"digest_mismatch": {ErrDamaged}, "checksum_mismatch": {ErrDamaged},
 }
 

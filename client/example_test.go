@@ -31,8 +31,8 @@ func examples(t *testing.T, url string) {
 	run := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^Example", "-test.v")
 	run.Env = append(os.Environ(), "PLANTDB_EXAMPLES="+url)
 	said, err := run.CombinedOutput()
-	if err != nil || strings.Count(string(said), "--- PASS: Example") != 5 {
-		t.Errorf("examples: %v, want five that pass:\n%s", err, said)
+	if err != nil || strings.Count(string(said), "--- PASS: Example") != 6 {
+		t.Errorf("examples: %v, want six that pass:\n%s", err, said)
 	}
 }
 
@@ -107,6 +107,29 @@ func ExampleClient_ResumeUpload() {
 	state, _ := c.UploadState(ctx, id)
 	fmt.Println(err, state.Finished)
 	// Output: <nil> true
+}
+
+func ExampleClient_Events() {
+	ctx := context.Background()
+	c, _ := client.New(address)
+	if err := c.Login(ctx, "admin", "admin"); err != nil {
+		fmt.Println(err)
+		return
+	}
+	if err := c.Create(ctx, client.Path{Scan: "example_followed"}, nil); err != nil {
+		fmt.Println(err)
+		return
+	}
+	// "0" begins with the oldest event, "" with what comes.
+	for event, err := range c.Events(ctx, client.EventQuery{Scan: "example_followed", After: "0"}) {
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		fmt.Println(event.Kind, *event.User)
+		break
+	}
+	// Output: scan.created admin
 }
 
 func ExampleClient_Download() {

@@ -32,6 +32,7 @@ type line struct {
 	url  string
 	next func() (there, back int64) // what a connection lasts; -1 for ever
 	cut  func()                     // called for each that breaks
+	hold <-chan struct{}            // until when what broke stays open, and silent
 
 	mu     sync.Mutex
 	aimed  *sync.Cond
@@ -92,7 +93,11 @@ func (l *line) carry(conn net.Conn) {
 	}
 	go carry(server, conn, there)
 	go carry(conn, server, back)
-	if <-ended && l.cut != nil {
+	broken := <-ended
+	if broken && l.hold != nil {
+		<-l.hold
+	}
+	if broken && l.cut != nil {
 		l.cut()
 	}
 }

@@ -36,7 +36,10 @@ func (r Retry) pause(ctx context.Context, attempt int, asked time.Duration) (wai
 	}
 	wait = asked
 	if wait == 0 {
-		wait = min(r.Wait<<attempt, r.Most)
+		wait = r.Most
+		if doubled := r.Wait << attempt; doubled>>attempt == r.Wait { // and no bit was lost
+			wait = min(doubled, wait)
+		}
 		wait -= time.Duration(rand.Int64N(int64(wait)/2 + 1)) //nolint:gosec // Chance spreads clients, it guards nothing.
 	}
 	if end, bounded := ctx.Deadline(); bounded && time.Until(end) <= wait {

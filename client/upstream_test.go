@@ -111,6 +111,7 @@ func TestUpstream(t *testing.T) {
 	}
 	_, err = collect(c.Scans(ctx, client.Query{Where: `journey = "one"`}))
 	says(t, "Scans by where", err, client.ErrUnsupported, "renew the server")
+	says(t, "Events", follow(ctx, c, client.EventQuery{}, 1).err, client.ErrUnsupported, "tells no events", "renew the server")
 	infos, err := collect(c.ScanInfos(ctx, client.Query{Filter: map[string]any{"journey": "one"}}))
 	if err != nil || len(infos) != 1 || infos[0].ID != "plant_1" {
 		t.Errorf("ScanInfos = %+v, %v", infos, err)

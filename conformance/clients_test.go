@@ -96,12 +96,12 @@ func tourAPI(t *testing.T, run runner, dir, language, url string, photo []byte) 
 			tasks++
 		}
 	}
-	if tasks != 10 {
-		t.Errorf("docs/api.md has %d tasks in %s, want 10", tasks, language)
+	if tasks != 11 {
+		t.Errorf("docs/api.md has %d tasks in %s, want 11", tasks, language)
 	}
 	write(t, filepath.Join(dir, "plant.jpg"), string(photo))
 	said := program(t, dir, run.snippet(t, "tour", filled(code.String(), url, "tour_"+language))...)
-	for _, want := range []string{"real_plant_analyzed", "00000_rgb", "watered", "unknown_scan"} {
+	for _, want := range []string{"real_plant_analyzed", "00000_rgb", "watered", "unknown_scan", "scan.created"} {
 		if !strings.Contains(said, want) {
 			t.Errorf("the tour in %s prints %s, want %s in it", language, said, want)
 		}

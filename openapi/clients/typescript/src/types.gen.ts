@@ -1715,6 +1715,10 @@ export type UploadState = {
      * The scan that the file is for.
      */
     scan: string;
+    /**
+     * SHA-256 of the bytes before offset, in hexadecimal: who goes on with a file sees whether it begins with them.
+     */
+    sha256: string;
 };
 
 /**
