@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -75,6 +76,52 @@ func uploadArchives(ctx context.Context, b *bench) ([]result, error) {
 	}, {
 		what: "  memory of the server grows by", unit: megabytes, ours: after - before, goals: []goal{value(20)},
 		limitIs: "above its peak before, which was " + megabytes.format(before),
+	}}, nil
+}
+
+// readArchive measures the archive of a usual scan beside a bare server that
+// sends the same bytes from a file.
+func readArchive(ctx context.Context, b *bench) ([]result, error) {
+	s, bare, err := b.sampleAndBare(ctx)
+	if err != nil {
+		return nil, err
+	}
+	archive, err := photoArchive()
+	if err != nil {
+		return nil, err
+	}
+	body, contentType, err := archiveForm(archive)
+	if err != nil {
+		return nil, err
+	}
+	path := api + "/assets/archive/bench_archive"
+	_, err = s.admin.call(ctx, request{
+		method: http.MethodPost, path: path, contentType: contentType, body: bytes.NewReader(body), size: int64(len(body)),
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := bare.hold("archive.zip", archive); err != nil {
+		return nil, err
+	}
+	began := time.Now()
+	if _, err := s.admin.call(ctx, request{method: http.MethodGet, path: path}); err != nil {
+		return nil, err
+	}
+	first := time.Since(began)
+	begins := &load{clients: 1, do: func(ctx context.Context, _ job) error { return s.admin.begin(ctx, path) }}
+	rates, err := b.rates(ctx, s.admin.calls(1, http.MethodGet, path), bare.calls(1, http.MethodGet, bareFile+"archive.zip"), begins)
+	if err != nil {
+		return nil, err
+	}
+	whole := millisEach(rates[1])
+	return []result{{
+		what: fmt.Sprintf("archive of %.0f MB down, 1 client", float64(len(archive))/1e6), unit: millis,
+		ours: millisEach(rates[0]), limit: whole, goals: []goal{share(1 / 1.3)}, limitIs: "bare http.ServeFile, the same bytes",
+	}, {
+		what: "  the first time after it was uploaded", unit: millis, ours: first.Seconds() * 1000, limit: whole, limitIs: "the same",
+	}, {
+		what: "  to its first byte", unit: millis, ours: millisEach(rates[2]), goals: []goal{value(10)},
 	}}, nil
 }
 

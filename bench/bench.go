@@ -19,6 +19,7 @@ type bench struct {
 
 	samples  lazy[*site]
 	thousand lazy[*site]
+	many     lazy[string] // a tree of five thousand scans
 	plain    lazy[*bareServer]
 	files    lazy[*nginxServer]
 	closers  []func() error

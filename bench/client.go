@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 )
@@ -109,6 +110,56 @@ func (c *caller) postJSON(ctx context.Context, path string, value, into any) err
 	}
 	if err := json.Unmarshal(body, into); err != nil {
 		return fmt.Errorf("decode answer: %w", err)
+	}
+	return nil
+}
+
+// page reads a page of a list and returns the path of the next one, empty
+// after the last.
+func (c *caller) page(ctx context.Context, path string) (next string, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+path, nil)
+	if err != nil {
+		return "", fmt.Errorf("make request: %w", err)
+	}
+	req.Header.Set("Authorization", "Bearer "+c.token)
+	answer, err := c.http.Do(req)
+	if err != nil {
+		return "", fmt.Errorf("call server: %w", err)
+	}
+	defer answer.Body.Close()
+	if err := drain(answer.Body); err != nil {
+		return "", err
+	}
+	if answer.StatusCode != http.StatusOK {
+		return "", fmt.Errorf("GET %s: %s", path, answer.Status)
+	}
+	for link := range strings.SplitSeq(answer.Header.Get("Link"), ", ") {
+		if target, ok := strings.CutSuffix(link, `>; rel="next"`); ok {
+			return strings.TrimPrefix(target, "<"), nil
+		}
+	}
+	return "", nil
+}
+
+// begin reads the first byte of an answer and hangs up.
+func (c *caller) begin(ctx context.Context, path string) error {
+	ctx, hangUp := context.WithCancel(ctx)
+	defer hangUp()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+path, nil)
+	if err != nil {
+		return fmt.Errorf("make request: %w", err)
+	}
+	req.Header.Set("Authorization", "Bearer "+c.token)
+	answer, err := c.http.Do(req)
+	if err != nil {
+		return fmt.Errorf("call server: %w", err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("GET %s: %s", path, answer.Status)
+	}
+	if _, err := io.ReadFull(answer.Body, make([]byte, 1)); err != nil {
+		return fmt.Errorf("read answer: %w", err)
 	}
 	return nil
 }

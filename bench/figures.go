@@ -36,7 +36,11 @@ func figures() []figure {
 		{"go-client-files", goClientFiles},
 		{"list-1000", listThousand},
 		{"info-1000", infoThousand},
+		{"archive-read", readArchive},
+		{"voxel-grid", voxelGrid},
 		{"index-5000", indexFiveThousand},
+		{"info-5000", infoFiveThousand},
+		{"index-100000", indexHundredThousand},
 	}
 }
 

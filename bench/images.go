@@ -60,10 +60,14 @@ func (b *bench) besideFiles(ctx context.Context, r result, count int, size strin
 	return []result{r}, nil
 }
 
-// thumbFirst asks for each photo once, one after the other.
+// thumbFirst asks for each photo once, one after the other, of a server that
+// makes none ahead.
 func thumbFirst(ctx context.Context, b *bench) ([]result, error) {
-	s, err := b.sampleSite(ctx)
+	s, err := b.openSite(ctx, "first", "--previews", "on-demand")
 	if err != nil {
+		return nil, err
+	}
+	if err := s.uploadPhotos(ctx); err != nil {
 		return nil, err
 	}
 	photo, err := s.admin.get(ctx, imagePath(0, "orig"))
@@ -80,8 +84,15 @@ func thumbFirst(ctx context.Context, b *bench) ([]result, error) {
 	if err != nil {
 		return nil, err
 	}
+	draft, err := b.pillowThumb(ctx, photo)
+	if err != nil {
+		return nil, err
+	}
 	return []result{{
 		what: fmt.Sprintf("thumbnail of %dx%d first time, 1 client", photoWidth, photoHeight), unit: millis,
 		ours: millisEach(rates[0]), limit: millisEach(rates[1]), goals: []goal{value(20)}, limitIs: "image/jpeg alone, decoding",
+	}, {
+		what: "  the same", unit: millis, ours: millisEach(rates[0]), limit: draft, goals: []goal{value(10)},
+		limitIs: pillow + " in draft mode (libjpeg-turbo), no server",
 	}}, nil
 }

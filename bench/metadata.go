@@ -1,15 +1,25 @@
 package main
 
-import "math"
+import (
+	"fmt"
+	"math"
+)
 
 // object is metadata of the shape that the scanner writes.
 type object = map[string]any
 
-func scanMetadata(id string) object {
+func scanMetadata(id string) object { return plantMetadata(id, 0) }
+
+// plantMetadata is that of the n-th of many plants: of seven species, sixty
+// ages, and a thousand names.
+func plantMetadata(id string, n int) object {
+	species := []string{
+		"Arabidopsis thaliana", "Solanum lycopersicum", "Zea mays", "Oryza sativa", "Nicotiana benthamiana", "Medicago truncatula", "Brassica napus",
+	}
 	return object{"object": object{
-		"DAG": 40, "dataset_id": id, "environment": "Lyon indoor", "experiment_id": "bench", "growth_conditions": "LD+SD",
-		"growth_environment": "Lyon indoor", "plant_id": "Col-0_A1", "sample": "main stem", "seed_stock": "Col-0",
-		"species": "Arabidopsis thaliana", "treatment": "None",
+		"DAG": n % 60, "dataset_id": id, "environment": "Lyon indoor", "experiment_id": "bench", "growth_conditions": "LD+SD",
+		"growth_environment": "Lyon indoor", "plant_id": fmt.Sprintf("plant_%d", n%1000), "sample": "main stem", "seed_stock": "Col-0",
+		"species": species[n%len(species)], "treatment": "None",
 	}}
 }
 

@@ -87,6 +87,36 @@ func infoThousand(ctx context.Context, b *bench) ([]result, error) {
 	return b.ofThousand(ctx, r, 1, api+"/scans/info")
 }
 
+// infoFiveThousand looks at the server's memory, too: such a list is streamed.
+func infoFiveThousand(ctx context.Context, b *bench) ([]result, error) {
+	name, err := b.manyTree(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s, err := b.openSite(ctx, name, "--previews", "on-demand")
+	if err != nil {
+		return nil, err
+	}
+	bare, err := b.bare(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	before, err := peakMemory(s.server.cmd.Process.Pid)
+	if err != nil {
+		return nil, err
+	}
+	r := result{what: fmt.Sprintf("info of %d scans, 1 client", manyScans), unit: millis, goals: []goal{value(110)}}
+	results, err := b.besideMemory(ctx, r, s, bare, 1, api+"/scans/info")
+	if err != nil {
+		return nil, err
+	}
+	after, err := peakMemory(s.server.cmd.Process.Pid)
+	return append(results, result{
+		what: "  memory of the server grows by", unit: megabytes, ours: after - before, goals: []goal{value(20)},
+		limitIs: "above its peak before, which was " + megabytes.format(before),
+	}), err
+}
+
 // ofThousand measures a read of a server with a thousand scans.
 func (b *bench) ofThousand(ctx context.Context, r result, clients int, path string) ([]result, error) {
 	s, err := b.thousandSite(ctx)

@@ -48,7 +48,7 @@ func soak(ctx context.Context, o options, stdout, stderr io.Writer) (err error) 
 	for look := range soakLooks + 1 {
 		done, err := reading.run(ctx, step)
 		if err != nil {
-			return err
+			return errors.Join(err, tw.Flush())
 		}
 		held, err := s.holds(ctx)
 		if err != nil {

@@ -30,17 +30,18 @@ func growTree(ctx context.Context, root string, scans, images int) error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			return growScan(root, fmt.Sprintf("plant_%05d", n), images)
+			return growScan(root, n, images)
 		})
 	}
 	return group.Wait()
 }
 
-func growScan(root, id string, images int) error {
+func growScan(root string, number, images int) error {
+	id := fmt.Sprintf("plant_%05d", number)
 	dir := filepath.Join(root, id)
 	files := make([]object, images)
 	documents := map[string]any{
-		"metadata/metadata.json": scanMetadata(id),
+		"metadata/metadata.json": plantMetadata(id, number),
 		"metadata/images.json":   imagesMetadata(),
 	}
 	var errs []error

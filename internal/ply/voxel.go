@@ -1,6 +1,9 @@
 package ply
 
-import "math"
+import (
+	"math"
+	"sync"
+)
 
 // DownSample returns the point cloud with one point for each voxel of the given
 // size that has any: the average of their places, normals and colours, as
@@ -37,20 +40,24 @@ func (m *Mesh) Cluster(voxel float64) (*Mesh, error) {
 	return out, nil
 }
 
-// merge averages the points of each cell, and what else m has of them.
+// merge averages the points of each cell, and what else m has of them, side by
+// side: it is waits for memory that take the time.
 func (m *Mesh) merge(cellOf []uint32, cells int) *Mesh {
 	counts := make([]float64, cells)
 	for _, c := range cellOf {
 		counts[c]++
 	}
-	out := &Mesh{Points: averages(m.Points, cellOf, counts)}
+	var out Mesh
+	var work sync.WaitGroup
 	if m.Normals != nil {
-		out.Normals = averages(m.Normals, cellOf, counts)
+		work.Go(func() { out.Normals = averages(m.Normals, cellOf, counts) })
 	}
 	if m.Colors != nil {
-		out.Colors = averageColors(m.Colors, cellOf, counts)
+		work.Go(func() { out.Colors = averageColors(m.Colors, cellOf, counts) })
 	}
-	return out
+	out.Points = averages(m.Points, cellOf, counts)
+	work.Wait()
+	return &out
 }
 
 func averages(values []Vec, cellOf []uint32, counts []float64) []Vec {

@@ -1,5 +1,5 @@
 // Package pyenv gives tests a Python interpreter with upstream's published
-// packages, so that they check against the real thing. Only tests import it.
+// packages, so that they check against the real thing. Only tests and the bench import it.
 //
 // A virtual environment is made once per set of packages, below the user's
 // cache directory, however many test binaries ask for it at the same time.
@@ -26,37 +26,47 @@ const buildTimeout = 10 * time.Minute
 // stamp is the file that says that an environment is complete.
 const stamp = ".complete"
 
-// Python returns the path of a python executable that has the requirements,
-// such as "plantdb-client==0.17.0"; all but exact versions are refused, for a
-// test must not change its meaning overnight.
-//
-// The variable PLANTDB_PYTHON_0_17, named for the first requirement's version,
-// overrides it with an executable that must have them all. Else the environment
-// is taken from the cache, or made there with python3 -m venv and pip. The test
-// fails, with what to do, if that is not possible.
+// Python is Find for tests: it fails the test, with what to do, where Find
+// fails.
 func Python(t testing.TB, requirements ...string) string {
 	t.Helper()
-	name, err := variable(requirements)
+	python, err := Find(t.Context(), requirements...)
 	if err != nil {
 		t.Fatalf("pyenv: %v", err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), buildTimeout)
+	return python
+}
+
+// Find returns the path of a python executable that has the requirements, such
+// as "plantdb-client==0.17.0"; all but exact versions are refused, for a test
+// must not change its meaning overnight.
+//
+// The variable PLANTDB_PYTHON_0_17, named for the first requirement's version,
+// overrides it with an executable that must have them all. Else the environment
+// is taken from the cache, or made there with python3 -m venv and pip. The error
+// says what to do.
+func Find(ctx context.Context, requirements ...string) (string, error) {
+	name, err := variable(requirements)
+	if err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(ctx, buildTimeout)
 	defer cancel()
 	if given := os.Getenv(name); given != "" {
 		if err := verify(ctx, given, requirements); err != nil {
-			t.Fatalf("pyenv: %s=%s: %v", name, given, err)
+			return "", fmt.Errorf("%s=%s: %w", name, given, err)
 		}
-		return given
+		return given, nil
 	}
 	cache, err := os.UserCacheDir()
 	if err != nil {
-		t.Fatalf("pyenv: no place for a virtual environment: %v; set XDG_CACHE_HOME, or %s to a python that has %v", err, name, requirements)
+		return "", fmt.Errorf("no place for a virtual environment: %w; set XDG_CACHE_HOME, or %s to a python that has %v", err, name, requirements)
 	}
 	python, err := cached(ctx, filepath.Join(cache, "plantdb-test"), requirements)
 	if err != nil {
-		t.Fatalf("pyenv: %v; or set %s to a python that has %v", err, name, requirements)
+		return "", fmt.Errorf("%w; or set %s to a python that has %v", err, name, requirements)
 	}
-	return python
+	return python, nil
 }
 
 var exact = regexp.MustCompile(`^([A-Za-z0-9][A-Za-z0-9._-]*)==(\d+)\.(\d+)(\.\d+)*$`)
