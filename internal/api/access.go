@@ -8,23 +8,19 @@ import (
 )
 
 type visibility struct {
-	_          struct{} `json:"-" additionalProperties:"true"`
-	Visibility string   `json:"visibility" enum:"public,private" doc:"public: everybody may read the scan; private: its owner, the groups it is shared with and administrators."`
+	Visibility string `json:"visibility" enum:"public,private" doc:"public: everybody may read the scan; private: its owner, the groups it is shared with and administrators."`
 }
 
 type sharing struct {
-	_      struct{} `json:"-" additionalProperties:"true"`
 	Groups []string `json:"groups" doc:"Names of the groups whose members may read and write the scan."`
 }
 
 type owner struct {
-	_     struct{} `json:"-" additionalProperties:"true"`
-	Owner *string  `json:"owner,omitempty" doc:"User who owns the scan; left out where nobody is recorded."`
+	Owner *string `json:"owner,omitempty" doc:"User who owns the scan; left out where nobody is recorded."`
 }
 
 type newOwner struct {
-	_     struct{} `json:"-" additionalProperties:"true"`
-	Owner string   `json:"owner" minLength:"1" doc:"User who shall own the scan."`
+	Owner string `json:"owner" minLength:"1" doc:"User who shall own the scan."`
 }
 
 var readAccessErrors = []int{http.StatusForbidden, http.StatusNotFound}

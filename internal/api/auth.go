@@ -19,17 +19,15 @@ const tagAuth = "auth"
 // credentials are decoded loosely: that one is missing is said in upstream's
 // words. The document requires both.
 type credentials struct {
-	_        struct{} `json:"-" additionalProperties:"true"`
-	Username string   `json:"username" doc:"Compared in lower case." example:"alice"`
-	Password string   `json:"password" format:"password"`
+	Username string `json:"username" doc:"Compared in lower case." example:"alice"`
+	Password string `json:"password" format:"password"`
 }
 
 type registration struct {
-	_        struct{} `json:"-" additionalProperties:"true"`
-	Username string   `json:"username" doc:"Kept in lower case." example:"alice"`
-	Fullname string   `json:"fullname" example:"Alice Martin"`
-	Password string   `json:"password" format:"password"`
-	Role     string   `json:"role,omitempty" enum:"reader,contributor,admin" doc:"At most your own; reader unless given."`
+	Username string `json:"username" doc:"Kept in lower case." example:"alice"`
+	Fullname string `json:"fullname" example:"Alice Martin"`
+	Password string `json:"password" format:"password"`
+	Role     string `json:"role,omitempty" enum:"reader,contributor,admin" doc:"At most your own; reader unless given."`
 }
 
 type publicUser struct {
@@ -51,7 +49,6 @@ type refreshed struct {
 }
 
 type refreshRequest struct {
-	_            struct{}        `json:"-" additionalProperties:"true"`
 	RefreshToken json.RawMessage `json:"refresh_token"`
 }
 
@@ -75,7 +72,6 @@ type validated struct {
 }
 
 type apiTokenRequest struct {
-	_        struct{}        `json:"-" additionalProperties:"true"`
 	Expires  json.RawMessage `json:"token_exp"`
 	Datasets json.RawMessage `json:"datasets"`
 	Name     string          `json:"name,omitempty"`

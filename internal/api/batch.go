@@ -21,7 +21,6 @@ const ndjson = "application/x-ndjson"
 
 // batchLine is a line of a batch.
 type batchLine struct {
-	_          struct{} `json:"-" additionalProperties:"true"`
 	Op         string   `json:"op" enum:"metadata,tag,untag,delete,share,visibility" doc:"What to do: metadata sets keys; tag and untag change the list under the key tags; delete moves into the trash; share and visibility say who may see it."`
 	Scan       string   `json:"scan" doc:"Scan id." example:"real_plant"`
 	Metadata   Object   `json:"metadata,omitempty" doc:"Of metadata: keys to set, as update-scan-metadata does."`

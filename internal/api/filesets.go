@@ -16,8 +16,7 @@ const tagFilesets = "filesets"
 var infoType = reflect.TypeFor[scan.Info]()
 
 type newFileset struct {
-	_        struct{} `json:"-" additionalProperties:"true"`
-	Metadata Object   `json:"metadata,omitempty" doc:"Metadata of the fileset; created, created_by and last_modified are set by the server."`
+	Metadata Object `json:"metadata,omitempty" doc:"Metadata of the fileset; created, created_by and last_modified are set by the server."`
 }
 
 type fileList struct {

@@ -159,6 +159,10 @@ func TestRoutes(t *testing.T) {
 		{"GET", "/api/v1/nowhere/", 404, "", ""},
 		{"DELETE", "/api/v1/health", 405, "Allow", "GET, HEAD, OPTIONS"},
 		{"OPTIONS", "/api/v1/health/", 204, "Allow", "GET, HEAD, OPTIONS"},
+		{"OPTIONS", "/api/v1/scans/info", 204, "Allow", "GET, HEAD, OPTIONS"},
+		{"POST", "/api/v1/scans/info", 405, "Allow", "GET, HEAD, OPTIONS"},
+		{"DELETE", "/plantdb/api/v1/scans/info/", 405, "Allow", "GET, HEAD, OPTIONS"},
+		{"OPTIONS", "/api/v1/scans/inform", 204, "Allow", "DELETE, GET, HEAD, POST, OPTIONS"},
 		{"GET", "/docs/", 200, "Content-Type", "text/html; charset=utf-8"},
 		{"GET", "/openapi.json", 200, "Content-Type", "application/json"},
 		{"GET", "/openapi-3.0.yaml", 200, "Content-Type", "application/yaml"},
@@ -212,7 +216,7 @@ func TestBlandFailures(t *testing.T) {
 		func(context.Context, *struct{}) (*reply[message], error) { panic("secret of the panic") })
 	register(s, route{id: "test-failure", method: http.MethodGet, path: "/test/failure", tag: tagServer, security: public, summary: "x"},
 		func(context.Context, *struct{}) (*reply[message], error) { return nil, io.ErrNoProgress })
-	h := s.observed(router{s.mux})
+	h := s.observed(newRouter(s.mux))
 	for path, cause := range map[string]string{"/api/v1/test/panic": "secret of the panic", "/api/v1/test/failure": io.ErrNoProgress.Error()} {
 		w := ask(h, "GET", path, "X-Request-Id", "my-request-1")
 		if w.Code != http.StatusInternalServerError || !strings.Contains(w.Body.String(), `"message":"Internal Server Error"`) || strings.Contains(w.Body.String(), cause) {
@@ -261,6 +265,7 @@ func TestNulls(t *testing.T) {
 	for text, place := range map[string]string{
 		`{"role":"null","must":null,"metadata":{"a":null},"raw":null,"more":null}`: "",
 		`null`:                          "body",
+		`{"metadata":null}`:             "body.metadata",
 		`{"role": null}`:                "body.role",
 		`{"ROLE":null}`:                 "body.role",
 		`{"unlock":null}`:               "body.unlock",
@@ -276,6 +281,21 @@ func TestNulls(t *testing.T) {
 			t.Errorf("decode(%s) = %v, want it taken", text, err)
 		case place != "" && (p == nil || p.Status != http.StatusBadRequest || p.Message != place+": unexpected null" || p.Errors[0].Location != place):
 			t.Errorf("decode(%s) = %v, want a 400 that names %s", text, err, place)
+		}
+	}
+}
+
+func TestWholeNumbers(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]whole{"0": 0, "-3": -3, "24009.0": 24009, "5e3": 5000, "9223372036854775807": 1<<63 - 1} {
+		if got := struct{ N whole }{}; decode([]byte(`{"N":`+text+`}`), &got) != nil || got.N != want {
+			t.Errorf("decode(%s) = %d, want %d", text, got.N, want)
+		}
+	}
+	for _, text := range []string{`0.5`, `1e300`, `9223372036854775808`, `"7"`, `true`, `[1]`} {
+		got := struct{ N whole }{}
+		if p, ok := errors.AsType[*Problem](decode([]byte(`{"N":`+text+`}`), &got)); !ok || p.Status != http.StatusBadRequest {
+			t.Errorf("decode(%s) = %v, want a 400", text, p)
 		}
 	}
 }

@@ -18,9 +18,8 @@ import (
 
 // shownToken is a token in a body, as RFC 7662 and RFC 7009 send it.
 type shownToken struct {
-	_     struct{} `json:"-" additionalProperties:"true"`
-	Token string   `json:"token" doc:"The token, of whatever type."`
-	Hint  string   `json:"token_type_hint,omitempty" doc:"Accepted and not needed: a token says itself what it is." example:"refresh_token"`
+	Token string `json:"token" doc:"The token, of whatever type."`
+	Hint  string `json:"token_type_hint,omitempty" doc:"Accepted and not needed: a token says itself what it is." example:"refresh_token"`
 }
 
 // tokenBody is a shownToken, as a form or as JSON.

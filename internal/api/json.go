@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"mime"
 	"net/http"
 	"reflect"
+	"strconv"
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -93,6 +95,29 @@ func (v Value) MarshalJSON() ([]byte, error) { return v, nil }
 // Schema implements huma.SchemaProvider.
 func (Value) Schema(huma.Registry) *huma.Schema { return &huma.Schema{Description: "Any JSON value."} }
 
+// whole is an integer as JSON Schema has it: 2.0 is one.
+type whole int64
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (w *whole) UnmarshalJSON(raw []byte) error {
+	n, err := strconv.ParseInt(string(raw), 10, 64)
+	if err != nil {
+		var f float64
+		const exact = 1 << 53
+		if json.Unmarshal(raw, &f) != nil || f != math.Trunc(f) || math.Abs(f) > exact {
+			return &json.UnmarshalTypeError{Value: "value that is no whole number", Type: reflect.TypeFor[whole]()}
+		}
+		n = int64(f)
+	}
+	*w = whole(n)
+	return nil
+}
+
+// Schema implements huma.SchemaProvider.
+func (whole) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeInteger, Format: "int64"}
+}
+
 // Strict is a JSON body that must be there: another content type is 415,
 // broken JSON 400. Properties it does not name are ignored, for old clients
 // send some.
@@ -113,7 +138,7 @@ func (b *Strict[T]) Resolve(ctx huma.Context) []error {
 	return nil
 }
 
-// Lenient is a JSON body that counts as nothing when it is missing or broken,
+// Lenient is a JSON body that counts as nothing when it is missing or no JSON,
 // as upstream reads some.
 type Lenient[T any] struct{ Value T }
 
@@ -123,8 +148,11 @@ func (b *Lenient[T]) Resolve(ctx huma.Context) []error {
 	if err != nil {
 		return []error{err}
 	}
-	if decode(body, &b.Value) != nil {
-		b.Value = *new(T)
+	if !json.Valid(body) {
+		return nil
+	}
+	if err := decode(body, &b.Value); err != nil {
+		return []error{err}
 	}
 	return nil
 }
@@ -180,10 +208,14 @@ func wrongKind(place, kind string) error {
 // is missing, which its operation says in upstream's words, and what decodes
 // itself judges itself. The text is one that decoded.
 func nullIn(place string, raw []byte, t reflect.Type) string {
+	null := string(bytes.TrimSpace(raw)) == "null"
+	if null && t == reflect.TypeFor[Object]() {
+		return place
+	}
 	if !bytes.Contains(raw, []byte("null")) || reflect.PointerTo(t).Implements(reflect.TypeFor[json.Unmarshaler]()) {
 		return ""
 	}
-	if string(bytes.TrimSpace(raw)) == "null" {
+	if null {
 		return place
 	}
 	switch t.Kind() { //nolint:exhaustive // The others hold no values.

@@ -158,16 +158,14 @@ func (s *server) registerOlderModels() {
 }
 
 type olderScan struct {
-	_        struct{} `json:"-" additionalProperties:"true"`
-	Name     string   `json:"name" doc:"Id of the scan."`
-	Metadata Object   `json:"metadata,omitempty" doc:"Metadata of the scan."`
+	Name     string `json:"name" doc:"Id of the scan."`
+	Metadata Object `json:"metadata,omitempty" doc:"Metadata of the scan."`
 }
 
 type olderFileset struct {
-	_        struct{} `json:"-" additionalProperties:"true"`
-	Fileset  string   `json:"fileset_id" doc:"Id of the fileset."`
-	Scan     string   `json:"scan_id" doc:"Id of the scan."`
-	Metadata Object   `json:"metadata,omitempty" doc:"Metadata of the fileset."`
+	Fileset  string `json:"fileset_id" doc:"Id of the fileset."`
+	Scan     string `json:"scan_id" doc:"Id of the scan."`
+	Metadata Object `json:"metadata,omitempty" doc:"Metadata of the fileset."`
 }
 
 // createdScan is 0.14's answer by the path of a scan.

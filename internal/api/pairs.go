@@ -103,8 +103,7 @@ var logoutRefusals = refusals{missing: "Logout failed, no active session!", bad:
 
 // logoutRequest may hold the refresh token.
 type logoutRequest struct {
-	_            struct{} `json:"-" additionalProperties:"true"`
-	RefreshToken string   `json:"refresh_token,omitempty" doc:"Stands in for an access token that has expired."`
+	RefreshToken string `json:"refresh_token,omitempty" doc:"Stands in for an access token that has expired."`
 }
 
 // logoutInput is the request, and the refresh token of its body.

@@ -47,8 +47,8 @@ type quotaList struct {
 
 // quotaBounds is what an administrator sets.
 type quotaBounds struct {
-	MaxBytes *int64 `json:"max_bytes,omitempty" minimum:"0" doc:"Bytes that their scans may hold."`
-	MaxFiles *int64 `json:"max_files,omitempty" minimum:"0" doc:"Files that their scans may hold."`
+	MaxBytes *whole `json:"max_bytes,omitempty" minimum:"0" doc:"Bytes that their scans may hold."`
+	MaxFiles *whole `json:"max_files,omitempty" minimum:"0" doc:"Files that their scans may hold."`
 }
 
 // TransformSchema implements huma.SchemaTransformer: one of the two is wanted.
@@ -129,7 +129,7 @@ func (s *server) registerQuotas() {
 }
 
 func (s *server) setQuota(ctx context.Context, kind, name string, b quotaBounds) (*reply[quota], error) {
-	q := scan.Quota{Kind: kind, Name: name, MaxBytes: b.MaxBytes, MaxFiles: b.MaxFiles}
+	q := scan.Quota{Kind: kind, Name: name, MaxBytes: (*int64)(b.MaxBytes), MaxFiles: (*int64)(b.MaxFiles)}
 	return replyOf(quota(q), s.scans.SetQuota(ctx, q))
 }
 

@@ -31,6 +31,9 @@ type route struct {
 	responses map[string]*huma.Response
 	rest      bool // the last path parameter takes the rest of the path
 	ownTokens bool // the handler looks for the token itself
+	// must are headers that the document requires; that one is missing the
+	// handler says, in words of its own.
+	must []string
 }
 
 // register adds an operation to the API. Whatever error the handler returns
@@ -154,6 +157,9 @@ func finish(doc *huma.OpenAPI, r route, path string, input reflect.Type) {
 		if body, ok := reflect.TypeAssert[bodied](reflect.New(field.Type)); ok {
 			op.RequestBody = body.document(doc.Components.Schemas, r.id)
 		}
+	}
+	for _, p := range op.Parameters {
+		p.Required = p.Required || slices.Contains(r.must, p.Name)
 	}
 	addExamples(op, r.id)
 	documentFailures(op, r)

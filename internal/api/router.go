@@ -3,6 +3,7 @@ package api
 import (
 	"maps"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -37,7 +38,30 @@ func (a adapter) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.mux.Serve
 
 // router answers in JSON what a ServeMux answers in text: 404 and 405 with
 // Allow. It takes a trailing slash for none, and answers OPTIONS.
-type router struct{ mux *http.ServeMux }
+type router struct {
+	mux *http.ServeMux
+	// fixed are the methods of documented paths that have no parameter. A path
+	// with one may match them as well, and its methods are not theirs.
+	fixed map[string][]string
+}
+
+func newRouter(mux *http.ServeMux, documents ...*huma.OpenAPI) router {
+	fixed := map[string][]string{}
+	for _, doc := range documents {
+		for path, item := range doc.Paths {
+			if strings.Contains(path, "{") {
+				continue
+			}
+			for _, op := range operationsOf(item) {
+				fixed[path] = append(fixed[path], op.Method)
+				if op.Method == http.MethodGet {
+					fixed[path] = append(fixed[path], http.MethodHead)
+				}
+			}
+		}
+	}
+	return router{mux, fixed}
+}
 
 func (rt router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if path := r.URL.Path; len(path) > 1 && strings.HasSuffix(path, "/") {
@@ -45,16 +69,21 @@ func (rt router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			r = withPath(r, strings.TrimRight(path, "/"))
 		}
 	}
-	handler, pattern := rt.mux.Handler(r)
-	if pattern != "" {
-		rt.mux.ServeHTTP(w, r)
-		return
+	allow := ""
+	if methods, ok := rt.fixed[r.URL.Path]; ok && !slices.Contains(methods, r.Method) {
+		allow = strings.Join(methods, ", ")
+	} else {
+		handler, pattern := rt.mux.Handler(r)
+		if pattern != "" {
+			rt.mux.ServeHTTP(w, r)
+			return
+		}
+		// The mux's own answer tells a method that is not allowed from a path
+		// that is not there, and which methods are.
+		probe := headerOnly{header: http.Header{}}
+		handler.ServeHTTP(&probe, r)
+		allow = probe.header.Get("Allow")
 	}
-	// The mux's own answer tells a method that is not allowed from a path
-	// that is not there, and which methods are.
-	probe := headerOnly{header: http.Header{}}
-	handler.ServeHTTP(&probe, r)
-	allow := probe.header.Get("Allow")
 	switch {
 	case allow != "" && r.Method == http.MethodOptions:
 		w.Header().Set("Allow", allow+", OPTIONS")

@@ -71,8 +71,7 @@ func isTrue(s string) bool {
 }
 
 type newScan struct {
-	_        struct{} `json:"-" additionalProperties:"true"`
-	Metadata Object   `json:"metadata,omitempty" doc:"Metadata of the scan; owner, created, created_by and last_modified are set by the server. timelapse.id puts the scan into that timelapse, sharing names groups, visibility may be private."`
+	Metadata Object `json:"metadata,omitempty" doc:"Metadata of the scan; owner, created, created_by and last_modified are set by the server. timelapse.id puts the scan into that timelapse, sharing names groups, visibility may be private."`
 }
 
 // metadataBody is an answer with metadata, or with the value of one key.
@@ -81,9 +80,8 @@ type metadataBody struct {
 }
 
 type metadataUpdate struct {
-	_        struct{} `json:"-" additionalProperties:"true"`
-	Metadata Object   `json:"metadata" doc:"Keys to set; nested objects are replaced whole. owner, sharing, visibility, created and created_by cannot be set."`
-	Replace  bool     `json:"replace,omitempty" doc:"Drop the keys that are not sent; the protected ones stay."`
+	Metadata Object `json:"metadata" doc:"Keys to set; nested objects are replaced whole. owner, sharing, visibility, created and created_by cannot be set."`
+	Replace  bool   `json:"replace,omitempty" doc:"Drop the keys that are not sent; the protected ones stay."`
 }
 
 func (u metadataUpdate) update() (scan.Update, error) {

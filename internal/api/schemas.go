@@ -239,10 +239,13 @@ func finishSchemas(doc *huma.OpenAPI) {
 				p.Description = propertyDocs[key]
 			}
 		}
-		// A newer server may answer with more. What is sent is another matter:
-		// there the document says what is refused.
-		if s.AdditionalProperties == false && !sent[name] {
+		// A newer server may answer with more, and what is sent may hold more:
+		// it is ignored.
+		if s.AdditionalProperties == false {
 			s.AdditionalProperties = nil
+			if sent[name] {
+				s.AdditionalProperties = true
+			}
 		}
 	}
 	e := exampler{schemas}

@@ -101,7 +101,7 @@ func New(services Services, config Config) http.Handler {
 	s.mux.HandleFunc("GET "+base, func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, s.config.Prefix+base+"/", http.StatusPermanentRedirect)
 	})
-	return s.observed(headed(cors(s.unprefixed(s.tus(router{s.mux})))))
+	return s.observed(headed(cors(s.unprefixed(s.tus(newRouter(s.mux, s.api.OpenAPI(), s.legacy.OpenAPI()))))))
 }
 
 // newServer registers every operation.

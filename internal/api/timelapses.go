@@ -24,10 +24,9 @@ type timelapse struct {
 }
 
 type newTimelapse struct {
-	_        struct{}        `json:"-" additionalProperties:"true"`
 	ID       json.RawMessage `json:"id"`
 	Name     json.RawMessage `json:"name"`
-	Metadata Object          `json:"metadata"`
+	Metadata Object          `json:"metadata,omitempty"`
 }
 
 // Schema documents the request; id may be called name.

@@ -189,6 +189,7 @@ func (s *server) registerUploads() {
 	}
 	register(s, route{
 		id: "create-upload", method: http.MethodPost, path: "/uploads", tag: tagUploads, security: required, status: http.StatusCreated,
+		must: []string{"Tus-Resumable", "Upload-Length", "Upload-Metadata"},
 		faults: slices.Concat(finishFaults, []error{
 			errTusVersion, errTusLength, errTusMetadata, errTusChecksum, errTusBody, errFormMetadata, errBrokenUpload,
 			scan.ErrChecksum, scan.ErrUploadTooLong, scan.ErrQuota, scan.ErrTooManyUploads,
@@ -199,7 +200,7 @@ func (s *server) registerUploads() {
 		errors: failures,
 	}, s.createUpload)
 	register(s, route{
-		id: "get-upload", method: http.MethodGet, path: "/uploads/{id}", tag: tagUploads, security: required,
+		id: "get-upload", method: http.MethodGet, path: "/uploads/{id}", tag: tagUploads, security: required, must: []string{"Tus-Resumable"},
 		faults:  slices.Concat(finishFaults, []error{errTusVersion, scan.ErrUnknownUpload, scan.ErrUploadBusy}),
 		summary: "Ask how far an upload is",
 		doc: aboutTus + "Clients ask by HEAD. The bytes before Upload-Offset survive a power cut. " +
@@ -208,6 +209,7 @@ func (s *server) registerUploads() {
 	}, s.getUpload)
 	register(s, route{
 		id: "resume-upload", method: http.MethodPatch, path: "/uploads/{id}", tag: tagUploads, security: required, status: http.StatusNoContent,
+		must: []string{"Tus-Resumable", "Upload-Offset"},
 		faults: slices.Concat(finishFaults, []error{
 			errTusVersion, errTusOffset, errTusChecksum, errTusBody, errBrokenUpload,
 			scan.ErrUnknownUpload, scan.ErrUploadBusy, scan.ErrUploadOffset, scan.ErrUploadTooLong, scan.ErrChecksum,
@@ -218,7 +220,7 @@ func (s *server) registerUploads() {
 		errors: failures,
 	}, s.resumeUpload)
 	register(s, route{
-		id: "end-upload", method: http.MethodDelete, path: "/uploads/{id}", tag: tagUploads, security: required,
+		id: "end-upload", method: http.MethodDelete, path: "/uploads/{id}", tag: tagUploads, security: required, must: []string{"Tus-Resumable"},
 		faults:  []error{errTusVersion, scan.ErrUnknownUpload, scan.ErrUploadBusy},
 		summary: "Drop an upload", doc: aboutTus + "Its bytes are removed; the file of a finished upload stays.",
 	}, func(ctx context.Context, in *struct {

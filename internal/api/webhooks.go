@@ -52,8 +52,7 @@ type webhookList struct {
 }
 
 type newWebhook struct {
-	_           struct{}  `json:"-" additionalProperties:"true"`
-	URL         string    `json:"url" pattern:"^https?://" maxLength:"2048" doc:"Where messages are sent: https, or http to the networks of WEBHOOK_NETWORKS." example:"https://lab.example.org/plantdb"`
+	URL         string    `json:"url" pattern:"^https?://[^/]" maxLength:"2048" doc:"Where messages are sent: https, or http to the networks of WEBHOOK_NETWORKS." example:"https://lab.example.org/plantdb"`
 	Description *string   `json:"description,omitempty" maxLength:"500" doc:"For people."`
 	Kinds       *[]string `json:"kinds,omitempty" maxItems:"64" doc:"The kinds of events that are sent; none or empty for all."`
 	Enabled     *bool     `json:"enabled,omitempty" doc:"Whether messages are sent; by default they are."`
@@ -61,8 +60,7 @@ type newWebhook struct {
 }
 
 type webhookPatch struct {
-	_           struct{}  `json:"-" additionalProperties:"true"`
-	URL         *string   `json:"url,omitempty" pattern:"^https?://" maxLength:"2048" doc:"Where messages are sent."`
+	URL         *string   `json:"url,omitempty" pattern:"^https?://[^/]" maxLength:"2048" doc:"Where messages are sent."`
 	Description *string   `json:"description,omitempty" maxLength:"500" doc:"For people."`
 	Kinds       *[]string `json:"kinds,omitempty" maxItems:"64" doc:"The kinds of events that are sent; empty for all."`
 	Enabled     *bool     `json:"enabled,omitempty" doc:"Whether messages are sent. One that is enabled again goes on where it stopped."`

@@ -2652,40 +2652,40 @@ type RestoreTrashEntryParams struct {
 // CreateUploadParams defines parameters for CreateUpload.
 type CreateUploadParams struct {
 	// TusResumable Version of the protocol: 1.0.0.
-	TusResumable *string `json:"Tus-Resumable,omitempty"`
+	TusResumable string `json:"Tus-Resumable"`
 
 	// UploadChecksum Checksum of the body: sha1, sha256 or sha512, a space, and its bytes in Base64.
 	UploadChecksum *string `json:"Upload-Checksum,omitempty"`
 
 	// UploadLength Bytes that the file will have.
-	UploadLength *string `json:"Upload-Length,omitempty"`
+	UploadLength string `json:"Upload-Length"`
 
 	// UploadMetadata Pairs of a name and its value in Base64, by commas: scan, fileset, file, ext or filename, metadata.
-	UploadMetadata *string `json:"Upload-Metadata,omitempty"`
+	UploadMetadata string `json:"Upload-Metadata"`
 }
 
 // EndUploadParams defines parameters for EndUpload.
 type EndUploadParams struct {
 	// TusResumable Version of the protocol: 1.0.0.
-	TusResumable *string `json:"Tus-Resumable,omitempty"`
+	TusResumable string `json:"Tus-Resumable"`
 }
 
 // GetUploadParams defines parameters for GetUpload.
 type GetUploadParams struct {
 	// TusResumable Version of the protocol: 1.0.0.
-	TusResumable *string `json:"Tus-Resumable,omitempty"`
+	TusResumable string `json:"Tus-Resumable"`
 }
 
 // ResumeUploadParams defines parameters for ResumeUpload.
 type ResumeUploadParams struct {
 	// TusResumable Version of the protocol: 1.0.0.
-	TusResumable *string `json:"Tus-Resumable,omitempty"`
+	TusResumable string `json:"Tus-Resumable"`
 
 	// UploadChecksum Checksum of the body: sha1, sha256 or sha512, a space, and its bytes in Base64.
 	UploadChecksum *string `json:"Upload-Checksum,omitempty"`
 
 	// UploadOffset Where the bytes begin: where the upload is.
-	UploadOffset *string `json:"Upload-Offset,omitempty"`
+	UploadOffset string `json:"Upload-Offset"`
 }
 
 // GetUsageParams defines parameters for GetUsage.
@@ -11359,16 +11359,14 @@ func NewCreateUploadRequestWithBody(server string, params *CreateUploadParams, c
 
 	if params != nil {
 
-		if params.TusResumable != nil {
-			var headerParam0 string
+		var headerParam0 string
 
-			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Tus-Resumable", *params.TusResumable, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
-			if err != nil {
-				return nil, err
-			}
-
-			req.Header.Set("Tus-Resumable", headerParam0)
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Tus-Resumable", params.TusResumable, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
 		}
+
+		req.Header.Set("Tus-Resumable", headerParam0)
 
 		if params.UploadChecksum != nil {
 			var headerParam1 string
@@ -11381,27 +11379,23 @@ func NewCreateUploadRequestWithBody(server string, params *CreateUploadParams, c
 			req.Header.Set("Upload-Checksum", headerParam1)
 		}
 
-		if params.UploadLength != nil {
-			var headerParam2 string
+		var headerParam2 string
 
-			headerParam2, err = runtime.StyleParamWithOptions("simple", false, "Upload-Length", *params.UploadLength, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
-			if err != nil {
-				return nil, err
-			}
-
-			req.Header.Set("Upload-Length", headerParam2)
+		headerParam2, err = runtime.StyleParamWithOptions("simple", false, "Upload-Length", params.UploadLength, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
 		}
 
-		if params.UploadMetadata != nil {
-			var headerParam3 string
+		req.Header.Set("Upload-Length", headerParam2)
 
-			headerParam3, err = runtime.StyleParamWithOptions("simple", false, "Upload-Metadata", *params.UploadMetadata, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
-			if err != nil {
-				return nil, err
-			}
+		var headerParam3 string
 
-			req.Header.Set("Upload-Metadata", headerParam3)
+		headerParam3, err = runtime.StyleParamWithOptions("simple", false, "Upload-Metadata", params.UploadMetadata, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
 		}
+
+		req.Header.Set("Upload-Metadata", headerParam3)
 
 	}
 
@@ -11441,16 +11435,14 @@ func NewEndUploadRequest(server string, id openapi_types.UUID, params *EndUpload
 
 	if params != nil {
 
-		if params.TusResumable != nil {
-			var headerParam0 string
+		var headerParam0 string
 
-			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Tus-Resumable", *params.TusResumable, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
-			if err != nil {
-				return nil, err
-			}
-
-			req.Header.Set("Tus-Resumable", headerParam0)
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Tus-Resumable", params.TusResumable, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
 		}
+
+		req.Header.Set("Tus-Resumable", headerParam0)
 
 	}
 
@@ -11490,16 +11482,14 @@ func NewGetUploadRequest(server string, id openapi_types.UUID, params *GetUpload
 
 	if params != nil {
 
-		if params.TusResumable != nil {
-			var headerParam0 string
+		var headerParam0 string
 
-			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Tus-Resumable", *params.TusResumable, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
-			if err != nil {
-				return nil, err
-			}
-
-			req.Header.Set("Tus-Resumable", headerParam0)
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Tus-Resumable", params.TusResumable, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
 		}
+
+		req.Header.Set("Tus-Resumable", headerParam0)
 
 	}
 
@@ -11541,16 +11531,14 @@ func NewResumeUploadRequestWithBody(server string, id openapi_types.UUID, params
 
 	if params != nil {
 
-		if params.TusResumable != nil {
-			var headerParam0 string
+		var headerParam0 string
 
-			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Tus-Resumable", *params.TusResumable, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
-			if err != nil {
-				return nil, err
-			}
-
-			req.Header.Set("Tus-Resumable", headerParam0)
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Tus-Resumable", params.TusResumable, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
 		}
+
+		req.Header.Set("Tus-Resumable", headerParam0)
 
 		if params.UploadChecksum != nil {
 			var headerParam1 string
@@ -11563,16 +11551,14 @@ func NewResumeUploadRequestWithBody(server string, id openapi_types.UUID, params
 			req.Header.Set("Upload-Checksum", headerParam1)
 		}
 
-		if params.UploadOffset != nil {
-			var headerParam2 string
+		var headerParam2 string
 
-			headerParam2, err = runtime.StyleParamWithOptions("simple", false, "Upload-Offset", *params.UploadOffset, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
-			if err != nil {
-				return nil, err
-			}
-
-			req.Header.Set("Upload-Offset", headerParam2)
+		headerParam2, err = runtime.StyleParamWithOptions("simple", false, "Upload-Offset", params.UploadOffset, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
 		}
+
+		req.Header.Set("Upload-Offset", headerParam2)
 
 	}
 

@@ -1048,14 +1048,14 @@ export const restoreTrashEntry = <ThrowOnError extends boolean = false>(options:
  *
  * This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. Upload-Metadata names the scan, fileset and file, ext or filename, and the metadata of the file as JSON. Refused at once is what would be refused in the end. The body may hold the first bytes.
  */
-export const createUpload = <ThrowOnError extends boolean = false>(options?: Options<CreateUploadData, ThrowOnError>) => (options?.client ?? client).post<CreateUploadResponses, CreateUploadErrors, ThrowOnError>({
+export const createUpload = <ThrowOnError extends boolean = false>(options: Options<CreateUploadData, ThrowOnError>) => (options.client ?? client).post<CreateUploadResponses, CreateUploadErrors, ThrowOnError>({
     bodySerializer: null,
     security: [{ scheme: 'bearer', type: 'http' }],
     url: '/api/v1/uploads',
     ...options,
     headers: {
         'Content-Type': 'application/offset+octet-stream',
-        ...options?.headers
+        ...options.headers
     }
 });
 

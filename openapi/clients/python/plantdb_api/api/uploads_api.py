@@ -42,10 +42,10 @@ class UploadsApi:
     @validate_call
     def create_upload(
         self,
-        tus_resumable: Annotated[Optional[StrictStr], Field(description="Version of the protocol: 1.0.0.")] = None,
+        tus_resumable: Annotated[StrictStr, Field(description="Version of the protocol: 1.0.0.")],
+        upload_length: Annotated[StrictStr, Field(description="Bytes that the file will have.")],
+        upload_metadata: Annotated[StrictStr, Field(description="Pairs of a name and its value in Base64, by commas: scan, fileset, file, ext or filename, metadata.")],
         upload_checksum: Annotated[Optional[StrictStr], Field(description="Checksum of the body: sha1, sha256 or sha512, a space, and its bytes in Base64.")] = None,
-        upload_length: Annotated[Optional[StrictStr], Field(description="Bytes that the file will have.")] = None,
-        upload_metadata: Annotated[Optional[StrictStr], Field(description="Pairs of a name and its value in Base64, by commas: scan, fileset, file, ext or filename, metadata.")] = None,
         body: Optional[Union[StrictBytes, StrictStr, Tuple[StrictStr, StrictBytes]]] = None,
         _request_timeout: Union[
             None,
@@ -64,14 +64,14 @@ class UploadsApi:
 
         This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. Upload-Metadata names the scan, fileset and file, ext or filename, and the metadata of the file as JSON. Refused at once is what would be refused in the end. The body may hold the first bytes.
 
-        :param tus_resumable: Version of the protocol: 1.0.0.
+        :param tus_resumable: Version of the protocol: 1.0.0. (required)
         :type tus_resumable: str
+        :param upload_length: Bytes that the file will have. (required)
+        :type upload_length: str
+        :param upload_metadata: Pairs of a name and its value in Base64, by commas: scan, fileset, file, ext or filename, metadata. (required)
+        :type upload_metadata: str
         :param upload_checksum: Checksum of the body: sha1, sha256 or sha512, a space, and its bytes in Base64.
         :type upload_checksum: str
-        :param upload_length: Bytes that the file will have.
-        :type upload_length: str
-        :param upload_metadata: Pairs of a name and its value in Base64, by commas: scan, fileset, file, ext or filename, metadata.
-        :type upload_metadata: str
         :param body:
         :type body: bytes
         :param _request_timeout: timeout setting for this request. If one
@@ -98,9 +98,9 @@ class UploadsApi:
 
         _param = self._create_upload_serialize(
             tus_resumable=tus_resumable,
-            upload_checksum=upload_checksum,
             upload_length=upload_length,
             upload_metadata=upload_metadata,
+            upload_checksum=upload_checksum,
             body=body,
             _request_auth=_request_auth,
             _content_type=_content_type,
@@ -127,10 +127,10 @@ class UploadsApi:
     @validate_call
     def create_upload_with_http_info(
         self,
-        tus_resumable: Annotated[Optional[StrictStr], Field(description="Version of the protocol: 1.0.0.")] = None,
+        tus_resumable: Annotated[StrictStr, Field(description="Version of the protocol: 1.0.0.")],
+        upload_length: Annotated[StrictStr, Field(description="Bytes that the file will have.")],
+        upload_metadata: Annotated[StrictStr, Field(description="Pairs of a name and its value in Base64, by commas: scan, fileset, file, ext or filename, metadata.")],
         upload_checksum: Annotated[Optional[StrictStr], Field(description="Checksum of the body: sha1, sha256 or sha512, a space, and its bytes in Base64.")] = None,
-        upload_length: Annotated[Optional[StrictStr], Field(description="Bytes that the file will have.")] = None,
-        upload_metadata: Annotated[Optional[StrictStr], Field(description="Pairs of a name and its value in Base64, by commas: scan, fileset, file, ext or filename, metadata.")] = None,
         body: Optional[Union[StrictBytes, StrictStr, Tuple[StrictStr, StrictBytes]]] = None,
         _request_timeout: Union[
             None,
@@ -149,14 +149,14 @@ class UploadsApi:
 
         This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. Upload-Metadata names the scan, fileset and file, ext or filename, and the metadata of the file as JSON. Refused at once is what would be refused in the end. The body may hold the first bytes.
 
-        :param tus_resumable: Version of the protocol: 1.0.0.
+        :param tus_resumable: Version of the protocol: 1.0.0. (required)
         :type tus_resumable: str
+        :param upload_length: Bytes that the file will have. (required)
+        :type upload_length: str
+        :param upload_metadata: Pairs of a name and its value in Base64, by commas: scan, fileset, file, ext or filename, metadata. (required)
+        :type upload_metadata: str
         :param upload_checksum: Checksum of the body: sha1, sha256 or sha512, a space, and its bytes in Base64.
         :type upload_checksum: str
-        :param upload_length: Bytes that the file will have.
-        :type upload_length: str
-        :param upload_metadata: Pairs of a name and its value in Base64, by commas: scan, fileset, file, ext or filename, metadata.
-        :type upload_metadata: str
         :param body:
         :type body: bytes
         :param _request_timeout: timeout setting for this request. If one
@@ -183,9 +183,9 @@ class UploadsApi:
 
         _param = self._create_upload_serialize(
             tus_resumable=tus_resumable,
-            upload_checksum=upload_checksum,
             upload_length=upload_length,
             upload_metadata=upload_metadata,
+            upload_checksum=upload_checksum,
             body=body,
             _request_auth=_request_auth,
             _content_type=_content_type,
@@ -212,10 +212,10 @@ class UploadsApi:
     @validate_call
     def create_upload_without_preload_content(
         self,
-        tus_resumable: Annotated[Optional[StrictStr], Field(description="Version of the protocol: 1.0.0.")] = None,
+        tus_resumable: Annotated[StrictStr, Field(description="Version of the protocol: 1.0.0.")],
+        upload_length: Annotated[StrictStr, Field(description="Bytes that the file will have.")],
+        upload_metadata: Annotated[StrictStr, Field(description="Pairs of a name and its value in Base64, by commas: scan, fileset, file, ext or filename, metadata.")],
         upload_checksum: Annotated[Optional[StrictStr], Field(description="Checksum of the body: sha1, sha256 or sha512, a space, and its bytes in Base64.")] = None,
-        upload_length: Annotated[Optional[StrictStr], Field(description="Bytes that the file will have.")] = None,
-        upload_metadata: Annotated[Optional[StrictStr], Field(description="Pairs of a name and its value in Base64, by commas: scan, fileset, file, ext or filename, metadata.")] = None,
         body: Optional[Union[StrictBytes, StrictStr, Tuple[StrictStr, StrictBytes]]] = None,
         _request_timeout: Union[
             None,
@@ -234,14 +234,14 @@ class UploadsApi:
 
         This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. Upload-Metadata names the scan, fileset and file, ext or filename, and the metadata of the file as JSON. Refused at once is what would be refused in the end. The body may hold the first bytes.
 
-        :param tus_resumable: Version of the protocol: 1.0.0.
+        :param tus_resumable: Version of the protocol: 1.0.0. (required)
         :type tus_resumable: str
+        :param upload_length: Bytes that the file will have. (required)
+        :type upload_length: str
+        :param upload_metadata: Pairs of a name and its value in Base64, by commas: scan, fileset, file, ext or filename, metadata. (required)
+        :type upload_metadata: str
         :param upload_checksum: Checksum of the body: sha1, sha256 or sha512, a space, and its bytes in Base64.
         :type upload_checksum: str
-        :param upload_length: Bytes that the file will have.
-        :type upload_length: str
-        :param upload_metadata: Pairs of a name and its value in Base64, by commas: scan, fileset, file, ext or filename, metadata.
-        :type upload_metadata: str
         :param body:
         :type body: bytes
         :param _request_timeout: timeout setting for this request. If one
@@ -268,9 +268,9 @@ class UploadsApi:
 
         _param = self._create_upload_serialize(
             tus_resumable=tus_resumable,
-            upload_checksum=upload_checksum,
             upload_length=upload_length,
             upload_metadata=upload_metadata,
+            upload_checksum=upload_checksum,
             body=body,
             _request_auth=_request_auth,
             _content_type=_content_type,
@@ -293,9 +293,9 @@ class UploadsApi:
     def _create_upload_serialize(
         self,
         tus_resumable,
-        upload_checksum,
         upload_length,
         upload_metadata,
+        upload_checksum,
         body,
         _request_auth,
         _content_type,
@@ -390,8 +390,8 @@ class UploadsApi:
     @validate_call
     def end_upload(
         self,
+        tus_resumable: Annotated[StrictStr, Field(description="Version of the protocol: 1.0.0.")],
         id: Annotated[UUID, Field(description="Id of the upload.")],
-        tus_resumable: Annotated[Optional[StrictStr], Field(description="Version of the protocol: 1.0.0.")] = None,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -409,10 +409,10 @@ class UploadsApi:
 
         This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. Its bytes are removed; the file of a finished upload stays.
 
+        :param tus_resumable: Version of the protocol: 1.0.0. (required)
+        :type tus_resumable: str
         :param id: Id of the upload. (required)
         :type id: UUID
-        :param tus_resumable: Version of the protocol: 1.0.0.
-        :type tus_resumable: str
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -436,8 +436,8 @@ class UploadsApi:
         """ # noqa: E501
 
         _param = self._end_upload_serialize(
-            id=id,
             tus_resumable=tus_resumable,
+            id=id,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -463,8 +463,8 @@ class UploadsApi:
     @validate_call
     def end_upload_with_http_info(
         self,
+        tus_resumable: Annotated[StrictStr, Field(description="Version of the protocol: 1.0.0.")],
         id: Annotated[UUID, Field(description="Id of the upload.")],
-        tus_resumable: Annotated[Optional[StrictStr], Field(description="Version of the protocol: 1.0.0.")] = None,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -482,10 +482,10 @@ class UploadsApi:
 
         This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. Its bytes are removed; the file of a finished upload stays.
 
+        :param tus_resumable: Version of the protocol: 1.0.0. (required)
+        :type tus_resumable: str
         :param id: Id of the upload. (required)
         :type id: UUID
-        :param tus_resumable: Version of the protocol: 1.0.0.
-        :type tus_resumable: str
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -509,8 +509,8 @@ class UploadsApi:
         """ # noqa: E501
 
         _param = self._end_upload_serialize(
-            id=id,
             tus_resumable=tus_resumable,
+            id=id,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -536,8 +536,8 @@ class UploadsApi:
     @validate_call
     def end_upload_without_preload_content(
         self,
+        tus_resumable: Annotated[StrictStr, Field(description="Version of the protocol: 1.0.0.")],
         id: Annotated[UUID, Field(description="Id of the upload.")],
-        tus_resumable: Annotated[Optional[StrictStr], Field(description="Version of the protocol: 1.0.0.")] = None,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -555,10 +555,10 @@ class UploadsApi:
 
         This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. Its bytes are removed; the file of a finished upload stays.
 
+        :param tus_resumable: Version of the protocol: 1.0.0. (required)
+        :type tus_resumable: str
         :param id: Id of the upload. (required)
         :type id: UUID
-        :param tus_resumable: Version of the protocol: 1.0.0.
-        :type tus_resumable: str
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -582,8 +582,8 @@ class UploadsApi:
         """ # noqa: E501
 
         _param = self._end_upload_serialize(
-            id=id,
             tus_resumable=tus_resumable,
+            id=id,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -604,8 +604,8 @@ class UploadsApi:
 
     def _end_upload_serialize(
         self,
-        id,
         tus_resumable,
+        id,
         _request_auth,
         _content_type,
         _headers,
@@ -672,8 +672,8 @@ class UploadsApi:
     @validate_call
     def get_upload(
         self,
+        tus_resumable: Annotated[StrictStr, Field(description="Version of the protocol: 1.0.0.")],
         id: Annotated[UUID, Field(description="Id of the upload.")],
-        tus_resumable: Annotated[Optional[StrictStr], Field(description="Version of the protocol: 1.0.0.")] = None,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -691,10 +691,10 @@ class UploadsApi:
 
         This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. Clients ask by HEAD. The bytes before Upload-Offset survive a power cut. Where all bytes are there and the last step failed, it is tried again. Only who began an upload may ask.
 
+        :param tus_resumable: Version of the protocol: 1.0.0. (required)
+        :type tus_resumable: str
         :param id: Id of the upload. (required)
         :type id: UUID
-        :param tus_resumable: Version of the protocol: 1.0.0.
-        :type tus_resumable: str
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -718,8 +718,8 @@ class UploadsApi:
         """ # noqa: E501
 
         _param = self._get_upload_serialize(
-            id=id,
             tus_resumable=tus_resumable,
+            id=id,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -745,8 +745,8 @@ class UploadsApi:
     @validate_call
     def get_upload_with_http_info(
         self,
+        tus_resumable: Annotated[StrictStr, Field(description="Version of the protocol: 1.0.0.")],
         id: Annotated[UUID, Field(description="Id of the upload.")],
-        tus_resumable: Annotated[Optional[StrictStr], Field(description="Version of the protocol: 1.0.0.")] = None,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -764,10 +764,10 @@ class UploadsApi:
 
         This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. Clients ask by HEAD. The bytes before Upload-Offset survive a power cut. Where all bytes are there and the last step failed, it is tried again. Only who began an upload may ask.
 
+        :param tus_resumable: Version of the protocol: 1.0.0. (required)
+        :type tus_resumable: str
         :param id: Id of the upload. (required)
         :type id: UUID
-        :param tus_resumable: Version of the protocol: 1.0.0.
-        :type tus_resumable: str
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -791,8 +791,8 @@ class UploadsApi:
         """ # noqa: E501
 
         _param = self._get_upload_serialize(
-            id=id,
             tus_resumable=tus_resumable,
+            id=id,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -818,8 +818,8 @@ class UploadsApi:
     @validate_call
     def get_upload_without_preload_content(
         self,
+        tus_resumable: Annotated[StrictStr, Field(description="Version of the protocol: 1.0.0.")],
         id: Annotated[UUID, Field(description="Id of the upload.")],
-        tus_resumable: Annotated[Optional[StrictStr], Field(description="Version of the protocol: 1.0.0.")] = None,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -837,10 +837,10 @@ class UploadsApi:
 
         This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. Clients ask by HEAD. The bytes before Upload-Offset survive a power cut. Where all bytes are there and the last step failed, it is tried again. Only who began an upload may ask.
 
+        :param tus_resumable: Version of the protocol: 1.0.0. (required)
+        :type tus_resumable: str
         :param id: Id of the upload. (required)
         :type id: UUID
-        :param tus_resumable: Version of the protocol: 1.0.0.
-        :type tus_resumable: str
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -864,8 +864,8 @@ class UploadsApi:
         """ # noqa: E501
 
         _param = self._get_upload_serialize(
-            id=id,
             tus_resumable=tus_resumable,
+            id=id,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -886,8 +886,8 @@ class UploadsApi:
 
     def _get_upload_serialize(
         self,
-        id,
         tus_resumable,
+        id,
         _request_auth,
         _content_type,
         _headers,
@@ -954,10 +954,10 @@ class UploadsApi:
     @validate_call
     def resume_upload(
         self,
+        tus_resumable: Annotated[StrictStr, Field(description="Version of the protocol: 1.0.0.")],
         id: Annotated[UUID, Field(description="Id of the upload.")],
-        tus_resumable: Annotated[Optional[StrictStr], Field(description="Version of the protocol: 1.0.0.")] = None,
+        upload_offset: Annotated[StrictStr, Field(description="Where the bytes begin: where the upload is.")],
         upload_checksum: Annotated[Optional[StrictStr], Field(description="Checksum of the body: sha1, sha256 or sha512, a space, and its bytes in Base64.")] = None,
-        upload_offset: Annotated[Optional[StrictStr], Field(description="Where the bytes begin: where the upload is.")] = None,
         body: Optional[Union[StrictBytes, StrictStr, Tuple[StrictStr, StrictBytes]]] = None,
         _request_timeout: Union[
             None,
@@ -976,14 +976,14 @@ class UploadsApi:
 
         This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. The bytes must begin where the upload is. Those that came before a connection broke are kept, but for a body with a checksum. The last ones make the file: once the answer is there, it is in its fileset and survives a power cut.
 
+        :param tus_resumable: Version of the protocol: 1.0.0. (required)
+        :type tus_resumable: str
         :param id: Id of the upload. (required)
         :type id: UUID
-        :param tus_resumable: Version of the protocol: 1.0.0.
-        :type tus_resumable: str
+        :param upload_offset: Where the bytes begin: where the upload is. (required)
+        :type upload_offset: str
         :param upload_checksum: Checksum of the body: sha1, sha256 or sha512, a space, and its bytes in Base64.
         :type upload_checksum: str
-        :param upload_offset: Where the bytes begin: where the upload is.
-        :type upload_offset: str
         :param body:
         :type body: bytes
         :param _request_timeout: timeout setting for this request. If one
@@ -1009,10 +1009,10 @@ class UploadsApi:
         """ # noqa: E501
 
         _param = self._resume_upload_serialize(
-            id=id,
             tus_resumable=tus_resumable,
-            upload_checksum=upload_checksum,
+            id=id,
             upload_offset=upload_offset,
+            upload_checksum=upload_checksum,
             body=body,
             _request_auth=_request_auth,
             _content_type=_content_type,
@@ -1039,10 +1039,10 @@ class UploadsApi:
     @validate_call
     def resume_upload_with_http_info(
         self,
+        tus_resumable: Annotated[StrictStr, Field(description="Version of the protocol: 1.0.0.")],
         id: Annotated[UUID, Field(description="Id of the upload.")],
-        tus_resumable: Annotated[Optional[StrictStr], Field(description="Version of the protocol: 1.0.0.")] = None,
+        upload_offset: Annotated[StrictStr, Field(description="Where the bytes begin: where the upload is.")],
         upload_checksum: Annotated[Optional[StrictStr], Field(description="Checksum of the body: sha1, sha256 or sha512, a space, and its bytes in Base64.")] = None,
-        upload_offset: Annotated[Optional[StrictStr], Field(description="Where the bytes begin: where the upload is.")] = None,
         body: Optional[Union[StrictBytes, StrictStr, Tuple[StrictStr, StrictBytes]]] = None,
         _request_timeout: Union[
             None,
@@ -1061,14 +1061,14 @@ class UploadsApi:
 
         This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. The bytes must begin where the upload is. Those that came before a connection broke are kept, but for a body with a checksum. The last ones make the file: once the answer is there, it is in its fileset and survives a power cut.
 
+        :param tus_resumable: Version of the protocol: 1.0.0. (required)
+        :type tus_resumable: str
         :param id: Id of the upload. (required)
         :type id: UUID
-        :param tus_resumable: Version of the protocol: 1.0.0.
-        :type tus_resumable: str
+        :param upload_offset: Where the bytes begin: where the upload is. (required)
+        :type upload_offset: str
         :param upload_checksum: Checksum of the body: sha1, sha256 or sha512, a space, and its bytes in Base64.
         :type upload_checksum: str
-        :param upload_offset: Where the bytes begin: where the upload is.
-        :type upload_offset: str
         :param body:
         :type body: bytes
         :param _request_timeout: timeout setting for this request. If one
@@ -1094,10 +1094,10 @@ class UploadsApi:
         """ # noqa: E501
 
         _param = self._resume_upload_serialize(
-            id=id,
             tus_resumable=tus_resumable,
-            upload_checksum=upload_checksum,
+            id=id,
             upload_offset=upload_offset,
+            upload_checksum=upload_checksum,
             body=body,
             _request_auth=_request_auth,
             _content_type=_content_type,
@@ -1124,10 +1124,10 @@ class UploadsApi:
     @validate_call
     def resume_upload_without_preload_content(
         self,
+        tus_resumable: Annotated[StrictStr, Field(description="Version of the protocol: 1.0.0.")],
         id: Annotated[UUID, Field(description="Id of the upload.")],
-        tus_resumable: Annotated[Optional[StrictStr], Field(description="Version of the protocol: 1.0.0.")] = None,
+        upload_offset: Annotated[StrictStr, Field(description="Where the bytes begin: where the upload is.")],
         upload_checksum: Annotated[Optional[StrictStr], Field(description="Checksum of the body: sha1, sha256 or sha512, a space, and its bytes in Base64.")] = None,
-        upload_offset: Annotated[Optional[StrictStr], Field(description="Where the bytes begin: where the upload is.")] = None,
         body: Optional[Union[StrictBytes, StrictStr, Tuple[StrictStr, StrictBytes]]] = None,
         _request_timeout: Union[
             None,
@@ -1146,14 +1146,14 @@ class UploadsApi:
 
         This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. The bytes must begin where the upload is. Those that came before a connection broke are kept, but for a body with a checksum. The last ones make the file: once the answer is there, it is in its fileset and survives a power cut.
 
+        :param tus_resumable: Version of the protocol: 1.0.0. (required)
+        :type tus_resumable: str
         :param id: Id of the upload. (required)
         :type id: UUID
-        :param tus_resumable: Version of the protocol: 1.0.0.
-        :type tus_resumable: str
+        :param upload_offset: Where the bytes begin: where the upload is. (required)
+        :type upload_offset: str
         :param upload_checksum: Checksum of the body: sha1, sha256 or sha512, a space, and its bytes in Base64.
         :type upload_checksum: str
-        :param upload_offset: Where the bytes begin: where the upload is.
-        :type upload_offset: str
         :param body:
         :type body: bytes
         :param _request_timeout: timeout setting for this request. If one
@@ -1179,10 +1179,10 @@ class UploadsApi:
         """ # noqa: E501
 
         _param = self._resume_upload_serialize(
-            id=id,
             tus_resumable=tus_resumable,
-            upload_checksum=upload_checksum,
+            id=id,
             upload_offset=upload_offset,
+            upload_checksum=upload_checksum,
             body=body,
             _request_auth=_request_auth,
             _content_type=_content_type,
@@ -1204,10 +1204,10 @@ class UploadsApi:
 
     def _resume_upload_serialize(
         self,
-        id,
         tus_resumable,
-        upload_checksum,
+        id,
         upload_offset,
+        upload_checksum,
         body,
         _request_auth,
         _content_type,

@@ -39,8 +39,8 @@ class NewWebhook(BaseModel):
     @field_validator('url', mode="before")
     def url_validate_regular_expression(cls, value):
         """Validates the regular expression"""
-        if isinstance(value, str) and not re.match(r"^https?:\/\/", value):
-            raise ValueError(r"must validate the regular expression /^https?:\/\//")
+        if isinstance(value, str) and not re.match(r"^https?:\/\/[^\/]", value):
+            raise ValueError(r"must validate the regular expression /^https?:\/\/[^\/]/")
         return value
 
     model_config = ConfigDict(

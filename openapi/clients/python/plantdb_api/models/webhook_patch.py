@@ -42,8 +42,8 @@ class WebhookPatch(BaseModel):
         if value is None:
             return value
 
-        if isinstance(value, str) and not re.match(r"^https?:\/\/", value):
-            raise ValueError(r"must validate the regular expression /^https?:\/\//")
+        if isinstance(value, str) and not re.match(r"^https?:\/\/[^\/]", value):
+            raise ValueError(r"must validate the regular expression /^https?:\/\/[^\/]/")
         return value
 
     model_config = ConfigDict(

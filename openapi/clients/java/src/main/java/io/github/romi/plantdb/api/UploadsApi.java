@@ -189,17 +189,17 @@ public class UploadsApi {
    * @throws ApiException if fails to make API call
    */
   public void createUpload(APICreateUploadRequest apiRequest, Map<String, String> headers) throws ApiException {
-    @jakarta.annotation.Nullable
+    @jakarta.annotation.Nonnull
     String tusResumable = apiRequest.tusResumable();
+    @jakarta.annotation.Nonnull
+    String uploadLength = apiRequest.uploadLength();
+    @jakarta.annotation.Nonnull
+    String uploadMetadata = apiRequest.uploadMetadata();
     @jakarta.annotation.Nullable
     String uploadChecksum = apiRequest.uploadChecksum();
     @jakarta.annotation.Nullable
-    String uploadLength = apiRequest.uploadLength();
-    @jakarta.annotation.Nullable
-    String uploadMetadata = apiRequest.uploadMetadata();
-    @jakarta.annotation.Nullable
     File body = apiRequest.body();
-    createUpload(tusResumable, uploadChecksum, uploadLength, uploadMetadata, body, headers);
+    createUpload(tusResumable, uploadLength, uploadMetadata, uploadChecksum, body, headers);
   }
 
   /**
@@ -223,71 +223,71 @@ public class UploadsApi {
    */
   public ApiResponse<Void> createUploadWithHttpInfo(APICreateUploadRequest apiRequest, Map<String, String> headers) throws ApiException {
     String tusResumable = apiRequest.tusResumable();
-    String uploadChecksum = apiRequest.uploadChecksum();
     String uploadLength = apiRequest.uploadLength();
     String uploadMetadata = apiRequest.uploadMetadata();
+    String uploadChecksum = apiRequest.uploadChecksum();
     File body = apiRequest.body();
-    return createUploadWithHttpInfo(tusResumable, uploadChecksum, uploadLength, uploadMetadata, body, headers);
+    return createUploadWithHttpInfo(tusResumable, uploadLength, uploadMetadata, uploadChecksum, body, headers);
   }
 
   /**
    * Begin an upload that can be resumed
    * This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. Upload-Metadata names the scan, fileset and file, ext or filename, and the metadata of the file as JSON. Refused at once is what would be refused in the end. The body may hold the first bytes.
-   * @param tusResumable Version of the protocol: 1.0.0. (optional)
+   * @param tusResumable Version of the protocol: 1.0.0. (required)
+   * @param uploadLength Bytes that the file will have. (required)
+   * @param uploadMetadata Pairs of a name and its value in Base64, by commas: scan, fileset, file, ext or filename, metadata. (required)
    * @param uploadChecksum Checksum of the body: sha1, sha256 or sha512, a space, and its bytes in Base64. (optional)
-   * @param uploadLength Bytes that the file will have. (optional)
-   * @param uploadMetadata Pairs of a name and its value in Base64, by commas: scan, fileset, file, ext or filename, metadata. (optional)
    * @param body  (optional)
    * @throws ApiException if fails to make API call
    */
-  public void createUpload(@jakarta.annotation.Nullable String tusResumable, @jakarta.annotation.Nullable String uploadChecksum, @jakarta.annotation.Nullable String uploadLength, @jakarta.annotation.Nullable String uploadMetadata, @jakarta.annotation.Nullable File body) throws ApiException {
-    createUpload(tusResumable, uploadChecksum, uploadLength, uploadMetadata, body, null);
+  public void createUpload(@jakarta.annotation.Nonnull String tusResumable, @jakarta.annotation.Nonnull String uploadLength, @jakarta.annotation.Nonnull String uploadMetadata, @jakarta.annotation.Nullable String uploadChecksum, @jakarta.annotation.Nullable File body) throws ApiException {
+    createUpload(tusResumable, uploadLength, uploadMetadata, uploadChecksum, body, null);
   }
 
   /**
    * Begin an upload that can be resumed
    * This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. Upload-Metadata names the scan, fileset and file, ext or filename, and the metadata of the file as JSON. Refused at once is what would be refused in the end. The body may hold the first bytes.
-   * @param tusResumable Version of the protocol: 1.0.0. (optional)
+   * @param tusResumable Version of the protocol: 1.0.0. (required)
+   * @param uploadLength Bytes that the file will have. (required)
+   * @param uploadMetadata Pairs of a name and its value in Base64, by commas: scan, fileset, file, ext or filename, metadata. (required)
    * @param uploadChecksum Checksum of the body: sha1, sha256 or sha512, a space, and its bytes in Base64. (optional)
-   * @param uploadLength Bytes that the file will have. (optional)
-   * @param uploadMetadata Pairs of a name and its value in Base64, by commas: scan, fileset, file, ext or filename, metadata. (optional)
    * @param body  (optional)
    * @param headers Optional headers to include in the request
    * @throws ApiException if fails to make API call
    */
-  public void createUpload(@jakarta.annotation.Nullable String tusResumable, @jakarta.annotation.Nullable String uploadChecksum, @jakarta.annotation.Nullable String uploadLength, @jakarta.annotation.Nullable String uploadMetadata, @jakarta.annotation.Nullable File body, Map<String, String> headers) throws ApiException {
-    createUploadWithHttpInfo(tusResumable, uploadChecksum, uploadLength, uploadMetadata, body, headers);
+  public void createUpload(@jakarta.annotation.Nonnull String tusResumable, @jakarta.annotation.Nonnull String uploadLength, @jakarta.annotation.Nonnull String uploadMetadata, @jakarta.annotation.Nullable String uploadChecksum, @jakarta.annotation.Nullable File body, Map<String, String> headers) throws ApiException {
+    createUploadWithHttpInfo(tusResumable, uploadLength, uploadMetadata, uploadChecksum, body, headers);
   }
 
   /**
    * Begin an upload that can be resumed
    * This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. Upload-Metadata names the scan, fileset and file, ext or filename, and the metadata of the file as JSON. Refused at once is what would be refused in the end. The body may hold the first bytes.
-   * @param tusResumable Version of the protocol: 1.0.0. (optional)
+   * @param tusResumable Version of the protocol: 1.0.0. (required)
+   * @param uploadLength Bytes that the file will have. (required)
+   * @param uploadMetadata Pairs of a name and its value in Base64, by commas: scan, fileset, file, ext or filename, metadata. (required)
    * @param uploadChecksum Checksum of the body: sha1, sha256 or sha512, a space, and its bytes in Base64. (optional)
-   * @param uploadLength Bytes that the file will have. (optional)
-   * @param uploadMetadata Pairs of a name and its value in Base64, by commas: scan, fileset, file, ext or filename, metadata. (optional)
    * @param body  (optional)
    * @return ApiResponse&lt;Void&gt;
    * @throws ApiException if fails to make API call
    */
-  public ApiResponse<Void> createUploadWithHttpInfo(@jakarta.annotation.Nullable String tusResumable, @jakarta.annotation.Nullable String uploadChecksum, @jakarta.annotation.Nullable String uploadLength, @jakarta.annotation.Nullable String uploadMetadata, @jakarta.annotation.Nullable File body) throws ApiException {
-    return createUploadWithHttpInfo(tusResumable, uploadChecksum, uploadLength, uploadMetadata, body, null);
+  public ApiResponse<Void> createUploadWithHttpInfo(@jakarta.annotation.Nonnull String tusResumable, @jakarta.annotation.Nonnull String uploadLength, @jakarta.annotation.Nonnull String uploadMetadata, @jakarta.annotation.Nullable String uploadChecksum, @jakarta.annotation.Nullable File body) throws ApiException {
+    return createUploadWithHttpInfo(tusResumable, uploadLength, uploadMetadata, uploadChecksum, body, null);
   }
 
   /**
    * Begin an upload that can be resumed
    * This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. Upload-Metadata names the scan, fileset and file, ext or filename, and the metadata of the file as JSON. Refused at once is what would be refused in the end. The body may hold the first bytes.
-   * @param tusResumable Version of the protocol: 1.0.0. (optional)
+   * @param tusResumable Version of the protocol: 1.0.0. (required)
+   * @param uploadLength Bytes that the file will have. (required)
+   * @param uploadMetadata Pairs of a name and its value in Base64, by commas: scan, fileset, file, ext or filename, metadata. (required)
    * @param uploadChecksum Checksum of the body: sha1, sha256 or sha512, a space, and its bytes in Base64. (optional)
-   * @param uploadLength Bytes that the file will have. (optional)
-   * @param uploadMetadata Pairs of a name and its value in Base64, by commas: scan, fileset, file, ext or filename, metadata. (optional)
    * @param body  (optional)
    * @param headers Optional headers to include in the request
    * @return ApiResponse&lt;Void&gt;
    * @throws ApiException if fails to make API call
    */
-  public ApiResponse<Void> createUploadWithHttpInfo(@jakarta.annotation.Nullable String tusResumable, @jakarta.annotation.Nullable String uploadChecksum, @jakarta.annotation.Nullable String uploadLength, @jakarta.annotation.Nullable String uploadMetadata, @jakarta.annotation.Nullable File body, Map<String, String> headers) throws ApiException {
-    HttpRequest.Builder localVarRequestBuilder = createUploadRequestBuilder(tusResumable, uploadChecksum, uploadLength, uploadMetadata, body, headers);
+  public ApiResponse<Void> createUploadWithHttpInfo(@jakarta.annotation.Nonnull String tusResumable, @jakarta.annotation.Nonnull String uploadLength, @jakarta.annotation.Nonnull String uploadMetadata, @jakarta.annotation.Nullable String uploadChecksum, @jakarta.annotation.Nullable File body, Map<String, String> headers) throws ApiException {
+    HttpRequest.Builder localVarRequestBuilder = createUploadRequestBuilder(tusResumable, uploadLength, uploadMetadata, uploadChecksum, body, headers);
     try {
       HttpResponse<InputStream> localVarResponse = memberVarHttpClient.send(
           localVarRequestBuilder.build(),
@@ -323,7 +323,19 @@ public class UploadsApi {
     }
   }
 
-  private HttpRequest.Builder createUploadRequestBuilder(@jakarta.annotation.Nullable String tusResumable, @jakarta.annotation.Nullable String uploadChecksum, @jakarta.annotation.Nullable String uploadLength, @jakarta.annotation.Nullable String uploadMetadata, @jakarta.annotation.Nullable File body, Map<String, String> headers) throws ApiException {
+  private HttpRequest.Builder createUploadRequestBuilder(@jakarta.annotation.Nonnull String tusResumable, @jakarta.annotation.Nonnull String uploadLength, @jakarta.annotation.Nonnull String uploadMetadata, @jakarta.annotation.Nullable String uploadChecksum, @jakarta.annotation.Nullable File body, Map<String, String> headers) throws ApiException {
+    // verify the required parameter 'tusResumable' is set
+    if (tusResumable == null) {
+      throw new ApiException(400, "Missing the required parameter 'tusResumable' when calling createUpload");
+    }
+    // verify the required parameter 'uploadLength' is set
+    if (uploadLength == null) {
+      throw new ApiException(400, "Missing the required parameter 'uploadLength' when calling createUpload");
+    }
+    // verify the required parameter 'uploadMetadata' is set
+    if (uploadMetadata == null) {
+      throw new ApiException(400, "Missing the required parameter 'uploadMetadata' when calling createUpload");
+    }
 
     HttpRequest.Builder localVarRequestBuilder = HttpRequest.newBuilder();
 
@@ -365,39 +377,39 @@ public class UploadsApi {
 
 
   public static final class APICreateUploadRequest {
-    @jakarta.annotation.Nullable
-    private String tusResumable; // Version of the protocol: 1.0.0. (optional)
+    @jakarta.annotation.Nonnull
+    private String tusResumable; // Version of the protocol: 1.0.0. (required)
+    @jakarta.annotation.Nonnull
+    private String uploadLength; // Bytes that the file will have. (required)
+    @jakarta.annotation.Nonnull
+    private String uploadMetadata; // Pairs of a name and its value in Base64, by commas: scan, fileset, file, ext or filename, metadata. (required)
     @jakarta.annotation.Nullable
     private String uploadChecksum; // Checksum of the body: sha1, sha256 or sha512, a space, and its bytes in Base64. (optional)
-    @jakarta.annotation.Nullable
-    private String uploadLength; // Bytes that the file will have. (optional)
-    @jakarta.annotation.Nullable
-    private String uploadMetadata; // Pairs of a name and its value in Base64, by commas: scan, fileset, file, ext or filename, metadata. (optional)
     @jakarta.annotation.Nullable
     private File body; //  (optional)
 
     private APICreateUploadRequest(Builder builder) {
       this.tusResumable = builder.tusResumable;
-      this.uploadChecksum = builder.uploadChecksum;
       this.uploadLength = builder.uploadLength;
       this.uploadMetadata = builder.uploadMetadata;
+      this.uploadChecksum = builder.uploadChecksum;
       this.body = builder.body;
     }
-    @jakarta.annotation.Nullable
+    @jakarta.annotation.Nonnull
     public String tusResumable() {
       return tusResumable;
+    }
+    @jakarta.annotation.Nonnull
+    public String uploadLength() {
+      return uploadLength;
+    }
+    @jakarta.annotation.Nonnull
+    public String uploadMetadata() {
+      return uploadMetadata;
     }
     @jakarta.annotation.Nullable
     public String uploadChecksum() {
       return uploadChecksum;
-    }
-    @jakarta.annotation.Nullable
-    public String uploadLength() {
-      return uploadLength;
-    }
-    @jakarta.annotation.Nullable
-    public String uploadMetadata() {
-      return uploadMetadata;
     }
     @jakarta.annotation.Nullable
     public File body() {
@@ -409,25 +421,25 @@ public class UploadsApi {
 
     public static class Builder {
       private String tusResumable;
-      private String uploadChecksum;
       private String uploadLength;
       private String uploadMetadata;
+      private String uploadChecksum;
       private File body;
 
-      public Builder tusResumable(@jakarta.annotation.Nullable String tusResumable) {
+      public Builder tusResumable(@jakarta.annotation.Nonnull String tusResumable) {
         this.tusResumable = tusResumable;
+        return this;
+      }
+      public Builder uploadLength(@jakarta.annotation.Nonnull String uploadLength) {
+        this.uploadLength = uploadLength;
+        return this;
+      }
+      public Builder uploadMetadata(@jakarta.annotation.Nonnull String uploadMetadata) {
+        this.uploadMetadata = uploadMetadata;
         return this;
       }
       public Builder uploadChecksum(@jakarta.annotation.Nullable String uploadChecksum) {
         this.uploadChecksum = uploadChecksum;
-        return this;
-      }
-      public Builder uploadLength(@jakarta.annotation.Nullable String uploadLength) {
-        this.uploadLength = uploadLength;
-        return this;
-      }
-      public Builder uploadMetadata(@jakarta.annotation.Nullable String uploadMetadata) {
-        this.uploadMetadata = uploadMetadata;
         return this;
       }
       public Builder body(@jakarta.annotation.Nullable File body) {
@@ -443,49 +455,49 @@ public class UploadsApi {
   /**
    * Drop an upload
    * This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. Its bytes are removed; the file of a finished upload stays.
+   * @param tusResumable Version of the protocol: 1.0.0. (required)
    * @param id Id of the upload. (required)
-   * @param tusResumable Version of the protocol: 1.0.0. (optional)
    * @throws ApiException if fails to make API call
    */
-  public void endUpload(@jakarta.annotation.Nonnull UUID id, @jakarta.annotation.Nullable String tusResumable) throws ApiException {
-    endUpload(id, tusResumable, null);
+  public void endUpload(@jakarta.annotation.Nonnull String tusResumable, @jakarta.annotation.Nonnull UUID id) throws ApiException {
+    endUpload(tusResumable, id, null);
   }
 
   /**
    * Drop an upload
    * This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. Its bytes are removed; the file of a finished upload stays.
+   * @param tusResumable Version of the protocol: 1.0.0. (required)
    * @param id Id of the upload. (required)
-   * @param tusResumable Version of the protocol: 1.0.0. (optional)
    * @param headers Optional headers to include in the request
    * @throws ApiException if fails to make API call
    */
-  public void endUpload(@jakarta.annotation.Nonnull UUID id, @jakarta.annotation.Nullable String tusResumable, Map<String, String> headers) throws ApiException {
-    endUploadWithHttpInfo(id, tusResumable, headers);
+  public void endUpload(@jakarta.annotation.Nonnull String tusResumable, @jakarta.annotation.Nonnull UUID id, Map<String, String> headers) throws ApiException {
+    endUploadWithHttpInfo(tusResumable, id, headers);
   }
 
   /**
    * Drop an upload
    * This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. Its bytes are removed; the file of a finished upload stays.
+   * @param tusResumable Version of the protocol: 1.0.0. (required)
    * @param id Id of the upload. (required)
-   * @param tusResumable Version of the protocol: 1.0.0. (optional)
    * @return ApiResponse&lt;Void&gt;
    * @throws ApiException if fails to make API call
    */
-  public ApiResponse<Void> endUploadWithHttpInfo(@jakarta.annotation.Nonnull UUID id, @jakarta.annotation.Nullable String tusResumable) throws ApiException {
-    return endUploadWithHttpInfo(id, tusResumable, null);
+  public ApiResponse<Void> endUploadWithHttpInfo(@jakarta.annotation.Nonnull String tusResumable, @jakarta.annotation.Nonnull UUID id) throws ApiException {
+    return endUploadWithHttpInfo(tusResumable, id, null);
   }
 
   /**
    * Drop an upload
    * This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. Its bytes are removed; the file of a finished upload stays.
+   * @param tusResumable Version of the protocol: 1.0.0. (required)
    * @param id Id of the upload. (required)
-   * @param tusResumable Version of the protocol: 1.0.0. (optional)
    * @param headers Optional headers to include in the request
    * @return ApiResponse&lt;Void&gt;
    * @throws ApiException if fails to make API call
    */
-  public ApiResponse<Void> endUploadWithHttpInfo(@jakarta.annotation.Nonnull UUID id, @jakarta.annotation.Nullable String tusResumable, Map<String, String> headers) throws ApiException {
-    HttpRequest.Builder localVarRequestBuilder = endUploadRequestBuilder(id, tusResumable, headers);
+  public ApiResponse<Void> endUploadWithHttpInfo(@jakarta.annotation.Nonnull String tusResumable, @jakarta.annotation.Nonnull UUID id, Map<String, String> headers) throws ApiException {
+    HttpRequest.Builder localVarRequestBuilder = endUploadRequestBuilder(tusResumable, id, headers);
     try {
       HttpResponse<InputStream> localVarResponse = memberVarHttpClient.send(
           localVarRequestBuilder.build(),
@@ -521,7 +533,11 @@ public class UploadsApi {
     }
   }
 
-  private HttpRequest.Builder endUploadRequestBuilder(@jakarta.annotation.Nonnull UUID id, @jakarta.annotation.Nullable String tusResumable, Map<String, String> headers) throws ApiException {
+  private HttpRequest.Builder endUploadRequestBuilder(@jakarta.annotation.Nonnull String tusResumable, @jakarta.annotation.Nonnull UUID id, Map<String, String> headers) throws ApiException {
+    // verify the required parameter 'tusResumable' is set
+    if (tusResumable == null) {
+      throw new ApiException(400, "Missing the required parameter 'tusResumable' when calling endUpload");
+    }
     // verify the required parameter 'id' is set
     if (id == null) {
       throw new ApiException(400, "Missing the required parameter 'id' when calling endUpload");
@@ -554,52 +570,52 @@ public class UploadsApi {
   /**
    * Ask how far an upload is
    * This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. Clients ask by HEAD. The bytes before Upload-Offset survive a power cut. Where all bytes are there and the last step failed, it is tried again. Only who began an upload may ask.
+   * @param tusResumable Version of the protocol: 1.0.0. (required)
    * @param id Id of the upload. (required)
-   * @param tusResumable Version of the protocol: 1.0.0. (optional)
    * @return UploadState
    * @throws ApiException if fails to make API call
    */
-  public UploadState getUpload(@jakarta.annotation.Nonnull UUID id, @jakarta.annotation.Nullable String tusResumable) throws ApiException {
-    return getUpload(id, tusResumable, null);
+  public UploadState getUpload(@jakarta.annotation.Nonnull String tusResumable, @jakarta.annotation.Nonnull UUID id) throws ApiException {
+    return getUpload(tusResumable, id, null);
   }
 
   /**
    * Ask how far an upload is
    * This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. Clients ask by HEAD. The bytes before Upload-Offset survive a power cut. Where all bytes are there and the last step failed, it is tried again. Only who began an upload may ask.
+   * @param tusResumable Version of the protocol: 1.0.0. (required)
    * @param id Id of the upload. (required)
-   * @param tusResumable Version of the protocol: 1.0.0. (optional)
    * @param headers Optional headers to include in the request
    * @return UploadState
    * @throws ApiException if fails to make API call
    */
-  public UploadState getUpload(@jakarta.annotation.Nonnull UUID id, @jakarta.annotation.Nullable String tusResumable, Map<String, String> headers) throws ApiException {
-    ApiResponse<UploadState> localVarResponse = getUploadWithHttpInfo(id, tusResumable, headers);
+  public UploadState getUpload(@jakarta.annotation.Nonnull String tusResumable, @jakarta.annotation.Nonnull UUID id, Map<String, String> headers) throws ApiException {
+    ApiResponse<UploadState> localVarResponse = getUploadWithHttpInfo(tusResumable, id, headers);
     return localVarResponse.getData();
   }
 
   /**
    * Ask how far an upload is
    * This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. Clients ask by HEAD. The bytes before Upload-Offset survive a power cut. Where all bytes are there and the last step failed, it is tried again. Only who began an upload may ask.
+   * @param tusResumable Version of the protocol: 1.0.0. (required)
    * @param id Id of the upload. (required)
-   * @param tusResumable Version of the protocol: 1.0.0. (optional)
    * @return ApiResponse&lt;UploadState&gt;
    * @throws ApiException if fails to make API call
    */
-  public ApiResponse<UploadState> getUploadWithHttpInfo(@jakarta.annotation.Nonnull UUID id, @jakarta.annotation.Nullable String tusResumable) throws ApiException {
-    return getUploadWithHttpInfo(id, tusResumable, null);
+  public ApiResponse<UploadState> getUploadWithHttpInfo(@jakarta.annotation.Nonnull String tusResumable, @jakarta.annotation.Nonnull UUID id) throws ApiException {
+    return getUploadWithHttpInfo(tusResumable, id, null);
   }
 
   /**
    * Ask how far an upload is
    * This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. Clients ask by HEAD. The bytes before Upload-Offset survive a power cut. Where all bytes are there and the last step failed, it is tried again. Only who began an upload may ask.
+   * @param tusResumable Version of the protocol: 1.0.0. (required)
    * @param id Id of the upload. (required)
-   * @param tusResumable Version of the protocol: 1.0.0. (optional)
    * @param headers Optional headers to include in the request
    * @return ApiResponse&lt;UploadState&gt;
    * @throws ApiException if fails to make API call
    */
-  public ApiResponse<UploadState> getUploadWithHttpInfo(@jakarta.annotation.Nonnull UUID id, @jakarta.annotation.Nullable String tusResumable, Map<String, String> headers) throws ApiException {
-    HttpRequest.Builder localVarRequestBuilder = getUploadRequestBuilder(id, tusResumable, headers);
+  public ApiResponse<UploadState> getUploadWithHttpInfo(@jakarta.annotation.Nonnull String tusResumable, @jakarta.annotation.Nonnull UUID id, Map<String, String> headers) throws ApiException {
+    HttpRequest.Builder localVarRequestBuilder = getUploadRequestBuilder(tusResumable, id, headers);
     try {
       HttpResponse<InputStream> localVarResponse = memberVarHttpClient.send(
           localVarRequestBuilder.build(),
@@ -646,7 +662,11 @@ public class UploadsApi {
     }
   }
 
-  private HttpRequest.Builder getUploadRequestBuilder(@jakarta.annotation.Nonnull UUID id, @jakarta.annotation.Nullable String tusResumable, Map<String, String> headers) throws ApiException {
+  private HttpRequest.Builder getUploadRequestBuilder(@jakarta.annotation.Nonnull String tusResumable, @jakarta.annotation.Nonnull UUID id, Map<String, String> headers) throws ApiException {
+    // verify the required parameter 'tusResumable' is set
+    if (tusResumable == null) {
+      throw new ApiException(400, "Missing the required parameter 'tusResumable' when calling getUpload");
+    }
     // verify the required parameter 'id' is set
     if (id == null) {
       throw new ApiException(400, "Missing the required parameter 'id' when calling getUpload");
@@ -679,61 +699,61 @@ public class UploadsApi {
   /**
    * Send bytes of an upload
    * This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. The bytes must begin where the upload is. Those that came before a connection broke are kept, but for a body with a checksum. The last ones make the file: once the answer is there, it is in its fileset and survives a power cut.
+   * @param tusResumable Version of the protocol: 1.0.0. (required)
    * @param id Id of the upload. (required)
-   * @param tusResumable Version of the protocol: 1.0.0. (optional)
+   * @param uploadOffset Where the bytes begin: where the upload is. (required)
    * @param uploadChecksum Checksum of the body: sha1, sha256 or sha512, a space, and its bytes in Base64. (optional)
-   * @param uploadOffset Where the bytes begin: where the upload is. (optional)
    * @param body  (optional)
    * @throws ApiException if fails to make API call
    */
-  public void resumeUpload(@jakarta.annotation.Nonnull UUID id, @jakarta.annotation.Nullable String tusResumable, @jakarta.annotation.Nullable String uploadChecksum, @jakarta.annotation.Nullable String uploadOffset, @jakarta.annotation.Nullable File body) throws ApiException {
-    resumeUpload(id, tusResumable, uploadChecksum, uploadOffset, body, null);
+  public void resumeUpload(@jakarta.annotation.Nonnull String tusResumable, @jakarta.annotation.Nonnull UUID id, @jakarta.annotation.Nonnull String uploadOffset, @jakarta.annotation.Nullable String uploadChecksum, @jakarta.annotation.Nullable File body) throws ApiException {
+    resumeUpload(tusResumable, id, uploadOffset, uploadChecksum, body, null);
   }
 
   /**
    * Send bytes of an upload
    * This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. The bytes must begin where the upload is. Those that came before a connection broke are kept, but for a body with a checksum. The last ones make the file: once the answer is there, it is in its fileset and survives a power cut.
+   * @param tusResumable Version of the protocol: 1.0.0. (required)
    * @param id Id of the upload. (required)
-   * @param tusResumable Version of the protocol: 1.0.0. (optional)
+   * @param uploadOffset Where the bytes begin: where the upload is. (required)
    * @param uploadChecksum Checksum of the body: sha1, sha256 or sha512, a space, and its bytes in Base64. (optional)
-   * @param uploadOffset Where the bytes begin: where the upload is. (optional)
    * @param body  (optional)
    * @param headers Optional headers to include in the request
    * @throws ApiException if fails to make API call
    */
-  public void resumeUpload(@jakarta.annotation.Nonnull UUID id, @jakarta.annotation.Nullable String tusResumable, @jakarta.annotation.Nullable String uploadChecksum, @jakarta.annotation.Nullable String uploadOffset, @jakarta.annotation.Nullable File body, Map<String, String> headers) throws ApiException {
-    resumeUploadWithHttpInfo(id, tusResumable, uploadChecksum, uploadOffset, body, headers);
+  public void resumeUpload(@jakarta.annotation.Nonnull String tusResumable, @jakarta.annotation.Nonnull UUID id, @jakarta.annotation.Nonnull String uploadOffset, @jakarta.annotation.Nullable String uploadChecksum, @jakarta.annotation.Nullable File body, Map<String, String> headers) throws ApiException {
+    resumeUploadWithHttpInfo(tusResumable, id, uploadOffset, uploadChecksum, body, headers);
   }
 
   /**
    * Send bytes of an upload
    * This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. The bytes must begin where the upload is. Those that came before a connection broke are kept, but for a body with a checksum. The last ones make the file: once the answer is there, it is in its fileset and survives a power cut.
+   * @param tusResumable Version of the protocol: 1.0.0. (required)
    * @param id Id of the upload. (required)
-   * @param tusResumable Version of the protocol: 1.0.0. (optional)
+   * @param uploadOffset Where the bytes begin: where the upload is. (required)
    * @param uploadChecksum Checksum of the body: sha1, sha256 or sha512, a space, and its bytes in Base64. (optional)
-   * @param uploadOffset Where the bytes begin: where the upload is. (optional)
    * @param body  (optional)
    * @return ApiResponse&lt;Void&gt;
    * @throws ApiException if fails to make API call
    */
-  public ApiResponse<Void> resumeUploadWithHttpInfo(@jakarta.annotation.Nonnull UUID id, @jakarta.annotation.Nullable String tusResumable, @jakarta.annotation.Nullable String uploadChecksum, @jakarta.annotation.Nullable String uploadOffset, @jakarta.annotation.Nullable File body) throws ApiException {
-    return resumeUploadWithHttpInfo(id, tusResumable, uploadChecksum, uploadOffset, body, null);
+  public ApiResponse<Void> resumeUploadWithHttpInfo(@jakarta.annotation.Nonnull String tusResumable, @jakarta.annotation.Nonnull UUID id, @jakarta.annotation.Nonnull String uploadOffset, @jakarta.annotation.Nullable String uploadChecksum, @jakarta.annotation.Nullable File body) throws ApiException {
+    return resumeUploadWithHttpInfo(tusResumable, id, uploadOffset, uploadChecksum, body, null);
   }
 
   /**
    * Send bytes of an upload
    * This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. The bytes must begin where the upload is. Those that came before a connection broke are kept, but for a body with a checksum. The last ones make the file: once the answer is there, it is in its fileset and survives a power cut.
+   * @param tusResumable Version of the protocol: 1.0.0. (required)
    * @param id Id of the upload. (required)
-   * @param tusResumable Version of the protocol: 1.0.0. (optional)
+   * @param uploadOffset Where the bytes begin: where the upload is. (required)
    * @param uploadChecksum Checksum of the body: sha1, sha256 or sha512, a space, and its bytes in Base64. (optional)
-   * @param uploadOffset Where the bytes begin: where the upload is. (optional)
    * @param body  (optional)
    * @param headers Optional headers to include in the request
    * @return ApiResponse&lt;Void&gt;
    * @throws ApiException if fails to make API call
    */
-  public ApiResponse<Void> resumeUploadWithHttpInfo(@jakarta.annotation.Nonnull UUID id, @jakarta.annotation.Nullable String tusResumable, @jakarta.annotation.Nullable String uploadChecksum, @jakarta.annotation.Nullable String uploadOffset, @jakarta.annotation.Nullable File body, Map<String, String> headers) throws ApiException {
-    HttpRequest.Builder localVarRequestBuilder = resumeUploadRequestBuilder(id, tusResumable, uploadChecksum, uploadOffset, body, headers);
+  public ApiResponse<Void> resumeUploadWithHttpInfo(@jakarta.annotation.Nonnull String tusResumable, @jakarta.annotation.Nonnull UUID id, @jakarta.annotation.Nonnull String uploadOffset, @jakarta.annotation.Nullable String uploadChecksum, @jakarta.annotation.Nullable File body, Map<String, String> headers) throws ApiException {
+    HttpRequest.Builder localVarRequestBuilder = resumeUploadRequestBuilder(tusResumable, id, uploadOffset, uploadChecksum, body, headers);
     try {
       HttpResponse<InputStream> localVarResponse = memberVarHttpClient.send(
           localVarRequestBuilder.build(),
@@ -769,10 +789,18 @@ public class UploadsApi {
     }
   }
 
-  private HttpRequest.Builder resumeUploadRequestBuilder(@jakarta.annotation.Nonnull UUID id, @jakarta.annotation.Nullable String tusResumable, @jakarta.annotation.Nullable String uploadChecksum, @jakarta.annotation.Nullable String uploadOffset, @jakarta.annotation.Nullable File body, Map<String, String> headers) throws ApiException {
+  private HttpRequest.Builder resumeUploadRequestBuilder(@jakarta.annotation.Nonnull String tusResumable, @jakarta.annotation.Nonnull UUID id, @jakarta.annotation.Nonnull String uploadOffset, @jakarta.annotation.Nullable String uploadChecksum, @jakarta.annotation.Nullable File body, Map<String, String> headers) throws ApiException {
+    // verify the required parameter 'tusResumable' is set
+    if (tusResumable == null) {
+      throw new ApiException(400, "Missing the required parameter 'tusResumable' when calling resumeUpload");
+    }
     // verify the required parameter 'id' is set
     if (id == null) {
       throw new ApiException(400, "Missing the required parameter 'id' when calling resumeUpload");
+    }
+    // verify the required parameter 'uploadOffset' is set
+    if (uploadOffset == null) {
+      throw new ApiException(400, "Missing the required parameter 'uploadOffset' when calling resumeUpload");
     }
 
     HttpRequest.Builder localVarRequestBuilder = HttpRequest.newBuilder();
