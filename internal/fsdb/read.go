@@ -57,11 +57,13 @@ type Fileset struct {
 	Files    []File
 }
 
-// File is one file of a fileset. Name is the file's name on disk.
+// File is one file of a fileset. Name is the file's name on disk. SHA256 is for
+// who knows it: reading a scan reads no bytes of its files.
 type File struct {
 	ID, Name string
 	Size     int64
 	Modified time.Time
+	SHA256   []byte
 	Metadata json.RawMessage
 }
 

@@ -3,7 +3,9 @@ package fsdb
 import (
 	"archive/zip"
 	"bufio"
+	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -73,9 +75,26 @@ type StagedScan struct {
 	// visibility is what lies beside the metadata, as WriteVisibility writes it.
 	visibility string
 	files      []string
+	sums       map[string]stagedSum
 	dirs       []string // to be synced
 	bytes      int64
 	used       atomic.Bool
+}
+
+// stagedSum is what a file is known by.
+type stagedSum struct {
+	size int64
+	sum  [sha256.Size]byte
+}
+
+// SHA256 returns the digest of a file as it was unpacked, nil where there is
+// none of that name.
+func (s *StagedScan) SHA256(name string) []byte {
+	f, ok := s.sums[name]
+	if !ok {
+		return nil
+	}
+	return f.sum[:]
 }
 
 // Metadata is the scan's own, {} where it has none.
@@ -197,14 +216,22 @@ func (s *StagedScan) unpack(ctx context.Context, plan archivePlan) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(unpackers)
-	for _, f := range plan.files {
+	sums := make([]stagedSum, len(plan.files))
+	for i, f := range plan.files {
 		if f.name != accessFile {
 			s.files = append(s.files, f.name)
 		}
-		group.Go(func() error { return t.unpackFile(ctx, s.name, f) })
+		group.Go(func() (err error) {
+			sums[i], err = t.unpackFile(ctx, s.name, f)
+			return err
+		})
 	}
 	if err := group.Wait(); err != nil {
 		return err
+	}
+	s.sums = make(map[string]stagedSum, len(sums))
+	for i, f := range plan.files {
+		s.sums[f.name] = sums[i]
 	}
 	return s.look(plan)
 }
@@ -229,21 +256,22 @@ const (
 	spoolBuffer = 256 << 10
 )
 
-func (t *Tree) unpackFile(ctx context.Context, dir string, f archiveFile) (err error) {
+func (t *Tree) unpackFile(ctx context.Context, dir string, f archiveFile) (got stagedSum, err error) {
 	if err := ctx.Err(); err != nil {
-		return err
+		return got, err
 	}
 	from, err := f.Open()
 	if err != nil {
-		return badEntry(f.name, err)
+		return got, badEntry(f.name, err)
 	}
 	defer func() { err = errors.Join(err, from.Close()) }()
 	to, err := t.disk.create(dir + "/" + f.name)
 	if err != nil {
-		return taken(err, f.name)
+		return got, taken(err, f.name)
 	}
 	source := &entryReader{summed: f.CRC32 == 0, r: io.LimitReader(contextReader{ctx, from}, int64(f.UncompressedSize64)+1)} //nolint:gosec // bounded by the plan
-	n, err := io.CopyBuffer(struct{ io.Writer }{to}, source, make([]byte, min(copyBuffer, f.UncompressedSize64+1)))
+	sum := sha256.New()
+	n, err := io.CopyBuffer(io.MultiWriter(to, sum), source, make([]byte, min(copyBuffer, f.UncompressedSize64+1)))
 	switch {
 	case source.err != nil && ctx.Err() == nil:
 		err = badEntry(f.name, source.err)
@@ -255,7 +283,9 @@ func (t *Tree) unpackFile(ctx context.Context, dir string, f archiveFile) (err e
 	default:
 		err = to.Sync()
 	}
-	return errors.Join(err, to.Close())
+	got.size = n
+	sum.Sum(got.sum[:0])
+	return got, errors.Join(err, to.Close())
 }
 
 // entryReader tells errors of the archive from those of the disk, and keeps the
@@ -332,6 +362,62 @@ func unlooked(name string, err error) error {
 		return err
 	}
 	return ErrArchiveStructure.With("%s %s: %s", ErrArchiveStructure.Msg, name, reason(err))
+}
+
+// Is says whether the scan at loc is the staged one with that metadata, as
+// AddScan leaves it: the same files with the same bytes, and no others. It may be
+// asked after AddScan, too.
+func (s *StagedScan) Is(ctx context.Context, loc Loc, metadata json.RawMessage) (bool, error) {
+	dir, err := s.tree.OpenScanDir(ctx, loc)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = dir.Close() }() // only read
+	names, err := dir.Files(ctx)
+	if err != nil {
+		return false, err
+	}
+	own := func(name string) bool { return name == scanMetadata || name == accessFile }
+	names = slices.DeleteFunc(names, own)
+	if !slices.Equal(names, slices.DeleteFunc(slices.Clone(s.files), own)) {
+		return false, nil
+	}
+	there, err := s.tree.ReadScanMetadata(ctx, loc)
+	if err != nil {
+		return false, err
+	}
+	document, err := meta.Sorted(metadata)
+	if err != nil {
+		return false, wrap("compare", loc.Dir(), err)
+	}
+	want, _, err := meta.Read(document)
+	if err != nil || string(sortedMetadata(there)) != string(want) {
+		return false, wrap("compare", loc.Dir(), err)
+	}
+	visibility, err := readVisibility(dir.root)
+	if err != nil || visibility != cmp.Or(s.visibility, visibilityIn(metadata)) {
+		return false, wrap("compare", loc.Dir(), err)
+	}
+	return s.sameBytes(ctx, dir, names)
+}
+
+func (s *StagedScan) sameBytes(ctx context.Context, dir *ScanDir, names []string) (bool, error) {
+	for _, name := range names {
+		sum, info, err := dir.Digest(ctx, name, func(ctx context.Context, _ int) error { return ctx.Err() })
+		if errors.Is(err, ErrNotFound) {
+			return false, nil
+		}
+		if err != nil {
+			return false, wrap("compare", name, err)
+		}
+		if want := s.sums[name]; info.Size() != want.size || sum != want.sum {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // AddScan makes a staged scan one of the tree, with that metadata; it appears
@@ -414,7 +500,7 @@ func (s *StagedScan) furnish(ctx context.Context, metadata json.RawMessage) erro
 	if err != nil {
 		return err
 	}
-	if raw, _, err := meta.Read(document); err != nil || s.document == nil || string(raw) != string(s.sorted()) {
+	if raw, _, err := meta.Read(document); err != nil || s.document == nil || string(raw) != string(sortedMetadata(s.metadata)) {
 		if err := t.disk.removeAll(s.name + "/" + scanMetadata); err != nil {
 			return err
 		}
@@ -433,9 +519,9 @@ func (s *StagedScan) furnish(ctx context.Context, metadata json.RawMessage) erro
 	return ctx.Err()
 }
 
-// sorted is the metadata of the archive with its keys in order.
-func (s *StagedScan) sorted() json.RawMessage {
-	document, err := meta.Sorted(s.metadata)
+// sortedMetadata is metadata with its keys in order, nil for what is no JSON.
+func sortedMetadata(metadata json.RawMessage) json.RawMessage {
+	document, err := meta.Sorted(metadata)
 	if err != nil {
 		return nil
 	}

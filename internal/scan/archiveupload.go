@@ -95,7 +95,8 @@ func (u *ArchiveUpload) Discard() {
 // where the timelapse's name is another thing's, ErrMetadata, ErrBusy,
 // fsdb.ErrName and fsdb.ErrReserved for the timelapse; with these nothing was
 // made. After any other error the scan may be there, whole, and the next
-// reconcile indexes it.
+// reconcile indexes it, or the same archive again does, and is answered as if the
+// first had worked.
 func (u *ArchiveUpload) Commit(ctx context.Context) (names []string, err error) {
 	staged := u.staged
 	u.staged = nil
@@ -163,7 +164,7 @@ func (s *Service) addScan(ctx context.Context, tx pgx.Tx, a actor.Actor, loc fsd
 		if err != nil {
 			return nil, err
 		}
-		return s.adoptScan(ctx, tx, *other, nil)
+		return s.adoptScan(ctx, tx, *other, notOurs)
 	}
 	var in db.GetTimelapseRow
 	if loc.Timelapse != "" {
@@ -179,18 +180,42 @@ func (s *Service) addScan(ctx context.Context, tx pgx.Tx, a actor.Actor, loc fsd
 		}
 	}
 	// The tree first, as in create.
-	switch err := s.tree.AddScan(ctx, loc, staged, metadata); {
+	switch err = s.tree.AddScan(ctx, loc, staged, metadata); {
 	case errors.Is(err, fsdb.ErrScanExists):
-		return s.adoptScan(ctx, tx, loc, nil)
+		verdict, err = s.adoptArchive(ctx, tx, loc, staged, metadata)
 	case errors.Is(err, fsdb.ErrNotFound):
 		return unknownTimelapse(loc.Timelapse), nil
 	case err != nil:
 		return nil, err
+	default:
+		err = s.indexAdded(ctx, tx, loc, staged)
 	}
-	if err := s.indexAdded(ctx, tx, loc); err != nil || loc.Timelapse == "" {
-		return nil, err
+	if err != nil || verdict != nil || loc.Timelapse == "" {
+		return verdict, err
 	}
 	return nil, s.register(ctx, tx, a, in, loc)
+}
+
+// adoptArchive is adoptScan for what an archive makes: to the byte what the
+// tree has, then an upload of it was cut short before the index knew.
+func (s *Service) adoptArchive(ctx context.Context, tx pgx.Tx, loc fsdb.Loc, staged *fsdb.StagedScan, metadata json.RawMessage) (verdict, err error) {
+	return s.adoptScan(ctx, tx, loc, func(read *fsdb.Scan) (bool, error) {
+		same, err := staged.Is(ctx, loc, metadata)
+		if same {
+			knowDigests(read, staged)
+		}
+		return same, err
+	})
+}
+
+// knowDigests says of the files of a scan what is known of their bytes since
+// they were unpacked.
+func knowDigests(read *fsdb.Scan, staged *fsdb.StagedScan) {
+	for _, fs := range read.Filesets {
+		for i, f := range fs.Files {
+			fs.Files[i].SHA256 = staged.SHA256(fs.ID + "/" + f.Name)
+		}
+	}
 }
 
 // addWithTimelapse adds a scan together with the timelapse that it is in.
@@ -210,9 +235,9 @@ func (s *Service) addWithTimelapse(ctx context.Context, tx pgx.Tx, a actor.Actor
 	marker := fsdb.Timelapse{ID: loc.Timelapse, CreatedAt: made, Owner: &a.Username, Scans: []string{loc.Scan}, Metadata: about}
 	switch err := s.tree.AddScanWithTimelapse(ctx, marker, loc.Scan, staged, metadata); {
 	case errors.Is(err, fsdb.ErrScanExists):
-		return s.adoptScan(ctx, tx, fsdb.Loc{Scan: loc.Scan}, nil)
+		return s.adoptScan(ctx, tx, fsdb.Loc{Scan: loc.Scan}, notOurs)
 	case errors.Is(err, fsdb.ErrTimelapseExists):
-		return s.adoptTimelapse(ctx, tx, marker)
+		return s.adoptWithTimelapse(ctx, tx, marker, loc, staged, metadata)
 	case err != nil:
 		return nil, err
 	}
@@ -222,16 +247,30 @@ func (s *Service) addWithTimelapse(ctx context.Context, tx pgx.Tx, a actor.Actor
 	if err := s.record(ctx, tx, Change{Kind: TimelapseCreated, Timelapse: loc.Timelapse}); err != nil {
 		return nil, err
 	}
-	return nil, s.indexAdded(ctx, tx, loc)
+	return nil, s.indexAdded(ctx, tx, loc, staged)
+}
+
+// adoptWithTimelapse is adoptArchive where the index lacks the timelapse, too.
+func (s *Service) adoptWithTimelapse(ctx context.Context, tx pgx.Tx, asked fsdb.Timelapse, loc fsdb.Loc, staged *fsdb.StagedScan, metadata json.RawMessage) (verdict, err error) {
+	there, err := s.tree.Has(loc)
+	if err != nil {
+		return nil, err
+	}
+	verdict, err = s.adoptTimelapse(ctx, tx, asked)
+	if err != nil || !there {
+		return verdict, err
+	}
+	return s.adoptArchive(ctx, tx, loc, staged, metadata)
 }
 
 // indexAdded makes the rows of a scan that the tree has just got.
-func (s *Service) indexAdded(ctx context.Context, tx pgx.Tx, loc fsdb.Loc) error {
+func (s *Service) indexAdded(ctx context.Context, tx pgx.Tx, loc fsdb.Loc, staged *fsdb.StagedScan) error {
 	read, err := s.tree.ReadScan(ctx, loc)
 	if err != nil {
 		return fmt.Errorf("read added scan %q: %w", loc.Dir(), err)
 	}
 	s.warn(ctx, read.Dir(), read.Broken, read.Warnings)
+	knowDigests(read, staged)
 	if err := s.writeScan(ctx, tx, read); err != nil {
 		return err
 	}

@@ -24,6 +24,10 @@ import (
 // zipped packs files into an archive.
 func zipped(t testing.TB, content files) []byte {
 	t.Helper()
+	return must[[]byte](t)(pack(content))
+}
+
+func pack(content files) ([]byte, error) {
 	var buf bytes.Buffer
 	w := zip.NewWriter(&buf)
 	for name, text := range content {
@@ -32,13 +36,11 @@ func zipped(t testing.TB, content files) []byte {
 			_, err = io.WriteString(f, text)
 		}
 		if err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return buf.Bytes()
+	err := w.Close()
+	return buf.Bytes(), err
 }
 
 // scanArchive is an archive of plainScan with that metadata, and more files:
@@ -130,6 +132,13 @@ func TestArchiveRoundTrip(t *testing.T) {
 		if !bytes.Contains(info, []byte(`"00000_rgb.jpg"`)) {
 			t.Errorf("info of %s = %s", name, info)
 		}
+	}
+	// What was unpacked is known by its digest, at once.
+	var known int
+	err := f.pool.QueryRow(t.Context(), `SELECT count(*) FROM files f JOIN filesets fs ON fs.id = f.fileset_id JOIN scans s ON s.id = fs.scan_id
+		WHERE s.name IN ('again', 'taken') AND f.sha256 = sha256(convert_to(CASE f.name WHEN '00000_rgb' THEN 'first image' ELSE 'second' END, 'UTF8'))`).Scan(&known)
+	if err != nil || known != 4 {
+		t.Errorf("%d files of the archives have their digest (%v), want 4", known, err)
 	}
 	// A reconcile finds nothing to do: the rows are those of the tree.
 	if done := f.reconcile(t); done.Read > 0 {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -125,26 +126,26 @@ func (s *Service) create(ctx context.Context, tx pgx.Tx, a actor.Actor, loc fsdb
 		if err != nil {
 			return nil, err
 		}
-		return s.adoptScan(ctx, tx, *other, nil)
+		return s.adoptScan(ctx, tx, *other, notOurs)
 	}
 	// The tree first: a crash between leaves a scan that the next reconcile
 	// finds, the other order a row without a scan.
-	switch err := s.tree.CreateScan(ctx, loc, metadata); {
+	switch err = s.tree.CreateScan(ctx, loc, metadata); {
 	case errors.Is(err, fsdb.ErrScanExists):
-		return s.adoptScan(ctx, tx, loc, metadata)
+		verdict, err = s.adoptScan(ctx, tx, loc, func(read *fsdb.Scan) (bool, error) {
+			return len(read.Filesets) == 0 && sameBut(read.Metadata, metadata), nil
+		})
 	case errors.Is(err, fsdb.ErrNotFound):
 		return unknownTimelapse(loc.Timelapse), nil
 	case err != nil:
 		return nil, err
+	default:
+		if err = s.insertScan(ctx, tx, loc, metadata); err == nil {
+			err = s.record(ctx, tx, Change{Kind: ScanCreated, Scan: loc.Scan})
+		}
 	}
-	if err := s.insertScan(ctx, tx, loc, metadata); err != nil {
-		return nil, err
-	}
-	if err := s.record(ctx, tx, Change{Kind: ScanCreated, Scan: loc.Scan}); err != nil {
-		return nil, err
-	}
-	if loc.Timelapse == "" {
-		return nil, nil
+	if err != nil || verdict != nil || loc.Timelapse == "" {
+		return verdict, err
 	}
 	return nil, s.register(ctx, tx, a, in, loc)
 }
@@ -190,9 +191,10 @@ func (s *Service) insertScan(ctx context.Context, tx pgx.Tx, loc fsdb.Loc, metad
 }
 
 // adoptScan takes a scan into the index that the tree has and the index does
-// not: it came from outside, or of a call whose transaction failed. In the
-// latter case the client that tries again gets what it asked for.
-func (s *Service) adoptScan(ctx context.Context, tx pgx.Tx, loc fsdb.Loc, asked json.RawMessage) (verdict, err error) {
+// not: it came from outside, or of a call whose transaction failed. ours says
+// whether it is what the caller was to make: then it was the latter, and the
+// client that tries again gets what it asked for.
+func (s *Service) adoptScan(ctx context.Context, tx pgx.Tx, loc fsdb.Loc, ours func(*fsdb.Scan) (bool, error)) (verdict, err error) {
 	read, err := s.tree.ReadScan(ctx, loc)
 	if errors.Is(err, fsdb.ErrNotFound) || err == nil && read.Broken != "" {
 		return scanExists(loc.Scan), nil // something else has the name
@@ -200,15 +202,20 @@ func (s *Service) adoptScan(ctx context.Context, tx pgx.Tx, loc fsdb.Loc, asked 
 	if err != nil {
 		return nil, fmt.Errorf("adopt scan %q: %w", loc.Dir(), err)
 	}
+	made, err := ours(read)
+	if err != nil {
+		return nil, err
+	}
 	if err := s.writeRows(ctx, tx, read); err != nil {
 		return nil, err
 	}
-	ours := len(read.Filesets) == 0 && sameBut(read.Metadata, asked)
-	if err := s.record(ctx, tx, Change{Kind: ScanCreated, Scan: loc.Scan, Outside: !ours}); err != nil || ours {
+	if err := s.record(ctx, tx, Change{Kind: ScanCreated, Scan: loc.Scan, Outside: !made}); err != nil || made {
 		return nil, err
 	}
 	return scanExists(loc.Scan), nil
 }
+
+func notOurs(*fsdb.Scan) (bool, error) { return false, nil }
 
 // register adds the scan to the marker of its timelapse, whose owner becomes
 // the actor if nobody was recorded. The scan is in the timelapse because its
@@ -217,7 +224,9 @@ func (s *Service) adoptScan(ctx context.Context, tx pgx.Tx, loc fsdb.Loc, asked 
 func (s *Service) register(ctx context.Context, tx pgx.Tx, a actor.Actor, in db.GetTimelapseRow, loc fsdb.Loc) error {
 	marker, err := s.tree.ReadTimelapse(ctx, loc.Timelapse)
 	if err == nil {
-		marker.Scans = append(marker.Scans, loc.Scan)
+		if !slices.Contains(marker.Scans, loc.Scan) {
+			marker.Scans = append(marker.Scans, loc.Scan)
+		}
 		if marker.Owner == nil {
 			marker.Owner = &a.Username
 		}

@@ -94,6 +94,7 @@ func addFileset(arg *db.WriteScanParams, position int, fs fsdb.Fileset) {
 		arg.FilePositions = append(arg.FilePositions, int32(i)) // as above
 		arg.Sizes = append(arg.Sizes, f.Size)
 		arg.Modified = append(arg.Modified, f.Modified)
+		arg.Sha256s = append(arg.Sha256s, f.SHA256)
 		arg.FileDocuments = append(arg.FileDocuments, string(f.Metadata))
 		arg.FileMetadatas = append(arg.FileMetadatas, string(searchable(f.Metadata)))
 		arg.ByteCount += f.Size

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/romi/plantdb-go/internal/fsdb"
 	"github.com/romi/plantdb-go/internal/pgtest"
 )
 
@@ -38,6 +39,24 @@ func (tx losingTx) Commit(ctx context.Context) error {
 		return tx.Tx.Commit(ctx)
 	}
 	return errors.Join(errLost, tx.Rollback(ctx))
+}
+
+// archiveCall is the upload of an archive; see scanArchive.
+func archiveCall(name, metadata string, more ...string) func(ctx context.Context, s *Service) error {
+	return func(ctx context.Context, s *Service) error {
+		content := files{}
+		for file, text := range plainScan("s", metadata) {
+			content[strings.TrimPrefix(file, "s/")] = text
+		}
+		for pair := range slices.Chunk(more, 2) {
+			content[pair[0]] = pair[1]
+		}
+		archive, err := pack(content)
+		if err == nil {
+			_, err = uploadArchive(ctx, s, name, archive)
+		}
+		return err
+	}
 }
 
 // The tree was written, then the database failed: the client that makes the
@@ -80,6 +99,42 @@ func TestLostTransaction(t *testing.T) {
 			},
 			ErrTimelapseExists, func(t *testing.T, f fixture) bool {
 				return slices.Contains(must[[]string](t)(f.Timelapses(as(t, ann), Query{})), "n")
+			},
+		},
+		"archive": {
+			archiveCall("n", `{"x": 1}`), archiveCall("n", `{"x": 2}`),
+			ErrScanExists, func(t *testing.T, f fixture) bool {
+				return strings.HasPrefix(f.rows(t)["n"], "n ann public 2 17 sound")
+			},
+		},
+		"archive with a file more": {
+			archiveCall("n", `{"x": 1}`), archiveCall("n", `{"x": 1}`, "images/more.jpg", "more"),
+			ErrScanExists, func(t *testing.T, f fixture) bool {
+				return strings.HasPrefix(f.rows(t)["n"], "n ann public 2 17 sound")
+			},
+		},
+		"archive with other bytes": {
+			archiveCall("n", `{"x": 1}`), archiveCall("n", `{"x": 1}`, "images/00000_rgb.jpg", "first emagi"),
+			ErrScanExists, func(t *testing.T, f fixture) bool {
+				return strings.HasPrefix(f.rows(t)["n"], "n ann public 2 17 sound")
+			},
+		},
+		"archive in a timelapse": {
+			archiveCall("n", series), archiveCall("n", `{"timelapse": {"id": "tl"}}`),
+			ErrScanExists, func(t *testing.T, f fixture) bool {
+				return strings.HasPrefix(f.rows(t)["n"], "tl/n ann public 2 17 sound")
+			},
+		},
+		"archive with its timelapse": {
+			archiveCall("n", `{"timelapse": {"id": "made"}, "x": 1}`), archiveCall("n", `{"timelapse": {"id": "made"}}`),
+			ErrScanExists, func(t *testing.T, f fixture) bool {
+				return strings.HasPrefix(f.rows(t)["n"], "made/n ann public 2 17 sound")
+			},
+		},
+		"private archive": {
+			archiveCall("n", `{"visibility": "private"}`), archiveCall("n", `{}`),
+			ErrScanExists, func(t *testing.T, f fixture) bool {
+				return strings.HasPrefix(f.rows(t)["n"], "n ann private 2 17 sound")
 			},
 		},
 		"upload": {
@@ -128,8 +183,23 @@ func TestLostTransaction(t *testing.T) {
 				before := f.rows(t)
 				f.reconcile(t)
 				f.expect(t, what+", reconciled", before)
+				f.expectFound(t, what, CheckOptions{Digests: true})
+				f.membersAre(t, what)
 			}
 		})
+	}
+}
+
+// membersAre fails the test unless the markers of timelapses list what lies in
+// them.
+func (f fixture) membersAre(t *testing.T, when string) {
+	t.Helper()
+	for _, name := range must[[]string](t)(f.Timelapses(as(t, admin), Query{})) {
+		marker := must[*fsdb.Timelapse](t)(f.tree.ReadTimelapse(t.Context(), name))
+		scans := must[[]string](t)(f.tree.TimelapseScans(t.Context(), name))
+		if strings.Contains(when, "again") && !slices.Equal(marker.Scans, scans) {
+			t.Errorf("%s: the marker of %s lists %v, its directory %v", when, name, marker.Scans, scans)
+		}
 	}
 }
 

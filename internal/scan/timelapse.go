@@ -229,7 +229,7 @@ func (s *Service) adoptTimelapse(ctx context.Context, tx pgx.Tx, asked fsdb.Time
 	if err := s.writeTimelapse(ctx, tx, read); err != nil {
 		return nil, err
 	}
-	ours := len(read.Scans) == 0 && read.Owner != nil && *read.Owner == *asked.Owner && sameBut(read.Metadata, asked.Metadata)
+	ours := slices.Equal(read.Scans, asked.Scans) && read.Owner != nil && *read.Owner == *asked.Owner && sameBut(read.Metadata, asked.Metadata)
 	if err := s.record(ctx, tx, Change{Kind: TimelapseCreated, Timelapse: asked.ID, Outside: !ours}); err != nil || ours {
 		return nil, err
 	}
