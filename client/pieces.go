@@ -59,7 +59,7 @@ func (c *Client) BeginUpload(ctx context.Context, p Path, ext string, size int64
 	// Should the answer be lost, another is begun and the first expires.
 	sending, _ := repeatable(ctx)
 	resp, err := c.api.CreateUploadWithBody(sending, &plantdbapi.CreateUploadParams{
-		TusResumable: new(tusVersion), UploadLength: new(strconv.FormatInt(size, 10)), UploadMetadata: &described,
+		TusResumable: tusVersion, UploadLength: strconv.FormatInt(size, 10), UploadMetadata: described,
 	}, "", http.NoBody, func(_ context.Context, req *http.Request) error {
 		req.Header.Del("Content-Type")
 		return nil
@@ -114,7 +114,7 @@ func (c *Client) UploadState(ctx context.Context, id string) (UploadState, error
 }
 
 func (c *Client) uploadState(ctx context.Context, id uuid.UUID) (UploadState, error) {
-	return decoded[UploadState](c.api.GetUpload(ctx, id, &plantdbapi.GetUploadParams{TusResumable: new(tusVersion)}))
+	return decoded[UploadState](c.api.GetUpload(ctx, id, &plantdbapi.GetUploadParams{TusResumable: tusVersion}))
 }
 
 // DropUpload ends an upload in pieces; what came of it is removed. The file of
@@ -124,7 +124,7 @@ func (c *Client) DropUpload(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	return done(c.api.EndUpload(ctx, u, &plantdbapi.EndUploadParams{TusResumable: new(tusVersion)}))
+	return done(c.api.EndUpload(ctx, u, &plantdbapi.EndUploadParams{TusResumable: tusVersion}))
 }
 
 func uploadID(id string) (uuid.UUID, error) {
@@ -337,7 +337,7 @@ func (u *sending) sendLast(ctx context.Context) error {
 
 // patch sends n bytes from where the upload is.
 func (u *sending) patch(ctx context.Context, n int64, open func() (io.ReadCloser, error), checksum *string) error {
-	params := plantdbapi.ResumeUploadParams{TusResumable: new(tusVersion), UploadOffset: new(strconv.FormatInt(u.at, 10)), UploadChecksum: checksum}
+	params := plantdbapi.ResumeUploadParams{TusResumable: tusVersion, UploadOffset: strconv.FormatInt(u.at, 10), UploadChecksum: checksum}
 	return done(u.c.api.ResumeUploadWithBody(ctx, u.id, &params, tusBody, http.NoBody, func(_ context.Context, req *http.Request) (err error) {
 		if n > eager {
 			req.Header.Set("Expect", "100-continue")

@@ -5215,11 +5215,11 @@ export type CreateUploadData = {
      * The bytes from Upload-Offset on.
      */
     body?: Blob | File;
-    headers?: {
+    headers: {
         /**
          * Version of the protocol: 1.0.0.
          */
-        'Tus-Resumable'?: string;
+        'Tus-Resumable': string;
         /**
          * Checksum of the body: sha1, sha256 or sha512, a space, and its bytes in Base64.
          */
@@ -5227,11 +5227,11 @@ export type CreateUploadData = {
         /**
          * Bytes that the file will have.
          */
-        'Upload-Length'?: string;
+        'Upload-Length': string;
         /**
          * Pairs of a name and its value in Base64, by commas: scan, fileset, file, ext or filename, metadata.
          */
-        'Upload-Metadata'?: string;
+        'Upload-Metadata': string;
     };
     path?: never;
     query?: never;
@@ -5260,11 +5260,11 @@ export type CreateUploadResponses = {
 
 export type EndUploadData = {
     body?: never;
-    headers?: {
+    headers: {
         /**
          * Version of the protocol: 1.0.0.
          */
-        'Tus-Resumable'?: string;
+        'Tus-Resumable': string;
     };
     path: {
         /**
@@ -5300,11 +5300,11 @@ export type EndUploadResponse = EndUploadResponses[keyof EndUploadResponses];
 
 export type GetUploadData = {
     body?: never;
-    headers?: {
+    headers: {
         /**
          * Version of the protocol: 1.0.0.
          */
-        'Tus-Resumable'?: string;
+        'Tus-Resumable': string;
     };
     path: {
         /**
@@ -5343,11 +5343,11 @@ export type ResumeUploadData = {
      * The bytes from Upload-Offset on.
      */
     body?: Blob | File;
-    headers?: {
+    headers: {
         /**
          * Version of the protocol: 1.0.0.
          */
-        'Tus-Resumable'?: string;
+        'Tus-Resumable': string;
         /**
          * Checksum of the body: sha1, sha256 or sha512, a space, and its bytes in Base64.
          */
@@ -5355,7 +5355,7 @@ export type ResumeUploadData = {
         /**
          * Where the bytes begin: where the upload is.
          */
-        'Upload-Offset'?: string;
+        'Upload-Offset': string;
     };
     path: {
         /**
