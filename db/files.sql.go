@@ -283,6 +283,7 @@ SELECT fs.name AS fileset, f.name, f.filename, f.size, f.modified_at, f.document
 FROM filesets fs
 JOIN files f ON f.fileset_id = fs.id
 WHERE fs.scan_id = $1
+ORDER BY fs.position, fs.name, f.position, f.name
 `
 
 type ListFileStatesRow struct {
@@ -294,8 +295,8 @@ type ListFileStatesRow struct {
 	Document   json.RawMessage
 }
 
-// ListFileStates returns what the index holds of the files of a scan, to tell
-// what was changed outside.
+// ListFileStates returns what the index holds of the files of a scan, fileset by
+// fileset in the order of files.json, to tell what was changed outside.
 func (q *Queries) ListFileStates(ctx context.Context, db DBTX, scanID uuid.UUID) ([]ListFileStatesRow, error) {
 	rows, err := db.Query(ctx, listFileStates, scanID)
 	if err != nil {

@@ -45,9 +45,7 @@ WITH scan AS (
 DELETE FROM files
 USING filesets, scan
 WHERE files.fileset_id = filesets.id AND filesets.scan_id = scan.id AND filesets.name = ANY($1::text[])
-  AND NOT EXISTS (
-      SELECT 1 FROM (SELECT unnest($2::text[]) AS fileset, unnest($3::text[]) AS name) AS k
-      WHERE k.fileset = filesets.name AND k.name = files.name)
+  AND (filesets.name, files.name) NOT IN (SELECT unnest($2::text[]), unnest($3::text[]))
 `
 
 type ForgetPartsParams struct {
@@ -58,7 +56,9 @@ type ForgetPartsParams struct {
 }
 
 // ForgetParts forgets the filesets and files of a scan that are no longer on
-// disk; file_filesets and files together are the files that are.
+// disk; file_filesets and files together are the files that are. NOT IN, since
+// PostgreSQL hashes that list; NOT EXISTS it compared with each file, which took
+// a minute for ten thousand.
 func (q *Queries) ForgetParts(ctx context.Context, db DBTX, arg ForgetPartsParams) error {
 	_, err := db.Exec(ctx, forgetParts,
 		arg.Filesets,

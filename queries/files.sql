@@ -19,12 +19,13 @@ WHERE fs.scan_id = @scan_id
 ORDER BY fs.position, fs.name, f.position, f.name;
 
 -- name: ListFileStates :many
--- ListFileStates returns what the index holds of the files of a scan, to tell
--- what was changed outside.
+-- ListFileStates returns what the index holds of the files of a scan, fileset by
+-- fileset in the order of files.json, to tell what was changed outside.
 SELECT fs.name AS fileset, f.name, f.filename, f.size, f.modified_at, f.document
 FROM filesets fs
 JOIN files f ON f.fileset_id = fs.id
-WHERE fs.scan_id = @scan_id;
+WHERE fs.scan_id = @scan_id
+ORDER BY fs.position, fs.name, f.position, f.name;
 
 -- name: ListFileDigests :many
 -- ListFileDigests returns the digests that are known of the files of a scan,

@@ -134,7 +134,9 @@ ON CONFLICT (fileset_id, name) DO UPDATE SET
 
 -- name: ForgetParts :exec
 -- ForgetParts forgets the filesets and files of a scan that are no longer on
--- disk; file_filesets and files together are the files that are.
+-- disk; file_filesets and files together are the files that are. NOT IN, since
+-- PostgreSQL hashes that list; NOT EXISTS it compared with each file, which took
+-- a minute for ten thousand.
 WITH scan AS (
     SELECT id FROM scans WHERE scans.name = @name
 ), gone AS (
@@ -144,9 +146,7 @@ WITH scan AS (
 DELETE FROM files
 USING filesets, scan
 WHERE files.fileset_id = filesets.id AND filesets.scan_id = scan.id AND filesets.name = ANY(@filesets::text[])
-  AND NOT EXISTS (
-      SELECT 1 FROM (SELECT unnest(@file_filesets::text[]) AS fileset, unnest(@files::text[]) AS name) AS k
-      WHERE k.fileset = filesets.name AND k.name = files.name);
+  AND (filesets.name, files.name) NOT IN (SELECT unnest(@file_filesets::text[]), unnest(@files::text[]));
 
 -- name: InsertScan :exec
 -- InsertScan adds a scan that was just made on disk; scans_name_key says that the name is taken.

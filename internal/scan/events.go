@@ -71,6 +71,8 @@ type Change struct {
 	// by is who did it where that is not who acts in the context: files of
 	// several people are written together.
 	by *origin
+	// sameParts says that the rows of filesets and files need no change at all.
+	sameParts bool
 }
 
 // Detail is what else there is to say of a change. A new field is added here,

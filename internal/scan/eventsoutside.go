@@ -52,24 +52,33 @@ func (s *Service) changedOutside(ctx context.Context, tx db.DBTX, read *fsdb.Sca
 	if err != nil {
 		return Change{}, fmt.Errorf("list files of scan %q: %w", read.Scan, err)
 	}
+	// In the order of files.json: all filesets, then their files.
+	var knownOrder, nowOrder []filePath
 	knownFilesets := make(map[string]string, len(filesets))
 	for _, fs := range filesets {
+		knownOrder = append(knownOrder, filePath{fs.Name, ""})
 		knownFilesets[fs.Name] = string(fs.Document)
 	}
 	knownFiles := make(map[filePath]fileState, len(files))
 	for _, f := range files {
+		knownOrder = append(knownOrder, filePath{f.Fileset, f.Name})
 		knownFiles[filePath{f.Fileset, f.Name}] = fileState{f.Filename, f.Size, f.ModifiedAt.UnixMicro(), string(f.Document)}
 	}
 	nowFilesets, nowFiles := map[string]string{}, map[filePath]fileState{}
 	for _, fs := range read.Filesets {
+		nowOrder = append(nowOrder, filePath{fs.ID, ""})
 		nowFilesets[fs.ID] = string(fs.Metadata)
+	}
+	for _, fs := range read.Filesets {
 		for _, f := range fs.Files {
+			nowOrder = append(nowOrder, filePath{fs.ID, f.ID})
 			// As it was stored: pgx cuts to microseconds.
 			nowFiles[filePath{fs.ID, f.ID}] = fileState{f.Name, f.Size, f.Modified.Truncate(time.Microsecond).UnixMicro(), string(f.Metadata)}
 		}
 	}
 	c.Detail.Filesets = countChanges(knownFilesets, nowFilesets)
 	c.Detail.Files = countChanges(knownFiles, nowFiles)
+	c.sameParts = c.Detail.Filesets == nil && c.Detail.Files == nil && slices.Equal(knownOrder, nowOrder)
 	return c, nil
 }
 

@@ -217,7 +217,11 @@ func (s *Service) indexRead(ctx context.Context, tx pgx.Tx, read *fsdb.Scan, as 
 	if err != nil {
 		return err
 	}
-	if err := s.writeRows(ctx, tx, read); err != nil {
+	write := s.writeRows
+	if found.sameParts {
+		write = s.writeScanAlone
+	}
+	if err := write(ctx, tx, read); err != nil {
 		return err
 	}
 	return s.record(ctx, tx, found.worth()...)

@@ -51,6 +51,22 @@ func (s *Service) writeScan(ctx context.Context, tx pgx.Tx, read *fsdb.Scan) err
 	return s.askPreviews(ctx, tx, previewArgs{Scan: read.Scan}, arg.Filenames)
 }
 
+// writeScanAlone is writeRows for a scan whose parts have the rows that they
+// should have: after writes of our own nothing else has to be said.
+func (s *Service) writeScanAlone(ctx context.Context, tx pgx.Tx, read *fsdb.Scan) error {
+	arg, err := s.scanRow(ctx, read)
+	if err != nil {
+		return err
+	}
+	arg.FilesetIds, arg.Filesets, arg.FilesetPositions, arg.FilesetDocuments, arg.FilesetMetadatas = nil, nil, nil, nil, nil
+	arg.FileIds, arg.FileFilesets, arg.Files, arg.Filenames, arg.FilePositions = nil, nil, nil, nil, nil
+	arg.Sizes, arg.Modified, arg.FileDocuments, arg.FileMetadatas = nil, nil, nil, nil
+	if err := s.q.WriteScan(ctx, tx, arg); err != nil {
+		return fmt.Errorf("index scan %q: %w", read.Dir(), err)
+	}
+	return nil
+}
+
 // scanRow is the rows of a scan as read from disk.
 func (s *Service) scanRow(ctx context.Context, read *fsdb.Scan) (db.WriteScanParams, error) {
 	source := sourceOf(read)
