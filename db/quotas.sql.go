@@ -48,6 +48,23 @@ func (q *Queries) DeleteUserQuota(ctx context.Context, db DBTX, name string) (in
 	return result.RowsAffected(), nil
 }
 
+const getScanAmount = `-- name: GetScanAmount :one
+SELECT s.byte_count AS bytes, s.file_count::bigint AS files FROM scans s WHERE s.id = $1
+`
+
+type GetScanAmountRow struct {
+	Bytes int64
+	Files int64
+}
+
+// GetScanAmount returns what a scan holds.
+func (q *Queries) GetScanAmount(ctx context.Context, db DBTX, id uuid.UUID) (GetScanAmountRow, error) {
+	row := db.QueryRow(ctx, getScanAmount, id)
+	var i GetScanAmountRow
+	err := row.Scan(&i.Bytes, &i.Files)
+	return i, err
+}
+
 const getUsage = `-- name: GetUsage :one
 SELECT (SELECT coalesce(sum(s.byte_count), 0) FROM scans s WHERE s.owner = $1::text)::bigint AS bytes,
        (SELECT coalesce(sum(s.file_count), 0) FROM scans s WHERE s.owner = $1::text)::bigint AS files,

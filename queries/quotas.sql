@@ -47,6 +47,10 @@ CROSS JOIN LATERAL (
           WHERE r.owner = ANY(a.owners) AND r.expires_at > @now AND r.id <> @but) AS c) AS used
 ORDER BY a.kind DESC, a.name;
 
+-- name: GetScanAmount :one
+-- GetScanAmount returns what a scan holds.
+SELECT s.byte_count AS bytes, s.file_count::bigint AS files FROM scans s WHERE s.id = @id;
+
 -- name: GetUsage :one
 -- GetUsage returns what a user holds.
 SELECT (SELECT coalesce(sum(s.byte_count), 0) FROM scans s WHERE s.owner = @owner::text)::bigint AS bytes,

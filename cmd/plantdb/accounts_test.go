@@ -102,6 +102,50 @@ func alive(t *testing.T, c caller) string {
 	return ""
 }
 
+// TestQuotaCommands sets quotas beside a server, which keeps to them.
+func TestQuotaCommands(t *testing.T) {
+	t.Parallel()
+	c := newConsole(t)
+	s := servertest.Start(t, servertest.Options{Env: c.env}, c.dir)
+	c.want("user ann created, contributor", "correct-horse\n", "user", "create", "ann", "--role", "contributor")
+	c.want("group lab created, 1 members", "", "group", "create", "lab", "ann")
+	c.want("KIND NAME BYTES FILES", "", "quota", "list")
+	c.want("plantdb: give --bytes, --files or both", "", "quota", "set", "ann")
+	c.want("plantdb: There is no such user, group or quota.", "", "quota", "set", "zed", "--files", "1")
+	c.want("plantdb: There is no such user, group or quota.", "", "quota", "set", "ann", "--group", "--files", "1")
+	c.want("plantdb: A quota bounds bytes, files or both, by zero or more.", "", "quota", "set", "ann", "--files", "-1")
+	if said := c.run("", "quota", "set", "ann", "--bytes", "many"); c.last.Code == 0 || !strings.Contains(said, `"many" is no amount of bytes: give such as 512MiB`) {
+		t.Errorf("quota set of many bytes = %d, %s", c.last.Code, said)
+	}
+	c.want("quota set: user ann: 1048576 bytes", "", "quota", "set", "ann", "--bytes", "1MiB")
+	c.want("quota set: group lab: 2000 bytes: 1 files", "", "quota", "set", "lab", "--group", "--bytes", "2kB", "--files", "1")
+	c.want("KIND NAME BYTES FILES user ann 1048576 - group lab 2000 1", "", "quota", "list")
+
+	ann, _ := login(t, s, "ann", "correct-horse")
+	eventually(t, "the quota at the server", func() string {
+		a := ann.get(t, "/usage")
+		if quotas, ok := a.Body["quotas"].([]any); !ok || len(quotas) != 2 {
+			return fmt.Sprintf("usage is %v", a.Body)
+		}
+		return ""
+	})
+	ann.makeScan(t, "hers", "some notes") // one file of 10 bytes
+	c.want("WHAT BYTES OF FILES OF scans 10 1 trash 0 0 uploads 0 0 quota of user ann 10 1048576 1 - quota of group lab 10 2000 1 1", "", "quota", "usage", "ann")
+	if a := ann.upload(t, "/files/hers/images/second", "more notes"); a.Status != http.StatusRequestEntityTooLarge || a.Body["code"] != "quota_exceeded" {
+		t.Errorf("a file beyond the quota of the group = %d %v, want 413 quota_exceeded", a.Status, a.Body)
+	}
+	c.want("quota of group lab removed", "", "quota", "remove", "lab", "--group")
+	c.want("plantdb: There is no such user, group or quota.", "", "quota", "remove", "lab", "--group")
+	eventually(t, "the end of the quota at the server", func() string {
+		if a := ann.upload(t, "/files/hers/images/second", "more notes"); a.Status != http.StatusCreated {
+			return fmt.Sprintf("it answers %d %v", a.Status, a.Body)
+		}
+		return ""
+	})
+	c.want("quota of user ann removed", "", "quota", "remove", "ann")
+	c.want("KIND NAME BYTES FILES", "", "quota", "list")
+}
+
 func TestGroupCommands(t *testing.T) {
 	t.Parallel()
 	c := newConsole(t)

@@ -74,8 +74,8 @@ func (s *server) registerAccess() {
 	})
 	register(s, route{
 		id: "set-scan-owner", method: http.MethodPut, path: "/scans/{scan_id}/owner", tag: tagScans, security: required, rate: rateCreate,
-		summary: "Give a scan to another user", doc: "Its owner and administrators may do it, and the new owner must be a user. Who gives away a private scan may not see it afterwards.",
-		errors: writeErrors, faults: []error{scan.ErrOwner},
+		summary: "Give a scan to another user", doc: "Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards.",
+		errors: writeErrors, faults: []error{scan.ErrOwner, scan.ErrQuota},
 	}, func(ctx context.Context, in *struct {
 		ScanPath
 		Payload Strict[newOwner]

@@ -319,6 +319,48 @@ func TestStreamOfWhoDoesNotRead(t *testing.T) {
 	}
 }
 
+// TestStreamBeats waits for a sign of life of a stream on which nothing comes that
+// was asked for. Its id spares who comes again what was passed over.
+func TestStreamBeats(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, api.Config{Rates: api.NoRates})
+	carol, _ := s.login("carol")
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+"/api/v1/events?kind=scan.deleted", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+carol)
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }() // only read
+	lines := bufio.NewScanner(resp.Body)
+	var first, beaten string
+	for beat := false; beaten == "" && lines.Scan(); {
+		switch id, isID := strings.CutPrefix(lines.Text(), "id: "); {
+		case lines.Text() == ": beat":
+			beat = true
+		case isID && beat:
+			beaten = id
+		case isID:
+			first = id
+			s.create(carol, "a", "b") // which is not asked for
+		case strings.HasPrefix(lines.Text(), "event: ") && lines.Text() != "event: ready":
+			t.Errorf("the stream tells %s", lines.Text())
+		}
+	}
+	if beaten == "" || first == "" {
+		t.Fatalf("the stream ends without a beat: %v", lines.Err())
+	}
+	if got := s.listed("/api/v1/events?after="+first, bearer(carol)); !slices.Equal(got, []string{"a", "b"}) {
+		t.Errorf("after the beginning there are %q", got)
+	}
+	if got := s.listed("/api/v1/events?after="+beaten, bearer(carol)); len(got) != 0 {
+		t.Errorf("after the id of the beat, %s, there are %q, want nothing", beaten, got)
+	}
+}
+
 // The history of a scan comes in pages, the latest first.
 func TestHistoryOverHTTP(t *testing.T) {
 	t.Parallel()

@@ -91,9 +91,10 @@ func (s *Service) existing(ctx context.Context, groups []string) (json.RawMessag
 	return list, nil
 }
 
-// SetOwner gives a scan to a user. Its owner and administrators may do it; an
-// owner who gives away a private scan may not see it afterwards, and is answered
-// all the same. Errors as SetVisibility, and ErrOwner.
+// SetOwner gives a scan to a user, whose quotas need room for all that it holds.
+// Its owner and administrators may do it; an owner who gives away a private scan
+// may not see it afterwards, and is answered all the same. Errors as
+// SetVisibility, ErrOwner and ErrQuota.
 func (s *Service) SetOwner(ctx context.Context, name, owner string) (Access, error) {
 	return s.changeAccess(ctx, name, opSetOwner, func(tx pgx.Tx, r row) (Change, error) {
 		username, ok, err := s.groups.Owner(ctx, owner)
@@ -102,6 +103,9 @@ func (s *Service) SetOwner(ctx context.Context, name, owner string) (Access, err
 		}
 		if !ok {
 			return Change{}, ErrOwner
+		}
+		if err := s.roomForScan(ctx, tx, r, username); err != nil {
+			return Change{}, err
 		}
 		return Change{Kind: ScanOwner, Detail: Detail{Owner: &username}}, s.setAccess(ctx, tx, r, "owner", meta.Quote(username))
 	})

@@ -300,6 +300,48 @@ func (q QuotaUse) room(more Amount) error {
 	return nil
 }
 
+// roomForScan says whether a scan fits into the quotas of a user to whom it goes,
+// and holds these until the transaction ends. A quota that applies to the owner
+// before as well, such as that of a group of both, has the scan counted already.
+func (s *Service) roomForScan(ctx context.Context, tx pgx.Tx, r row, to string) error {
+	if r.Owner != nil && *r.Owner == to {
+		return nil
+	}
+	if applies, err := s.quotaApplies(ctx, to); err != nil || !applies {
+		return err
+	}
+	if err := s.q.LockQuotas(ctx, tx, to); err != nil {
+		return fmt.Errorf("lock quotas of %q: %w", to, err)
+	}
+	holds, err := s.q.GetScanAmount(ctx, tx, r.id)
+	if err != nil {
+		return fmt.Errorf("sum up scan %q: %w", r.Name, err)
+	}
+	quotas, err := s.q.ListQuotasOf(ctx, tx, to, s.now(), uuid.Nil)
+	if err != nil {
+		return fmt.Errorf("list quotas of %q: %w", to, err)
+	}
+	counted := map[Quota]bool{}
+	if r.Owner != nil {
+		before, err := s.q.ListQuotasOf(ctx, tx, *r.Owner, s.now(), uuid.Nil)
+		if err != nil {
+			return fmt.Errorf("list quotas of %q: %w", *r.Owner, err)
+		}
+		for _, q := range before {
+			counted[Quota{Kind: q.Kind, Name: q.Name}] = true
+		}
+	}
+	for _, q := range quotas {
+		if counted[Quota{Kind: q.Kind, Name: q.Name}] {
+			continue
+		}
+		if err := quotaUse(q).room(Amount{holds.Bytes, holds.Files}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // release lets the room go; what cannot be let go now ends by itself.
 func (r *reservation) release(ctx context.Context) {
 	if r == nil {

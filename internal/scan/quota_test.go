@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -143,6 +144,55 @@ func TestQuotaOfFilesAndGroups(t *testing.T) {
 	}
 	if err := charged(as(t, bob), f.Service, "free", "b", "x", 1); err != nil {
 		t.Errorf("an upload by who is in no group = %v", err)
+	}
+}
+
+// A scan goes to somebody else only if it fits there.
+func TestQuotaOfNewOwners(t *testing.T) {
+	t.Parallel()
+	f := limitedFixture(t,
+		Quota{Kind: UserQuota, Name: "bob", MaxBytes: new(int64(2*plainBytes - 1))},
+		Quota{Kind: UserQuota, Name: "lars", MaxFiles: new(int64(2 * plainFiles))},
+		Quota{Kind: GroupQuota, Name: "lab", MaxBytes: new(int64(2 * plainBytes))})
+	_, err := f.SetOwner(as(t, admin), "s", "bob")
+	if !errors.Is(err, ErrQuota) || !strings.Contains(err.Error(), "user 'bob' is 33 bytes, of which 17 are used: 17 more do not fit") {
+		t.Errorf("a scan that does not fit = %v, want ErrQuota", err)
+	}
+	if a := must[Access](t)(f.Access(as(t, admin), "s")); a.Owner == nil || *a.Owner != "ann" {
+		t.Errorf("Access() after the refusal = %+v, want that of ann", a)
+	}
+	if got := f.read(t, "s/metadata/metadata.json"); !strings.Contains(got, `"ann"`) {
+		t.Errorf("metadata on the disk after the refusal = %s", got)
+	}
+	// The group of both is full, and has the scan already; ann keeps hers.
+	must[Access](t)(f.SetOwner(as(t, ann), "s", "ann"))
+	must[Access](t)(f.SetOwner(as(t, ann), "s", "lars"))
+	if _, err := f.SetOwner(as(t, admin), "free", "lars"); !errors.Is(err, ErrQuota) || !strings.Contains(err.Error(), "'lars' is 4 files") {
+		t.Errorf("a third scan for lars = %v, want ErrQuota by his files", err)
+	}
+	if _, err := f.SetOwner(as(t, admin), "free", "ann"); !errors.Is(err, ErrQuota) || !strings.Contains(err.Error(), "group 'lab'") {
+		t.Errorf("a scan from outside into a full group = %v, want ErrQuota", err)
+	}
+	if err := f.SetQuota(as(t, admin), Quota{Kind: UserQuota, Name: "bob", MaxBytes: new(int64(2 * plainBytes))}); err != nil {
+		t.Fatal(err)
+	}
+	// Two at once, of which one fits.
+	var wg sync.WaitGroup
+	var given, refused atomic.Int32
+	for _, scan := range []string{"s", "other"} {
+		wg.Go(func() {
+			switch _, err := f.SetOwner(as(t, admin), scan, "bob"); {
+			case err == nil:
+				given.Add(1)
+			case errors.Is(err, ErrQuota):
+				refused.Add(1)
+			default:
+				t.Errorf("SetOwner(%s) = %v", scan, err)
+			}
+		})
+	}
+	if wg.Wait(); given.Load() != 1 || refused.Load() != 1 {
+		t.Errorf("%d given and %d refused, want one of each", given.Load(), refused.Load())
 	}
 }
 

@@ -3631,7 +3631,7 @@ type ClientInterface interface {
 
 	// SetScanOwnerWithBody Give a scan to another user
 	//
-	// Its owner and administrators may do it, and the new owner must be a user. Who gives away a private scan may not see it afterwards.
+	// Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -3640,7 +3640,7 @@ type ClientInterface interface {
 
 	// SetScanOwner Give a scan to another user
 	//
-	// Its owner and administrators may do it, and the new owner must be a user. Who gives away a private scan may not see it afterwards.
+	// Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -5663,7 +5663,7 @@ func (c *Client) GetScanOwner(ctx context.Context, scanID string, reqEditors ...
 
 // SetScanOwnerWithBody Give a scan to another user
 //
-// Its owner and administrators may do it, and the new owner must be a user. Who gives away a private scan may not see it afterwards.
+// Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards.
 //
 // Takes any type of body and a specified content type.
 //
@@ -5682,7 +5682,7 @@ func (c *Client) SetScanOwnerWithBody(ctx context.Context, scanID string, conten
 
 // SetScanOwner Give a scan to another user
 //
-// Its owner and administrators may do it, and the new owner must be a user. Who gives away a private scan may not see it afterwards.
+// Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -13146,7 +13146,7 @@ type ClientWithResponsesInterface interface {
 
 	// SetScanOwnerWithBodyWithResponse Give a scan to another user
 	//
-	// Its owner and administrators may do it, and the new owner must be a user. Who gives away a private scan may not see it afterwards.
+	// Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -13155,7 +13155,7 @@ type ClientWithResponsesInterface interface {
 
 	// SetScanOwnerWithResponse Give a scan to another user
 	//
-	// Its owner and administrators may do it, and the new owner must be a user. Who gives away a private scan may not see it afterwards.
+	// Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -18630,7 +18630,7 @@ func (c *ClientWithResponses) GetScanOwnerWithResponse(ctx context.Context, scan
 
 // SetScanOwnerWithBodyWithResponse Give a scan to another user
 //
-// Its owner and administrators may do it, and the new owner must be a user. Who gives away a private scan may not see it afterwards.
+// Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -18645,7 +18645,7 @@ func (c *ClientWithResponses) SetScanOwnerWithBodyWithResponse(ctx context.Conte
 
 // SetScanOwnerWithResponse Give a scan to another user
 //
-// Its owner and administrators may do it, and the new owner must be a user. Who gives away a private scan may not see it afterwards.
+// Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

@@ -1,0 +1,121 @@
+package api_test
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/romi/plantdb-go/internal/api"
+)
+
+// accessCall is a way to change who may do what with a scan, or how much.
+type accessCall struct {
+	operation, method, path, body string
+	// kind and detail are of its row in the audit trail.
+	kind, detail string
+}
+
+// accessCalls are all there are; each is right for an administrator, and
+// wrong for carol.
+var accessCalls = []accessCall{
+	{"set-scan-visibility", http.MethodPut, "/scans/audited/visibility", `{"visibility":"private"}`, "scan_visibility", "audited: private"},
+	{"set-scan-sharing", http.MethodPut, "/scans/audited/sharing", `{"groups":["lab"]}`, "scan_shared", "audited: shared with lab"},
+	{"set-scan-owner", http.MethodPut, "/scans/audited/owner", `{"owner":"rita"}`, "scan_owner", "audited: owner rita"},
+	{"apply-batch", http.MethodPost, "/batch", `{"op":"visibility","scan":"audited","visibility":"public"}`, "scan_visibility", "audited: public"},
+	{"apply-batch", http.MethodPost, "/batch", `{"op":"share","scan":"audited","groups":[]}`, "scan_shared", "audited: shared with "},
+	{"set-user-quota", http.MethodPut, "/quotas/users/rita", `{"max_bytes":1000000}`, "quota_set", "user rita: 1000000 bytes"},
+	{"set-group-quota", http.MethodPut, "/quotas/groups/lab", `{"max_files":10}`, "quota_set", "group lab: 10 files"},
+	{"delete-user-quota", http.MethodDelete, "/quotas/users/rita", "", "quota_deleted", "user rita"},
+	{"delete-group-quota", http.MethodDelete, "/quotas/groups/lab", "", "quota_deleted", "group lab"},
+}
+
+// audited returns the rows of the audit trail of these kinds, the oldest first.
+func (s *site) audited(kinds []string) []string {
+	s.t.Helper()
+	rows, err := s.pool.Query(s.t.Context(),
+		"SELECT kind, username, detail, request_id <> '', host(address) FROM auth_events WHERE kind = ANY($1) ORDER BY id", kinds)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer rows.Close()
+	var found []string
+	for rows.Next() {
+		var kind, username, detail, address string
+		var request bool
+		if err := rows.Scan(&kind, &username, &detail, &request, &address); err != nil {
+			s.t.Fatal(err)
+		}
+		found = append(found, fmt.Sprintf("%s by %s: %s (%t %s)", kind, username, detail, request, address))
+	}
+	if err := rows.Err(); err != nil {
+		s.t.Fatal(err)
+	}
+	return found
+}
+
+// Each change of who may do what leaves one row of the audit trail, with who did
+// it, from where and in which request; a refused one leaves none.
+func TestAccessIsAudited(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, api.Config{Rates: api.NoRates})
+	admin, _ := s.login("admin")
+	carol, _ := s.login("carol")
+	s.create(admin, "audited")
+	s.made(s.do(http.MethodPost, "/api/v1/groups", `{"name":"lab","users":["rita"]}`, bearer(admin), asJSON))
+	var kinds, want []string
+	walked := map[string]bool{}
+	for _, c := range accessCalls {
+		walked[c.operation] = true
+		if !slices.Contains(kinds, c.kind) {
+			kinds = append(kinds, c.kind)
+		}
+	}
+	for _, c := range accessCalls {
+		headers := []header{asJSON}
+		if c.operation == "apply-batch" {
+			headers = []header{{"Content-Type", "application/x-ndjson"}}
+		}
+		for _, refused := range []struct {
+			who string
+			header
+		}{{"carol", bearer(carol)}, {"nobody", header{"X-Nothing", "x"}}} {
+			if a := s.do(c.method, "/api/v1"+c.path, c.body, append(headers, refused.header)...); a.status < 400 {
+				t.Errorf("%s %s by %s = %d %s, want a refusal", c.method, c.path, refused.who, a.status, a.body)
+			}
+		}
+		if a := s.do(c.method, "/api/v1"+c.path, c.body, append(headers, bearer(admin))...); a.status >= 300 {
+			t.Fatalf("%s %s = %d %s", c.method, c.path, a.status, a.body)
+		}
+		want = append(want, fmt.Sprintf("%s by admin: %s (true 127.0.0.1)", c.kind, c.detail))
+	}
+	if got := s.audited(kinds); !slices.Equal(got, want) {
+		t.Errorf("the audit trail has\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	for _, op := range operations(t, "openapi.json") {
+		access := strings.HasPrefix(op.Path, "/api/v1/quotas/") ||
+			strings.HasSuffix(op.Path, "/visibility") || strings.HasSuffix(op.Path, "/sharing") || strings.HasSuffix(op.Path, "/owner")
+		if access && op.Method != http.MethodGet && !walked[op.OperationID] {
+			t.Errorf("%s is not among the calls of this test", op.OperationID)
+		}
+	}
+}
+
+// A scan does not go to who has no room for it.
+func TestOwnersHaveRoom(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, api.Config{Rates: api.NoRates})
+	admin, _ := s.login("admin")
+	if a := s.do(http.MethodPut, "/api/v1/quotas/users/rita", `{"max_bytes":10}`, bearer(admin), asJSON); a.status != http.StatusOK {
+		t.Fatalf("PUT quota = %d %s", a.status, a.body)
+	}
+	wantProblem(t, "PUT owner", s.do(http.MethodPut, "/api/v1/scans/real_plant/owner", `{"owner":"rita"}`, bearer(admin), asJSON),
+		http.StatusRequestEntityTooLarge, "quota_exceeded")
+	if a := s.do(http.MethodGet, "/api/v1/scans/real_plant/owner", "", bearer(admin)); a.json(t)["owner"] == "rita" {
+		t.Error("the scan changed hands all the same")
+	}
+	if a := s.do(http.MethodPut, "/api/v1/scans/real_plant/owner", `{"owner":"carol"}`, bearer(admin), asJSON); a.status != http.StatusOK {
+		t.Errorf("PUT owner with room = %d %s", a.status, a.body)
+	}
+}
