@@ -82,11 +82,13 @@ func (f *filePart) end() error {
 	return f.digests.check()
 }
 
-// stage takes the bytes of a part, which may have digests of its own.
-func stage(ctx context.Context, part *multipart.Part, up interface {
+// stager takes the bytes of an upload.
+type stager interface {
 	Stage(ctx context.Context, content io.Reader) error
-},
-) error {
+}
+
+// stage takes the bytes of a part, which may have digests of its own.
+func stage(ctx context.Context, part *multipart.Part, up stager) error {
 	digests, err := digestsOf(http.Header(part.Header))
 	if err != nil {
 		return err
@@ -117,7 +119,7 @@ type form struct {
 }
 
 // receive reads the parts in whatever order they come.
-func (f *filePart) receive(ctx context.Context, up *scan.Upload) (got form, err error) {
+func (f *filePart) receive(ctx context.Context, up stager) (got form, err error) {
 	for {
 		part, err := f.reader.NextPart()
 		if errors.Is(err, io.EOF) {
