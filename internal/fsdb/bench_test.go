@@ -149,3 +149,26 @@ func addBatch(b *testing.B, tree *Tree, loc Loc, i, size int, content []byte) {
 		}
 	}
 }
+
+// BenchmarkArchive takes the archive of a usual scan and makes it one of the
+// tree.
+func BenchmarkArchive(b *testing.B) {
+	entries := sound("")
+	photo := make([]byte, 1_030_000)
+	for i := range 60 {
+		entries = append(entries, entry{name: fmt.Sprintf("images/%05d.jpg", i), content: string(photo), raw: true},
+			entry{name: fmt.Sprintf("metadata/images/%05d.json", i), content: `{"channel":"rgb"}`})
+	}
+	archive := zipOf(entries...)
+	tree := newTree(b)
+	b.SetBytes(int64(len(archive)))
+	for i := 0; b.Loop(); i++ {
+		s, err := unpacked(tree, archive, DefaultArchiveLimits())
+		if err == nil {
+			err = tree.AddScan(ctx, Loc{Scan: fmt.Sprintf("s%d", i)}, s, object(`{}`))
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -25,19 +25,53 @@ var blockPool = sync.Pool{New: func() any { return new(block) }}
 // receive copies r into f and returns how long it is and its digest. What is
 // longer than a block is written and hashed while more of it is read.
 func receive(f file, r io.Reader) (size int64, sum [sha256.Size]byte, err error) {
-	s := sink{file: f, sum: sha256.New()}
+	s := sink{file: f, sum: sha256.New(), flushes: true}
+	err = s.receive(r)
+	s.sum.Sum(sum[:0])
+	return s.size, sum, err
+}
+
+// receiveOne is receive where many are received at once: one block is all that it
+// takes, and it does one thing after the other.
+func receiveOne(f file, r io.Reader) (size int64, sum [sha256.Size]byte, err error) {
+	s := sink{file: f, sum: sha256.New(), flushes: true}
+	b, _ := blockPool.Get().(*block)
+	defer blockPool.Put(b)
+	for {
+		n, read := fill(r, b)
+		ended := errors.Is(read, io.EOF)
+		if read != nil && !ended {
+			return s.size, sum, read
+		}
+		if err := s.put(b[:n]); err != nil {
+			return s.size, sum, err
+		}
+		if ended {
+			s.sum.Sum(sum[:0])
+			return s.size, sum, nil
+		}
+	}
+}
+
+// spool is receive for what is read again at once: it is not hashed, and the
+// disk need not begin with it.
+func spool(f file, r io.Reader) (size int64, err error) {
+	s := sink{file: f}
+	err = s.receive(r)
+	return s.size, err
+}
+
+func (s *sink) receive(r io.Reader) error {
 	b, _ := blockPool.Get().(*block)
 	n, err := fill(r, b)
 	if err == nil {
-		err = s.pipe(r, b)
-	} else {
-		if errors.Is(err, io.EOF) {
-			err = s.put(b[:n])
-		}
-		blockPool.Put(b)
+		return s.pipe(r, b)
 	}
-	s.sum.Sum(sum[:0])
-	return s.size, sum, err
+	if errors.Is(err, io.EOF) {
+		err = s.put(b[:n])
+	}
+	blockPool.Put(b)
+	return err
 }
 
 // fill reads until b is full; at the end of r the error is io.EOF.
@@ -56,7 +90,8 @@ func fill(r io.Reader, b *block) (n int, err error) {
 // sink writes and hashes.
 type sink struct {
 	file    file
-	sum     hash.Hash
+	sum     hash.Hash // nil for what is not hashed
+	flushes bool      // the disk is told to begin, now and then
 	size    int64
 	flushed int64
 }
@@ -67,8 +102,10 @@ func (s *sink) put(p []byte) error {
 	if err != nil {
 		return err
 	}
-	s.sum.Write(p)
-	if s.size-s.flushed >= flushSize {
+	if s.sum != nil {
+		s.sum.Write(p)
+	}
+	if s.flushes && s.size-s.flushed >= flushSize {
 		beginFlush(s.file, s.flushed, s.size-s.flushed)
 		s.flushed = s.size
 	}

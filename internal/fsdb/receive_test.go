@@ -42,6 +42,54 @@ func TestStageSizes(t *testing.T) {
 	}
 }
 
+// fullFile takes so many bytes.
+type fullFile struct {
+	file
+	room int
+	got  bytes.Buffer
+}
+
+func (f *fullFile) Write(p []byte) (int, error) {
+	n := min(len(p), f.room-f.got.Len())
+	f.got.Write(p[:n])
+	if n < len(p) {
+		return n, syscall.ENOSPC
+	}
+	return n, nil
+}
+
+// However content is received, it is there whole, or the error of its source or
+// of the disk is told.
+func TestReceivers(t *testing.T) {
+	t.Parallel()
+	cut := errors.New("cut")
+	for name, receiver := range map[string]func(file, io.Reader) (int64, [sha256.Size]byte, error){
+		"receive": receive, "receiveOne": receiveOne,
+		"spool": func(f file, r io.Reader) (int64, [sha256.Size]byte, error) {
+			n, err := spool(f, r)
+			return n, [sha256.Size]byte{}, err
+		},
+	} {
+		for _, size := range []int{0, 1, blockSize - 1, blockSize, blockSize + 1, 5*blockSize + 7} {
+			content := make([]byte, size)
+			_, _ = rand.NewChaCha8([32]byte{2}).Read(content)
+			f := &fullFile{room: size}
+			n, sum, err := receiver(f, oddReader{bytes.NewReader(content)})
+			if err != nil || n != int64(size) || !bytes.Equal(f.got.Bytes(), content) || name != "spool" && sum != sha256.Sum256(content) {
+				t.Errorf("%s of %d bytes = %d, %x, %v, and %d bytes are there", name, size, n, sum, err, f.got.Len())
+			}
+			if _, _, err := receiver(&fullFile{room: size}, io.MultiReader(bytes.NewReader(content), iotest.ErrReader(cut))); !errors.Is(err, cut) {
+				t.Errorf("%s of %d bytes that are cut = %v, want the cut", name, size, err)
+			}
+			if size > 0 {
+				if _, _, err := receiver(&fullFile{room: size - 1}, bytes.NewReader(content)); !errors.Is(err, syscall.ENOSPC) {
+					t.Errorf("%s of %d bytes on a full disk = %v, want ENOSPC", name, size, err)
+				}
+			}
+		}
+	}
+}
+
 // oddReader gives 77777 bytes at once.
 type oddReader struct{ r io.Reader }
 

@@ -2,7 +2,6 @@ package fsdb
 
 import (
 	"archive/zip"
-	"bufio"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -150,12 +149,7 @@ func (t *Tree) spoolArchive(ctx context.Context, r io.Reader, limits ArchiveLimi
 	// It keeps its bytes as long as it is open, and leaves nothing.
 	defer t.discard(name)
 	limit := min(limits.Bytes, math.MaxInt64-1)
-	// Forms hand their parts on in small pieces.
-	buffered := bufio.NewWriterSize(f, spoolBuffer)
-	size, err := io.Copy(buffered, io.LimitReader(contextReader{ctx, r}, limit+1))
-	if err == nil {
-		err = buffered.Flush()
-	}
+	size, err := spool(f, io.LimitReader(contextReader{ctx, r}, limit+1))
 	if err := errors.Join(err, f.Close()); err != nil {
 		return nil, err
 	}
@@ -250,12 +244,6 @@ func taken(err error, name string) error {
 	return err
 }
 
-// How much of a file is unpacked at a time, and of an archive is written.
-const (
-	copyBuffer  = 64 << 10
-	spoolBuffer = 256 << 10
-)
-
 func (t *Tree) unpackFile(ctx context.Context, dir string, f archiveFile) (got stagedSum, err error) {
 	if err := ctx.Err(); err != nil {
 		return got, err
@@ -270,21 +258,18 @@ func (t *Tree) unpackFile(ctx context.Context, dir string, f archiveFile) (got s
 		return got, taken(err, f.name)
 	}
 	source := &entryReader{summed: f.CRC32 == 0, r: io.LimitReader(contextReader{ctx, from}, int64(f.UncompressedSize64)+1)} //nolint:gosec // bounded by the plan
-	sum := sha256.New()
-	n, err := io.CopyBuffer(io.MultiWriter(to, sum), source, make([]byte, min(copyBuffer, f.UncompressedSize64+1)))
+	got.size, got.sum, err = receiveOne(to, source)
 	switch {
 	case source.err != nil && ctx.Err() == nil:
 		err = badEntry(f.name, source.err)
 	case err != nil:
-	case uint64(n) != f.UncompressedSize64: //nolint:gosec // not negative
+	case uint64(got.size) != f.UncompressedSize64: //nolint:gosec // not negative
 		err = badEntry(f.name, io.ErrUnexpectedEOF)
 	case source.crc != 0:
 		err = badEntry(f.name, zip.ErrChecksum)
 	default:
 		err = to.Sync()
 	}
-	got.size = n
-	sum.Sum(got.sum[:0])
 	return got, errors.Join(err, to.Close())
 }
 
