@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"math/rand/v2"
 	"mime/multipart"
@@ -130,7 +131,10 @@ func photoArchive() ([]byte, error) {
 	var buf bytes.Buffer
 	w := zip.NewWriter(&buf)
 	store := func(name string, content []byte) error {
-		f, err := w.CreateHeader(&zip.FileHeader{Name: name, Method: zip.Store})
+		size := uint64(len(content))
+		f, err := w.CreateRaw(&zip.FileHeader{
+			Name: name, Method: zip.Store, CRC32: crc32.ChecksumIEEE(content), CompressedSize64: size, UncompressedSize64: size,
+		})
 		if err == nil {
 			_, err = f.Write(content)
 		}

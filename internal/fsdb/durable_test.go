@@ -344,7 +344,9 @@ func addSome(t *Tree, fileset string, ids ...string) error {
 
 // addArchive takes a small archive to its place, into a new timelapse if one is given.
 func addArchive(t *Tree, loc Loc, made *Timelapse) (err error) {
-	a, err := t.SpoolArchive(ctx, bytes.NewReader(smallZip()), DefaultArchiveLimits())
+	large := entry{name: "images/large.jpg", content: strings.Repeat("large", aheadLeast/5+1), raw: true} // unpacked ahead
+	archive := zipOf(append([]entry{large}, sound("")...)...)
+	a, err := t.SpoolArchive(ctx, bytes.NewReader(archive), DefaultArchiveLimits())
 	if err != nil {
 		return err
 	}

@@ -54,9 +54,9 @@ func receiveOne(f file, r io.Reader) (size int64, sum [sha256.Size]byte, err err
 }
 
 // spool is receive for what is read again at once: it is not hashed, and the
-// disk need not begin with it.
-func spool(f file, r io.Reader) (size int64, err error) {
-	s := sink{file: f}
+// disk need not begin with it. wrote is told how much is there.
+func spool(f file, r io.Reader, wrote func(size int64)) (size int64, err error) {
+	s := sink{file: f, wrote: wrote}
 	err = s.receive(r)
 	return s.size, err
 }
@@ -92,6 +92,7 @@ type sink struct {
 	file    file
 	sum     hash.Hash // nil for what is not hashed
 	flushes bool      // the disk is told to begin, now and then
+	wrote   func(size int64)
 	size    int64
 	flushed int64
 }
@@ -104,6 +105,9 @@ func (s *sink) put(p []byte) error {
 	}
 	if s.sum != nil {
 		s.sum.Write(p)
+	}
+	if s.wrote != nil {
+		s.wrote(s.size)
 	}
 	if s.flushes && s.size-s.flushed >= flushSize {
 		beginFlush(s.file, s.flushed, s.size-s.flushed)

@@ -66,7 +66,11 @@ func TestReceivers(t *testing.T) {
 	for name, receiver := range map[string]func(file, io.Reader) (int64, [sha256.Size]byte, error){
 		"receive": receive, "receiveOne": receiveOne,
 		"spool": func(f file, r io.Reader) (int64, [sha256.Size]byte, error) {
-			n, err := spool(f, r)
+			told := int64(0)
+			n, err := spool(f, r, func(size int64) { told = size })
+			if err == nil && told != n {
+				err = fmt.Errorf("%d bytes were told", told)
+			}
 			return n, [sha256.Size]byte{}, err
 		},
 	} {

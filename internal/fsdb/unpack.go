@@ -122,14 +122,16 @@ func (s *StagedScan) Discard() {
 type SpooledArchive struct {
 	tree   *Tree
 	file   *os.File
+	ahead  *ahead
 	plan   archivePlan
 	limits ArchiveLimits
 }
 
 // SpoolArchive takes a ZIP file that holds one scan, at its top or in one
 // directory. It copies r into the staging directory of the tree, with flat
-// memory, and reads what the archive says of its entries. The caller closes
-// what it returns; after an error nothing is left.
+// memory, and reads what the archive says of its entries; large ones that are
+// not packed are unpacked meanwhile. The caller closes what it returns; after an
+// error nothing is left.
 //
 // Left out of the scan are the manifest that our archives have, upstream's
 // cache and what has a leading dot but the visibility. Errors: ErrArchive for what is no ZIP file
@@ -148,27 +150,33 @@ func (t *Tree) spoolArchive(ctx context.Context, r io.Reader, limits ArchiveLimi
 	}
 	// It keeps its bytes as long as it is open, and leaves nothing.
 	defer t.discard(name)
+	from, err := t.root.Open(name)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	ahead := t.unpackAhead(ctx, from, limits)
+	a := &SpooledArchive{tree: t, file: from, ahead: ahead, limits: limits}
 	limit := min(limits.Bytes, math.MaxInt64-1)
-	size, err := spool(f, io.LimitReader(contextReader{ctx, r}, limit+1))
-	if err := errors.Join(err, f.Close()); err != nil {
-		return nil, err
+	size, err := spool(f, io.LimitReader(contextReader{ctx, r}, limit+1), ahead.grow)
+	err = errors.Join(err, f.Close())
+	switch {
+	case err != nil:
+	case size > limit:
+		err = ErrTooLarge.With("the archive is larger than %d bytes", limit)
+	default:
+		a.plan, err = planArchive(from, size, limits)
 	}
-	if size > limit {
-		return nil, ErrTooLarge.With("the archive is larger than %d bytes", limit)
-	}
-	spool, err := t.root.Open(name)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, a.Close())
 	}
-	plan, err := planArchive(spool, size, limits)
-	if err != nil {
-		return nil, errors.Join(err, spool.Close())
-	}
-	return &SpooledArchive{tree: t, file: spool, plan: plan, limits: limits}, nil
+	return a, nil
 }
 
 // Close lets the archive go.
-func (a *SpooledArchive) Close() error { return a.file.Close() }
+func (a *SpooledArchive) Close() error {
+	a.ahead.drop()
+	return a.file.Close()
+}
 
 // Files is how many files the scan has in directories, but for metadata.
 func (a *SpooledArchive) Files() (n int) {
@@ -190,14 +198,15 @@ func (a *SpooledArchive) Bytes() int64 { return a.plan.bytes }
 // read, ErrNoSpace; after an error nothing is left.
 func (a *SpooledArchive) Unpack(ctx context.Context) (*StagedScan, error) {
 	s := &StagedScan{tree: a.tree, name: stagingName(), bytes: a.plan.bytes}
-	if err := s.unpack(ctx, a.plan); err != nil {
+	a.ahead.finish()
+	if err := s.unpack(ctx, a.plan, a.ahead); err != nil {
 		s.Discard()
 		return nil, wrap("unpack", "archive", err)
 	}
 	return s, nil
 }
 
-func (s *StagedScan) unpack(ctx context.Context, plan archivePlan) error {
+func (s *StagedScan) unpack(ctx context.Context, plan archivePlan, ahead *ahead) error {
 	t := s.tree
 	if err := t.inStaging(func() error { return t.disk.mkdir(s.name, dirPerm) }); err != nil {
 		return err
@@ -216,7 +225,7 @@ func (s *StagedScan) unpack(ctx context.Context, plan archivePlan) error {
 			s.files = append(s.files, f.name)
 		}
 		group.Go(func() (err error) {
-			sums[i], err = t.unpackFile(ctx, s.name, f)
+			sums[i], err = t.unpackFile(ctx, s.name, f, ahead)
 			return err
 		})
 	}
@@ -244,9 +253,12 @@ func taken(err error, name string) error {
 	return err
 }
 
-func (t *Tree) unpackFile(ctx context.Context, dir string, f archiveFile) (got stagedSum, err error) {
+func (t *Tree) unpackFile(ctx context.Context, dir string, f archiveFile, ahead *ahead) (got stagedSum, err error) {
 	if err := ctx.Err(); err != nil {
 		return got, err
+	}
+	if got, done, err := ahead.take(f, dir+"/"+f.name); done {
+		return got, taken(err, f.name)
 	}
 	from, err := f.Open()
 	if err != nil {
