@@ -282,6 +282,54 @@ func (q *Queries) ListHistory(ctx context.Context, db DBTX, arg ListHistoryParam
 	return items, nil
 }
 
+const listUploads = `-- name: ListUploads :many
+SELECT e.kind, e.at, coalesce(e.fileset, '')::text AS fileset, coalesce(e.file, '')::text AS file,
+       coalesce(e.detail ->> 'filename', '')::text AS filename, coalesce((e.detail ->> 'size')::bigint, 0)::bigint AS size
+FROM scans s
+JOIN scan_events e ON e.scan_id = s.id
+WHERE s.name = $1 AND e.at > $2 AND e.username IS NOT NULL
+  AND e.kind IN ('file.created', 'file.deleted', 'file.restored', 'fileset.deleted', 'fileset.restored')
+ORDER BY e.seq
+`
+
+type ListUploadsRow struct {
+	Kind     string
+	At       time.Time
+	Fileset  string
+	File     string
+	Filename string
+	Size     int64
+}
+
+// ListUploads returns what became of the files that were uploaded into a scan
+// since a time, in order: uploads with what they were, deletions, restorations.
+func (q *Queries) ListUploads(ctx context.Context, db DBTX, scan string, since time.Time) ([]ListUploadsRow, error) {
+	rows, err := db.Query(ctx, listUploads, scan, since)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListUploadsRow{}
+	for rows.Next() {
+		var i ListUploadsRow
+		if err := rows.Scan(
+			&i.Kind,
+			&i.At,
+			&i.Fileset,
+			&i.File,
+			&i.Filename,
+			&i.Size,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listenEvents = `-- name: ListenEvents :exec
 LISTEN plantdb_events
 `

@@ -116,3 +116,14 @@ SELECT pg_notify('plantdb_events', '');
 
 -- name: ListenEvents :exec
 LISTEN plantdb_events;
+
+-- name: ListUploads :many
+-- ListUploads returns what became of the files that were uploaded into a scan
+-- since a time, in order: uploads with what they were, deletions, restorations.
+SELECT e.kind, e.at, coalesce(e.fileset, '')::text AS fileset, coalesce(e.file, '')::text AS file,
+       coalesce(e.detail ->> 'filename', '')::text AS filename, coalesce((e.detail ->> 'size')::bigint, 0)::bigint AS size
+FROM scans s
+JOIN scan_events e ON e.scan_id = s.id
+WHERE s.name = @scan AND e.at > @since AND e.username IS NOT NULL
+  AND e.kind IN ('file.created', 'file.deleted', 'file.restored', 'fileset.deleted', 'fileset.restored')
+ORDER BY e.seq;

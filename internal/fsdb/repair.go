@@ -23,6 +23,34 @@ func (t *Tree) ListExtra(ctx context.Context, loc Loc, fileset string, names []s
 	return added, wrap("list files of", loc.Dir()+"/"+fileset, err)
 }
 
+// ListAgain is ListExtra, also for a fileset that is a directory and not listed.
+func (t *Tree) ListAgain(ctx context.Context, loc Loc, fileset string, names []string) ([]string, error) {
+	err := t.listFileset(ctx, loc, fileset)
+	if err != nil {
+		return nil, wrap("list fileset", loc.Dir()+"/"+fileset, err)
+	}
+	return t.ListExtra(ctx, loc, fileset, names)
+}
+
+func (t *Tree) listFileset(ctx context.Context, loc Loc, fileset string) error {
+	if err := errors.Join(CheckName(FilesetName, fileset), ctx.Err()); err != nil {
+		return err
+	}
+	x, err := t.foldedIndex(loc)
+	if err != nil || x.find(fileset) != nil {
+		return err
+	}
+	if err := t.requireDir(loc.Dir() + "/" + fileset); err != nil {
+		return err
+	}
+	x.add(fileset)
+	document, err := x.bytes()
+	if err != nil {
+		return err
+	}
+	return t.put(loc.Dir()+"/"+indexFile, document)
+}
+
 func (t *Tree) listExtra(ctx context.Context, loc Loc, fileset string, names []string) (added []string, err error) {
 	if err := t.Fold(ctx, loc); err != nil {
 		return nil, err

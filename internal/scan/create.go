@@ -336,5 +336,17 @@ func (s *Service) adopt(ctx context.Context, tx pgx.Tx, r row) (read *fsdb.Scan,
 	if found, err = s.changedOutside(ctx, tx, read); err != nil {
 		return nil, found, err
 	}
+	err = s.unlisted(ctx, tx, read, found)
+	if left, ok := errors.AsType[unlistedError](err); ok {
+		if err := s.relistHeld(ctx, tx, r.loc(), left); err != nil {
+			return nil, found, err
+		}
+		if read, err = s.tree.ReadScan(ctx, r.loc()); err == nil {
+			found, err = s.changedOutside(ctx, tx, read)
+		}
+	}
+	if err != nil {
+		return nil, found, err
+	}
 	return read, found, s.writeRows(ctx, tx, read)
 }

@@ -25,7 +25,8 @@ type Reconciled struct {
 
 // Reconcile makes the index say what the tree says: what changed since it was
 // last read is read again, each scan in one transaction, what is gone is
-// forgotten. It takes the tree as it is and writes nothing into it. A damaged
+// forgotten. It takes the tree as it is and writes nothing into it, but that
+// uploads which another program left out of files.json are listed again. A damaged
 // scan becomes a row with its reason; only a failing disk or database ends it.
 // Several may run at once, also on several machines. It acts for the server
 // itself and asks for no permission.
@@ -181,6 +182,26 @@ func (s *Service) index(ctx context.Context, e fsdb.Entry, as seen) (broken bool
 // indexIf is index for a scan that may be read once more: nothing is written if
 // accept refuses what was read, and its error is returned.
 func (s *Service) indexIf(ctx context.Context, e fsdb.Entry, as seen, accept func(*fsdb.Scan) error) (broken bool, err error) {
+	for range relistings {
+		broken, err = s.indexOnce(ctx, e, as, accept)
+		left, ok := errors.AsType[unlistedError](err)
+		if !ok {
+			return broken, err
+		}
+		if err = s.relist(ctx, e.Loc, left); err != nil {
+			break
+		}
+	}
+	if ctx.Err() != nil {
+		return false, err
+	}
+	// Its rows stay as they are, and so does the signature, so that it is tried again.
+	s.log.WarnContext(ctx, "uploads that another program left out of files.json cannot be listed again yet",
+		slog.String("scan", e.Loc.Dir()), slog.Any("err", err))
+	return false, nil
+}
+
+func (s *Service) indexOnce(ctx context.Context, e fsdb.Entry, as seen, accept func(*fsdb.Scan) error) (broken bool, err error) {
 	err = s.lockedRows(ctx, func(tx pgx.Tx) error {
 		if err := s.q.RelaxCommit(ctx, tx); err != nil {
 			return fmt.Errorf("relax commits of the index: %w", err)
@@ -215,6 +236,9 @@ func (s *Service) indexRead(ctx context.Context, tx pgx.Tx, read *fsdb.Scan, as 
 	}
 	found, err := s.changedOutside(ctx, tx, read)
 	if err != nil {
+		return err
+	}
+	if err := s.unlisted(ctx, tx, read, found); err != nil {
 		return err
 	}
 	write := s.writeRows
