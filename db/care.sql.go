@@ -23,8 +23,20 @@ func (q *Queries) BeginPass(ctx context.Context, db DBTX, kind string) error {
 	return err
 }
 
+const countFindings = `-- name: CountFindings :one
+SELECT count(*) FROM care_findings
+`
+
+// CountFindings counts what the scrub found.
+func (q *Queries) CountFindings(ctx context.Context, db DBTX) (int64, error) {
+	row := db.QueryRow(ctx, countFindings)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
 const finishPass = `-- name: FinishPass :exec
-UPDATE care_passes SET after = '', moved_at = now(), finished_at = now() WHERE kind = $1
+UPDATE care_passes SET after = '', moved_at = now(), finished_at = now(), verified_from = began_at WHERE kind = $1
 `
 
 // FinishPass says that a pass went through all scans.
@@ -54,7 +66,7 @@ func (q *Queries) ForgetLostFindings(ctx context.Context, db DBTX) error {
 }
 
 const getPass = `-- name: GetPass :one
-SELECT kind, after, began_at, moved_at, scans, files, bytes, findings, finished_at FROM care_passes WHERE kind = $1
+SELECT kind, after, began_at, moved_at, scans, files, bytes, findings, finished_at, verified_from FROM care_passes WHERE kind = $1
 `
 
 // GetPass returns how far a pass came.
@@ -71,6 +83,7 @@ func (q *Queries) GetPass(ctx context.Context, db DBTX, kind string) (CarePass, 
 		&i.Bytes,
 		&i.Findings,
 		&i.FinishedAt,
+		&i.VerifiedFrom,
 	)
 	return i, err
 }
@@ -186,6 +199,44 @@ func (q *Queries) ListCheckedScans(ctx context.Context, db DBTX, names []string)
 			&i.Timelapse,
 			&i.Signature,
 			&i.Broken,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listFindings = `-- name: ListFindings :many
+SELECT id, kind, scan, fileset, file, path, detail, found_at
+FROM care_findings
+WHERE id > $1
+ORDER BY id
+LIMIT $2::int
+`
+
+// ListFindings returns what the scrub found, in the order of finding.
+func (q *Queries) ListFindings(ctx context.Context, db DBTX, after uuid.UUID, pageSize int32) ([]CareFinding, error) {
+	rows, err := db.Query(ctx, listFindings, after, pageSize)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []CareFinding{}
+	for rows.Next() {
+		var i CareFinding
+		if err := rows.Scan(
+			&i.ID,
+			&i.Kind,
+			&i.Scan,
+			&i.Fileset,
+			&i.File,
+			&i.Path,
+			&i.Detail,
+			&i.FoundAt,
 		); err != nil {
 			return nil, err
 		}

@@ -54,15 +54,16 @@ type CareFinding struct {
 }
 
 type CarePass struct {
-	Kind       string
-	After      string
-	BeganAt    time.Time
-	MovedAt    time.Time
-	Scans      int64
-	Files      int64
-	Bytes      int64
-	Findings   int64
-	FinishedAt *time.Time
+	Kind         string
+	After        string
+	BeganAt      time.Time
+	MovedAt      time.Time
+	Scans        int64
+	Files        int64
+	Bytes        int64
+	Findings     int64
+	FinishedAt   *time.Time
+	VerifiedFrom *time.Time
 }
 
 type EventHorizon struct {
@@ -274,6 +275,37 @@ type ReportScansPerMonth struct {
 	Scans int64
 	Files int64
 	Bytes int64
+}
+
+// How far the scrub is, one row; none before it ever began.
+type ReportScrub struct {
+	BeganAt time.Time
+	// When the running pass last went on.
+	MovedAt time.Time
+	// When the last whole pass ended; null before the first.
+	FinishedAt *time.Time
+	// When that pass began: every file that was there then was read since.
+	VerifiedFrom *time.Time
+	// Of the running pass, as files and bytes.
+	Scans int64
+	Files int64
+	Bytes int64
+	// What was found and is not mended.
+	Faults int64
+}
+
+// What the scrub found wrong in each scan when it last read it; what is mended goes.
+type ReportScrubFinding struct {
+	FoundAt time.Time
+	// As plantdb check calls it: see docs/operating.md.
+	Kind string
+	Scan string
+	// Of the scan.
+	Owner   *string
+	Fileset string
+	File    string
+	Path    string
+	Detail  string
 }
 
 // Every session that was ever opened, from the audit trail: it outlives the session, and the user. Bound opened_at.

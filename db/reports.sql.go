@@ -204,6 +204,57 @@ func (q *Queries) ReportReuse(ctx context.Context, db DBTX, arg ReportReuseParam
 	return items, nil
 }
 
+const reportScrub = `-- name: ReportScrub :many
+SELECT found_at, kind, scan, owner, fileset, file, path, detail
+FROM report_scrub_findings
+WHERE found_at >= $1 AND found_at < $2
+  AND ($3::text IS NULL OR owner = $3::text)
+ORDER BY found_at DESC, scan, path, file
+LIMIT $4::int
+`
+
+type ReportScrubParams struct {
+	Since    time.Time
+	Until    time.Time
+	Username *string
+	PageSize int32
+}
+
+// ReportScrub returns what the scrub found in the time, of the scans of one owner or of all, the newest first.
+func (q *Queries) ReportScrub(ctx context.Context, db DBTX, arg ReportScrubParams) ([]ReportScrubFinding, error) {
+	rows, err := db.Query(ctx, reportScrub,
+		arg.Since,
+		arg.Until,
+		arg.Username,
+		arg.PageSize,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ReportScrubFinding{}
+	for rows.Next() {
+		var i ReportScrubFinding
+		if err := rows.Scan(
+			&i.FoundAt,
+			&i.Kind,
+			&i.Scan,
+			&i.Owner,
+			&i.Fileset,
+			&i.File,
+			&i.Path,
+			&i.Detail,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const reportSessions = `-- name: ReportSessions :many
 SELECT username, opened_at, last_seen_at, coalesce(ended_at, '0001-01-01 00:00Z')::timestamptz AS ended_at, state, refreshes, address, user_agent, session_id
 FROM report_session_history

@@ -40,7 +40,7 @@ WHERE kind = @kind;
 
 -- name: FinishPass :exec
 -- FinishPass says that a pass went through all scans.
-UPDATE care_passes SET after = '', moved_at = now(), finished_at = now() WHERE kind = @kind;
+UPDATE care_passes SET after = '', moved_at = now(), finished_at = now(), verified_from = began_at WHERE kind = @kind;
 
 -- name: ForgetFindings :exec
 -- ForgetFindings forgets what was found in some scans before.
@@ -54,3 +54,15 @@ VALUES (@id, @kind, @scan, @fileset, @file, @path, @detail, now());
 -- name: ForgetLostFindings :exec
 -- ForgetLostFindings forgets what was found in scans that are not there any more.
 DELETE FROM care_findings c WHERE NOT EXISTS (SELECT 1 FROM scans s WHERE s.name = c.scan);
+
+-- name: ListFindings :many
+-- ListFindings returns what the scrub found, in the order of finding.
+SELECT id, kind, scan, fileset, file, path, detail, found_at
+FROM care_findings
+WHERE id > @after
+ORDER BY id
+LIMIT @page_size::int;
+
+-- name: CountFindings :one
+-- CountFindings counts what the scrub found.
+SELECT count(*) FROM care_findings;

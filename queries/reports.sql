@@ -49,3 +49,12 @@ WHERE changed_at >= @since AND changed_at < @until
 GROUP BY owner, owner_exists
 ORDER BY sum(bytes) DESC, owner
 LIMIT @page_size::int;
+
+-- name: ReportScrub :many
+-- ReportScrub returns what the scrub found in the time, of the scans of one owner or of all, the newest first.
+SELECT found_at, kind, scan, owner, fileset, file, path, detail
+FROM report_scrub_findings
+WHERE found_at >= @since AND found_at < @until
+  AND (sqlc.narg(username)::text IS NULL OR owner = sqlc.narg(username)::text)
+ORDER BY found_at DESC, scan, path, file
+LIMIT @page_size::int;

@@ -24,8 +24,8 @@ type reportOptions struct {
 
 func (p *program) reportCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "report", Short: "Report on sessions, logins, stolen tokens and storage.",
-		Long: "Report on sessions, logins, stolen tokens and storage, from the views that docs/sql-reporting.md describes.\n" +
+		Use: "report", Short: "Report on sessions, logins, stolen tokens, storage and damage.",
+		Long: "Report on sessions, logins, stolen tokens, storage and damage, from the views that docs/sql-reporting.md describes.\n" +
 			"Nothing is changed: with DATABASE_URL, a user of the database who may only read the views will do.",
 	}
 	p.config.TreeFlags(cmd.PersistentFlags())
@@ -46,6 +46,7 @@ func (p *program) reportCommand() *cobra.Command {
 		p.oneReport("logins", "List the attempts to log in.", "7d", report.Logins),
 		p.oneReport("reuse", "List the refresh tokens that came twice, and what happened to their sessions.", "90d", report.Reuse),
 		p.oneReport("storage", "Sum up scans, files and bytes by owner; with a time, those that changed in it.", "", report.Storage),
+		p.oneReport("scrub", "List what the scrub found and nobody has mended.", "", report.Scrub),
 	)
 	return cmd
 }

@@ -313,6 +313,17 @@ func (s *service) metrics() *observe.Metrics {
 		watching(func(w scan.Watching) float64 { return float64(w.Sweeps) }))
 	m.Gauge("plantdb_tree_last_sweep_timestamp_seconds", "When the whole tree was last compared with its index.",
 		watching(func(w scan.Watching) float64 { return max(0, float64(w.Sweep.Unix())) })) // 0 before the first
+	scrubbed := func(read func(scan.Scrubbed) float64) func() float64 {
+		return func() float64 { return read(s.scans.Scrubbed(context.Background())) }
+	}
+	m.Counter("plantdb_scrub_bytes_total", "Bytes that the scrub read on this server.",
+		scrubbed(func(d scan.Scrubbed) float64 { return float64(d.Bytes) }))
+	m.Counter("plantdb_scrub_files_total", "Files that the scrub verified on this server.",
+		scrubbed(func(d scan.Scrubbed) float64 { return float64(d.Files) }))
+	m.Gauge("plantdb_scrub_faults", "What the scrub of all servers found and nobody has mended.",
+		scrubbed(func(d scan.Scrubbed) float64 { return float64(d.Faults) }))
+	m.Gauge("plantdb_scrub_verified_from_timestamp_seconds", "Every file that was there then was verified since; 0 before the first whole pass.",
+		scrubbed(func(d scan.Scrubbed) float64 { return max(0, float64(d.VerifiedFrom.Unix())) }))
 	return m
 }
 

@@ -1,7 +1,7 @@
 // Package report asks the report views who is logged in, who tried, which
-// tokens were stolen and who uses how much, and writes the answers for people,
+// tokens were stolen and who uses how much, and what the scrub found, and writes the answers for people,
 // spreadsheets and programs. It knows the views of migrations/00003_reports.sql
-// and no table; who may ask is decided by the role of the connection.
+// and 00017_scrub_report.sql and no table; who may ask is decided by the role of the connection.
 package report
 
 import (
@@ -161,6 +161,24 @@ func Storage(ctx context.Context, tx db.DBTX, f Filter) (Table, error) {
 		"last_changed_at"), func(r db.ReportStorageRow) []any {
 		return []any{value(r.Owner), r.OwnerExists, r.Scans, r.PrivateScans, r.BrokenScans, r.Files, Bytes(r.Bytes),
 			r.LastChangedAt}
+	}), nil
+}
+
+// Scrub returns what the scrub found in the time and nobody has mended, the
+// newest first; the user is the owner of the scan.
+func Scrub(ctx context.Context, tx db.DBTX, f Filter) (Table, error) {
+	since, until, user, err := f.bounds()
+	if err != nil {
+		return Table{}, err
+	}
+	rows, err := db.New().ReportScrub(ctx, tx, db.ReportScrubParams{
+		Since: since, Until: until, Username: user, PageSize: f.page(),
+	})
+	if err != nil {
+		return Table{}, explain("scrub", err)
+	}
+	return tabulate(f, rows, columns("found_at", "kind", "scan", "owner", "fileset", "file", "path", "detail"), func(r db.ReportScrubFinding) []any {
+		return []any{r.FoundAt, r.Kind, r.Scan, value(r.Owner), r.Fileset, r.File, r.Path, r.Detail}
 	}), nil
 }
 

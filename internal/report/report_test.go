@@ -197,11 +197,51 @@ func TestStorage(t *testing.T) {
 	}
 }
 
+func TestScrub(t *testing.T) {
+	t.Parallel()
+	tx := pgtest.Tx(t)
+	if _, err := tx.Exec(t.Context(), planted); err != nil {
+		t.Fatal(err)
+	}
+	_, err := tx.Exec(t.Context(), `INSERT INTO care_findings (id, kind, scan, fileset, file, path, detail, found_at)
+		SELECT gen_random_uuid(), 'digest_differs', name, 'images', 'a', name || '/images', 'other bytes', now() - interval '1 day' FROM scans WHERE owner = 'bob'
+		UNION ALL SELECT gen_random_uuid(), 'unreadable', name, 'images', 'b', name || '/images', 'input/output error', now() FROM scans WHERE owner = 'erin'`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := must(t)(Scrub(t.Context(), tx, Filter{Limit: 1}))
+	if kinds := column(t, all, "kind"); !slices.Equal(kinds, []string{"unreadable"}) || !all.More {
+		t.Errorf("the first of all = %q, more: %t, want the newest and more", kinds, all.More)
+	}
+	bobs := must(t)(Scrub(t.Context(), tx, Filter{Limit: 100, User: "bob"}))
+	for _, kind := range column(t, bobs, "kind") {
+		if kind != "digest_differs" {
+			t.Errorf("of bob's scans is told %q", kind)
+		}
+	}
+	if len(bobs.Rows) == 0 {
+		t.Error("nothing is told of bob's scans")
+	}
+	if late := must(t)(Scrub(t.Context(), tx, Filter{Limit: 100, Until: time.Now().Add(-time.Hour)})); len(late.Rows) != len(bobs.Rows) {
+		t.Errorf("until an hour ago %d were found, want %d", len(late.Rows), len(bobs.Rows))
+	}
+}
+
+func must(t *testing.T) func(Table, error) Table {
+	return func(table Table, err error) Table {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return table
+	}
+}
+
 func TestFilterThatMakesNoSense(t *testing.T) {
 	t.Parallel()
 	tx := pgtest.Tx(t)
 	now := time.Now()
-	for _, r := range []Report{Sessions, ActiveSessions, Logins, Reuse, Storage} {
+	for _, r := range []Report{Sessions, ActiveSessions, Logins, Reuse, Storage, Scrub} {
 		for _, f := range []Filter{
 			{}, {Limit: -1}, {Limit: MaxRows + 1}, {Limit: 1, Since: now, Until: now}, {Limit: 1, Since: now, Until: now.Add(-time.Second)},
 		} {
@@ -226,7 +266,7 @@ func TestReportWithoutViewsOrRights(t *testing.T) {
 	}{
 		{"REVOKE SELECT ON ALL TABLES IN SCHEMA public FROM " + readers + "; SET ROLE " + readers, ErrNotReader},
 		{"RESET ROLE; DROP VIEW report_logins, report_token_reuse, report_storage, report_scans_per_month, report_scans, " +
-			"report_session_history, report_active_sessions", ErrNoViews},
+			"report_session_history, report_active_sessions, report_scrub_findings", ErrNoViews},
 	} {
 		if _, err := pool.Exec(t.Context(), tt.prepare); err != nil {
 			t.Fatal(err)

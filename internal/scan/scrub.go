@@ -189,6 +189,8 @@ func (c *checker) moved(ctx context.Context, after string, files int) error {
 	fresh := c.fresh
 	c.fresh = Checked{}
 	fresh.Bytes, fresh.Files = c.read.Swap(0), files
+	c.scrubbed.bytes.Add(fresh.Bytes)
+	c.scrubbed.files.Add(int64(files))
 	if !strings.Contains(after, "/") {
 		fresh.Scans = 1
 	}

@@ -94,3 +94,53 @@ func TestScrub(t *testing.T) {
 		t.Errorf("Scrub() by an administrator = %v, want ErrForbidden", err)
 	}
 }
+
+// What was found is told to administrators, a page at a time, with how far the
+// pass is, and in metrics.
+func TestScrubReport(t *testing.T) {
+	t.Parallel()
+	f := indexed(t, plainScan("a", `{}`), plainScan("b", `{}`), files{"a/images/x.jpg": "x", "a/images/y.jpg": "y", "b/images/z.jpg": "z"})
+	ask := func(after string, limit int) ScrubReport {
+		t.Helper()
+		r, err := f.ScrubReport(as(t, admin), after, limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	if r := ask("", 10); !r.Began.IsZero() || r.Faults != 0 || len(r.Findings) > 0 || r.Next != "" {
+		t.Errorf("ScrubReport() before the first pass = %+v", r)
+	}
+	if err := f.Scrub(as(t, actor.System()), time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	var paths []string
+	after := ""
+	for range 4 {
+		r := ask(after, 2)
+		if r.Faults != 3 || r.VerifiedFrom.IsZero() || !r.VerifiedFrom.Equal(r.Began) || r.Finished.Before(r.Began) || r.Scans != 2 || r.Files != 4 || r.Bytes != 2*17 {
+			t.Errorf("ScrubReport() = %+v", r)
+		}
+		for _, found := range r.Findings {
+			if found.Kind != "extra_file" || found.At.IsZero() {
+				t.Errorf("found %+v", found)
+			}
+			paths = append(paths, found.Path)
+		}
+		if after = r.Next; after == "" {
+			break
+		}
+	}
+	if want := []string{"a/images/x.jpg", "a/images/y.jpg", "b/images/z.jpg"}; !slices.Equal(paths, want) {
+		t.Errorf("the pages have %q, want %q", paths, want)
+	}
+	if d := f.Scrubbed(t.Context()); d.Bytes != 2*17 || d.Files != 4 || d.Faults != 3 || d.VerifiedFrom.IsZero() {
+		t.Errorf("Scrubbed() = %+v", d)
+	}
+	if _, err := f.ScrubReport(as(t, ann), "", 1); !errors.Is(err, ErrForbidden) {
+		t.Errorf("ScrubReport() by ann = %v, want ErrForbidden", err)
+	}
+	if _, err := f.ScrubReport(as(t, admin), "x", 1); !errors.Is(err, ErrCursor) {
+		t.Errorf("ScrubReport(x) = %v, want ErrCursor", err)
+	}
+}

@@ -6,7 +6,7 @@
 // package decides.
 //
 // Every exported method takes who acts from the context (package actor) and
-// does nothing without one, but for Count, OnProgress, Reconcile, KeepIndexed, Watching, what folds
+// does nothing without one, but for Count, OnProgress, Reconcile, KeepIndexed, Watching, Scrubbed, what folds
 // journals, FeedEvents and what sets up previews and events. Exported methods own their transaction; the unexported ones take
 // it.
 //
@@ -150,6 +150,7 @@ type Service struct {
 	limited  limited
 	reload   coalescer
 	watching watching
+	scrubbed scrubbed
 	met      atomic.Bool // the tree was compared with its index
 	progress func(done, total int)
 	warned   sync.Map  // path of a scan or timelapse -> string: the damage that was logged last
