@@ -4,6 +4,8 @@ GO           ?= go
 VERSION      ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 FUZZTIME     ?= 20s
 CRASH_TIME   ?= 5m
+FUZZ_EXAMPLES ?= 50
+FUZZ_SEED    ?= 1
 TEST_TIMEOUT ?= 15m
 # The release is one static file; the targets that need a C compiler say so.
 CGO_ENABLED  ?= 0
@@ -22,7 +24,7 @@ FORBIDDEN := ^(<<<<<<<|>>>>>>>) |T[O]DO|F[I]XME|\bX[X]X\b|\b[bft]\.Skip(f|Now)?\
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help run build test check words lint lint-openapi release-openapi gen race crash fuzz bench conformance clients clients-test e2e clean
+.PHONY: help run build test check words lint lint-openapi release-openapi gen race crash fuzz fuzz-api bench conformance clients clients-test e2e clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,7 +83,7 @@ gen: ## Write what is generated: db/ from queries/ and migrations/, openapi/, an
 # watch nothing there.
 race: ## Run the tests under the race detector (needs a C compiler)
 	@tools/ensure.sh postgres venv cc
-	CGO_ENABLED=1 $(GO) test -race -timeout $(TEST_TIMEOUT) $$($(GO) list ./... | grep -vE '/(conformance|e2e|e2e/tus|e2e/browser|bench|cmd/plantdb)$$')
+	CGO_ENABLED=1 $(GO) test -race -timeout $(TEST_TIMEOUT) $$($(GO) list ./... | grep -vE '/(conformance|conformance/fuzzapi|e2e|e2e/tus|e2e/browser|bench|cmd/plantdb)$$')
 
 crash: ## Kill server and PostgreSQL under load for CRASH_TIME (default 5m) and print what it came to
 	@tools/ensure.sh postgres venv
@@ -93,6 +95,10 @@ fuzz: ## Run every fuzz test for FUZZTIME (default 20s) each
 		echo "== $$dir $$name"; \
 		$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$dir" </dev/null || exit 1; \
 	done
+
+fuzz-api: ## Hold the running server against its document with made-up requests, FUZZ_EXAMPLES (default 50) a phase
+	@tools/ensure.sh postgres venv
+	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) FUZZ_SEED=$(FUZZ_SEED) $(GO) test ./conformance/fuzzapi/ -run . -count=1 -v -timeout 0
 
 bench: ## Print the figures that README quotes, with the machine's limits beside them
 	@tools/ensure.sh postgres nginx
