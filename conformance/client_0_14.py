@@ -27,7 +27,6 @@ from table import ANALYZED, DEMO_SCANS, alike, check, holds, output, public_call
 LATER = {
     "rest_api.scan_preview_image_url": (
         "port=5000", "never: the client itself asks port 5000 for the scan, whatever port it was told"),
-    "rest_api.upload_dataset_file": ("405", "POST /files/{scan} comes later"),
 }
 
 
@@ -191,7 +190,12 @@ def dataset_file_upload(site):
         path = Path(temporary) / "notes.txt"
         path.write_bytes(b"some notes")
         got = rest_api.upload_dataset_file("older_sent_2", str(path), **site.at)
-    holds(got.get("error", ""), "error" not in got)
+        holds(got.get("error", ""), "error" not in got)
+        same("bytes", (site.tree / "older_sent_2" / "notes.txt").read_bytes(), b"some notes")
+        # In pieces the client sends each as the file: only the last would stay.
+        got = rest_api.upload_dataset_file("older_sent_2", str(path), chunk_size=4, **site.at)
+        holds(f"pieces: {got}", "400 Client Error" in got.get("error", ""))
+    same("bytes", (site.tree / "older_sent_2" / "notes.txt").read_bytes(), b"some notes")
 
 
 @check("rest_api.get_toml_file", "rest_api.get_scan_config", "rest_api.get_reconstruction_config", "rest_api.scan_file_url",

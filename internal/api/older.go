@@ -21,6 +21,7 @@ func (s *server) registerOlder() {
 	s.registerOlderInfos()
 	s.registerOlderModels()
 	s.registerOlderWrites()
+	s.registerRawUpload()
 }
 
 // olderLogin is the answer of 0.15 with what 0.14 had instead.

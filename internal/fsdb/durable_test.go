@@ -303,6 +303,8 @@ var writes = map[string]func(*Tree) error{
 	},
 	"AddFiles, first ones": func(t *Tree) error { return addTwo(t, "PointCloud_1_0") },
 	"ReplaceFile":          replace,
+	"PutRaw":               func(t *Tree) error { return putRaw(t, "pipeline.toml") },
+	"PutRaw, new":          func(t *Tree) error { return putRaw(t, "some/where/notes.txt") },
 	"WriteVisibility":      func(t *Tree) error { return t.WriteVisibility(ctx, Loc{Scan: "s"}, "private") },
 	"WriteScanMetadata":    func(t *Tree) error { return t.WriteScanMetadata(ctx, Loc{Scan: "s"}, object(`{"b":2}`)) },
 	"WriteFilesetMetadata": func(t *Tree) error { return t.WriteFilesetMetadata(ctx, Loc{Scan: "s"}, "images", object(`{"b":2}`)) },
@@ -366,6 +368,14 @@ func discardAll(batch []NewFile) (err error) {
 		err = errors.Join(err, f.Content.Discard())
 	}
 	return err
+}
+
+func putRaw(t *Tree, rel string) error {
+	content, err := t.Stage(ctx, strings.NewReader("put there"), 1<<20)
+	if err != nil {
+		return err
+	}
+	return errors.Join(t.PutRaw(ctx, Loc{Scan: "s"}, rel, content), content.Discard())
 }
 
 func replace(t *Tree) error {
@@ -490,6 +500,11 @@ func state(t *testing.T, tree *Tree) string {
 			for _, f := range set.Files {
 				data := must[[]byte](t)(os.ReadFile(filepath.Join(tree.Dir(), e.Loc.Dir(), set.ID, f.Name)))
 				fmt.Fprintf(&b, "%q\n", data)
+			}
+		}
+		for _, rel := range []string{"pipeline.toml", "some/where/notes.txt"} {
+			if data, err := os.ReadFile(filepath.Join(tree.Dir(), e.Loc.Dir(), rel)); err == nil {
+				fmt.Fprintf(&b, "%s %q\n", rel, data)
 			}
 		}
 	}

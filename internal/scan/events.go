@@ -43,6 +43,9 @@ const (
 	FileDeleted  Kind = "file.deleted"
 	FileRestored Kind = "file.restored"
 	FilePurged   Kind = "file.purged"
+	// FileStored says that a file was put at a path of the scan, which the
+	// detail names; it belongs to no fileset.
+	FileStored Kind = "file.stored"
 
 	TimelapseCreated  Kind = "timelapse.created"
 	TimelapseMetadata Kind = "timelapse.metadata"
