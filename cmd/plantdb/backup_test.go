@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -74,9 +75,21 @@ func TestBackupBesideWriters(t *testing.T) {
 	before := make(map[string]string, len(written))
 	maps.Copy(before, written)
 	mu.Unlock()
+	if got := servertest.Run(t, o, "keys", "rotate"); got.Code != 0 {
+		t.Fatalf("keys rotate = %+v", got)
+	}
 	copied := filepath.Join(home, "backup")
 	if got := servertest.Run(t, o, "backup", copied); got.Code != 0 {
 		t.Fatalf("backup = %+v", got)
+	}
+	keys := keysOf(t, dir)
+	for _, want := range []string{"jwt.key", "webhooks.key"} {
+		if keys[want] == "" {
+			t.Errorf("the tree has the keys %q, want %s", slices.Sorted(maps.Keys(keys)), want)
+		}
+	}
+	if len(keys) < 3 {
+		t.Errorf("the tree has the keys %q, want one that a rotation made", slices.Sorted(maps.Keys(keys)))
 	}
 	stop()
 	group.Wait()
@@ -98,6 +111,9 @@ func TestBackupBesideWriters(t *testing.T) {
 	}
 	if got := servertest.Run(t, again, "check", "--digests"); got.Code != 0 {
 		t.Errorf("check of what was restored = %+v", got)
+	}
+	if got := keysOf(t, restored); !maps.Equal(got, keys) {
+		t.Errorf("restored keys are %q, want %q with the same bytes and modes", slices.Sorted(maps.Keys(got)), slices.Sorted(maps.Keys(keys)))
 	}
 	second := servertest.Start(t, again, restored, "--test", "--rate-limits", "off")
 	reader := caller{second.URL, api} // its key came along
@@ -272,6 +288,28 @@ func unzip(t *testing.T, name, dir string) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// keysOf returns the files of a tree that hold keys, with modes and bytes.
+func keysOf(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(dir, ".plantdb", "*.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := map[string]string{}
+	for _, name := range names {
+		info, err := os.Stat(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys[filepath.Base(name)] = fmt.Sprintf("%v %x", info.Mode(), raw)
+	}
+	return keys
 }
 
 // opened lets upstream's own code open a tree, and compares every byte that it

@@ -57,7 +57,27 @@ func (t *Tree) foldedIndex(loc Loc) (*index, error) {
 		return nil, err
 	}
 	defer func() { _ = dir.Close() }() // only read
+	for range foldAttempts {
+		x, err := t.foldOnce(loc, dir)
+		if !errors.Is(err, errRewritten) {
+			return x, err
+		}
+	}
+	return nil, ErrLocked.Because(errRewritten)
+}
+
+// foldAttempts bounds how often a fold begins anew because a Python program
+// wrote files.json meanwhile.
+const foldAttempts = 20
+
+var errRewritten = errors.New("another program writes files.json")
+
+func (t *Tree) foldOnce(loc Loc, dir *os.Root) (*index, error) {
 	j, err := t.journalOf(loc)
+	if err != nil {
+		return nil, err
+	}
+	was, err := t.fileState(loc.Dir() + "/" + indexFile)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +88,7 @@ func (t *Tree) foldedIndex(loc Loc) (*index, error) {
 	l := t.ledgers.take(loc)
 	current := l != nil && l.stillIs(t)
 	valid, changed := x.apply(j, dir)
-	if err := t.foldInto(loc, dir, x, valid, changed); err != nil {
+	if err := t.foldInto(loc, dir, x, valid, changed, was); err != nil {
 		return nil, err
 	}
 	if current && l.look(t) == nil {
@@ -78,8 +98,10 @@ func (t *Tree) foldedIndex(loc Loc) (*index, error) {
 }
 
 // foldInto makes durable what the journal stood for, then files.json, and
-// removes the journal then.
-func (t *Tree) foldInto(loc Loc, dir *os.Root, x *index, valid []Added, changed bool) error {
+// removes the journal then. errRewritten if files.json is no longer what was
+// read: upstream's locks of files exclude nobody who holds the fileset or scan, and
+// what they wrote while we synced must not be undone.
+func (t *Tree) foldInto(loc Loc, dir *os.Root, x *index, valid []Added, changed bool, was fileState) error {
 	staged := ""
 	err := together(len(valid)+1, func(i int) (err error) {
 		if i < len(valid) {
@@ -96,6 +118,12 @@ func (t *Tree) foldInto(loc Loc, dir *os.Root, x *index, valid []Added, changed 
 	})
 	if err == nil {
 		err = t.syncDirs(foldedDirs(loc, valid)...)
+	}
+	if err == nil && changed {
+		var now fileState
+		if now, err = t.fileState(loc.Dir() + "/" + indexFile); err == nil && now != was {
+			err = errRewritten
+		}
 	}
 	if err == nil && changed {
 		err = t.disk.rename(staged, loc.Dir()+"/"+indexFile)

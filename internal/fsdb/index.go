@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/romi/plantdb-go/internal/fsdb/meta"
 )
@@ -157,6 +158,20 @@ func joinArray(list []json.RawMessage) json.RawMessage {
 // readIndex reads the scan's files.json to change it. ErrBroken if it cannot
 // be read: what cannot be understood is not overwritten.
 func readIndex(dir *os.Root) (*index, error) {
+	for waited := time.Duration(0); ; waited += settleStep {
+		x, err := readIndexNow(dir)
+		// Python writes it in place: for a moment it is empty, then half of it.
+		if !errors.Is(err, ErrBroken) || waited >= tornTime {
+			return x, err
+		}
+		time.Sleep(settleStep)
+	}
+}
+
+// tornTime is ample for a program to write files.json.
+const tornTime = 50 * time.Millisecond
+
+func readIndexNow(dir *os.Root) (*index, error) {
 	data, err := readFile(dir, indexFile, meta.MaxBytes)
 	if err != nil && exhausted(err) {
 		return nil, fmt.Errorf("read %s: %w", indexFile, err)
