@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/romi/plantdb-go/internal/scan"
+	"github.com/romi/plantdb-go/tokenauth"
 )
 
 const tagServer = "server"
@@ -55,10 +56,10 @@ func (s *server) registerHome() {
 	})
 	register(s, route{
 		id: "reload-scans", method: http.MethodGet, path: "/refresh", tag: tagServer, security: public, rate: rateReload,
-		faults:  []error{scan.ErrUnknownScan, errInvalidName},
+		faults:  []error{scan.ErrUnknownScan, errInvalidName, tokenauth.ErrMissing},
 		summary: "Bring the index up to date with the tree",
-		doc:     "Reads what was changed in the directory from outside. Calls at the same time share one run.",
-		errors:  []int{http.StatusBadRequest, http.StatusNotFound},
+		doc:     "Reads what was changed in the directory from outside. Calls at the same time share one run. It looks for no token: where the guest is switched off it is 401.",
+		errors:  []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusNotFound},
 	}, s.refresh)
 }
 

@@ -3514,7 +3514,7 @@ type ClientInterface interface {
 
 	// ReloadScans Bring the index up to date with the tree
 	//
-	// Reads what was changed in the directory from outside. Calls at the same time share one run.
+	// Reads what was changed in the directory from outside. Calls at the same time share one run. It looks for no token: where the guest is switched off it is 401.
 	//
 	// Corresponds with GET /api/v1/refresh (the `ReloadScans` operationId).
 	ReloadScans(ctx context.Context, params *ReloadScansParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -5396,7 +5396,7 @@ func (c *Client) SetUserQuota(ctx context.Context, username string, body SetUser
 
 // ReloadScans Bring the index up to date with the tree
 //
-// Reads what was changed in the directory from outside. Calls at the same time share one run.
+// Reads what was changed in the directory from outside. Calls at the same time share one run. It looks for no token: where the guest is switched off it is 401.
 //
 // Corresponds with GET /api/v1/refresh (the `ReloadScans` operationId).
 func (c *Client) ReloadScans(ctx context.Context, params *ReloadScansParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -13011,7 +13011,7 @@ type ClientWithResponsesInterface interface {
 
 	// ReloadScansWithResponse Bring the index up to date with the tree
 	//
-	// Reads what was changed in the directory from outside. Calls at the same time share one run.
+	// Reads what was changed in the directory from outside. Calls at the same time share one run. It looks for no token: where the guest is switched off it is 401.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -18405,7 +18405,7 @@ func (c *ClientWithResponses) SetUserQuotaWithResponse(ctx context.Context, user
 
 // ReloadScansWithResponse Bring the index up to date with the tree
 //
-// Reads what was changed in the directory from outside. Calls at the same time share one run.
+// Reads what was changed in the directory from outside. Calls at the same time share one run. It looks for no token: where the guest is switched off it is 401.
 //
 // Returns a wrapper object for the known response body format(s).
 //

@@ -706,7 +706,7 @@ export const setUserQuota = <ThrowOnError extends boolean = false>(options: Opti
 /**
  * Bring the index up to date with the tree
  *
- * Reads what was changed in the directory from outside. Calls at the same time share one run.
+ * Reads what was changed in the directory from outside. Calls at the same time share one run. It looks for no token: where the guest is switched off it is 401.
  */
 export const reloadScans = <ThrowOnError extends boolean = false>(options?: Options<ReloadScansData, ThrowOnError>) => (options?.client ?? client).get<ReloadScansResponses, ReloadScansErrors, ThrowOnError>({ url: '/api/v1/refresh', ...options });
 
@@ -846,7 +846,7 @@ export const getScanOwner = <ThrowOnError extends boolean = false>(options: Opti
 /**
  * Give a scan to another user
  *
- * Its owner and administrators may do it, and the new owner must be a user. Who gives away a private scan may not see it afterwards.
+ * Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards.
  */
 export const setScanOwner = <ThrowOnError extends boolean = false>(options: Options<SetScanOwnerData, ThrowOnError>) => (options.client ?? client).put<SetScanOwnerResponses, SetScanOwnerErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }],

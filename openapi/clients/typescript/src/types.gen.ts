@@ -4026,7 +4026,7 @@ export type ReloadScansData = {
 
 export type ReloadScansErrors = {
     /**
-     * Refused: 400 (`invalid_name`, `invalid_request`); 404 (`unknown_scan`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_name`, `invalid_request`); 401 (`token_missing`); 404 (`unknown_scan`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4581,7 +4581,7 @@ export type SetScanOwnerData = {
 
 export type SetScanOwnerErrors = {
     /**
-     * Refused: 400 (`unknown_owner`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 413 (`too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`unknown_owner`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 413 (`quota_exceeded`, `too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**

@@ -4054,7 +4054,7 @@ class ScansApi:
     ) -> Owner:
         """Give a scan to another user
 
-        Its owner and administrators may do it, and the new owner must be a user. Who gives away a private scan may not see it afterwards.
+        Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards.
 
         :param scan_id: Scan id. (required)
         :type scan_id: str
@@ -4127,7 +4127,7 @@ class ScansApi:
     ) -> ApiResponse[Owner]:
         """Give a scan to another user
 
-        Its owner and administrators may do it, and the new owner must be a user. Who gives away a private scan may not see it afterwards.
+        Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards.
 
         :param scan_id: Scan id. (required)
         :type scan_id: str
@@ -4200,7 +4200,7 @@ class ScansApi:
     ) -> RESTResponseType:
         """Give a scan to another user
 
-        Its owner and administrators may do it, and the new owner must be a user. Who gives away a private scan may not see it afterwards.
+        Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards.
 
         :param scan_id: Scan id. (required)
         :type scan_id: str

@@ -561,7 +561,7 @@ class ServerApi:
     ) -> Done:
         """Bring the index up to date with the tree
 
-        Reads what was changed in the directory from outside. Calls at the same time share one run.
+        Reads what was changed in the directory from outside. Calls at the same time share one run. It looks for no token: where the guest is switched off it is 401.
 
         :param scan_id: Only this scan.
         :type scan_id: str
@@ -630,7 +630,7 @@ class ServerApi:
     ) -> ApiResponse[Done]:
         """Bring the index up to date with the tree
 
-        Reads what was changed in the directory from outside. Calls at the same time share one run.
+        Reads what was changed in the directory from outside. Calls at the same time share one run. It looks for no token: where the guest is switched off it is 401.
 
         :param scan_id: Only this scan.
         :type scan_id: str
@@ -699,7 +699,7 @@ class ServerApi:
     ) -> RESTResponseType:
         """Bring the index up to date with the tree
 
-        Reads what was changed in the directory from outside. Calls at the same time share one run.
+        Reads what was changed in the directory from outside. Calls at the same time share one run. It looks for no token: where the guest is switched off it is 401.
 
         :param scan_id: Only this scan.
         :type scan_id: str

@@ -2530,7 +2530,7 @@ public class ScansApi {
 
   /**
    * Give a scan to another user
-   * Its owner and administrators may do it, and the new owner must be a user. Who gives away a private scan may not see it afterwards.
+   * Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards.
    * @param scanId Scan id. (required)
    * @param newOwner  (required)
    * @return Owner
@@ -2542,7 +2542,7 @@ public class ScansApi {
 
   /**
    * Give a scan to another user
-   * Its owner and administrators may do it, and the new owner must be a user. Who gives away a private scan may not see it afterwards.
+   * Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards.
    * @param scanId Scan id. (required)
    * @param newOwner  (required)
    * @param headers Optional headers to include in the request
@@ -2556,7 +2556,7 @@ public class ScansApi {
 
   /**
    * Give a scan to another user
-   * Its owner and administrators may do it, and the new owner must be a user. Who gives away a private scan may not see it afterwards.
+   * Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards.
    * @param scanId Scan id. (required)
    * @param newOwner  (required)
    * @return ApiResponse&lt;Owner&gt;
@@ -2568,7 +2568,7 @@ public class ScansApi {
 
   /**
    * Give a scan to another user
-   * Its owner and administrators may do it, and the new owner must be a user. Who gives away a private scan may not see it afterwards.
+   * Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards.
    * @param scanId Scan id. (required)
    * @param newOwner  (required)
    * @param headers Optional headers to include in the request

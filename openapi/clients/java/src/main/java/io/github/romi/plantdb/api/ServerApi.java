@@ -391,7 +391,7 @@ public class ServerApi {
 
   /**
    * Bring the index up to date with the tree
-   * Reads what was changed in the directory from outside. Calls at the same time share one run.
+   * Reads what was changed in the directory from outside. Calls at the same time share one run. It looks for no token: where the guest is switched off it is 401.
    * @param scanId Only this scan. (optional)
    * @return Done
    * @throws ApiException if fails to make API call
@@ -402,7 +402,7 @@ public class ServerApi {
 
   /**
    * Bring the index up to date with the tree
-   * Reads what was changed in the directory from outside. Calls at the same time share one run.
+   * Reads what was changed in the directory from outside. Calls at the same time share one run. It looks for no token: where the guest is switched off it is 401.
    * @param scanId Only this scan. (optional)
    * @param headers Optional headers to include in the request
    * @return Done
@@ -415,7 +415,7 @@ public class ServerApi {
 
   /**
    * Bring the index up to date with the tree
-   * Reads what was changed in the directory from outside. Calls at the same time share one run.
+   * Reads what was changed in the directory from outside. Calls at the same time share one run. It looks for no token: where the guest is switched off it is 401.
    * @param scanId Only this scan. (optional)
    * @return ApiResponse&lt;Done&gt;
    * @throws ApiException if fails to make API call
@@ -426,7 +426,7 @@ public class ServerApi {
 
   /**
    * Bring the index up to date with the tree
-   * Reads what was changed in the directory from outside. Calls at the same time share one run.
+   * Reads what was changed in the directory from outside. Calls at the same time share one run. It looks for no token: where the guest is switched off it is 401.
    * @param scanId Only this scan. (optional)
    * @param headers Optional headers to include in the request
    * @return ApiResponse&lt;Done&gt;
