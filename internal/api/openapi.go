@@ -7,8 +7,8 @@ import (
 	"log/slog"
 	"net/http"
 	"reflect"
-	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -69,38 +69,59 @@ type Document struct {
 	Content     []byte
 }
 
-// ServeHTTP sends the document.
-func (d Document) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Content-Type", d.ContentType)
-	w.Header().Set("Cache-Control", "no-cache")
-	w.Header().Set("ETag", etag(string(d.Content)))
-	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(d.Content))
-}
-
 // Documents returns the document of the API in all its forms, without a server.
 func Documents(version string) []Document {
 	s := newServer(Services{Log: slog.New(slog.DiscardHandler), Metrics: observe.NewMetrics(nil)}, Config{Version: version, UsernameCheck: true})
-	return s.documents()
+	forms := s.forms()
+	list := make([]Document, len(forms))
+	for i, f := range forms {
+		list[i] = Document{f.name, f.contentType, f.render()}
+	}
+	return list
 }
 
-// documents renders the document of the API, and that of the older paths.
-func (s *server) documents() []Document {
-	list := append(render("openapi", s.api.OpenAPI()), render("openapi-legacy", s.legacy.OpenAPI())...)
-	list = slices.DeleteFunc(list, func(d Document) bool { return strings.HasPrefix(d.Name, "openapi-legacy-3.0") })
-	simple := must(forGenerators(must(older(s.api.OpenAPI()))))
+// documentForm is a form of the document that is not written yet.
+type documentForm struct {
+	name, contentType string
+	render            func() []byte
+}
+
+// forms are those of the document of the API, and of that of the older paths.
+func (s *server) forms() []documentForm {
+	list := append(formsOf("openapi", s.api.OpenAPI()), formsOf("openapi-legacy", s.legacy.OpenAPI())[:2]...)
+	simple := func() []byte { return must(forGenerators(must(older(s.api.OpenAPI())))) }
 	return append(list,
-		Document{"openapi-clients.json", "application/json", append(simple, '\n')},
-		Document{"openapi-clients.yaml", "application/yaml", must(yamlOf(simple))})
+		documentForm{"openapi-clients.json", "application/json", func() []byte { return append(simple(), '\n') }},
+		documentForm{"openapi-clients.yaml", "application/yaml", func() []byte { return must(yamlOf(simple())) }})
 }
 
-// render writes a document as OpenAPI 3.1, and as 3.0 for generators that need it.
-func render(name string, doc *huma.OpenAPI) []Document {
-	modern, old := must(json.Marshal(doc)), must(older(doc))
-	return []Document{
-		{name + ".json", "application/json", append(modern, '\n')},
-		{name + ".yaml", "application/yaml", must(doc.YAML())},
-		{name + "-3.0.json", "application/json", append(old, '\n')},
-		{name + "-3.0.yaml", "application/yaml", must(yamlOf(old))},
+// formsOf writes a document as OpenAPI 3.1, and as 3.0 for generators that need it.
+func formsOf(name string, doc *huma.OpenAPI) []documentForm {
+	return []documentForm{
+		{name + ".json", "application/json", func() []byte { return append(must(json.Marshal(doc)), '\n') }},
+		{name + ".yaml", "application/yaml", func() []byte { return must(doc.YAML()) }},
+		{name + "-3.0.json", "application/json", func() []byte { return append(must(older(doc)), '\n') }},
+		{name + "-3.0.yaml", "application/yaml", func() []byte { return must(yamlOf(must(older(doc)))) }},
+	}
+}
+
+// handleDocuments serves each form. It is written when it is first asked for:
+// all of them take a second, by which every start would be later.
+func (s *server) handleDocuments() {
+	var writing sync.Mutex // Huma does not say that two may read its document at once
+	for _, f := range s.forms() {
+		content := sync.OnceValue(func() []byte {
+			writing.Lock()
+			defer writing.Unlock()
+			return f.render()
+		})
+		tag := sync.OnceValue(func() string { return etag(string(content())) })
+		s.mux.HandleFunc("GET /"+f.name, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", f.contentType)
+			w.Header().Set("Cache-Control", "no-cache")
+			w.Header().Set("ETag", tag())
+			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content()))
+		})
 	}
 }
 

@@ -92,9 +92,7 @@ func New(services Services, config Config) http.Handler {
 	s := newServer(services, config)
 	s.mux.Handle("GET /docs/", http.StripPrefix("/docs/", swaggerui.Handler()))
 	s.mux.Handle("GET /docs", http.RedirectHandler("docs/", http.StatusMovedPermanently))
-	for _, d := range s.documents() {
-		s.mux.Handle("GET /"+d.Name, d)
-	}
+	s.handleDocuments()
 	s.mux.Handle("GET /metrics", s.metrics.Handler())
 	s.mux.HandleFunc("GET /ready", s.handleReady)
 	s.mux.HandleFunc("GET /{$}", s.handleRoot)
