@@ -101,8 +101,8 @@ func ExampleClient_ResumeUpload() {
 		return
 	}
 	// This one or a later one sends, as often as it takes.
-	err = c.ResumeUpload(ctx, id, points, client.OnProgress(func(at client.UploadProgress) {
-		// fmt.Printf("\r%d of %d bytes", at.Kept, at.Size)
+	err = c.ResumeUpload(ctx, id, points, client.OnProgress(func(client.UploadProgress) {
+		// fmt.Printf("\r%d of %d bytes", at.Kept, at.Size), say
 	}))
 	state, _ := c.UploadState(ctx, id)
 	fmt.Println(err, state.Finished)

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
+	"maps"
 	mathrand "math/rand/v2"
 	"net"
 	"net/http"
@@ -396,9 +397,7 @@ func serverIsBusy(t *testing.T, url string) {
 		}
 		canned := func(status int, code string, more http.Header) *http.Response {
 			h := http.Header{"Content-Type": {"application/json"}}
-			for k, v := range more {
-				h[k] = v
-			}
+			maps.Copy(h, more)
 			return &http.Response{StatusCode: status, Header: h, Body: io.NopCloser(strings.NewReader(`{"message":"no","error":"no","code":"` + code + `"}`))}
 		}
 		switch pieces.Add(1) {

@@ -69,7 +69,7 @@ func TestRawUpload(t *testing.T) {
 		t.Errorf("{} as a JSON file = %d %s, want 201", a.status, a.body)
 	}
 	// A body that breaks off leaves nothing.
-	conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", strings.TrimPrefix(s.url, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,10 +28,13 @@ func photos() []entry {
 	return all
 }
 
-// localHeader changes the header in front of an entry.
-func localHeader(archive []byte, name string, change func(head []byte)) []byte {
+// largePhoto is the largest of photos.
+const largePhoto = "images/r.jpg"
+
+// localHeader changes the header in front of it.
+func localHeader(archive []byte, change func(head []byte)) []byte {
 	archive = bytes.Clone(archive)
-	at := bytes.Index(archive, []byte(name)) // its first name is that in front of it
+	at := bytes.Index(archive, []byte(largePhoto)) // its first name is that in front of it
 	change(archive[at-30:])
 	return archive
 }
@@ -42,7 +45,6 @@ func TestUnpackAhead(t *testing.T) {
 	t.Parallel()
 	archive := zipOf(append(photos(), sound("")...)...)
 	le := binary.LittleEndian
-	large := "images/r.jpg"
 	tricked := photos()
 	tricked[2].content = string(zipOf(entry{name: "images/a.jpg", content: tricked[2].content, raw: true})) // an archive within
 	for name, tt := range map[string]struct {
@@ -51,13 +53,13 @@ func TestUnpackAhead(t *testing.T) {
 	}{
 		"sound":              {archive, 3},
 		"packed first":       {zipOf(append(sound(""), photos()...)...), 0},
-		"a wrong checksum":   {localHeader(archive, large, func(head []byte) { head[14]++ }), 3},
-		"a shorter size":     {localHeader(archive, large, func(head []byte) { le.PutUint32(head[18:], aheadLeast); le.PutUint32(head[22:], aheadLeast) }), 1},
-		"a longer size":      {localHeader(archive, large, func(head []byte) { le.PutUint32(head[18:], 1<<20); le.PutUint32(head[22:], 1<<20) }), 1},
-		"beyond its end":     {localHeader(archive, large, func(head []byte) { le.PutUint32(head[18:], 1<<30); le.PutUint32(head[22:], 1<<30) }), 1},
-		"size behind it":     {localHeader(archive, large, func(head []byte) { head[6] |= 8 }), 1},
-		"encrypted, it says": {localHeader(archive, large, func(head []byte) { head[6] |= 1 }), 2},
-		"packed, it says":    {localHeader(archive, large, func(head []byte) { head[8] = 8 }), 2},
+		"a wrong checksum":   {localHeader(archive, func(head []byte) { head[14]++ }), 3},
+		"a shorter size":     {localHeader(archive, func(head []byte) { le.PutUint32(head[18:], aheadLeast); le.PutUint32(head[22:], aheadLeast) }), 1},
+		"a longer size":      {localHeader(archive, func(head []byte) { le.PutUint32(head[18:], 1<<20); le.PutUint32(head[22:], 1<<20) }), 1},
+		"beyond its end":     {localHeader(archive, func(head []byte) { le.PutUint32(head[18:], 1<<30); le.PutUint32(head[22:], 1<<30) }), 1},
+		"size behind it":     {localHeader(archive, func(head []byte) { head[6] |= 8 }), 1},
+		"encrypted, it says": {localHeader(archive, func(head []byte) { head[6] |= 1 }), 2},
+		"packed, it says":    {localHeader(archive, func(head []byte) { head[8] = 8 }), 2},
 		"an archive within":  {zipOf(append(tricked, sound("")...)...), 3},
 	} {
 		z := must[*zip.Reader](t)(zip.NewReader(bytes.NewReader(tt.archive), int64(len(tt.archive))))

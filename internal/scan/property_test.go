@@ -797,7 +797,7 @@ func (w *modelWorld) named(now *modelWorld) *modelWorld {
 			// Who deletes what a lost call has deleted gets its entry.
 			if by := e.modelEntry; made && now.Events == nil {
 				by.DeletedBy = o.DeletedBy
-				made, e.modelEntry.DeletedBy = by == o.modelEntry, by.DeletedBy
+				made, e.DeletedBy = by == o.modelEntry, by.DeletedBy
 			}
 			if made {
 				delete(w.Trash, id)

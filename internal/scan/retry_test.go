@@ -41,8 +41,8 @@ func (tx losingTx) Commit(ctx context.Context) error {
 	return errors.Join(errLost, tx.Rollback(ctx))
 }
 
-// archiveCall is the upload of an archive; see scanArchive.
-func archiveCall(name, metadata string, more ...string) func(ctx context.Context, s *Service) error {
+// archiveCall is the upload of an archive that becomes the scan n; see scanArchive.
+func archiveCall(metadata string, more ...string) func(ctx context.Context, s *Service) error {
 	return func(ctx context.Context, s *Service) error {
 		content := files{}
 		for file, text := range plainScan("s", metadata) {
@@ -53,7 +53,7 @@ func archiveCall(name, metadata string, more ...string) func(ctx context.Context
 		}
 		archive, err := pack(content)
 		if err == nil {
-			_, err = uploadArchive(ctx, s, name, archive)
+			_, err = uploadArchive(ctx, s, "n", archive)
 		}
 		return err
 	}
@@ -102,37 +102,37 @@ func TestLostTransaction(t *testing.T) {
 			},
 		},
 		"archive": {
-			archiveCall("n", `{"x": 1}`), archiveCall("n", `{"x": 2}`),
+			archiveCall(`{"x": 1}`), archiveCall(`{"x": 2}`),
 			ErrScanExists, func(t *testing.T, f fixture) bool {
 				return strings.HasPrefix(f.rows(t)["n"], "n ann public 2 17 sound")
 			},
 		},
 		"archive with a file more": {
-			archiveCall("n", `{"x": 1}`), archiveCall("n", `{"x": 1}`, "images/more.jpg", "more"),
+			archiveCall(`{"x": 1}`), archiveCall(`{"x": 1}`, "images/more.jpg", "more"),
 			ErrScanExists, func(t *testing.T, f fixture) bool {
 				return strings.HasPrefix(f.rows(t)["n"], "n ann public 2 17 sound")
 			},
 		},
 		"archive with other bytes": {
-			archiveCall("n", `{"x": 1}`), archiveCall("n", `{"x": 1}`, "images/00000_rgb.jpg", "first emagi"),
+			archiveCall(`{"x": 1}`), archiveCall(`{"x": 1}`, "images/00000_rgb.jpg", "first emagi"),
 			ErrScanExists, func(t *testing.T, f fixture) bool {
 				return strings.HasPrefix(f.rows(t)["n"], "n ann public 2 17 sound")
 			},
 		},
 		"archive in a timelapse": {
-			archiveCall("n", series), archiveCall("n", `{"timelapse": {"id": "tl"}}`),
+			archiveCall(series), archiveCall(`{"timelapse": {"id": "tl"}}`),
 			ErrScanExists, func(t *testing.T, f fixture) bool {
 				return strings.HasPrefix(f.rows(t)["n"], "tl/n ann public 2 17 sound")
 			},
 		},
 		"archive with its timelapse": {
-			archiveCall("n", `{"timelapse": {"id": "made"}, "x": 1}`), archiveCall("n", `{"timelapse": {"id": "made"}}`),
+			archiveCall(`{"timelapse": {"id": "made"}, "x": 1}`), archiveCall(`{"timelapse": {"id": "made"}}`),
 			ErrScanExists, func(t *testing.T, f fixture) bool {
 				return strings.HasPrefix(f.rows(t)["n"], "made/n ann public 2 17 sound")
 			},
 		},
 		"private archive": {
-			archiveCall("n", `{"visibility": "private"}`), archiveCall("n", `{}`),
+			archiveCall(`{"visibility": "private"}`), archiveCall(`{}`),
 			ErrScanExists, func(t *testing.T, f fixture) bool {
 				return strings.HasPrefix(f.rows(t)["n"], "n ann private 2 17 sound")
 			},

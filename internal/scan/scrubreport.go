@@ -72,7 +72,7 @@ func (s *Service) ScrubReport(ctx context.Context, after string, limit int) (Scr
 	if r.Faults, err = s.q.CountFindings(ctx, s.pool); err != nil {
 		return ScrubReport{}, fmt.Errorf("count what the scrub found: %w", err)
 	}
-	rows, err := s.q.ListFindings(ctx, s.pool, from, int32(limit)+1) //nolint:gosec // bounded above
+	rows, err := s.q.ListFindings(ctx, s.pool, from, int32(limit)+1)
 	if err != nil {
 		return ScrubReport{}, fmt.Errorf("list what the scrub found: %w", err)
 	}
