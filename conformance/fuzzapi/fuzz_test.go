@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/romi/plantdb-go/internal/pgtest"
 	"github.com/romi/plantdb-go/internal/pyenv"
 	"github.com/romi/plantdb-go/internal/servertest"
 )
@@ -67,7 +68,7 @@ func TestSchemathesis(t *testing.T) {
 		t.Run(role, func(t *testing.T) {
 			t.Parallel()
 			// A server of its own: what others change must not change what is asked.
-			server := servertest.Start(t, servertest.Options{}, servertest.Dir(t), "--test", "--demo",
+			server := servertest.Start(t, servertest.Options{Env: []string{"DATABASE_URL=" + pgtest.URL(t)}}, servertest.Dir(t), "--test", "--demo",
 				"--rate-limits", "off", "--max-session", "10000", "--login-max-attempts", "1000000")
 			operations := operationsOf(t, server.URL)
 			seen := fuzz(t, python, server.URL, newActor(t, server.URL, role))
