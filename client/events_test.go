@@ -114,8 +114,7 @@ func eventsOverSilence(t *testing.T, one, two string) {
 			return lasting()
 		}
 		return -1, 1500
-	}, nil)
-	l.hold = t.Context().Done()
+	}, func(*line) { <-t.Context().Done() })
 	ready := make(chan told, 1)
 	c := connect(t, l.url, client.WithTokens(loggedIn(t, one).Tokens()), client.WithRetry(patient))
 	// The first of them is there before, so that the loop begins in time.

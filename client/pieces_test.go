@@ -32,15 +32,14 @@ var patient = client.Retry{Attempts: 100, Wait: 10 * time.Millisecond, Most: 2 *
 type line struct {
 	url  string
 	next func() (there, back int64) // what a connection lasts; -1 for ever
-	cut  func()                     // called for each that breaks
-	hold <-chan struct{}            // until when what broke stays open, and silent
+	cut  func(*line)                // called for each that breaks, which stays open and silent until it returns
 
 	mu     sync.Mutex
 	aimed  *sync.Cond
 	target string
 }
 
-func newLine(t *testing.T, target string, next func() (there, back int64), cut func()) *line {
+func newLine(t *testing.T, target string, next func() (there, back int64), cut func(*line)) *line {
 	t.Helper()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -95,11 +94,8 @@ func (l *line) carry(conn net.Conn) {
 	go carry(server, conn, there)
 	go carry(conn, server, back)
 	broken := <-ended
-	if broken && l.hold != nil {
-		<-l.hold
-	}
 	if broken && l.cut != nil {
-		l.cut()
+		l.cut(l)
 	}
 }
 
@@ -195,7 +191,7 @@ func lineBreaks(t *testing.T, url string) {
 			return -1, mathrand.Int64N(400) // the answer
 		}
 		return mathrand.Int64N(2 << 20), -1
-	}, func() { broken.Add(1) })
+	}, func(*line) { broken.Add(1) })
 	c := loggedIn(t, url, client.WithRetry(patient))
 	p := fileset(t, c)
 	cut := connect(t, l.url, client.WithRetry(patient), client.WithTokens(c.Tokens()))
@@ -504,15 +500,14 @@ func TestUploadUnderKill(t *testing.T) {
 		lasts <- 3<<20 + mathrand.Int64N(3<<20)
 	}
 	kills := make(chan chan struct{})
-	var l *line
-	l = newLine(t, s.URL, func() (there, back int64) {
+	l := newLine(t, s.URL, func() (there, back int64) {
 		select {
 		case n := <-lasts:
 			return n, -1
 		default:
 			return lasting()
 		}
-	}, func() {
+	}, func(l *line) {
 		l.aim("")
 		dead := make(chan struct{})
 		kills <- dead
