@@ -139,7 +139,7 @@ func (b *Strict[T]) Resolve(ctx huma.Context) []error {
 }
 
 // Lenient is a JSON body that counts as nothing when it is missing or no JSON,
-// as upstream reads some.
+// as upstream reads some, or null, which generated clients send for none.
 type Lenient[T any] struct{ Value T }
 
 // Resolve reads the body.
@@ -148,7 +148,7 @@ func (b *Lenient[T]) Resolve(ctx huma.Context) []error {
 	if err != nil {
 		return []error{err}
 	}
-	if !json.Valid(body) {
+	if !json.Valid(body) || string(bytes.TrimSpace(body)) == "null" {
 		return nil
 	}
 	if err := decode(body, &b.Value); err != nil {
