@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -55,10 +54,6 @@ const (
 	idleTimeout  = 2 * time.Minute
 	// stopTimeout is how long running requests may take to finish.
 	stopTimeout = 30 * time.Second
-	// gcPercent is how much garbage there may be before a collection. Of a
-	// hash of a password 19 MiB remain: at Go's own 100 every third login
-	// would mark the whole heap, which is 6 % of its processor time.
-	gcPercent = 200
 )
 
 // service is a server that is being set up.
@@ -85,9 +80,6 @@ func (p *program) serve(ctx context.Context) error {
 	cores := runtime.GOMAXPROCS(0)
 	runtime.GOMAXPROCS(2 * cores)
 	defer runtime.GOMAXPROCS(cores)
-	if os.Getenv("GOGC") == "" {
-		defer debug.SetGCPercent(debug.SetGCPercent(gcPercent))
-	}
 	if err := p.config.Check(); err != nil {
 		return err
 	}
