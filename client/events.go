@@ -137,7 +137,7 @@ func (f *following) connect(ctx context.Context) (got bool, err error) {
 		return nil
 	})
 	if err != nil {
-		if context.Cause(ctx) == errSilent { //nolint:errorlint // It is that one.
+		if errors.Is(context.Cause(ctx), errSilent) {
 			err = broken(errSilent)
 		}
 		return false, err
@@ -176,7 +176,7 @@ func (f *following) ended(ctx context.Context, err error) error {
 		return &Error{Op: eventsOp, cause: err, kinds: []error{ErrTooLarge}}
 	case ctx.Err() == nil:
 		return broken(err)
-	case context.Cause(ctx) == errSilent: //nolint:errorlint // It is that one.
+	case errors.Is(context.Cause(ctx), errSilent):
 		return broken(errSilent)
 	}
 	return &Error{Op: eventsOp, cause: ctx.Err()}
