@@ -37,6 +37,15 @@ type RawHeaders struct {
 	ChunkSize   string `header:"X-Chunk-Size" doc:"Bytes that are taken at once; the server takes what suits it." example:"65536"`
 }
 
+// RawPath is a ScanPath by the name that GET gives the same place: a document
+// may not have two names for it.
+type RawPath struct {
+	Scan string `path:"path" doc:"Scan id." example:"real_plant"`
+}
+
+// Resolve implements huma.Resolver.
+func (p *RawPath) Resolve(huma.Context) []error { return pathNames(&p.Scan) }
+
 // rawBody is a file that is read as it comes.
 type rawBody struct {
 	json    bool
@@ -108,10 +117,10 @@ func (h RawHeaders) check(length int64, named bool) error {
 }
 
 func (s *server) registerRawUpload() {
-	registerOlder(s, alias{"create-raw-file-014", http.MethodPost, "/files/{scan_id}", "create-file", v014}, route{
+	registerOlder(s, alias{"create-raw-file-014", http.MethodPost, "/files/{path}", "create-file", v014}, route{
 		tag: tagFiles, security: required, rate: rateFileset, status: http.StatusCreated,
 		must:    []string{"Content-Disposition", "X-File-Path"},
-		faults:  []error{errRawHeaders, errRawPath, errRawLength, errRawChunk, errRawPieces, errRawNoFile, errRawShort, fsdb.ErrName, fsdb.ErrReserved, fsdb.ErrFileExists, scan.ErrQuota},
+		faults:  []error{errRawHeaders, errRawPath, errRawLength, errRawChunk, errRawPieces, errRawNoFile, errRawShort, errInvalidName, scan.ErrUnknownScan, fsdb.ErrName, fsdb.ErrReserved, fsdb.ErrFileExists, scan.ErrQuota},
 		summary: "Put a file at a path of a scan",
 		doc: "In place of one that lies there. It belongs to no fileset, has no metadata and no id, and is read by its path: GET /files/{scan_id}/{path}. " +
 			"Once the answer is 201 it survives a power cut.",
@@ -122,7 +131,7 @@ func (s *server) registerRawUpload() {
 }
 
 func (s *server) createRawFile(ctx context.Context, in *struct {
-	ScanPath
+	RawPath
 	RawHeaders
 	File rawBody
 }) (*reply[message], error) {
