@@ -70,7 +70,7 @@ func (q *Queries) ForgetParts(ctx context.Context, db DBTX, arg ForgetPartsParam
 }
 
 const getScan = `-- name: GetScan :one
-SELECT s.id, s.name, coalesce(t.name, '')::text AS timelapse, s.owner, s.sharing, s.visibility
+SELECT s.id, s.name, coalesce(t.name, '')::text AS timelapse, s.owner, s.sharing, s.visibility, (s.broken IS NOT NULL)::boolean AS broken
 FROM scans s
 LEFT JOIN timelapses t ON t.id = s.timelapse_id
 WHERE s.name = $1
@@ -83,9 +83,10 @@ type GetScanRow struct {
 	Owner      *string
 	Sharing    []string
 	Visibility string
+	Broken     bool
 }
 
-// GetScan returns what policy asks of a scan and where it lies.
+// GetScan returns what policy asks of a scan, where it lies, and whether it can be used.
 func (q *Queries) GetScan(ctx context.Context, db DBTX, name string) (GetScanRow, error) {
 	row := db.QueryRow(ctx, getScan, name)
 	var i GetScanRow
@@ -96,6 +97,7 @@ func (q *Queries) GetScan(ctx context.Context, db DBTX, name string) (GetScanRow
 		&i.Owner,
 		&i.Sharing,
 		&i.Visibility,
+		&i.Broken,
 	)
 	return i, err
 }

@@ -1,6 +1,6 @@
 -- name: GetScan :one
--- GetScan returns what policy asks of a scan and where it lies.
-SELECT s.id, s.name, coalesce(t.name, '')::text AS timelapse, s.owner, s.sharing, s.visibility
+-- GetScan returns what policy asks of a scan, where it lies, and whether it can be used.
+SELECT s.id, s.name, coalesce(t.name, '')::text AS timelapse, s.owner, s.sharing, s.visibility, (s.broken IS NOT NULL)::boolean AS broken
 FROM scans s
 LEFT JOIN timelapses t ON t.id = s.timelapse_id
 WHERE s.name = @name;

@@ -37,8 +37,9 @@ type RawHeaders struct {
 	ChunkSize   string `header:"X-Chunk-Size" doc:"Bytes that are taken at once; the server takes what suits it." example:"65536"`
 }
 
-// RawPath is a ScanPath by the name that GET gives the same place: a document
-// may not have two names for it.
+// RawPath is a ScanPath by the name that GET gives the same place, for a document
+// may not have two names for it. What is no scan id is refused and not taken for
+// another operation's.
 type RawPath struct {
 	Scan string `path:"path" doc:"Scan id." example:"real_plant"`
 }
@@ -118,7 +119,7 @@ func (h RawHeaders) check(length int64, named bool) error {
 
 func (s *server) registerRawUpload() {
 	registerOlder(s, alias{"create-raw-file-014", http.MethodPost, "/files/{path}", "create-file", v014}, route{
-		tag: tagFiles, security: required, rate: rateFileset, status: http.StatusCreated,
+		tag: tagFiles, security: required, rate: rateFileset, status: http.StatusCreated, rest: true,
 		must:    []string{"Content-Disposition", "X-File-Path"},
 		faults:  []error{errRawHeaders, errRawPath, errRawLength, errRawChunk, errRawPieces, errRawNoFile, errRawShort, errInvalidName, scan.ErrUnknownScan, fsdb.ErrName, fsdb.ErrReserved, fsdb.ErrFileExists, scan.ErrQuota},
 		summary: "Put a file at a path of a scan",

@@ -42,7 +42,7 @@ func (t *Tree) AddFiles(ctx context.Context, loc Loc, fileset string, files []Ne
 }
 
 func (t *Tree) addFiles(ctx context.Context, loc Loc, fileset string, files []NewFile) ([]error, error) {
-	l, err := t.ledger(loc)
+	l, err := t.ledger(ctx, loc)
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +58,7 @@ func (t *Tree) addFiles(ctx context.Context, loc Loc, fileset string, files []Ne
 		if err := t.Fold(ctx, loc); err != nil {
 			return nil, err
 		}
-		if l, err = t.ledger(loc); err != nil {
+		if l, err = t.ledger(ctx, loc); err != nil {
 			return nil, err
 		}
 	}
@@ -249,7 +249,7 @@ func (t *Tree) replaceFile(ctx context.Context, loc Loc, fileset, id string, con
 	if err := t.Fold(ctx, loc); err != nil {
 		return err
 	}
-	_, e, err := t.listed(loc, fileset)
+	e, err := t.listed(ctx, loc, fileset)
 	if err != nil {
 		return err
 	}

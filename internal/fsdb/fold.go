@@ -25,8 +25,7 @@ func (t *Tree) Fold(ctx context.Context, loc Loc) error {
 	if err != nil || !there {
 		return err
 	}
-	_, err = t.foldedIndex(loc)
-	return wrap("fold the journal of", loc.Dir(), err)
+	return wrap("fold the journal of", loc.Dir(), t.fold(ctx, loc))
 }
 
 // sweepJournals removes journals that can never be folded: of scans that are not
@@ -49,96 +48,49 @@ func (t *Tree) sweepJournals(ctx context.Context, before time.Time) (removed int
 	return removed, nil
 }
 
-// foldedIndex is openIndex for who is about to write files.json: it folds
-// first, so that a journal never says again what was changed since.
-func (t *Tree) foldedIndex(loc Loc) (*index, error) {
+// fold lists what the scan's journal holds, and removes it.
+func (t *Tree) fold(ctx context.Context, loc Loc) error {
 	dir, err := t.openScan(loc)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { _ = dir.Close() }() // only read
-	for range foldAttempts {
-		x, err := t.foldOnce(loc, dir)
-		if !errors.Is(err, errRewritten) {
-			return x, err
-		}
-	}
-	return nil, ErrLocked.Because(errRewritten)
-}
-
-// foldAttempts bounds how often a fold begins anew because a Python program
-// wrote files.json meanwhile.
-const foldAttempts = 20
-
-var errRewritten = errors.New("another program writes files.json")
-
-func (t *Tree) foldOnce(loc Loc, dir *os.Root) (*index, error) {
 	j, err := t.journalOf(loc)
-	if err != nil {
-		return nil, err
-	}
-	was, err := t.fileState(loc.Dir() + "/" + indexFile)
-	if err != nil {
-		return nil, err
-	}
-	x, err := readIndex(dir)
 	if err != nil || j == nil {
-		return x, err
+		return err
 	}
 	l := t.ledgers.take(loc)
 	current := l != nil && l.stillIs(t)
-	valid, changed := x.apply(j, dir)
-	if err := t.foldInto(loc, dir, x, valid, changed, was); err != nil {
-		return nil, err
-	}
-	if current && l.look(t) == nil {
-		t.ledgers.put(l)
-	}
-	return x, nil
-}
-
-// foldInto makes durable what the journal stood for, then files.json, and
-// removes the journal then. errRewritten if files.json is no longer what was
-// read: upstream's locks of files exclude nobody who holds the fileset or scan, and
-// what they wrote while we synced must not be undone.
-func (t *Tree) foldInto(loc Loc, dir *os.Root, x *index, valid []Added, changed bool, was fileState) error {
-	staged := ""
-	err := together(len(valid)+1, func(i int) (err error) {
-		if i < len(valid) {
-			return t.settleMetadata(loc, dir, valid[i])
-		}
-		if !changed {
-			return nil
-		}
-		document, err := x.bytes()
-		if err == nil {
-			staged, err = t.stageBytes(document)
-		}
-		return err
+	var valid []Added
+	attempts := 0
+	err = t.rewriteIndex(ctx, loc, rewrite{
+		change: func(x *index) (changed bool, err error) {
+			attempts++
+			valid, changed = x.apply(j, dir)
+			return changed, nil
+		},
+		before: func() error { return t.settleAdded(loc, dir, valid) },
 	})
 	if err == nil {
-		err = t.syncDirs(foldedDirs(loc, valid)...)
-	}
-	if err == nil && changed {
-		var now fileState
-		if now, err = t.fileState(loc.Dir() + "/" + indexFile); err == nil && now != was {
-			err = errRewritten
-		}
-	}
-	if err == nil && changed {
-		err = t.disk.rename(staged, loc.Dir()+"/"+indexFile)
+		err = t.dropJournal(loc)
 	}
 	if err != nil {
-		if staged != "" {
-			t.discard(staged)
-		}
 		return err
 	}
-	// Also if it lists all of it already: it may not be durable yet.
-	if err := t.disk.syncDir(loc.Dir()); err != nil {
+	// The ledger knows what is listed, unless another program had a say.
+	if current && attempts == 1 && l.look(t) == nil {
+		t.ledgers.put(l)
+	}
+	return nil
+}
+
+// settleAdded makes durable what the journal stood for.
+func (t *Tree) settleAdded(loc Loc, dir *os.Root, valid []Added) error {
+	err := together(len(valid), func(i int) error { return t.settleMetadata(loc, dir, valid[i]) })
+	if err != nil {
 		return err
 	}
-	return t.dropJournal(loc)
+	return t.syncDirs(foldedDirs(loc, valid)...)
 }
 
 // foldedDirs are the directories whose entries files.json will refer to.

@@ -1,12 +1,12 @@
 package fsdb
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"slices"
-	"time"
 
 	"github.com/romi/plantdb-go/internal/fsdb/meta"
 )
@@ -155,33 +155,22 @@ func joinArray(list []json.RawMessage) json.RawMessage {
 	return append(out, ']')
 }
 
-// readIndex reads the scan's files.json to change it. ErrBroken if it cannot
-// be read: what cannot be understood is not overwritten.
-func readIndex(dir *os.Root) (*index, error) {
-	for waited := time.Duration(0); ; waited += settleStep {
-		x, err := readIndexNow(dir)
-		// Python writes it in place: for a moment it is empty, then half of it.
-		if !errors.Is(err, ErrBroken) || waited >= tornTime {
-			return x, err
-		}
-		time.Sleep(settleStep)
+// readIndex reads the scan's files.json. ErrBroken if it cannot be read.
+func readIndex(ctx context.Context, dir *os.Root) (*index, error) {
+	held, x, err := holdIndex(ctx, dir)
+	if err != nil {
+		return nil, err
 	}
+	return x, held.Close()
 }
 
-// tornTime is ample for a program to write files.json.
-const tornTime = 50 * time.Millisecond
-
-func readIndexNow(dir *os.Root) (*index, error) {
-	data, err := readFile(dir, indexFile, meta.MaxBytes)
-	if err != nil && exhausted(err) {
-		return nil, fmt.Errorf("read %s: %w", indexFile, err)
+// unread is ErrBroken for what says something of files.json.
+func unread(err error) error {
+	if err == nil {
+		return nil
 	}
-	if err != nil {
-		return nil, ErrBroken.Because(err)
+	if exhausted(err) {
+		return fmt.Errorf("read %s: %w", indexFile, err)
 	}
-	x, err := parseIndex(data)
-	if err != nil {
-		return nil, ErrBroken.Because(err)
-	}
-	return x, nil
+	return ErrBroken.Because(err)
 }

@@ -1,6 +1,7 @@
 package fsdb
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -61,7 +62,7 @@ func (t *Tree) fileState(name string) (s fileState, err error) {
 // ledger returns what is known of the scan, from the batch before if nothing
 // changed. The caller puts it back once its own changes are in it. The errors
 // are those of readIndex and openScan.
-func (t *Tree) ledger(loc Loc) (*ledger, error) {
+func (t *Tree) ledger(ctx context.Context, loc Loc) (*ledger, error) {
 	if l := t.ledgers.take(loc); l != nil && l.stillIs(t) {
 		return l, nil
 	}
@@ -76,7 +77,7 @@ func (t *Tree) ledger(loc Loc) (*ledger, error) {
 	}
 	if j != nil && j.Torn > 0 {
 		// What is appended now would not be read.
-		if _, err := t.foldedIndex(loc); err != nil {
+		if err := t.fold(ctx, loc); err != nil {
 			return nil, err
 		}
 		j = nil
@@ -85,11 +86,11 @@ func (t *Tree) ledger(loc Loc) (*ledger, error) {
 	if err := l.look(t); err != nil {
 		return nil, err
 	}
-	return l, l.read(dir, j)
+	return l, l.read(ctx, dir, j)
 }
 
-func (l *ledger) read(dir *os.Root, j *Journal) error {
-	x, err := readIndex(dir)
+func (l *ledger) read(ctx context.Context, dir *os.Root, j *Journal) error {
+	x, err := readIndex(ctx, dir)
 	if err != nil {
 		return err
 	}

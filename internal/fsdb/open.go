@@ -116,11 +116,16 @@ func readFile(dir *os.Root, name string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	defer func() { _ = f.Close() }() // only read
+	return readAll(f, info, limit)
+}
+
+// readAll reads a file from its beginning that was as long as info says.
+func readAll(f *os.File, info fs.FileInfo, limit int64) ([]byte, error) {
 	if info.Size() > limit {
 		return nil, errTooBig
 	}
 	data := make([]byte, info.Size()+1)
-	n, err := io.ReadFull(f, data)
+	n, err := io.ReadFull(io.NewSectionReader(f, 0, info.Size()+1), data)
 	switch {
 	case err == nil:
 		return nil, errGrowing

@@ -43,7 +43,7 @@ func (t *Tree) putRaw(ctx context.Context, loc Loc, rel string, content *Staged)
 	if err := CheckRawPath(rel); err != nil {
 		return err
 	}
-	x, err := t.openIndex(loc)
+	x, err := t.openIndex(ctx, loc)
 	if err != nil {
 		return err
 	}

@@ -72,34 +72,41 @@ type File struct {
 // error means that nothing can be said about the scan.
 func (t *Tree) ReadScan(ctx context.Context, loc Loc) (*Scan, error) {
 	var s *Scan
-	for range readAttempts {
+	torn, until := false, time.Now().Add(tornTime)
+	for attempt := 1; ; attempt++ {
 		signature, err := t.Signature(ctx, loc)
 		if err != nil {
 			return nil, err
 		}
-		if s != nil && s.Signature == signature {
-			break
+		if s == nil || s.Signature != signature {
+			s = &Scan{Loc: loc, Signature: signature, Metadata: json.RawMessage("{}")}
+			if torn, err = t.readScan(ctx, s); err != nil {
+				return nil, fmt.Errorf("read scan %q: %w", loc.Dir(), err)
+			}
+		} else if !torn {
+			return s, nil
 		}
-		s = &Scan{Loc: loc, Signature: signature, Metadata: json.RawMessage("{}")}
-		if err := t.readScan(ctx, s); err != nil {
-			return nil, fmt.Errorf("read scan %q: %w", loc.Dir(), err)
+		// It is damaged, or it is being written; if so, look again.
+		switch sound := s.Broken == "" && len(s.Warnings) == 0; {
+		case sound, !torn && attempt >= readAttempts, torn && time.Now().After(until):
+			return s, nil
+		case torn:
+			if err := pause(ctx, tornStep); err != nil {
+				return nil, fmt.Errorf("read scan %q: %w", loc.Dir(), err)
+			}
 		}
-		if s.Broken == "" && len(s.Warnings) == 0 {
-			break
-		}
-		// It is damaged, or it was being written; if so, look again.
 	}
-	return s, nil
 }
 
-func (t *Tree) readScan(ctx context.Context, s *Scan) error {
+// readScan says in torn whether what is damaged was written just now.
+func (t *Tree) readScan(ctx context.Context, s *Scan) (torn bool, err error) {
 	dir, err := t.openScan(s.Loc)
 	if errors.Is(err, ErrNotFound) || exhausted(err) {
-		return err
+		return false, err
 	}
 	if err != nil {
 		s.Broken = reason(err)
-		return nil
+		return false, nil
 	}
 	defer func() { _ = dir.Close() }() // only read
 	r := reader{dir: dir, scan: s, budget: maxScanMetadata}
@@ -108,7 +115,7 @@ func (t *Tree) readScan(ctx context.Context, s *Scan) error {
 		r.breaks("journal", err)
 	}
 	r.read(ctx)
-	return r.fatal
+	return r.torn, r.fatal
 }
 
 // reader reads one scan. Once fatal is set it does nothing more.
@@ -117,6 +124,7 @@ type reader struct {
 	scan    *Scan
 	journal *Journal
 	budget  int64
+	torn    bool // a file that cannot be read was written just now
 	fatal   error
 }
 
@@ -159,7 +167,15 @@ func (r *reader) visibility() {
 	r.breaks(accessFile, err)
 }
 
+// damaged notes a file that cannot be read.
+func (r *reader) damaged(name string) {
+	if info, err := r.dir.Stat(name); err == nil && fresh(info) {
+		r.torn = true
+	}
+}
+
 func (r *reader) breaks(name string, err error) {
+	r.damaged(name)
 	switch {
 	case exhausted(err):
 		r.fatal = err
@@ -191,12 +207,14 @@ func (r *reader) metadata(name string) json.RawMessage {
 		if exhausted(err) {
 			r.fatal = err
 		}
+		r.damaged(name)
 		r.warn("%s is passed over: %s", name, reason(err))
 		return empty
 	}
 	r.budget -= int64(len(data))
 	raw, nulls, err := meta.Read(data)
 	if err != nil {
+		r.damaged(name)
 		r.warn("%s is passed over: %s", name, reason(err))
 		return empty
 	}

@@ -36,36 +36,38 @@ func (t *Tree) listFileset(ctx context.Context, loc Loc, fileset string) error {
 	if err := errors.Join(CheckName(FilesetName, fileset), ctx.Err()); err != nil {
 		return err
 	}
-	x, err := t.foldedIndex(loc)
-	if err != nil || x.find(fileset) != nil {
-		return err
-	}
-	if err := t.requireDir(loc.Dir() + "/" + fileset); err != nil {
-		return err
-	}
-	x.add(fileset)
-	document, err := x.bytes()
-	if err != nil {
-		return err
-	}
-	return t.put(loc.Dir()+"/"+indexFile, document)
+	return t.changeIndex(ctx, loc, rewrite{change: func(x *index) (changed bool, err error) {
+		if x.find(fileset) != nil {
+			return false, nil
+		}
+		if err := t.requireDir(loc.Dir() + "/" + fileset); err != nil {
+			return false, err
+		}
+		x.add(fileset)
+		return true, nil
+	}})
 }
 
 func (t *Tree) listExtra(ctx context.Context, loc Loc, fileset string, names []string) (added []string, err error) {
-	if err := t.Fold(ctx, loc); err != nil {
-		return nil, err
-	}
-	x, entry, err := t.listed(loc, fileset)
-	if err != nil {
-		return nil, err
-	}
+	err = t.changeIndex(ctx, loc, rewrite{change: func(x *index) (changed bool, err error) {
+		entry, err := t.writable(x, loc, fileset)
+		if err == nil {
+			added = t.putExtra(loc, entry, names)
+		}
+		return len(added) > 0, err
+	}})
+	return added, err
+}
+
+// putExtra lists those of the files that lie in the fileset and can be listed.
+func (t *Tree) putExtra(loc Loc, entry *filesetEntry, names []string) (added []string) {
 	taken := make(map[string]bool, 2*len(entry.files))
 	for _, f := range entry.files {
 		taken["id "+f.id], taken["name "+f.name] = true, true
 	}
 	for _, name := range names {
 		id := idOf(name)
-		info, err := t.root.Lstat(path.Join(loc.Dir(), fileset, name))
+		info, err := t.root.Lstat(path.Join(loc.Dir(), entry.id, name))
 		if err != nil || !info.Mode().IsRegular() || CheckName(FileName, id) != nil || taken["id "+id] || taken["name "+name] {
 			continue
 		}
@@ -73,17 +75,7 @@ func (t *Tree) listExtra(ctx context.Context, loc Loc, fileset string, names []s
 		taken["id "+id], taken["name "+name] = true, true
 		added = append(added, name)
 	}
-	if len(added) == 0 {
-		return nil, nil
-	}
-	document, err := x.bytes()
-	if err != nil {
-		return nil, err
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	return added, t.put(loc.Dir()+"/"+indexFile, document)
+	return added
 }
 
 // Quarantine moves a file or directory of a scan out of it, into a new directory

@@ -74,41 +74,45 @@ func (t *Tree) restoreWhole(e *Trashed, taken *fault.Error) error {
 // restorePart brings a fileset or file back: its pieces first, which nobody
 // sees, and files.json then.
 func (t *Tree) restorePart(ctx context.Context, e *Trashed) error {
-	if err := t.Fold(ctx, e.Loc()); err != nil {
-		return err
-	}
-	document, err := t.relist(e)
+	moved := false
+	err := t.changeIndex(ctx, e.Loc(), rewrite{
+		change: func(x *index) (changed bool, err error) { return true, t.relist(x, e, moved) },
+		before: func() error {
+			if moved {
+				return nil
+			}
+			if err := t.makeWay(e); err != nil {
+				return err
+			}
+			moved = true
+			return t.movePartsBack(e)
+		},
+		undo: func() error {
+			if moved {
+				return t.moveParts(e)
+			}
+			return nil
+		},
+	})
 	if err != nil {
 		return err
 	}
+	t.dropEntry(e)
+	return nil
+}
+
+// makeWay makes the directories that the pieces go to.
+func (t *Tree) makeWay(e *Trashed) error {
 	if err := t.aim(e); err != nil {
 		return err
 	}
 	if err := t.ensureDir(e.home()+"/"+metadataDir, dirPerm); err != nil {
 		return err
 	}
-	if e.Kind == TrashFile {
-		if err := t.ensureDir(e.home()+"/"+metadataDir+"/"+e.Fileset, dirPerm); err != nil {
-			return err
-		}
+	if e.Kind != TrashFile {
+		return nil
 	}
-	staged, err := t.stageBytes(document)
-	if err != nil {
-		return err
-	}
-	if err := t.movePartsBack(e); err != nil {
-		t.discard(staged)
-		return errors.Join(err, t.moveParts(e))
-	}
-	if err := t.disk.rename(staged, e.home()+"/"+indexFile); err != nil {
-		t.discard(staged)
-		return errors.Join(err, t.moveParts(e))
-	}
-	if err := t.disk.syncDir(e.home()); err != nil {
-		return err
-	}
-	t.dropEntry(e)
-	return nil
+	return t.ensureDir(e.home()+"/"+metadataDir+"/"+e.Fileset, dirPerm)
 }
 
 // aim makes entry.json say where the entry is about to go, so that SettleTrash
@@ -130,45 +134,49 @@ func (t *Tree) aim(e *Trashed) error {
 	return t.put(e.dir()+"/"+entryFile, document)
 }
 
-// relist returns files.json with the entry in it.
-func (t *Tree) relist(e *Trashed) ([]byte, error) {
+// relist lists the entry in x; moved says that its pieces lie in the scan again.
+func (t *Tree) relist(x *index, e *Trashed, moved bool) error {
 	if e.Kind == TrashFile {
-		x, set, err := t.listed(e.Loc(), e.Fileset)
-		if err != nil {
-			return nil, err
-		}
-		name := e.blob()
-		for _, f := range set.files {
-			if f.id == e.File || f.name == name {
-				return nil, ErrFileExists
-			}
-		}
-		if err := t.free(e.home()+"/"+e.Fileset+"/"+name, ErrFileExists); err != nil {
-			return nil, err
-		}
-		set.put(e.File, name, false)
-		set.files[len(set.files)-1].raw = e.Listed
-		return x.bytes()
-	}
-	x, err := t.openIndex(e.Loc())
-	if err != nil {
-		return nil, err
+		return t.relistFile(x, e, moved)
 	}
 	if x.find(e.Fileset) != nil {
-		return nil, ErrFilesetExists
+		return ErrFilesetExists
 	}
-	if err := t.free(e.home()+"/"+e.Fileset, ErrFilesetExists); err != nil {
-		return nil, err
-	}
-	orphans, err := fs.ReadDir(t.root.FS(), e.home()+"/"+metadataDir+"/"+e.Fileset)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	if len(orphans) > 0 {
-		return nil, ErrFilesetExists.With("Metadata of another fileset of that name is in the way.")
+	if !moved {
+		if err := t.free(e.home()+"/"+e.Fileset, ErrFilesetExists); err != nil {
+			return err
+		}
+		orphans, err := fs.ReadDir(t.root.FS(), e.home()+"/"+metadataDir+"/"+e.Fileset)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if len(orphans) > 0 {
+			return ErrFilesetExists.With("Metadata of another fileset of that name is in the way.")
+		}
 	}
 	x.filesets = append(x.filesets, parseFileset(e.Listed))
-	return x.bytes()
+	return nil
+}
+
+func (t *Tree) relistFile(x *index, e *Trashed, moved bool) error {
+	set, err := t.writable(x, e.Loc(), e.Fileset)
+	if err != nil {
+		return err
+	}
+	name := e.blob()
+	for _, f := range set.files {
+		if f.id == e.File || f.name == name {
+			return ErrFileExists
+		}
+	}
+	if !moved {
+		if err := t.free(e.home()+"/"+e.Fileset+"/"+name, ErrFileExists); err != nil {
+			return err
+		}
+	}
+	set.put(e.File, name, false)
+	set.files[len(set.files)-1].raw = e.Listed
+	return nil
 }
 
 // movePartsBack is moveParts the other way: the content first, so that an entry
@@ -242,7 +250,7 @@ func (t *Tree) SettleTrash(ctx context.Context, id string) (gone bool, err error
 	}
 	if e.Kind == TrashFile || e.Kind == TrashFileset {
 		e = e.at(e.Target)
-		unlisted, err := t.unlisted(e)
+		unlisted, err := t.unlisted(ctx, e)
 		if err != nil {
 			return false, wrap("settle trash entry", id, err)
 		}
@@ -264,8 +272,8 @@ func (t *Tree) SettleTrash(ctx context.Context, id string) (gone bool, err error
 }
 
 // unlisted says whether the entry's scan is there and does not list it.
-func (t *Tree) unlisted(e *Trashed) (bool, error) {
-	x, err := t.openIndex(e.Loc())
+func (t *Tree) unlisted(ctx context.Context, e *Trashed) (bool, error) {
+	x, err := t.openIndex(ctx, e.Loc())
 	if errors.Is(err, ErrNotFound) {
 		return false, nil
 	}

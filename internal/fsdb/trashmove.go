@@ -1,6 +1,7 @@
 package fsdb
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -80,43 +81,47 @@ func (t *Tree) foldAll(ctx context.Context, e *Trashed) error {
 
 // trashPart moves a fileset or file.
 func (t *Tree) trashPart(ctx context.Context, e *Trashed) error {
-	if err := t.Fold(ctx, e.Loc()); err != nil {
-		return err
+	var entered json.RawMessage // as the entry in the trash says that it was listed
+	drop := func() error {
+		if entered != nil {
+			t.dropEntry(e)
+		}
+		return nil
 	}
-	x, set, err := t.listed(e.Loc(), e.Fileset)
+	err := t.changeIndex(ctx, e.Loc(), rewrite{
+		change: func(x *index) (changed bool, err error) {
+			e.Listed, err = t.unlist(x, e)
+			return true, err
+		},
+		before: func() error {
+			if bytes.Equal(entered, e.Listed) {
+				return nil
+			}
+			if err := errors.Join(drop(), t.enterTrash(ctx, e)); err != nil {
+				return err
+			}
+			entered = e.Listed
+			return nil
+		},
+		undo: drop,
+	})
 	if err != nil {
 		return err
+	}
+	// It is deleted, and the entry must stay.
+	return t.moveParts(e)
+}
+
+// unlist takes a fileset or file out of x and returns its entry there.
+func (t *Tree) unlist(x *index, e *Trashed) (json.RawMessage, error) {
+	set, err := t.writable(x, e.Loc(), e.Fileset)
+	if err != nil {
+		return nil, err
 	}
 	if e.Kind == TrashFile {
-		e.Listed, err = set.remove(e.File)
-	} else {
-		e.Listed, err = x.remove(e.Fileset)
+		return set.remove(e.File)
 	}
-	if err != nil {
-		return err
-	}
-	document, err := x.bytes()
-	if err != nil {
-		return err
-	}
-	if err := t.enterTrash(ctx, e); err != nil {
-		return err
-	}
-	staged, err := t.stageBytes(document)
-	if err == nil {
-		if err = t.disk.rename(staged, e.home()+"/"+indexFile); err != nil {
-			t.discard(staged)
-		}
-	}
-	if err != nil {
-		t.dropEntry(e)
-		return err
-	}
-	// From here on it is deleted, and the entry must stay.
-	if err := t.disk.syncDir(e.home()); err != nil {
-		return err
-	}
-	return t.moveParts(e)
+	return x.remove(e.Fileset)
 }
 
 // part is a piece of a fileset or file, where it lies in the tree and in the

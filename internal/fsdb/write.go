@@ -161,72 +161,79 @@ func (t *Tree) createFileset(ctx context.Context, loc Loc, id string, metadata j
 	if err != nil {
 		return err
 	}
-	x, err := t.foldedIndex(loc)
-	if err != nil {
+	if err := t.requireDir(loc.Dir()); err != nil {
 		return err
 	}
-	scan, dir := loc.Dir(), loc.Dir()+"/"+id
-	listed := x.find(id) != nil
-	present := t.requireDir(dir) == nil
-	if present && listed || !present && t.free(dir, ErrFilesetExists) != nil {
-		return ErrFilesetExists // in the latter case a file or a link
-	}
-	if !listed {
-		x.add(id)
-	}
-	index, err := x.bytes()
-	if err != nil {
+	e := &entering{tree: t, scan: loc.Dir(), id: id}
+	if e.metadata, err = t.stageBytes(document); err != nil {
 		return err
 	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if err := t.ensureDir(scan+"/"+metadataDir, dirPerm); err != nil {
-		return err
-	}
-	return t.enterFileset(scan, id, document, index, present)
+	defer func() { t.discard(e.metadata) }() // nothing once it has its name
+	return t.changeIndex(ctx, loc, rewrite{change: e.list, before: e.enter, undo: e.undo})
 }
 
-// enterFileset writes all that needs room on the disk before anything has a
-// name, so that a full disk leaves nothing of the fileset.
-func (t *Tree) enterFileset(scan, id string, document, index []byte, present bool) error {
-	metadata, err := t.stageBytes(document)
-	if err != nil {
-		return err
-	}
-	files, err := t.stageBytes(index)
-	if err != nil {
-		t.discard(metadata)
-		return err
-	}
-	entered := false // files.json names it: from then on it must stay
-	defer func() {
-		if entered {
-			return
+// entering is a fileset on its way into a scan. All that needs room on the disk
+// is written before anything has a name, so that a full disk leaves nothing.
+type entering struct {
+	tree     *Tree
+	scan, id string
+	metadata string // as it is staged
+	entered  bool   // directory and metadata have their names
+	present  bool   // the directory was there before
+	mine     bool   // nobody else knows the directory
+}
+
+// list enters the fileset in x, unless only its directory was lost.
+func (e *entering) list(x *index) (changed bool, err error) {
+	t, dir := e.tree, e.scan+"/"+e.id
+	listed := x.find(e.id) != nil
+	if !e.entered {
+		e.present = t.requireDir(dir) == nil
+		if e.present && listed || !e.present && t.free(dir, ErrFilesetExists) != nil {
+			return false, ErrFilesetExists // in the latter case a file or a link
 		}
-		t.discard(metadata)
-		t.discard(files)
-		if !present {
-			t.discard(scan + "/" + id)
-			t.discard(scan + "/" + filesetMetadata(id))
-		}
-	}()
-	if err := t.ensureDir(scan+"/"+id, dirPerm); err != nil {
+	} else if listed {
+		e.mine = false
+		return false, ErrFilesetExists // a Python program was first
+	}
+	if !listed {
+		x.add(e.id)
+	}
+	return !listed, nil
+}
+
+// enter makes the directory and its metadata, whose names become durable
+// together with files.json.
+func (e *entering) enter() error {
+	t := e.tree
+	if e.entered {
+		return nil
+	}
+	if err := t.ensureDir(e.scan+"/"+metadataDir, dirPerm); err != nil {
 		return err
 	}
-	if err := t.publish(metadata, scan+"/"+filesetMetadata(id)); err != nil {
+	e.mine = !e.present
+	if err := t.ensureDir(e.scan+"/"+e.id, dirPerm); err != nil {
 		return err
 	}
-	if err := t.disk.rename(files, scan+"/"+indexFile); err != nil {
+	if err := t.publish(e.metadata, e.scan+"/"+filesetMetadata(e.id)); err != nil {
 		return err
 	}
-	entered = true
-	// The directory's own name becomes durable together with files.json.
-	return t.disk.syncDir(scan)
+	e.entered = true
+	return nil
+}
+
+// undo removes what files.json does not name.
+func (e *entering) undo() error {
+	if e.mine {
+		e.tree.discard(e.scan + "/" + e.id)
+		e.tree.discard(e.scan + "/" + filesetMetadata(e.id))
+	}
+	return nil
 }
 
 // openIndex reads what a scan holds: files.json, and what its journal adds.
-func (t *Tree) openIndex(loc Loc) (*index, error) {
+func (t *Tree) openIndex(ctx context.Context, loc Loc) (*index, error) {
 	dir, err := t.openScan(loc)
 	if err != nil {
 		return nil, err
@@ -236,7 +243,7 @@ func (t *Tree) openIndex(loc Loc) (*index, error) {
 	if err != nil {
 		return nil, err
 	}
-	x, err := readIndex(dir)
+	x, err := readIndex(ctx, dir)
 	if err == nil {
 		x.apply(j, dir)
 	}
@@ -280,7 +287,7 @@ func (t *Tree) checkMembership(loc Loc, metadata json.RawMessage) error {
 // WriteFilesetMetadata replaces the metadata of a fileset; ErrNotFound if
 // files.json does not list it.
 func (t *Tree) WriteFilesetMetadata(ctx context.Context, loc Loc, fileset string, metadata json.RawMessage) error {
-	_, _, err := t.listed(loc, fileset)
+	_, err := t.listed(ctx, loc, fileset)
 	if err == nil {
 		err = t.writeMetadata(ctx, loc.Dir()+"/"+filesetMetadata(fileset), metadata)
 	}
@@ -294,7 +301,7 @@ func (t *Tree) WriteFileMetadata(ctx context.Context, loc Loc, fileset, id strin
 }
 
 func (t *Tree) writeFileMetadata(ctx context.Context, loc Loc, fileset, id string, metadata json.RawMessage) error {
-	_, e, err := t.listed(loc, fileset)
+	e, err := t.listed(ctx, loc, fileset)
 	if err != nil {
 		return err
 	}
@@ -324,19 +331,23 @@ func (t *Tree) writeMetadata(ctx context.Context, name string, metadata json.Raw
 	return t.put(name, document)
 }
 
-// listed returns the index of a scan and the entry of a fileset that is to be
-// written to; ErrNotFound unless it is listed and its directory is there.
-func (t *Tree) listed(loc Loc, fileset string) (*index, *filesetEntry, error) {
-	x, err := t.openIndex(loc)
+// listed returns the entry of a fileset that is to be written to; ErrNotFound
+// unless it is listed and its directory is there.
+func (t *Tree) listed(ctx context.Context, loc Loc, fileset string) (*filesetEntry, error) {
+	x, err := t.openIndex(ctx, loc)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
+	return t.writable(x, loc, fileset)
+}
+
+func (t *Tree) writable(x *index, loc Loc, fileset string) (*filesetEntry, error) {
 	e := x.find(fileset)
 	if e == nil || !readable(fileset) {
-		return nil, nil, ErrNotFound
+		return nil, ErrNotFound
 	}
 	if err := t.requireDir(loc.Dir() + "/" + fileset); err != nil {
-		return nil, nil, fmt.Errorf("fileset %q: %w", fileset, err)
+		return nil, fmt.Errorf("fileset %q: %w", fileset, err)
 	}
-	return x, e, nil
+	return e, nil
 }

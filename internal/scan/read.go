@@ -123,7 +123,7 @@ func (s *Service) readFile(ctx context.Context, name, fileset, file string) (fil
 	if err != nil {
 		return fileRow{}, notFound(err, unknownScan(name), "find file %q of fileset %q of scan %q", file, fileset, name)
 	}
-	r := row{got.ScanID, got.Timelapse, Access{got.Scan, got.Owner, got.Sharing, got.Visibility}}
+	r := row{id: got.ScanID, timelapse: got.Timelapse, Access: Access{got.Scan, got.Owner, got.Sharing, got.Visibility}}
 	switch err := require(a, r.Access, opRead, CanRead); {
 	case err != nil:
 		return fileRow{}, err

@@ -186,6 +186,7 @@ func (s *Service) OnProgress(fn func(done, total int)) { s.progress = fn }
 type row struct {
 	id        uuid.UUID
 	timelapse string
+	broken    bool
 	Access
 }
 
@@ -223,7 +224,7 @@ func (s *Service) scan(ctx context.Context, tx db.DBTX, name string) (row, error
 	if err != nil {
 		return row{}, notFound(err, unknownScan(name), "find scan %q", name)
 	}
-	return row{got.ID, got.Timelapse, Access{got.Name, got.Owner, got.Sharing, got.Visibility}}, nil
+	return row{got.ID, got.Timelapse, got.Broken, Access{got.Name, got.Owner, got.Sharing, got.Visibility}}, nil
 }
 
 // notFound turns a missing row into unknown; every other error is wrapped.
@@ -243,6 +244,17 @@ func (s *Service) fileset(ctx context.Context, tx db.DBTX, r row, name string) (
 		return fs, notFound(err, unknownFileset(r.Name, name), "find fileset %q of scan %q", name, r.Name)
 	}
 	return fs, nil
+}
+
+// writable is fileset for who writes into it: of a scan that cannot be read, as
+// it cannot for a moment when a Python program writes it, nobody can say that it
+// has no such fileset; fsdb.ErrBroken then.
+func (s *Service) writable(ctx context.Context, tx db.DBTX, r row, name string) (db.GetFilesetRow, error) {
+	fs, err := s.fileset(ctx, tx, r, name)
+	if r.broken && errors.Is(err, ErrUnknownFileset) {
+		return fs, fsdb.ErrBroken.Because(err)
+	}
+	return fs, err
 }
 
 func (s *Service) file(ctx context.Context, tx db.DBTX, r row, fs db.GetFilesetRow, name string) (db.GetFileRow, error) {

@@ -32,13 +32,13 @@ type Upload struct {
 // BeginUpload checks all that can be known before the bytes are taken: that
 // the fileset is there, that the actor may write, that the id is allowed and
 // free. Errors: those of finding the scan, ErrForbidden, ErrUnknownFileset,
-// fsdb.ErrName, ErrFileExists.
+// fsdb.ErrBroken, fsdb.ErrName, ErrFileExists.
 func (s *Service) BeginUpload(ctx context.Context, name, fileset, file string) (*Upload, error) {
 	r, a, err := s.open(ctx, s.pool, name, opCreateFile, CanWrite)
 	if err != nil {
 		return nil, err
 	}
-	fs, err := s.fileset(ctx, s.pool, r, fileset)
+	fs, err := s.writable(ctx, s.pool, r, fileset)
 	if err != nil {
 		return nil, err
 	}
@@ -131,7 +131,7 @@ func (s *Service) flushFiles(ctx context.Context, key uploadKey, batch []pending
 		if err != nil {
 			return err
 		}
-		fs, err := s.fileset(ctx, tx, r, key.fileset)
+		fs, err := s.writable(ctx, tx, r, key.fileset)
 		if err != nil {
 			return err
 		}
