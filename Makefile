@@ -101,7 +101,7 @@ fuzz-api: ## Hold the running server against its document with made-up requests,
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) FUZZ_SEED=$(FUZZ_SEED) $(GO) test ./conformance/fuzzapi/ -run . -count=1 -v -timeout 0
 
 bench: ## Print the figures that README quotes, with the machine's limits beside them
-	@tools/ensure.sh postgres nginx
+	@tools/ensure.sh postgres nginx chromium
 	$(GO) run ./bench
 
 conformance: ## Run the published Python client against the built server, call by call

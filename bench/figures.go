@@ -38,6 +38,8 @@ func figures() []figure {
 		{"info-1000", infoThousand},
 		{"archive-read", readArchive},
 		{"voxel-grid", voxelGrid},
+		{"document", documentRead},
+		{"docs-page", docsPage},
 		{"index-5000", indexFiveThousand},
 		{"info-5000", infoFiveThousand},
 		{"index-100000", indexHundredThousand},

@@ -122,7 +122,8 @@ func TestUpstreamWritesBeside(t *testing.T) {
 					}
 				}
 			}
-			for admin.get(t, "/scans/doomed_py").Status != http.StatusNotFound {
+			for gone := false; !gone; {
+				gone = admin.get(t, "/scans/doomed_py").Status == http.StatusNotFound
 			}
 			if a := admin.get(t, "/files/shared/images/py_2"); a.Status != http.StatusNotFound {
 				t.Errorf("what Python deleted = %d %s", a.Status, a.Text)

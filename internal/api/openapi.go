@@ -9,12 +9,12 @@ import (
 	"reflect"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/yaml"
 
 	"github.com/romi/plantdb-go/internal/observe"
+	"github.com/romi/plantdb-go/internal/static"
 )
 
 var base64Type = reflect.TypeFor[base64Image]()
@@ -110,17 +110,14 @@ func formsOf(name string, doc *huma.OpenAPI) []documentForm {
 func (s *server) handleDocuments() {
 	var writing sync.Mutex // Huma does not say that two may read its document at once
 	for _, f := range s.forms() {
-		content := sync.OnceValue(func() []byte {
+		content := static.New(f.contentType, func() []byte {
 			writing.Lock()
 			defer writing.Unlock()
 			return f.render()
 		})
-		tag := sync.OnceValue(func() string { return etag(string(content())) })
 		s.mux.HandleFunc("GET /"+f.name, func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Content-Type", f.contentType)
 			w.Header().Set("Cache-Control", "no-cache")
-			w.Header().Set("ETag", tag())
-			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content()))
+			content.ServeHTTP(w, r)
 		})
 	}
 }

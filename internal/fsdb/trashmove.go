@@ -82,11 +82,10 @@ func (t *Tree) foldAll(ctx context.Context, e *Trashed) error {
 // trashPart moves a fileset or file.
 func (t *Tree) trashPart(ctx context.Context, e *Trashed) error {
 	var entered json.RawMessage // as the entry in the trash says that it was listed
-	drop := func() error {
+	drop := func() {
 		if entered != nil {
 			t.dropEntry(e)
 		}
-		return nil
 	}
 	err := t.changeIndex(ctx, e.Loc(), rewrite{
 		change: func(x *index) (changed bool, err error) {
@@ -97,13 +96,14 @@ func (t *Tree) trashPart(ctx context.Context, e *Trashed) error {
 			if bytes.Equal(entered, e.Listed) {
 				return nil
 			}
-			if err := errors.Join(drop(), t.enterTrash(ctx, e)); err != nil {
+			drop()
+			if err := t.enterTrash(ctx, e); err != nil {
 				return err
 			}
 			entered = e.Listed
 			return nil
 		},
-		undo: drop,
+		undo: func() error { drop(); return nil },
 	})
 	if err != nil {
 		return err

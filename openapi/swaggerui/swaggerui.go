@@ -9,16 +9,14 @@
 package swaggerui
 
 import (
-	"bytes"
-	"crypto/sha256"
 	"embed"
-	"encoding/hex"
 	"fmt"
 	"io/fs"
 	"net/http"
 	"path"
 	"strings"
-	"time"
+
+	"github.com/romi/plantdb-go/internal/static"
 )
 
 //go:embed index.html init.js page.css VERSION dist
@@ -32,10 +30,8 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 
 // asset is one file, ready to be sent.
 type asset struct {
-	name        string
-	contentType string
-	etag        string
-	content     []byte
+	*static.Content
+	name string
 	// pinned files change only with the version of Swagger UI.
 	pinned bool
 }
@@ -65,14 +61,12 @@ func Handler() http.Handler {
 			http.NotFound(w, r)
 			return
 		}
-		h.Set("Content-Type", a.contentType)
-		h.Set("ETag", a.etag)
 		h.Set("Cache-Control", "no-cache")
 		if a.pinned && r.URL.Query().Get("v") == version {
 			// This address never means other bytes.
 			h.Set("Cache-Control", "public, max-age=31536000, immutable")
 		}
-		http.ServeContent(w, r, a.name, time.Time{}, bytes.NewReader(a.content))
+		a.ServeHTTP(w, r)
 	})
 }
 
@@ -96,7 +90,7 @@ func load() (version string, assets map[string]asset) {
 		}
 	}
 	assets[""] = assets["index.html"]
-	first, _, _ := strings.Cut(string(assets["VERSION"].content), "\n")
+	first, _, _ := strings.Cut(string(assets["VERSION"].Bytes()), "\n")
 	_, version, _ = strings.Cut(first, " ")
 	return version, assets
 }
@@ -116,11 +110,5 @@ func read(name string) asset {
 	if !ok {
 		contentType = "text/plain; charset=utf-8"
 	}
-	sum := sha256.Sum256(content)
-	return asset{
-		name:        path.Base(name),
-		contentType: contentType,
-		etag:        `"` + hex.EncodeToString(sum[:16]) + `"`,
-		content:     content,
-	}
+	return asset{Content: static.New(contentType, func() []byte { return content }), name: path.Base(name)}
 }

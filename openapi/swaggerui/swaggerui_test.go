@@ -116,7 +116,7 @@ func TestPolicyIsStrict(t *testing.T) {
 func TestPage(t *testing.T) {
 	t.Parallel()
 	version, assets := load()
-	page := string(assets[""].content)
+	page := string(assets[""].Bytes())
 	for what, pattern := range map[string]string{
 		"an inline script":       `(?is)<script[^>]*>\s*[^<\s]`,
 		"a script without file":  `(?i)<script(>|\s+defer>)`,
@@ -144,7 +144,7 @@ func TestPage(t *testing.T) {
 			t.Errorf("index.html asks for version %q of %s, want %q", ref[2], ref[1], want)
 		}
 	}
-	if script := string(assets["init.js"].content); !strings.Contains(script, "url: '../openapi.json'") {
+	if script := string(assets["init.js"].Bytes()); !strings.Contains(script, "url: '../openapi.json'") {
 		t.Error("init.js does not name the document relative to the page")
 	}
 }
