@@ -282,6 +282,75 @@ func (q *Queries) ListHistory(ctx context.Context, db DBTX, arg ListHistoryParam
 	return items, nil
 }
 
+const listTimelapseHistory = `-- name: ListTimelapseHistory :many
+SELECT e.seq, e.id, e.at, e.kind, e.username, e.token_kind, e.request_id, e.scan, e.timelapse, e.fileset, e.file, e.detail
+FROM scan_events e
+WHERE e.timelapse_id = $1 AND e.seq < $2 AND ($3::text = '' OR e.kind = $3)
+ORDER BY e.seq DESC
+LIMIT $4::int
+`
+
+type ListTimelapseHistoryParams struct {
+	TimelapseID *uuid.UUID
+	Before      int64
+	Kind        string
+	PageSize    int32
+}
+
+type ListTimelapseHistoryRow struct {
+	Seq       int64
+	ID        uuid.UUID
+	At        time.Time
+	Kind      string
+	Username  *string
+	TokenKind *string
+	RequestID string
+	Scan      *string
+	Timelapse *string
+	Fileset   *string
+	File      *string
+	Detail    []byte
+}
+
+// ListTimelapseHistory pages through what was done to a timelapse itself, the latest first.
+func (q *Queries) ListTimelapseHistory(ctx context.Context, db DBTX, arg ListTimelapseHistoryParams) ([]ListTimelapseHistoryRow, error) {
+	rows, err := db.Query(ctx, listTimelapseHistory,
+		arg.TimelapseID,
+		arg.Before,
+		arg.Kind,
+		arg.PageSize,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListTimelapseHistoryRow{}
+	for rows.Next() {
+		var i ListTimelapseHistoryRow
+		if err := rows.Scan(
+			&i.Seq,
+			&i.ID,
+			&i.At,
+			&i.Kind,
+			&i.Username,
+			&i.TokenKind,
+			&i.RequestID,
+			&i.Scan,
+			&i.Timelapse,
+			&i.Fileset,
+			&i.File,
+			&i.Detail,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listUploads = `-- name: ListUploads :many
 SELECT e.kind, e.at, coalesce(e.fileset, '')::text AS fileset, coalesce(e.file, '')::text AS file,
        coalesce(e.detail ->> 'filename', '')::text AS filename, coalesce((e.detail ->> 'size')::bigint, 0)::bigint AS size
@@ -349,9 +418,9 @@ func (q *Queries) NotifyEvents(ctx context.Context, db DBTX) error {
 }
 
 const recordEvents = `-- name: RecordEvents :exec
-INSERT INTO scan_events (id, kind, username, token_kind, request_id, scan_id, scan, timelapse, fileset, file, access, detail)
+INSERT INTO scan_events (id, kind, username, token_kind, request_id, scan_id, scan, timelapse_id, timelapse, fileset, file, access, detail)
 SELECT i.id, i.kind, nullif(i.username, ''), nullif(i.token_kind, ''), i.request_id,
-       coalesce(s.id, nullif(i.scan_id, '00000000-0000-0000-0000-000000000000')), nullif(i.scan, ''), coalesce(nullif(i.timelapse, ''), t.name), nullif(i.fileset, ''), nullif(i.file, ''),
+       coalesce(s.id, nullif(i.scan_id, '00000000-0000-0000-0000-000000000000')), nullif(i.scan, ''), o.id, coalesce(nullif(i.timelapse, ''), t.name), nullif(i.fileset, ''), nullif(i.file, ''),
        CASE WHEN i.removes THEN jsonb_build_object('owner', s.owner, 'sharing', s.sharing, 'visibility', s.visibility) END,
        nullif(i.detail, '')::jsonb
 FROM (SELECT unnest($1::uuid[]) AS id,
@@ -368,6 +437,7 @@ FROM (SELECT unnest($1::uuid[]) AS id,
              unnest($12::text[]) AS detail) AS i
 LEFT JOIN scans s ON s.name = i.scan AND i.scan_id IN (s.id, '00000000-0000-0000-0000-000000000000')
 LEFT JOIN timelapses t ON t.id = s.timelapse_id
+LEFT JOIN timelapses o ON o.name = i.timelapse AND i.scan = '' AND i.kind <> 'timelapse.purged'
 ORDER BY i.id
 `
 
@@ -389,8 +459,10 @@ type RecordEventsParams struct {
 // RecordEvents writes what was done, in the transaction that does it. Scan and
 // timelapse are found by their names where they are there, so that an event
 // that removes a scan is written while its row still is, and keeps who could
-// see it. A scan_id that is given is the one of the scan meant, where another may
-// have its name by now. The empty text and the zero id stand for null.
+// see it; of what is done to a timelapse itself its id is kept, but not of one
+// that is purged, which has no row, while another may have its name. A scan_id
+// that is given is the one of the scan meant, where another may have its name
+// by now. The empty text and the zero id stand for null.
 func (q *Queries) RecordEvents(ctx context.Context, db DBTX, arg RecordEventsParams) error {
 	_, err := db.Exec(ctx, recordEvents,
 		arg.Ids,

@@ -438,21 +438,22 @@ type Scan struct {
 }
 
 type ScanEvent struct {
-	Seq       int64
-	ID        uuid.UUID
-	At        time.Time
-	WrittenBy int64
-	Kind      string
-	Username  *string
-	TokenKind *string
-	RequestID string
-	ScanID    *uuid.UUID
-	Scan      *string
-	Timelapse *string
-	Fileset   *string
-	File      *string
-	Access    []byte
-	Detail    []byte
+	Seq         int64
+	ID          uuid.UUID
+	At          time.Time
+	WrittenBy   int64
+	Kind        string
+	Username    *string
+	TokenKind   *string
+	RequestID   string
+	ScanID      *uuid.UUID
+	Scan        *string
+	Timelapse   *string
+	Fileset     *string
+	File        *string
+	Access      []byte
+	Detail      []byte
+	TimelapseID *uuid.UUID
 }
 
 type ScanSize struct {

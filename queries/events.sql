@@ -2,11 +2,13 @@
 -- RecordEvents writes what was done, in the transaction that does it. Scan and
 -- timelapse are found by their names where they are there, so that an event
 -- that removes a scan is written while its row still is, and keeps who could
--- see it. A scan_id that is given is the one of the scan meant, where another may
--- have its name by now. The empty text and the zero id stand for null.
-INSERT INTO scan_events (id, kind, username, token_kind, request_id, scan_id, scan, timelapse, fileset, file, access, detail)
+-- see it; of what is done to a timelapse itself its id is kept, but not of one
+-- that is purged, which has no row, while another may have its name. A scan_id
+-- that is given is the one of the scan meant, where another may have its name
+-- by now. The empty text and the zero id stand for null.
+INSERT INTO scan_events (id, kind, username, token_kind, request_id, scan_id, scan, timelapse_id, timelapse, fileset, file, access, detail)
 SELECT i.id, i.kind, nullif(i.username, ''), nullif(i.token_kind, ''), i.request_id,
-       coalesce(s.id, nullif(i.scan_id, '00000000-0000-0000-0000-000000000000')), nullif(i.scan, ''), coalesce(nullif(i.timelapse, ''), t.name), nullif(i.fileset, ''), nullif(i.file, ''),
+       coalesce(s.id, nullif(i.scan_id, '00000000-0000-0000-0000-000000000000')), nullif(i.scan, ''), o.id, coalesce(nullif(i.timelapse, ''), t.name), nullif(i.fileset, ''), nullif(i.file, ''),
        CASE WHEN i.removes THEN jsonb_build_object('owner', s.owner, 'sharing', s.sharing, 'visibility', s.visibility) END,
        nullif(i.detail, '')::jsonb
 FROM (SELECT unnest(@ids::uuid[]) AS id,
@@ -23,6 +25,7 @@ FROM (SELECT unnest(@ids::uuid[]) AS id,
              unnest(@details::text[]) AS detail) AS i
 LEFT JOIN scans s ON s.name = i.scan AND i.scan_id IN (s.id, '00000000-0000-0000-0000-000000000000')
 LEFT JOIN timelapses t ON t.id = s.timelapse_id
+LEFT JOIN timelapses o ON o.name = i.timelapse AND i.scan = '' AND i.kind <> 'timelapse.purged'
 ORDER BY i.id;
 
 -- name: EventHorizon :one
@@ -81,6 +84,14 @@ WHERE e.scan_id = @scan_id AND e.seq < @before
   AND (@kind::text = '' OR e.kind = @kind)
   AND (@fileset::text = '' OR e.fileset = @fileset)
   AND (@file::text = '' OR e.file = @file)
+ORDER BY e.seq DESC
+LIMIT @page_size::int;
+
+-- name: ListTimelapseHistory :many
+-- ListTimelapseHistory pages through what was done to a timelapse itself, the latest first.
+SELECT e.seq, e.id, e.at, e.kind, e.username, e.token_kind, e.request_id, e.scan, e.timelapse, e.fileset, e.file, e.detail
+FROM scan_events e
+WHERE e.timelapse_id = @timelapse_id AND e.seq < @before AND (@kind::text = '' OR e.kind = @kind)
 ORDER BY e.seq DESC
 LIMIT @page_size::int;
 

@@ -90,6 +90,7 @@ BEYOND_SCHEMA = {
     "bad_event_id": "a position is what the stream has handed out",
     "bad_where": "an expression in a language of its own",
     "bad_filter": "JSON or a regular expression, in a text",
+    "bad_tags": "a bound of bytes, where the schema counts characters, and no control characters",
     "bad_sharing": "names of groups that are there",
     "unknown_owner": "the name of a user who is there",
     "guest_user": "one user is not like the others",

@@ -2,7 +2,10 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/romi/plantdb-go/internal/scan"
 )
@@ -21,6 +24,86 @@ type owner struct {
 
 type newOwner struct {
 	Owner string `json:"owner" minLength:"1" doc:"User who shall own the scan."`
+}
+
+type tagList struct {
+	Tags []string `json:"tags" doc:"The list under the key tags of the metadata. What metadata hold may be longer than what is taken here."`
+}
+
+type newTags struct {
+	Tags []string `json:"tags" maxItems:"100" doc:"The tags, each kept once."`
+}
+
+type tagChange struct {
+	Add    []string `json:"add,omitempty" maxItems:"100" doc:"Tags to add; those that are there stay where they are."`
+	Remove []string `json:"remove,omitempty" maxItems:"100" doc:"Tags to take out; those that are not there are passed over."`
+}
+
+// TransformSchema implements huma.SchemaTransformer.
+func (newTags) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema { return ofTags(s) }
+
+// TransformSchema implements huma.SchemaTransformer.
+func (tagChange) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema { return ofTags(s) }
+
+// ofTags says what tags are in every list of the schema.
+func ofTags(s *huma.Schema) *huma.Schema {
+	for _, list := range s.Properties {
+		list.Items = &huma.Schema{
+			Type: huma.TypeString, MinLength: new(1), MaxLength: new(64),
+			Description: "A text of 1 to 64 bytes without control characters.",
+		}
+	}
+	return s
+}
+
+// tagsOf answers tags. Their ETag is that of the metadata, which they are part
+// of.
+func tagsOf(c IfNoneMatch) func(tags []string, metadata json.RawMessage, err error) (*tagged[tagList], error) {
+	return func(tags []string, metadata json.RawMessage, err error) (*tagged[tagList], error) {
+		if err != nil {
+			return nil, err
+		}
+		return taggedReply(c, scan.Version(metadata), tagList{append([]string{}, tags...)})
+	}
+}
+
+func (s *server) registerTags() {
+	faults := []error{scan.ErrTags, scan.ErrPrecondition, errIfMatch}
+	register(s, route{
+		id: "get-scan-tags", method: http.MethodGet, path: "/scans/{scan_id}/tags", tag: tagScans, security: optional, rate: rateRead,
+		summary: "Read the tags of a scan", doc: "The list under the key tags of its metadata; empty where there is none.",
+		errors: readAccessErrors, faults: []error{scan.ErrNoTagList}, responses: orNotModified(),
+	}, func(ctx context.Context, in *struct {
+		ScanPath
+		IfNoneMatch
+	}) (*tagged[tagList], error) {
+		return tagsOf(in.IfNoneMatch)(s.scans.Tags(ctx, in.Scan))
+	})
+	register(s, route{
+		id: "set-scan-tags", method: http.MethodPut, path: "/scans/{scan_id}/tags", tag: tagScans, security: required, rate: rateCreate,
+		summary: "Set the tags of a scan", doc: "These and no others; an empty list takes all out. Who may change the metadata may do it. If-Match takes the ETag of the metadata or of the tags.",
+		errors: writeErrors, faults: faults,
+	}, func(ctx context.Context, in *struct {
+		ScanPath
+		IfMatch
+		Payload Strict[newTags]
+	}) (*tagged[tagList], error) {
+		if in.Payload.Value.Tags == nil {
+			return nil, scan.ErrTags
+		}
+		return tagsOf(IfNoneMatch{})(s.scans.SetTags(ctx, in.Scan, in.Payload.Value.Tags, in.match))
+	})
+	register(s, route{
+		id: "change-scan-tags", method: http.MethodPost, path: "/scans/{scan_id}/tags", tag: tagScans, security: required, rate: rateCreate,
+		summary: "Add tags to a scan, and take some out", doc: "Several may do so at once, and none undoes what another did. Who may change the metadata may do it.",
+		errors: writeErrors, faults: append(faults, scan.ErrNoTagList),
+	}, func(ctx context.Context, in *struct {
+		ScanPath
+		IfMatch
+		Payload Strict[tagChange]
+	}) (*tagged[tagList], error) {
+		return tagsOf(IfNoneMatch{})(s.scans.ChangeTags(ctx, in.Scan, in.Payload.Value.Add, in.Payload.Value.Remove, in.match))
+	})
 }
 
 var readAccessErrors = []int{http.StatusForbidden, http.StatusNotFound}

@@ -49,6 +49,30 @@ type HistoryQuery struct {
 	After   string `query:"after" maxLength:"64" doc:"Where the page begins: next of the page before." example:"5512"`
 }
 
+func (q HistoryQuery) query() scan.HistoryQuery {
+	return scan.HistoryQuery{Kind: q.Kind, Fileset: q.Fileset, File: q.File, After: q.After, Limit: q.Limit}
+}
+
+// historyPage answers a page of the history at path.
+func (s *server) historyPage(path string, in HistoryQuery, h scan.History, err error) (*historyReply, error) {
+	if err != nil {
+		return nil, err
+	}
+	out := &historyReply{Body: history{eventsOf(h.Events), h.Next}}
+	if h.Next != "" {
+		u := url.URL{Path: s.config.Prefix + base + path}
+		q := url.Values{"after": {h.Next}, "limit": {fmt.Sprint(in.Limit)}}
+		for name, value := range map[string]string{"kind": in.Kind, "fileset": in.Fileset, "file": in.File} {
+			if value != "" {
+				q.Set(name, value)
+			}
+		}
+		u.RawQuery = q.Encode()
+		out.Link = []string{"<" + u.String() + `>; rel="next"`}
+	}
+	return out, nil
+}
+
 // eventList is a page of the stream.
 type eventList struct {
 	Events []scan.EventView `json:"events" doc:"In the order of the stream, the oldest first."`
@@ -106,23 +130,24 @@ func (s *server) registerEvents() {
 		ScanPath
 		HistoryQuery
 	}) (*historyReply, error) {
-		h, err := s.scans.History(ctx, in.Scan, scan.HistoryQuery{Kind: in.Kind, Fileset: in.Fileset, File: in.File, After: in.After, Limit: in.Limit})
-		if err != nil {
-			return nil, err
-		}
-		out := &historyReply{Body: history{eventsOf(h.Events), h.Next}}
-		if h.Next != "" {
-			u := url.URL{Path: s.config.Prefix + base + "/scans/" + in.Scan + "/history"}
-			q := url.Values{"after": {h.Next}, "limit": {fmt.Sprint(in.Limit)}}
-			for name, value := range map[string]string{"kind": in.Kind, "fileset": in.Fileset, "file": in.File} {
-				if value != "" {
-					q.Set(name, value)
-				}
-			}
-			u.RawQuery = q.Encode()
-			out.Link = []string{"<" + u.String() + `>; rel="next"`}
-		}
-		return out, nil
+		h, err := s.scans.History(ctx, in.Scan, in.query())
+		return s.historyPage("/scans/"+in.Scan+"/history", in.HistoryQuery, h, err)
+	})
+	register(s, route{
+		id: "list-timelapse-history", method: http.MethodGet, path: "/timelapses/{timelapse_id}/history", tag: tagEvents, security: required, rate: rateRead,
+		summary: "Read what was done to a timelapse",
+		doc: "Who made, changed, deleted or restored the timelapse and when, the latest first, for as long as EVENT_RETENTION says. " +
+			"What was done to its scans is in their histories. It follows the timelapse through the trash, and tells nothing of an older one of the same id.",
+		errors: []int{http.StatusNotFound}, faults: []error{scan.ErrCursor},
+	}, func(ctx context.Context, in *struct {
+		TimelapsePath
+		Kind  string `query:"kind" maxLength:"64" doc:"Only what was done in this way." example:"timelapse.metadata"`
+		Limit int    `query:"limit" default:"100" minimum:"1" maximum:"1000" doc:"How many events a page has."`
+		After string `query:"after" maxLength:"64" doc:"Where the page begins: next of the page before." example:"5512"`
+	}) (*historyReply, error) {
+		q := HistoryQuery{Kind: in.Kind, Limit: in.Limit, After: in.After}
+		h, err := s.scans.TimelapseHistory(ctx, in.Timelapse, q.query())
+		return s.historyPage("/timelapses/"+in.Timelapse+"/history", q, h, err)
 	})
 	register(s, route{
 		id: "stream-events", method: http.MethodGet, path: "/events", tag: tagEvents, security: required, rate: rateList,

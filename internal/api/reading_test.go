@@ -19,7 +19,7 @@ var withoutScans = []string{
 	"check-username-015", "get-profile-015", "inspect-mandatory-token-015", "inspect-optional-token-015",
 	// The number of scans is part of the public health, and no name.
 	"get-health", "get-health-015",
-	"list-timelapses", // everybody may know them
+	"list-timelapses", "list-timelapse-history", // everybody may know them, and what was done to them alone
 	// Of deleted scans; their own tests have them.
 	"list-trash", "get-trash-entry",
 	// For administrators, who may read all of it.

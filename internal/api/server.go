@@ -140,6 +140,7 @@ func newServer(services Services, config Config) *server {
 	s.registerLocks()
 	s.registerTrash()
 	s.registerAccess()
+	s.registerTags()
 	s.registerEvents()
 	s.registerWebhooks()
 	s.registerBatch()

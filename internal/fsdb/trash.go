@@ -54,12 +54,15 @@ type Trashed struct {
 	ID        string    `json:"id"` // also the name of its directory
 	Kind      TrashKind `json:"kind"`
 	Timelapse string    `json:"timelapse,omitempty"` // the scan's, or the one deleted
-	Scan      string    `json:"scan,omitempty"`      // empty for a timelapse
-	Fileset   string    `json:"fileset,omitempty"`
-	File      string    `json:"file,omitempty"` // its id
-	Owner     *string   `json:"owner"`          // of the scan or timelapse
-	DeletedBy string    `json:"deleted_by"`
-	DeletedAt time.Time `json:"deleted_at"`
+	// TimelapseID is what the index called a timelapse that was deleted, for who
+	// restores it.
+	TimelapseID string    `json:"timelapse_id,omitempty"`
+	Scan        string    `json:"scan,omitempty"` // empty for a timelapse
+	Fileset     string    `json:"fileset,omitempty"`
+	File        string    `json:"file,omitempty"` // its id
+	Owner       *string   `json:"owner"`          // of the scan or timelapse
+	DeletedBy   string    `json:"deleted_by"`
+	DeletedAt   time.Time `json:"deleted_at"`
 	// Contents says whose what is.
 	Contents []TrashedPart `json:"contents"`
 	// Listed is the entry of files.json of a fileset or file; the call that

@@ -211,7 +211,9 @@ func (s *Service) checkLine(ctx context.Context, b *batch, i int) (err error) {
 			err = CheckBiology(o.Metadata)
 		}
 	case BatchTag, BatchUntag:
-		err = checkTags(o.Tags)
+		if err = checkTags(o.Tags); len(o.Tags) == 0 {
+			err = ErrTags
+		}
 	case BatchShare:
 		b.groups[i], err = s.existing(ctx, o.Groups)
 	case BatchVisibility:
@@ -311,7 +313,7 @@ func (s *Service) doLine(ctx context.Context, tx pgx.Tx, a actor.Actor, b *batch
 }
 
 func checkTags(tags []string) error {
-	if len(tags) == 0 || len(tags) > maxTags {
+	if len(tags) > maxTags {
 		return ErrTags
 	}
 	for _, t := range tags {
@@ -322,32 +324,21 @@ func checkTags(tags []string) error {
 	return nil
 }
 
-// tagged is the change of metadata that adds tags, or takes them out. Others
-// that are there stay as they are.
+// tagged is the change of metadata that adds tags, or takes them out.
 func tagged(old json.RawMessage, o BatchOp) (Update, error) {
-	var tags []string
-	if raw, ok := lookup(old, "tags"); ok && string(raw) != "null" {
-		if err := json.Unmarshal(raw, &tags); err != nil {
-			return Update{}, ErrTags.With("The metadata of scan %s has tags that are no list of texts.", o.Scan)
-		}
-	}
-	for _, t := range o.Tags {
-		at := slices.Index(tags, t)
-		switch {
-		case o.Op == BatchUntag && at >= 0:
-			tags = slices.DeleteFunc(tags, func(have string) bool { return have == t })
-		case o.Op == BatchTag && at < 0:
-			tags = append(tags, t)
-		}
-	}
-	if len(tags) > maxTags && o.Op == BatchTag {
-		return Update{}, ErrTags
-	}
-	list, err := encode(append([]string{}, tags...))
+	tags, err := tagsOf(o.Scan, old)
 	if err != nil {
-		return Update{}, fmt.Errorf("encode tags: %w", err)
+		return Update{}, err
 	}
-	return Update{Metadata: meta.Join([]meta.Member{{Name: "tags", Value: list}})}, nil
+	if o.Op == BatchTag {
+		tags, err = changedTags(tags, o.Tags, nil)
+	} else {
+		tags, err = changedTags(tags, nil, o.Tags)
+	}
+	if err != nil {
+		return Update{}, err
+	}
+	return tagsUpdate(tags)
 }
 
 func (s *Service) step(name string) {

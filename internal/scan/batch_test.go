@@ -132,7 +132,7 @@ func TestBatchDoesNothing(t *testing.T) {
 		"control in a tag": {BatchOp{Op: BatchTag, Scan: "a", Tags: []string{"x\ny"}}, ErrTags},
 		"a bad line":       {BatchOp{Err: ErrBatchLine}, ErrBatchLine},
 		// Found only when all before it is done.
-		"tags that are none": {BatchOp{Op: BatchTag, Scan: "odd", Tags: []string{"x"}}, ErrTags},
+		"tags that are none": {BatchOp{Op: BatchTag, Scan: "odd", Tags: []string{"x"}}, ErrNoTagList},
 	} {
 		ops := append(everything(), tt.op)
 		results, err := f.Batch(as(t, ann), ops)

@@ -337,7 +337,7 @@ func (s *Service) deleteTimelapse(ctx context.Context, tx pgx.Tx, a actor.Actor,
 		return e, err
 	}
 	e = fsdb.Trashed{
-		ID: newID().String(), Kind: fsdb.TrashTimelapse, Timelapse: name, Owner: t.Owner,
+		ID: newID().String(), Kind: fsdb.TrashTimelapse, Timelapse: name, TimelapseID: t.ID.String(), Owner: t.Owner,
 		DeletedBy: a.Username, DeletedAt: s.now().UTC(), Contents: []fsdb.TrashedPart{},
 	}
 	changes := []Change{{Kind: TimelapseDeleted, Timelapse: name}}

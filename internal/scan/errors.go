@@ -32,6 +32,7 @@ var (
 	ErrBatchTooLarge    = fault.New(fault.TooLarge, "batch_too_large", "A batch has at most 500 lines.")
 	ErrBatchLine        = fault.New(fault.Invalid, "bad_batch_line", "The line is no operation of a batch.")
 	ErrTags             = fault.New(fault.Invalid, "bad_tags", "Tags are texts of 1 to 64 bytes without control characters, at most 100 a scan.")
+	ErrNoTagList        = fault.New(fault.Conflict, "no_tag_list", "The metadata of the scan has tags that are no list of texts.")
 	ErrNotDone          = fault.New(fault.Conflict, "not_done", "Not done, for another line failed.")
 	ErrExtension        = fault.New(fault.Invalid, "bad_extension", "Invalid file extension.")
 	ErrEmptyFile        = fault.New(fault.Invalid, "empty_file", "The file is empty.")

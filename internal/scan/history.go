@@ -68,11 +68,9 @@ func (s *Service) History(ctx context.Context, name string, q HistoryQuery) (His
 	if err != nil {
 		return History{}, err
 	}
-	before := int64(math.MaxInt64)
-	if q.After != "" {
-		if before, err = strconv.ParseInt(q.After, 10, 64); err != nil || before < 1 {
-			return History{}, ErrCursor
-		}
+	before, err := q.before()
+	if err != nil {
+		return History{}, err
 	}
 	limit := pageSize(q.Limit)
 	if !storable(q.Kind) || !storable(q.Fileset) || !storable(q.File) {
@@ -84,7 +82,58 @@ func (s *Service) History(ctx context.Context, name string, q HistoryQuery) (His
 	if err != nil {
 		return History{}, fmt.Errorf("list history of scan %q: %w", name, err)
 	}
-	h := History{Events: make([]Event, len(rows))}
+	return historyOf(rows, limit)
+}
+
+// before is the number of the first event that is not on the page; ErrCursor.
+func (q HistoryQuery) before() (int64, error) {
+	if q.After == "" {
+		return math.MaxInt64, nil
+	}
+	before, err := strconv.ParseInt(q.After, 10, 64)
+	if err != nil || before < 1 {
+		return 0, ErrCursor
+	}
+	return before, nil
+}
+
+// TimelapseHistory tells what was done to a timelapse itself, and by whom, for as
+// long as events are kept, to everybody who is logged in, as timelapses are.
+// What was done to its scans is in their histories. It follows a timelapse
+// through the trash, and never tells of an older one of the same name. Errors:
+// ErrNoActor, also for guests, ErrUnknownTimelapse, ErrCursor.
+func (s *Service) TimelapseHistory(ctx context.Context, name string, q HistoryQuery) (History, error) {
+	if _, err := listener(ctx); err != nil {
+		return History{}, err
+	}
+	t, err := s.timelapse(ctx, s.pool, name)
+	if err != nil {
+		return History{}, err
+	}
+	before, err := q.before()
+	if err != nil {
+		return History{}, err
+	}
+	limit := pageSize(q.Limit)
+	if !storable(q.Kind) {
+		return History{Events: []Event{}}, nil // of which there are none
+	}
+	found, err := s.q.ListTimelapseHistory(ctx, s.pool, db.ListTimelapseHistoryParams{
+		TimelapseID: &t.ID, Before: before, Kind: q.Kind, PageSize: int32(limit), //nolint:gosec // At most maxEventPage.
+	})
+	if err != nil {
+		return History{}, fmt.Errorf("list history of timelapse %q: %w", name, err)
+	}
+	rows := make([]db.ListHistoryRow, len(found))
+	for i, r := range found {
+		rows[i] = db.ListHistoryRow(r)
+	}
+	return historyOf(rows, limit)
+}
+
+// historyOf is the page of these rows.
+func historyOf(rows []db.ListHistoryRow, limit int) (h History, err error) {
+	h.Events = make([]Event, len(rows))
 	for i, row := range rows {
 		h.Events[i] = Event{
 			ID: row.ID, At: row.At, Kind: Kind(row.Kind), Username: textOf(row.Username), TokenKind: textOf(row.TokenKind), RequestID: row.RequestID,

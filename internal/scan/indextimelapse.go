@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/romi/plantdb-go/db"
@@ -71,8 +72,13 @@ func (s *Service) indexTimelapse(ctx context.Context, id string, unseen seen) er
 }
 
 func (s *Service) writeTimelapse(ctx context.Context, tx pgx.Tx, t *fsdb.Timelapse) error {
+	return s.writeTimelapseAs(ctx, tx, t, newID())
+}
+
+// writeTimelapseAs writes the row of a timelapse, under this id if it has none.
+func (s *Service) writeTimelapseAs(ctx context.Context, tx pgx.Tx, t *fsdb.Timelapse, id uuid.UUID) error {
 	arg := db.UpsertTimelapseParams{
-		ID: newID(), Name: t.ID, CreatedAt: cleanText(t.CreatedAt), Document: t.Metadata,
+		ID: id, Name: t.ID, CreatedAt: cleanText(t.CreatedAt), Document: t.Metadata,
 		Metadata: searchable(t.Metadata), Signature: t.Signature[:], Members: cleanTexts(t.Scans),
 	}
 	if t.Owner != nil {

@@ -169,7 +169,11 @@ func (s *Service) restoreTimelapse(ctx context.Context, tx pgx.Tx, e fsdb.Trashe
 	if err != nil {
 		return fmt.Errorf("read restored timelapse %q: %w", e.Timelapse, err)
 	}
-	if err := s.writeTimelapse(ctx, tx, read); err != nil {
+	id, err := uuid.Parse(e.TimelapseID)
+	if err != nil {
+		id = newID() // of an entry that did not keep it
+	}
+	if err := s.writeTimelapseAs(ctx, tx, read, id); err != nil {
 		return err
 	}
 	changes := []Change{{Kind: TimelapseRestored, Timelapse: e.Timelapse}}

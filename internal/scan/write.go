@@ -20,8 +20,13 @@ func (s *Service) SetMetadata(ctx context.Context, name string, u Update) (shown
 	if err := CheckBiology(u.Metadata); err != nil {
 		return nil, err
 	}
+	return s.changeMetadata(ctx, name, func(json.RawMessage) (Update, error) { return u, nil })
+}
+
+// changeMetadata is SetMetadata by what update says to the metadata as it is.
+func (s *Service) changeMetadata(ctx context.Context, name string, update func(old json.RawMessage) (Update, error)) (shown json.RawMessage, err error) {
 	err = s.changing(ctx, []string{name}, func(tx pgx.Tx, r row) error {
-		shown, err = s.setMetadata(ctx, tx, r, func(json.RawMessage) (Update, error) { return u, nil })
+		shown, err = s.setMetadata(ctx, tx, r, update)
 		return err
 	})
 	return shown, err

@@ -1305,6 +1305,14 @@ type NewScan struct {
 	Metadata map[string]interface{} `json:"metadata,omitempty"`
 }
 
+// NewTags Tags for a scan, in place of those it has.
+//
+// Example: {"tags":["drought","repeat 2"]}
+type NewTags struct {
+	// Tags The tags, each kept once.
+	Tags []string `json:"tags"`
+}
+
 // NewTimelapse A timelapse to be made.
 //
 // Example: {"id":"growth_series","metadata":{"description":"One plant, a scan a week"}}
@@ -1792,6 +1800,25 @@ type SetupRequest struct {
 type Sharing struct {
 	// Groups Names of the groups whose members may read and write the scan.
 	Groups []string `json:"groups"`
+}
+
+// TagChange Tags to add to a scan, and to take out.
+//
+// Example: {"add":["repeat 2"],"remove":["repeat 1"]}
+type TagChange struct {
+	// Add Tags to add; those that are there stay where they are.
+	Add []string `json:"add,omitempty"`
+
+	// Remove Tags to take out; those that are not there are passed over.
+	Remove []string `json:"remove,omitempty"`
+}
+
+// TagList The tags of a scan.
+//
+// Example: {"tags":["drought","repeat 2"]}
+type TagList struct {
+	// Tags The list under the key tags of the metadata. What metadata hold may be longer than what is taken here.
+	Tags []string `json:"tags"`
 }
 
 // Timelapse Scans of one plant over time.
@@ -2541,6 +2568,24 @@ type UpdateScanMetadataParams struct {
 	IfMatch *string `json:"If-Match,omitempty"`
 }
 
+// GetScanTagsParams defines parameters for GetScanTags.
+type GetScanTagsParams struct {
+	// IfNoneMatch ETag of an answer that you still have: when it is current, the answer is 304 without a body.
+	IfNoneMatch *string `json:"If-None-Match,omitempty"`
+}
+
+// ChangeScanTagsParams defines parameters for ChangeScanTags.
+type ChangeScanTagsParams struct {
+	// IfMatch ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists.
+	IfMatch *string `json:"If-Match,omitempty"`
+}
+
+// SetScanTagsParams defines parameters for SetScanTags.
+type SetScanTagsParams struct {
+	// IfMatch ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists.
+	IfMatch *string `json:"If-Match,omitempty"`
+}
+
 // ListTimelapsesParams defines parameters for ListTimelapses.
 type ListTimelapsesParams struct {
 	// FilterQuery A JSON object that the metadata must match, or words that must all occur in id, keys or values.
@@ -2587,6 +2632,18 @@ type DeleteTimelapseParamsRecursive string
 type GetTimelapseParams struct {
 	// IfNoneMatch ETag of an answer that you still have: when it is current, the answer is 304 without a body.
 	IfNoneMatch *string `json:"If-None-Match,omitempty"`
+}
+
+// ListTimelapseHistoryParams defines parameters for ListTimelapseHistory.
+type ListTimelapseHistoryParams struct {
+	// Kind Only what was done in this way.
+	Kind *string `form:"kind,omitempty" json:"kind,omitempty"`
+
+	// Limit How many events a page has.
+	Limit *int64 `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// After Where the page begins: next of the page before.
+	After *string `form:"after,omitempty" json:"after,omitempty"`
 }
 
 // PatchTimelapseMetadataJSONBody defines parameters for PatchTimelapseMetadata.
@@ -2792,6 +2849,12 @@ type SetScanOwnerJSONRequestBody = NewOwner
 
 // SetScanSharingJSONRequestBody defines body for SetScanSharing for application/json ContentType.
 type SetScanSharingJSONRequestBody = Sharing
+
+// ChangeScanTagsJSONRequestBody defines body for ChangeScanTags for application/json ContentType.
+type ChangeScanTagsJSONRequestBody = TagChange
+
+// SetScanTagsJSONRequestBody defines body for SetScanTags for application/json ContentType.
+type SetScanTagsJSONRequestBody = NewTags
 
 // SetScanVisibilityJSONRequestBody defines body for SetScanVisibility for application/json ContentType.
 type SetScanVisibilityJSONRequestBody = Visibility
@@ -3672,6 +3735,49 @@ type ClientInterface interface {
 	// Corresponds with PUT /api/v1/scans/{scan_id}/sharing (the `SetScanSharing` operationId).
 	SetScanSharing(ctx context.Context, scanID string, body SetScanSharingJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// GetScanTags Read the tags of a scan
+	//
+	// The list under the key tags of its metadata; empty where there is none.
+	//
+	// Corresponds with GET /api/v1/scans/{scan_id}/tags (the `GetScanTags` operationId).
+	GetScanTags(ctx context.Context, scanID string, params *GetScanTagsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ChangeScanTagsWithBody Add tags to a scan, and take some out
+	//
+	// Several may do so at once, and none undoes what another did. Who may change the metadata may do it.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /api/v1/scans/{scan_id}/tags (the `ChangeScanTags` operationId).
+	ChangeScanTagsWithBody(ctx context.Context, scanID string, params *ChangeScanTagsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ChangeScanTags Add tags to a scan, and take some out
+	//
+	// Several may do so at once, and none undoes what another did. Who may change the metadata may do it.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /api/v1/scans/{scan_id}/tags (the `ChangeScanTags` operationId).
+	ChangeScanTags(ctx context.Context, scanID string, params *ChangeScanTagsParams, body ChangeScanTagsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SetScanTagsWithBody Set the tags of a scan
+	//
+	// These and no others; an empty list takes all out. Who may change the metadata may do it. If-Match takes the ETag of the metadata or of the tags.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /api/v1/scans/{scan_id}/tags (the `SetScanTags` operationId).
+	SetScanTagsWithBody(ctx context.Context, scanID string, params *SetScanTagsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SetScanTags Set the tags of a scan
+	//
+	// These and no others; an empty list takes all out. Who may change the metadata may do it. If-Match takes the ETag of the metadata or of the tags.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /api/v1/scans/{scan_id}/tags (the `SetScanTags` operationId).
+	SetScanTags(ctx context.Context, scanID string, params *SetScanTagsParams, body SetScanTagsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// GetScanVisibility Read who may see a scan
 	//
 	// Everybody who may read the scan may know it.
@@ -3735,6 +3841,13 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /api/v1/timelapses/{timelapse_id} (the `GetTimelapse` operationId).
 	GetTimelapse(ctx context.Context, timelapseID string, params *GetTimelapseParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListTimelapseHistory Read what was done to a timelapse
+	//
+	// Who made, changed, deleted or restored the timelapse and when, the latest first, for as long as EVENT_RETENTION says. What was done to its scans is in their histories. It follows the timelapse through the trash, and tells nothing of an older one of the same id.
+	//
+	// Corresponds with GET /api/v1/timelapses/{timelapse_id}/history (the `ListTimelapseHistory` operationId).
+	ListTimelapseHistory(ctx context.Context, timelapseID string, params *ListTimelapseHistoryParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// PatchTimelapseMetadataWithBody Patch the metadata of a timelapse
 	//
@@ -5754,6 +5867,99 @@ func (c *Client) SetScanSharing(ctx context.Context, scanID string, body SetScan
 	return c.Client.Do(req)
 }
 
+// GetScanTags Read the tags of a scan
+//
+// The list under the key tags of its metadata; empty where there is none.
+//
+// Corresponds with GET /api/v1/scans/{scan_id}/tags (the `GetScanTags` operationId).
+func (c *Client) GetScanTags(ctx context.Context, scanID string, params *GetScanTagsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetScanTagsRequest(c.Server, scanID, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ChangeScanTagsWithBody Add tags to a scan, and take some out
+//
+// Several may do so at once, and none undoes what another did. Who may change the metadata may do it.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /api/v1/scans/{scan_id}/tags (the `ChangeScanTags` operationId).
+func (c *Client) ChangeScanTagsWithBody(ctx context.Context, scanID string, params *ChangeScanTagsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewChangeScanTagsRequestWithBody(c.Server, scanID, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ChangeScanTags Add tags to a scan, and take some out
+//
+// Several may do so at once, and none undoes what another did. Who may change the metadata may do it.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /api/v1/scans/{scan_id}/tags (the `ChangeScanTags` operationId).
+func (c *Client) ChangeScanTags(ctx context.Context, scanID string, params *ChangeScanTagsParams, body ChangeScanTagsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewChangeScanTagsRequest(c.Server, scanID, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SetScanTagsWithBody Set the tags of a scan
+//
+// These and no others; an empty list takes all out. Who may change the metadata may do it. If-Match takes the ETag of the metadata or of the tags.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /api/v1/scans/{scan_id}/tags (the `SetScanTags` operationId).
+func (c *Client) SetScanTagsWithBody(ctx context.Context, scanID string, params *SetScanTagsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSetScanTagsRequestWithBody(c.Server, scanID, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SetScanTags Set the tags of a scan
+//
+// These and no others; an empty list takes all out. Who may change the metadata may do it. If-Match takes the ETag of the metadata or of the tags.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /api/v1/scans/{scan_id}/tags (the `SetScanTags` operationId).
+func (c *Client) SetScanTags(ctx context.Context, scanID string, params *SetScanTagsParams, body SetScanTagsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSetScanTagsRequest(c.Server, scanID, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // GetScanVisibility Read who may see a scan
 //
 // Everybody who may read the scan may know it.
@@ -5888,6 +6094,23 @@ func (c *Client) DeleteTimelapse(ctx context.Context, timelapseID string, params
 // Corresponds with GET /api/v1/timelapses/{timelapse_id} (the `GetTimelapse` operationId).
 func (c *Client) GetTimelapse(ctx context.Context, timelapseID string, params *GetTimelapseParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetTimelapseRequest(c.Server, timelapseID, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListTimelapseHistory Read what was done to a timelapse
+//
+// Who made, changed, deleted or restored the timelapse and when, the latest first, for as long as EVENT_RETENTION says. What was done to its scans is in their histories. It follows the timelapse through the trash, and tells nothing of an older one of the same id.
+//
+// Corresponds with GET /api/v1/timelapses/{timelapse_id}/history (the `ListTimelapseHistory` operationId).
+func (c *Client) ListTimelapseHistory(ctx context.Context, timelapseID string, params *ListTimelapseHistoryParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListTimelapseHistoryRequest(c.Server, timelapseID, params)
 	if err != nil {
 		return nil, err
 	}
@@ -10483,6 +10706,179 @@ func NewSetScanSharingRequestWithBody(server string, scanID string, contentType 
 	return req, nil
 }
 
+// NewGetScanTagsRequest constructs an http.Request for the GetScanTags method
+func NewGetScanTagsRequest(server string, scanID string, params *GetScanTagsParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "scan_id", scanID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/scans/%s/tags", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IfNoneMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-None-Match", *params.IfNoneMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-None-Match", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewChangeScanTagsRequest calls the generic ChangeScanTags builder with application/json body
+func NewChangeScanTagsRequest(server string, scanID string, params *ChangeScanTagsParams, body ChangeScanTagsJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewChangeScanTagsRequestWithBody(server, scanID, params, "application/json", bodyReader)
+}
+
+// NewChangeScanTagsRequestWithBody constructs an http.Request for the ChangeScanTags method, with any body, and a specified content type
+func NewChangeScanTagsRequestWithBody(server string, scanID string, params *ChangeScanTagsParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "scan_id", scanID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/scans/%s/tags", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IfMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewSetScanTagsRequest calls the generic SetScanTags builder with application/json body
+func NewSetScanTagsRequest(server string, scanID string, params *SetScanTagsParams, body SetScanTagsJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewSetScanTagsRequestWithBody(server, scanID, params, "application/json", bodyReader)
+}
+
+// NewSetScanTagsRequestWithBody constructs an http.Request for the SetScanTags method, with any body, and a specified content type
+func NewSetScanTagsRequestWithBody(server string, scanID string, params *SetScanTagsParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "scan_id", scanID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/scans/%s/tags", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IfMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
 // NewGetScanVisibilityRequest constructs an http.Request for the GetScanVisibility method
 func NewGetScanVisibilityRequest(server string, scanID string) (*http.Request, error) {
 	var err error
@@ -10862,6 +11258,91 @@ func NewGetTimelapseRequest(server string, timelapseID string, params *GetTimela
 			req.Header.Set("If-None-Match", headerParam0)
 		}
 
+	}
+
+	return req, nil
+}
+
+// NewListTimelapseHistoryRequest constructs an http.Request for the ListTimelapseHistory method
+func NewListTimelapseHistoryRequest(server string, timelapseID string, params *ListTimelapseHistoryParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "timelapse_id", timelapseID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/timelapses/%s/history", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Kind != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "kind", *params.Kind, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.After != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "after", *params.After, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
 	}
 
 	return req, nil
@@ -13189,6 +13670,51 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with PUT /api/v1/scans/{scan_id}/sharing (the `SetScanSharing` operationId).
 	SetScanSharingWithResponse(ctx context.Context, scanID string, body SetScanSharingJSONRequestBody, reqEditors ...RequestEditorFn) (*SetScanSharingResponse, error)
 
+	// GetScanTagsWithResponse Read the tags of a scan
+	//
+	// The list under the key tags of its metadata; empty where there is none.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/scans/{scan_id}/tags (the `GetScanTags` operationId).
+	GetScanTagsWithResponse(ctx context.Context, scanID string, params *GetScanTagsParams, reqEditors ...RequestEditorFn) (*GetScanTagsResponse, error)
+
+	// ChangeScanTagsWithBodyWithResponse Add tags to a scan, and take some out
+	//
+	// Several may do so at once, and none undoes what another did. Who may change the metadata may do it.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/scans/{scan_id}/tags (the `ChangeScanTags` operationId).
+	ChangeScanTagsWithBodyWithResponse(ctx context.Context, scanID string, params *ChangeScanTagsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ChangeScanTagsResponse, error)
+
+	// ChangeScanTagsWithResponse Add tags to a scan, and take some out
+	//
+	// Several may do so at once, and none undoes what another did. Who may change the metadata may do it.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /api/v1/scans/{scan_id}/tags (the `ChangeScanTags` operationId).
+	ChangeScanTagsWithResponse(ctx context.Context, scanID string, params *ChangeScanTagsParams, body ChangeScanTagsJSONRequestBody, reqEditors ...RequestEditorFn) (*ChangeScanTagsResponse, error)
+
+	// SetScanTagsWithBodyWithResponse Set the tags of a scan
+	//
+	// These and no others; an empty list takes all out. Who may change the metadata may do it. If-Match takes the ETag of the metadata or of the tags.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /api/v1/scans/{scan_id}/tags (the `SetScanTags` operationId).
+	SetScanTagsWithBodyWithResponse(ctx context.Context, scanID string, params *SetScanTagsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SetScanTagsResponse, error)
+
+	// SetScanTagsWithResponse Set the tags of a scan
+	//
+	// These and no others; an empty list takes all out. Who may change the metadata may do it. If-Match takes the ETag of the metadata or of the tags.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /api/v1/scans/{scan_id}/tags (the `SetScanTags` operationId).
+	SetScanTagsWithResponse(ctx context.Context, scanID string, params *SetScanTagsParams, body SetScanTagsJSONRequestBody, reqEditors ...RequestEditorFn) (*SetScanTagsResponse, error)
+
 	// GetScanVisibilityWithResponse Read who may see a scan
 	//
 	// Everybody who may read the scan may know it.
@@ -13260,6 +13786,15 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /api/v1/timelapses/{timelapse_id} (the `GetTimelapse` operationId).
 	GetTimelapseWithResponse(ctx context.Context, timelapseID string, params *GetTimelapseParams, reqEditors ...RequestEditorFn) (*GetTimelapseResponse, error)
+
+	// ListTimelapseHistoryWithResponse Read what was done to a timelapse
+	//
+	// Who made, changed, deleted or restored the timelapse and when, the latest first, for as long as EVENT_RETENTION says. What was done to its scans is in their histories. It follows the timelapse through the trash, and tells nothing of an older one of the same id.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/timelapses/{timelapse_id}/history (the `ListTimelapseHistory` operationId).
+	ListTimelapseHistoryWithResponse(ctx context.Context, timelapseID string, params *ListTimelapseHistoryParams, reqEditors ...RequestEditorFn) (*ListTimelapseHistoryResponse, error)
 
 	// PatchTimelapseMetadataWithBodyWithResponse Patch the metadata of a timelapse
 	//
@@ -16061,6 +16596,126 @@ func (r SetScanSharingResponse) ContentType() string {
 	return ""
 }
 
+// GetScanTagsResponse200Headers the declared response headers of an HTTP 200 response for GetScanTags
+type GetScanTagsResponse200Headers struct {
+	ETag *string
+}
+
+type GetScanTagsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *TagList
+	// JSONDefault the response for an HTTP default `application/json` response
+	JSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *GetScanTagsResponse200Headers
+}
+
+// Status returns HTTPResponse.Status
+func (r GetScanTagsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetScanTagsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetScanTagsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// ChangeScanTagsResponse200Headers the declared response headers of an HTTP 200 response for ChangeScanTags
+type ChangeScanTagsResponse200Headers struct {
+	ETag *string
+}
+
+type ChangeScanTagsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *TagList
+	// JSONDefault the response for an HTTP default `application/json` response
+	JSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *ChangeScanTagsResponse200Headers
+}
+
+// Status returns HTTPResponse.Status
+func (r ChangeScanTagsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ChangeScanTagsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ChangeScanTagsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// SetScanTagsResponse200Headers the declared response headers of an HTTP 200 response for SetScanTags
+type SetScanTagsResponse200Headers struct {
+	ETag *string
+}
+
+type SetScanTagsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *TagList
+	// JSONDefault the response for an HTTP default `application/json` response
+	JSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *SetScanTagsResponse200Headers
+}
+
+// Status returns HTTPResponse.Status
+func (r SetScanTagsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r SetScanTagsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r SetScanTagsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type GetScanVisibilityResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -16281,6 +16936,46 @@ func (r GetTimelapseResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetTimelapseResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// ListTimelapseHistoryResponse200Headers the declared response headers of an HTTP 200 response for ListTimelapseHistory
+type ListTimelapseHistoryResponse200Headers struct {
+	Link *string
+}
+
+type ListTimelapseHistoryResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *History
+	// JSONDefault the response for an HTTP default `application/json` response
+	JSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *ListTimelapseHistoryResponse200Headers
+}
+
+// Status returns HTTPResponse.Status
+func (r ListTimelapseHistoryResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListTimelapseHistoryResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListTimelapseHistoryResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -18703,6 +19398,81 @@ func (c *ClientWithResponses) SetScanSharingWithResponse(ctx context.Context, sc
 	return ParseSetScanSharingResponse(rsp)
 }
 
+// GetScanTagsWithResponse Read the tags of a scan
+//
+// The list under the key tags of its metadata; empty where there is none.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/scans/{scan_id}/tags (the `GetScanTags` operationId).
+func (c *ClientWithResponses) GetScanTagsWithResponse(ctx context.Context, scanID string, params *GetScanTagsParams, reqEditors ...RequestEditorFn) (*GetScanTagsResponse, error) {
+	rsp, err := c.GetScanTags(ctx, scanID, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetScanTagsResponse(rsp)
+}
+
+// ChangeScanTagsWithBodyWithResponse Add tags to a scan, and take some out
+//
+// Several may do so at once, and none undoes what another did. Who may change the metadata may do it.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/scans/{scan_id}/tags (the `ChangeScanTags` operationId).
+func (c *ClientWithResponses) ChangeScanTagsWithBodyWithResponse(ctx context.Context, scanID string, params *ChangeScanTagsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ChangeScanTagsResponse, error) {
+	rsp, err := c.ChangeScanTagsWithBody(ctx, scanID, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseChangeScanTagsResponse(rsp)
+}
+
+// ChangeScanTagsWithResponse Add tags to a scan, and take some out
+//
+// Several may do so at once, and none undoes what another did. Who may change the metadata may do it.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /api/v1/scans/{scan_id}/tags (the `ChangeScanTags` operationId).
+func (c *ClientWithResponses) ChangeScanTagsWithResponse(ctx context.Context, scanID string, params *ChangeScanTagsParams, body ChangeScanTagsJSONRequestBody, reqEditors ...RequestEditorFn) (*ChangeScanTagsResponse, error) {
+	rsp, err := c.ChangeScanTags(ctx, scanID, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseChangeScanTagsResponse(rsp)
+}
+
+// SetScanTagsWithBodyWithResponse Set the tags of a scan
+//
+// These and no others; an empty list takes all out. Who may change the metadata may do it. If-Match takes the ETag of the metadata or of the tags.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /api/v1/scans/{scan_id}/tags (the `SetScanTags` operationId).
+func (c *ClientWithResponses) SetScanTagsWithBodyWithResponse(ctx context.Context, scanID string, params *SetScanTagsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SetScanTagsResponse, error) {
+	rsp, err := c.SetScanTagsWithBody(ctx, scanID, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSetScanTagsResponse(rsp)
+}
+
+// SetScanTagsWithResponse Set the tags of a scan
+//
+// These and no others; an empty list takes all out. Who may change the metadata may do it. If-Match takes the ETag of the metadata or of the tags.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /api/v1/scans/{scan_id}/tags (the `SetScanTags` operationId).
+func (c *ClientWithResponses) SetScanTagsWithResponse(ctx context.Context, scanID string, params *SetScanTagsParams, body SetScanTagsJSONRequestBody, reqEditors ...RequestEditorFn) (*SetScanTagsResponse, error) {
+	rsp, err := c.SetScanTags(ctx, scanID, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSetScanTagsResponse(rsp)
+}
+
 // GetScanVisibilityWithResponse Read who may see a scan
 //
 // Everybody who may read the scan may know it.
@@ -18821,6 +19591,21 @@ func (c *ClientWithResponses) GetTimelapseWithResponse(ctx context.Context, time
 		return nil, err
 	}
 	return ParseGetTimelapseResponse(rsp)
+}
+
+// ListTimelapseHistoryWithResponse Read what was done to a timelapse
+//
+// Who made, changed, deleted or restored the timelapse and when, the latest first, for as long as EVENT_RETENTION says. What was done to its scans is in their histories. It follows the timelapse through the trash, and tells nothing of an older one of the same id.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/timelapses/{timelapse_id}/history (the `ListTimelapseHistory` operationId).
+func (c *ClientWithResponses) ListTimelapseHistoryWithResponse(ctx context.Context, timelapseID string, params *ListTimelapseHistoryParams, reqEditors ...RequestEditorFn) (*ListTimelapseHistoryResponse, error) {
+	rsp, err := c.ListTimelapseHistory(ctx, timelapseID, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListTimelapseHistoryResponse(rsp)
 }
 
 // PatchTimelapseMetadataWithBodyWithResponse Patch the metadata of a timelapse
@@ -21997,6 +22782,147 @@ func ParseSetScanSharingResponse(rsp *http.Response) (*SetScanSharingResponse, e
 	return response, nil
 }
 
+// ParseGetScanTagsResponse parses an HTTP response from a GetScanTagsWithResponse call
+func ParseGetScanTagsResponse(rsp *http.Response) (*GetScanTagsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetScanTagsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest TagList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case rsp.StatusCode == 304:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers GetScanTagsResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseChangeScanTagsResponse parses an HTTP response from a ChangeScanTagsWithResponse call
+func ParseChangeScanTagsResponse(rsp *http.Response) (*ChangeScanTagsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ChangeScanTagsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest TagList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers ChangeScanTagsResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseSetScanTagsResponse parses an HTTP response from a SetScanTagsWithResponse call
+func ParseSetScanTagsResponse(rsp *http.Response) (*SetScanTagsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &SetScanTagsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest TagList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers SetScanTagsResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
 // ParseGetScanVisibilityResponse parses an HTTP response from a GetScanVisibilityWithResponse call
 func ParseGetScanVisibilityResponse(rsp *http.Response) (*GetScanVisibilityResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -22253,6 +23179,52 @@ func ParseGetTimelapseResponse(rsp *http.Response) (*GetTimelapseResponse, error
 				return nil, err
 			}
 			headers.ETag = &value
+		}
+		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseListTimelapseHistoryResponse parses an HTTP response from a ListTimelapseHistoryWithResponse call
+func ParseListTimelapseHistoryResponse(rsp *http.Response) (*ListTimelapseHistoryResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListTimelapseHistoryResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest History
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers ListTimelapseHistoryResponse200Headers
+		if values := rsp.Header.Values("Link"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Link", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Link = &value
 		}
 		response.Headers200 = &headers
 	}

@@ -81,6 +81,7 @@ __all__ = [
     "NewGroup",
     "NewOwner",
     "NewScan",
+    "NewTags",
     "NewTimelapse",
     "NewWebhook",
     "OneTimeSecret",
@@ -108,6 +109,8 @@ __all__ = [
     "SessionList",
     "SetupRequest",
     "Sharing",
+    "TagChange",
+    "TagList",
     "Timelapse",
     "TimelapseCounts",
     "TokenForm",
@@ -198,6 +201,7 @@ from plantdb_api.models.new_fileset import NewFileset as NewFileset
 from plantdb_api.models.new_group import NewGroup as NewGroup
 from plantdb_api.models.new_owner import NewOwner as NewOwner
 from plantdb_api.models.new_scan import NewScan as NewScan
+from plantdb_api.models.new_tags import NewTags as NewTags
 from plantdb_api.models.new_timelapse import NewTimelapse as NewTimelapse
 from plantdb_api.models.new_webhook import NewWebhook as NewWebhook
 from plantdb_api.models.one_time_secret import OneTimeSecret as OneTimeSecret
@@ -225,6 +229,8 @@ from plantdb_api.models.session import Session as Session
 from plantdb_api.models.session_list import SessionList as SessionList
 from plantdb_api.models.setup_request import SetupRequest as SetupRequest
 from plantdb_api.models.sharing import Sharing as Sharing
+from plantdb_api.models.tag_change import TagChange as TagChange
+from plantdb_api.models.tag_list import TagList as TagList
 from plantdb_api.models.timelapse import Timelapse as Timelapse
 from plantdb_api.models.timelapse_counts import TimelapseCounts as TimelapseCounts
 from plantdb_api.models.token_form import TokenForm as TokenForm

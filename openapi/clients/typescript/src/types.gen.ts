@@ -893,6 +893,16 @@ export type NewScan = {
 };
 
 /**
+ * Tags for a scan, in place of those it has.
+ */
+export type NewTags = {
+    /**
+     * The tags, each kept once.
+     */
+    tags: Array<string>;
+};
+
+/**
  * A timelapse to be made.
  */
 export type NewTimelapse = {
@@ -1481,6 +1491,30 @@ export type Sharing = {
      * Names of the groups whose members may read and write the scan.
      */
     groups: Array<string>;
+};
+
+/**
+ * Tags to add to a scan, and to take out.
+ */
+export type TagChange = {
+    /**
+     * Tags to add; those that are there stay where they are.
+     */
+    add?: Array<string>;
+    /**
+     * Tags to take out; those that are not there are passed over.
+     */
+    remove?: Array<string>;
+};
+
+/**
+ * The tags of a scan.
+ */
+export type TagList = {
+    /**
+     * The list under the key tags of the metadata. What metadata hold may be longer than what is taken here.
+     */
+    tags: Array<string>;
 };
 
 /**
@@ -4669,6 +4703,126 @@ export type SetScanSharingResponses = {
 
 export type SetScanSharingResponse = SetScanSharingResponses[keyof SetScanSharingResponses];
 
+export type GetScanTagsData = {
+    body?: never;
+    headers?: {
+        /**
+         * ETag of an answer that you still have: when it is current, the answer is 304 without a body.
+         */
+        'If-None-Match'?: string;
+    };
+    path: {
+        /**
+         * Scan id.
+         */
+        scan_id: string;
+    };
+    query?: never;
+    url: '/api/v1/scans/{scan_id}/tags';
+};
+
+export type GetScanTagsErrors = {
+    /**
+     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_scan`); 409 (`no_tag_list`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     */
+    '4XX': Problem;
+    /**
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`).
+     */
+    '5XX': Problem;
+};
+
+export type GetScanTagsError = GetScanTagsErrors[keyof GetScanTagsErrors];
+
+export type GetScanTagsResponses = {
+    /**
+     * OK
+     */
+    200: TagList;
+};
+
+export type GetScanTagsResponse = GetScanTagsResponses[keyof GetScanTagsResponses];
+
+export type ChangeScanTagsData = {
+    body: TagChange;
+    headers?: {
+        /**
+         * ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists.
+         */
+        'If-Match'?: string;
+    };
+    path: {
+        /**
+         * Scan id.
+         */
+        scan_id: string;
+    };
+    query?: never;
+    url: '/api/v1/scans/{scan_id}/tags';
+};
+
+export type ChangeScanTagsErrors = {
+    /**
+     * Refused: 400 (`bad_tags`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 409 (`no_tag_list`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     */
+    '4XX': Problem;
+    /**
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     */
+    '5XX': Problem;
+};
+
+export type ChangeScanTagsError = ChangeScanTagsErrors[keyof ChangeScanTagsErrors];
+
+export type ChangeScanTagsResponses = {
+    /**
+     * OK
+     */
+    200: TagList;
+};
+
+export type ChangeScanTagsResponse = ChangeScanTagsResponses[keyof ChangeScanTagsResponses];
+
+export type SetScanTagsData = {
+    body: NewTags;
+    headers?: {
+        /**
+         * ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists.
+         */
+        'If-Match'?: string;
+    };
+    path: {
+        /**
+         * Scan id.
+         */
+        scan_id: string;
+    };
+    query?: never;
+    url: '/api/v1/scans/{scan_id}/tags';
+};
+
+export type SetScanTagsErrors = {
+    /**
+     * Refused: 400 (`bad_tags`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     */
+    '4XX': Problem;
+    /**
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     */
+    '5XX': Problem;
+};
+
+export type SetScanTagsError = SetScanTagsErrors[keyof SetScanTagsErrors];
+
+export type SetScanTagsResponses = {
+    /**
+     * OK
+     */
+    200: TagList;
+};
+
+export type SetScanTagsResponse = SetScanTagsResponses[keyof SetScanTagsResponses];
+
 export type GetScanVisibilityData = {
     body?: never;
     path: {
@@ -4912,6 +5066,53 @@ export type GetTimelapseResponses = {
 };
 
 export type GetTimelapseResponse = GetTimelapseResponses[keyof GetTimelapseResponses];
+
+export type ListTimelapseHistoryData = {
+    body?: never;
+    path: {
+        /**
+         * Timelapse id.
+         */
+        timelapse_id: string;
+    };
+    query?: {
+        /**
+         * Only what was done in this way.
+         */
+        kind?: string;
+        /**
+         * How many events a page has.
+         */
+        limit?: number;
+        /**
+         * Where the page begins: next of the page before.
+         */
+        after?: string;
+    };
+    url: '/api/v1/timelapses/{timelapse_id}/history';
+};
+
+export type ListTimelapseHistoryErrors = {
+    /**
+     * Refused: 400 (`bad_cursor`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 404 (`unknown_timelapse`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     */
+    '4XX': Problem;
+    /**
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`).
+     */
+    '5XX': Problem;
+};
+
+export type ListTimelapseHistoryError = ListTimelapseHistoryErrors[keyof ListTimelapseHistoryErrors];
+
+export type ListTimelapseHistoryResponses = {
+    /**
+     * OK
+     */
+    200: History;
+};
+
+export type ListTimelapseHistoryResponse = ListTimelapseHistoryResponses[keyof ListTimelapseHistoryResponses];
 
 export type PatchTimelapseMetadataData = {
     /**

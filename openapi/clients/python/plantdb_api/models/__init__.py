@@ -53,6 +53,7 @@ from plantdb_api.models.new_fileset import NewFileset
 from plantdb_api.models.new_group import NewGroup
 from plantdb_api.models.new_owner import NewOwner
 from plantdb_api.models.new_scan import NewScan
+from plantdb_api.models.new_tags import NewTags
 from plantdb_api.models.new_timelapse import NewTimelapse
 from plantdb_api.models.new_webhook import NewWebhook
 from plantdb_api.models.one_time_secret import OneTimeSecret
@@ -80,6 +81,8 @@ from plantdb_api.models.session import Session
 from plantdb_api.models.session_list import SessionList
 from plantdb_api.models.setup_request import SetupRequest
 from plantdb_api.models.sharing import Sharing
+from plantdb_api.models.tag_change import TagChange
+from plantdb_api.models.tag_list import TagList
 from plantdb_api.models.timelapse import Timelapse
 from plantdb_api.models.timelapse_counts import TimelapseCounts
 from plantdb_api.models.token_form import TokenForm

@@ -485,6 +485,155 @@ public class EventsApi {
   }
 
   /**
+   * Read what was done to a timelapse
+   * Who made, changed, deleted or restored the timelapse and when, the latest first, for as long as EVENT_RETENTION says. What was done to its scans is in their histories. It follows the timelapse through the trash, and tells nothing of an older one of the same id.
+   * @param timelapseId Timelapse id. (required)
+   * @param kind Only what was done in this way. (optional)
+   * @param limit How many events a page has. (optional, default to 100)
+   * @param after Where the page begins: next of the page before. (optional)
+   * @return History
+   * @throws ApiException if fails to make API call
+   */
+  public History listTimelapseHistory(@jakarta.annotation.Nonnull String timelapseId, @jakarta.annotation.Nullable String kind, @jakarta.annotation.Nullable Long limit, @jakarta.annotation.Nullable String after) throws ApiException {
+    return listTimelapseHistory(timelapseId, kind, limit, after, null);
+  }
+
+  /**
+   * Read what was done to a timelapse
+   * Who made, changed, deleted or restored the timelapse and when, the latest first, for as long as EVENT_RETENTION says. What was done to its scans is in their histories. It follows the timelapse through the trash, and tells nothing of an older one of the same id.
+   * @param timelapseId Timelapse id. (required)
+   * @param kind Only what was done in this way. (optional)
+   * @param limit How many events a page has. (optional, default to 100)
+   * @param after Where the page begins: next of the page before. (optional)
+   * @param headers Optional headers to include in the request
+   * @return History
+   * @throws ApiException if fails to make API call
+   */
+  public History listTimelapseHistory(@jakarta.annotation.Nonnull String timelapseId, @jakarta.annotation.Nullable String kind, @jakarta.annotation.Nullable Long limit, @jakarta.annotation.Nullable String after, Map<String, String> headers) throws ApiException {
+    ApiResponse<History> localVarResponse = listTimelapseHistoryWithHttpInfo(timelapseId, kind, limit, after, headers);
+    return localVarResponse.getData();
+  }
+
+  /**
+   * Read what was done to a timelapse
+   * Who made, changed, deleted or restored the timelapse and when, the latest first, for as long as EVENT_RETENTION says. What was done to its scans is in their histories. It follows the timelapse through the trash, and tells nothing of an older one of the same id.
+   * @param timelapseId Timelapse id. (required)
+   * @param kind Only what was done in this way. (optional)
+   * @param limit How many events a page has. (optional, default to 100)
+   * @param after Where the page begins: next of the page before. (optional)
+   * @return ApiResponse&lt;History&gt;
+   * @throws ApiException if fails to make API call
+   */
+  public ApiResponse<History> listTimelapseHistoryWithHttpInfo(@jakarta.annotation.Nonnull String timelapseId, @jakarta.annotation.Nullable String kind, @jakarta.annotation.Nullable Long limit, @jakarta.annotation.Nullable String after) throws ApiException {
+    return listTimelapseHistoryWithHttpInfo(timelapseId, kind, limit, after, null);
+  }
+
+  /**
+   * Read what was done to a timelapse
+   * Who made, changed, deleted or restored the timelapse and when, the latest first, for as long as EVENT_RETENTION says. What was done to its scans is in their histories. It follows the timelapse through the trash, and tells nothing of an older one of the same id.
+   * @param timelapseId Timelapse id. (required)
+   * @param kind Only what was done in this way. (optional)
+   * @param limit How many events a page has. (optional, default to 100)
+   * @param after Where the page begins: next of the page before. (optional)
+   * @param headers Optional headers to include in the request
+   * @return ApiResponse&lt;History&gt;
+   * @throws ApiException if fails to make API call
+   */
+  public ApiResponse<History> listTimelapseHistoryWithHttpInfo(@jakarta.annotation.Nonnull String timelapseId, @jakarta.annotation.Nullable String kind, @jakarta.annotation.Nullable Long limit, @jakarta.annotation.Nullable String after, Map<String, String> headers) throws ApiException {
+    HttpRequest.Builder localVarRequestBuilder = listTimelapseHistoryRequestBuilder(timelapseId, kind, limit, after, headers);
+    try {
+      HttpResponse<InputStream> localVarResponse = memberVarHttpClient.send(
+          localVarRequestBuilder.build(),
+          HttpResponse.BodyHandlers.ofInputStream());
+      if (memberVarResponseInterceptor != null) {
+        memberVarResponseInterceptor.accept(localVarResponse);
+      }
+      InputStream localVarResponseBody = null;
+      try {
+        if (localVarResponse.statusCode()/ 100 != 2) {
+          throw getApiException("listTimelapseHistory", localVarResponse);
+        }
+        localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
+        if (localVarResponseBody == null) {
+          return new ApiResponse<History>(
+              localVarResponse.statusCode(),
+              localVarResponse.headers().map(),
+              null
+          );
+        }
+
+        
+        
+        String responseBody = new String(localVarResponseBody.readAllBytes());
+        History responseValue = responseBody.isBlank()? null: memberVarObjectMapper.readValue(responseBody, new TypeReference<History>() {});
+        
+
+        return new ApiResponse<History>(
+            localVarResponse.statusCode(),
+            localVarResponse.headers().map(),
+            responseValue
+        );
+      } finally {
+        if (localVarResponseBody != null) {
+          localVarResponseBody.close();
+        }
+      }
+    } catch (IOException e) {
+      throw new ApiException(e);
+    }
+    catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new ApiException(e);
+    }
+  }
+
+  private HttpRequest.Builder listTimelapseHistoryRequestBuilder(@jakarta.annotation.Nonnull String timelapseId, @jakarta.annotation.Nullable String kind, @jakarta.annotation.Nullable Long limit, @jakarta.annotation.Nullable String after, Map<String, String> headers) throws ApiException {
+    // verify the required parameter 'timelapseId' is set
+    if (timelapseId == null) {
+      throw new ApiException(400, "Missing the required parameter 'timelapseId' when calling listTimelapseHistory");
+    }
+
+    HttpRequest.Builder localVarRequestBuilder = HttpRequest.newBuilder();
+
+    String localVarPath = "/api/v1/timelapses/{timelapse_id}/history"
+        .replace("{timelapse_id}", ApiClient.urlEncode(timelapseId.toString()));
+
+    List<Pair> localVarQueryParams = new ArrayList<>();
+    StringJoiner localVarQueryStringJoiner = new StringJoiner("&");
+    String localVarQueryParameterBaseName;
+    localVarQueryParameterBaseName = "kind";
+    localVarQueryParams.addAll(ApiClient.parameterToPairs("kind", kind));
+    localVarQueryParameterBaseName = "limit";
+    localVarQueryParams.addAll(ApiClient.parameterToPairs("limit", limit));
+    localVarQueryParameterBaseName = "after";
+    localVarQueryParams.addAll(ApiClient.parameterToPairs("after", after));
+
+    if (!localVarQueryParams.isEmpty() || localVarQueryStringJoiner.length() != 0) {
+      StringJoiner queryJoiner = new StringJoiner("&");
+      localVarQueryParams.forEach(p -> queryJoiner.add(p.getName() + '=' + p.getValue()));
+      if (localVarQueryStringJoiner.length() != 0) {
+        queryJoiner.add(localVarQueryStringJoiner.toString());
+      }
+      localVarRequestBuilder.uri(URI.create(memberVarBaseUri + localVarPath + '?' + queryJoiner.toString()));
+    } else {
+      localVarRequestBuilder.uri(URI.create(memberVarBaseUri + localVarPath));
+    }
+
+    localVarRequestBuilder.header("Accept", "application/json");
+
+    localVarRequestBuilder.method("GET", HttpRequest.BodyPublishers.noBody());
+    if (memberVarReadTimeout != null) {
+      localVarRequestBuilder.timeout(memberVarReadTimeout);
+    }
+    // Add custom headers if provided
+    localVarRequestBuilder = HttpRequestBuilderExtensions.withAdditionalHeaders(localVarRequestBuilder, headers);
+    if (memberVarInterceptor != null) {
+      memberVarInterceptor.accept(localVarRequestBuilder);
+    }
+    return localVarRequestBuilder;
+  }
+
+  /**
    * Follow what is done
    * What is done to scans that you may read, as it is done: server-sent events, or a list with &#x60;Accept: application/json&#x60;. Nothing is missed and nothing told twice by who goes on from the id of the last event, on any server. Beside events of the kinds there are &#x60;ready&#x60; at the beginning, &#x60;reset&#x60; where events after the id that was given are not kept any more, and &#x60;end&#x60; with a code before the stream ends; a comment comes at least each 15 seconds. See docs/events.md.
    * @param apiRequest {@link APIStreamEventsRequest}

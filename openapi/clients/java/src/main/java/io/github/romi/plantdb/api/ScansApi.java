@@ -28,10 +28,13 @@ import io.github.romi.plantdb.model.Metadata;
 import io.github.romi.plantdb.model.MetadataUpdate;
 import io.github.romi.plantdb.model.NewOwner;
 import io.github.romi.plantdb.model.NewScan;
+import io.github.romi.plantdb.model.NewTags;
 import io.github.romi.plantdb.model.Owner;
 import io.github.romi.plantdb.model.Problem;
 import io.github.romi.plantdb.model.ScanInfo;
 import io.github.romi.plantdb.model.Sharing;
+import io.github.romi.plantdb.model.TagChange;
+import io.github.romi.plantdb.model.TagList;
 import io.github.romi.plantdb.model.Visibility;
 
 import com.fasterxml.jackson.core.type.TypeReference;
@@ -290,6 +293,145 @@ public class ScansApi {
 
     try {
       byte[] localVarPostBody = memberVarObjectMapper.writeValueAsBytes(batchLine);
+      localVarRequestBuilder.method("POST", HttpRequest.BodyPublishers.ofByteArray(localVarPostBody));
+    } catch (IOException e) {
+      throw new ApiException(e);
+    }
+    if (memberVarReadTimeout != null) {
+      localVarRequestBuilder.timeout(memberVarReadTimeout);
+    }
+    // Add custom headers if provided
+    localVarRequestBuilder = HttpRequestBuilderExtensions.withAdditionalHeaders(localVarRequestBuilder, headers);
+    if (memberVarInterceptor != null) {
+      memberVarInterceptor.accept(localVarRequestBuilder);
+    }
+    return localVarRequestBuilder;
+  }
+
+  /**
+   * Add tags to a scan, and take some out
+   * Several may do so at once, and none undoes what another did. Who may change the metadata may do it.
+   * @param scanId Scan id. (required)
+   * @param tagChange  (required)
+   * @param ifMatch ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists. (optional)
+   * @return TagList
+   * @throws ApiException if fails to make API call
+   */
+  public TagList changeScanTags(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull TagChange tagChange, @jakarta.annotation.Nullable String ifMatch) throws ApiException {
+    return changeScanTags(scanId, tagChange, ifMatch, null);
+  }
+
+  /**
+   * Add tags to a scan, and take some out
+   * Several may do so at once, and none undoes what another did. Who may change the metadata may do it.
+   * @param scanId Scan id. (required)
+   * @param tagChange  (required)
+   * @param ifMatch ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists. (optional)
+   * @param headers Optional headers to include in the request
+   * @return TagList
+   * @throws ApiException if fails to make API call
+   */
+  public TagList changeScanTags(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull TagChange tagChange, @jakarta.annotation.Nullable String ifMatch, Map<String, String> headers) throws ApiException {
+    ApiResponse<TagList> localVarResponse = changeScanTagsWithHttpInfo(scanId, tagChange, ifMatch, headers);
+    return localVarResponse.getData();
+  }
+
+  /**
+   * Add tags to a scan, and take some out
+   * Several may do so at once, and none undoes what another did. Who may change the metadata may do it.
+   * @param scanId Scan id. (required)
+   * @param tagChange  (required)
+   * @param ifMatch ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists. (optional)
+   * @return ApiResponse&lt;TagList&gt;
+   * @throws ApiException if fails to make API call
+   */
+  public ApiResponse<TagList> changeScanTagsWithHttpInfo(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull TagChange tagChange, @jakarta.annotation.Nullable String ifMatch) throws ApiException {
+    return changeScanTagsWithHttpInfo(scanId, tagChange, ifMatch, null);
+  }
+
+  /**
+   * Add tags to a scan, and take some out
+   * Several may do so at once, and none undoes what another did. Who may change the metadata may do it.
+   * @param scanId Scan id. (required)
+   * @param tagChange  (required)
+   * @param ifMatch ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists. (optional)
+   * @param headers Optional headers to include in the request
+   * @return ApiResponse&lt;TagList&gt;
+   * @throws ApiException if fails to make API call
+   */
+  public ApiResponse<TagList> changeScanTagsWithHttpInfo(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull TagChange tagChange, @jakarta.annotation.Nullable String ifMatch, Map<String, String> headers) throws ApiException {
+    HttpRequest.Builder localVarRequestBuilder = changeScanTagsRequestBuilder(scanId, tagChange, ifMatch, headers);
+    try {
+      HttpResponse<InputStream> localVarResponse = memberVarHttpClient.send(
+          localVarRequestBuilder.build(),
+          HttpResponse.BodyHandlers.ofInputStream());
+      if (memberVarResponseInterceptor != null) {
+        memberVarResponseInterceptor.accept(localVarResponse);
+      }
+      InputStream localVarResponseBody = null;
+      try {
+        if (localVarResponse.statusCode()/ 100 != 2) {
+          throw getApiException("changeScanTags", localVarResponse);
+        }
+        localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
+        if (localVarResponseBody == null) {
+          return new ApiResponse<TagList>(
+              localVarResponse.statusCode(),
+              localVarResponse.headers().map(),
+              null
+          );
+        }
+
+        
+        
+        String responseBody = new String(localVarResponseBody.readAllBytes());
+        TagList responseValue = responseBody.isBlank()? null: memberVarObjectMapper.readValue(responseBody, new TypeReference<TagList>() {});
+        
+
+        return new ApiResponse<TagList>(
+            localVarResponse.statusCode(),
+            localVarResponse.headers().map(),
+            responseValue
+        );
+      } finally {
+        if (localVarResponseBody != null) {
+          localVarResponseBody.close();
+        }
+      }
+    } catch (IOException e) {
+      throw new ApiException(e);
+    }
+    catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new ApiException(e);
+    }
+  }
+
+  private HttpRequest.Builder changeScanTagsRequestBuilder(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull TagChange tagChange, @jakarta.annotation.Nullable String ifMatch, Map<String, String> headers) throws ApiException {
+    // verify the required parameter 'scanId' is set
+    if (scanId == null) {
+      throw new ApiException(400, "Missing the required parameter 'scanId' when calling changeScanTags");
+    }
+    // verify the required parameter 'tagChange' is set
+    if (tagChange == null) {
+      throw new ApiException(400, "Missing the required parameter 'tagChange' when calling changeScanTags");
+    }
+
+    HttpRequest.Builder localVarRequestBuilder = HttpRequest.newBuilder();
+
+    String localVarPath = "/api/v1/scans/{scan_id}/tags"
+        .replace("{scan_id}", ApiClient.urlEncode(scanId.toString()));
+
+    localVarRequestBuilder.uri(URI.create(memberVarBaseUri + localVarPath));
+
+    if (ifMatch != null) {
+      localVarRequestBuilder.header("If-Match", ifMatch.toString());
+    }
+    localVarRequestBuilder.header("Content-Type", "application/json");
+    localVarRequestBuilder.header("Accept", "application/json");
+
+    try {
+      byte[] localVarPostBody = memberVarObjectMapper.writeValueAsBytes(tagChange);
       localVarRequestBuilder.method("POST", HttpRequest.BodyPublishers.ofByteArray(localVarPostBody));
     } catch (IOException e) {
       throw new ApiException(e);
@@ -1023,6 +1165,131 @@ public class ScansApi {
 
     localVarRequestBuilder.uri(URI.create(memberVarBaseUri + localVarPath));
 
+    localVarRequestBuilder.header("Accept", "application/json");
+
+    localVarRequestBuilder.method("GET", HttpRequest.BodyPublishers.noBody());
+    if (memberVarReadTimeout != null) {
+      localVarRequestBuilder.timeout(memberVarReadTimeout);
+    }
+    // Add custom headers if provided
+    localVarRequestBuilder = HttpRequestBuilderExtensions.withAdditionalHeaders(localVarRequestBuilder, headers);
+    if (memberVarInterceptor != null) {
+      memberVarInterceptor.accept(localVarRequestBuilder);
+    }
+    return localVarRequestBuilder;
+  }
+
+  /**
+   * Read the tags of a scan
+   * The list under the key tags of its metadata; empty where there is none.
+   * @param scanId Scan id. (required)
+   * @param ifNoneMatch ETag of an answer that you still have: when it is current, the answer is 304 without a body. (optional)
+   * @return TagList
+   * @throws ApiException if fails to make API call
+   */
+  public TagList getScanTags(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nullable String ifNoneMatch) throws ApiException {
+    return getScanTags(scanId, ifNoneMatch, null);
+  }
+
+  /**
+   * Read the tags of a scan
+   * The list under the key tags of its metadata; empty where there is none.
+   * @param scanId Scan id. (required)
+   * @param ifNoneMatch ETag of an answer that you still have: when it is current, the answer is 304 without a body. (optional)
+   * @param headers Optional headers to include in the request
+   * @return TagList
+   * @throws ApiException if fails to make API call
+   */
+  public TagList getScanTags(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nullable String ifNoneMatch, Map<String, String> headers) throws ApiException {
+    ApiResponse<TagList> localVarResponse = getScanTagsWithHttpInfo(scanId, ifNoneMatch, headers);
+    return localVarResponse.getData();
+  }
+
+  /**
+   * Read the tags of a scan
+   * The list under the key tags of its metadata; empty where there is none.
+   * @param scanId Scan id. (required)
+   * @param ifNoneMatch ETag of an answer that you still have: when it is current, the answer is 304 without a body. (optional)
+   * @return ApiResponse&lt;TagList&gt;
+   * @throws ApiException if fails to make API call
+   */
+  public ApiResponse<TagList> getScanTagsWithHttpInfo(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nullable String ifNoneMatch) throws ApiException {
+    return getScanTagsWithHttpInfo(scanId, ifNoneMatch, null);
+  }
+
+  /**
+   * Read the tags of a scan
+   * The list under the key tags of its metadata; empty where there is none.
+   * @param scanId Scan id. (required)
+   * @param ifNoneMatch ETag of an answer that you still have: when it is current, the answer is 304 without a body. (optional)
+   * @param headers Optional headers to include in the request
+   * @return ApiResponse&lt;TagList&gt;
+   * @throws ApiException if fails to make API call
+   */
+  public ApiResponse<TagList> getScanTagsWithHttpInfo(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nullable String ifNoneMatch, Map<String, String> headers) throws ApiException {
+    HttpRequest.Builder localVarRequestBuilder = getScanTagsRequestBuilder(scanId, ifNoneMatch, headers);
+    try {
+      HttpResponse<InputStream> localVarResponse = memberVarHttpClient.send(
+          localVarRequestBuilder.build(),
+          HttpResponse.BodyHandlers.ofInputStream());
+      if (memberVarResponseInterceptor != null) {
+        memberVarResponseInterceptor.accept(localVarResponse);
+      }
+      InputStream localVarResponseBody = null;
+      try {
+        if (localVarResponse.statusCode()/ 100 != 2) {
+          throw getApiException("getScanTags", localVarResponse);
+        }
+        localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
+        if (localVarResponseBody == null) {
+          return new ApiResponse<TagList>(
+              localVarResponse.statusCode(),
+              localVarResponse.headers().map(),
+              null
+          );
+        }
+
+        
+        
+        String responseBody = new String(localVarResponseBody.readAllBytes());
+        TagList responseValue = responseBody.isBlank()? null: memberVarObjectMapper.readValue(responseBody, new TypeReference<TagList>() {});
+        
+
+        return new ApiResponse<TagList>(
+            localVarResponse.statusCode(),
+            localVarResponse.headers().map(),
+            responseValue
+        );
+      } finally {
+        if (localVarResponseBody != null) {
+          localVarResponseBody.close();
+        }
+      }
+    } catch (IOException e) {
+      throw new ApiException(e);
+    }
+    catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new ApiException(e);
+    }
+  }
+
+  private HttpRequest.Builder getScanTagsRequestBuilder(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nullable String ifNoneMatch, Map<String, String> headers) throws ApiException {
+    // verify the required parameter 'scanId' is set
+    if (scanId == null) {
+      throw new ApiException(400, "Missing the required parameter 'scanId' when calling getScanTags");
+    }
+
+    HttpRequest.Builder localVarRequestBuilder = HttpRequest.newBuilder();
+
+    String localVarPath = "/api/v1/scans/{scan_id}/tags"
+        .replace("{scan_id}", ApiClient.urlEncode(scanId.toString()));
+
+    localVarRequestBuilder.uri(URI.create(memberVarBaseUri + localVarPath));
+
+    if (ifNoneMatch != null) {
+      localVarRequestBuilder.header("If-None-Match", ifNoneMatch.toString());
+    }
     localVarRequestBuilder.header("Accept", "application/json");
 
     localVarRequestBuilder.method("GET", HttpRequest.BodyPublishers.noBody());
@@ -2777,6 +3044,145 @@ public class ScansApi {
 
     try {
       byte[] localVarPostBody = memberVarObjectMapper.writeValueAsBytes(sharing);
+      localVarRequestBuilder.method("PUT", HttpRequest.BodyPublishers.ofByteArray(localVarPostBody));
+    } catch (IOException e) {
+      throw new ApiException(e);
+    }
+    if (memberVarReadTimeout != null) {
+      localVarRequestBuilder.timeout(memberVarReadTimeout);
+    }
+    // Add custom headers if provided
+    localVarRequestBuilder = HttpRequestBuilderExtensions.withAdditionalHeaders(localVarRequestBuilder, headers);
+    if (memberVarInterceptor != null) {
+      memberVarInterceptor.accept(localVarRequestBuilder);
+    }
+    return localVarRequestBuilder;
+  }
+
+  /**
+   * Set the tags of a scan
+   * These and no others; an empty list takes all out. Who may change the metadata may do it. If-Match takes the ETag of the metadata or of the tags.
+   * @param scanId Scan id. (required)
+   * @param newTags  (required)
+   * @param ifMatch ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists. (optional)
+   * @return TagList
+   * @throws ApiException if fails to make API call
+   */
+  public TagList setScanTags(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull NewTags newTags, @jakarta.annotation.Nullable String ifMatch) throws ApiException {
+    return setScanTags(scanId, newTags, ifMatch, null);
+  }
+
+  /**
+   * Set the tags of a scan
+   * These and no others; an empty list takes all out. Who may change the metadata may do it. If-Match takes the ETag of the metadata or of the tags.
+   * @param scanId Scan id. (required)
+   * @param newTags  (required)
+   * @param ifMatch ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists. (optional)
+   * @param headers Optional headers to include in the request
+   * @return TagList
+   * @throws ApiException if fails to make API call
+   */
+  public TagList setScanTags(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull NewTags newTags, @jakarta.annotation.Nullable String ifMatch, Map<String, String> headers) throws ApiException {
+    ApiResponse<TagList> localVarResponse = setScanTagsWithHttpInfo(scanId, newTags, ifMatch, headers);
+    return localVarResponse.getData();
+  }
+
+  /**
+   * Set the tags of a scan
+   * These and no others; an empty list takes all out. Who may change the metadata may do it. If-Match takes the ETag of the metadata or of the tags.
+   * @param scanId Scan id. (required)
+   * @param newTags  (required)
+   * @param ifMatch ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists. (optional)
+   * @return ApiResponse&lt;TagList&gt;
+   * @throws ApiException if fails to make API call
+   */
+  public ApiResponse<TagList> setScanTagsWithHttpInfo(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull NewTags newTags, @jakarta.annotation.Nullable String ifMatch) throws ApiException {
+    return setScanTagsWithHttpInfo(scanId, newTags, ifMatch, null);
+  }
+
+  /**
+   * Set the tags of a scan
+   * These and no others; an empty list takes all out. Who may change the metadata may do it. If-Match takes the ETag of the metadata or of the tags.
+   * @param scanId Scan id. (required)
+   * @param newTags  (required)
+   * @param ifMatch ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists. (optional)
+   * @param headers Optional headers to include in the request
+   * @return ApiResponse&lt;TagList&gt;
+   * @throws ApiException if fails to make API call
+   */
+  public ApiResponse<TagList> setScanTagsWithHttpInfo(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull NewTags newTags, @jakarta.annotation.Nullable String ifMatch, Map<String, String> headers) throws ApiException {
+    HttpRequest.Builder localVarRequestBuilder = setScanTagsRequestBuilder(scanId, newTags, ifMatch, headers);
+    try {
+      HttpResponse<InputStream> localVarResponse = memberVarHttpClient.send(
+          localVarRequestBuilder.build(),
+          HttpResponse.BodyHandlers.ofInputStream());
+      if (memberVarResponseInterceptor != null) {
+        memberVarResponseInterceptor.accept(localVarResponse);
+      }
+      InputStream localVarResponseBody = null;
+      try {
+        if (localVarResponse.statusCode()/ 100 != 2) {
+          throw getApiException("setScanTags", localVarResponse);
+        }
+        localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
+        if (localVarResponseBody == null) {
+          return new ApiResponse<TagList>(
+              localVarResponse.statusCode(),
+              localVarResponse.headers().map(),
+              null
+          );
+        }
+
+        
+        
+        String responseBody = new String(localVarResponseBody.readAllBytes());
+        TagList responseValue = responseBody.isBlank()? null: memberVarObjectMapper.readValue(responseBody, new TypeReference<TagList>() {});
+        
+
+        return new ApiResponse<TagList>(
+            localVarResponse.statusCode(),
+            localVarResponse.headers().map(),
+            responseValue
+        );
+      } finally {
+        if (localVarResponseBody != null) {
+          localVarResponseBody.close();
+        }
+      }
+    } catch (IOException e) {
+      throw new ApiException(e);
+    }
+    catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new ApiException(e);
+    }
+  }
+
+  private HttpRequest.Builder setScanTagsRequestBuilder(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull NewTags newTags, @jakarta.annotation.Nullable String ifMatch, Map<String, String> headers) throws ApiException {
+    // verify the required parameter 'scanId' is set
+    if (scanId == null) {
+      throw new ApiException(400, "Missing the required parameter 'scanId' when calling setScanTags");
+    }
+    // verify the required parameter 'newTags' is set
+    if (newTags == null) {
+      throw new ApiException(400, "Missing the required parameter 'newTags' when calling setScanTags");
+    }
+
+    HttpRequest.Builder localVarRequestBuilder = HttpRequest.newBuilder();
+
+    String localVarPath = "/api/v1/scans/{scan_id}/tags"
+        .replace("{scan_id}", ApiClient.urlEncode(scanId.toString()));
+
+    localVarRequestBuilder.uri(URI.create(memberVarBaseUri + localVarPath));
+
+    if (ifMatch != null) {
+      localVarRequestBuilder.header("If-Match", ifMatch.toString());
+    }
+    localVarRequestBuilder.header("Content-Type", "application/json");
+    localVarRequestBuilder.header("Accept", "application/json");
+
+    try {
+      byte[] localVarPostBody = memberVarObjectMapper.writeValueAsBytes(newTags);
       localVarRequestBuilder.method("PUT", HttpRequest.BodyPublishers.ofByteArray(localVarPostBody));
     } catch (IOException e) {
       throw new ApiException(e);
