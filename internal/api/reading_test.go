@@ -27,6 +27,7 @@ var withoutScans = []string{
 	"stream-events", // TestEventsAreForWhoMayRead
 	// Uploads are their maker's; usage and quotas are counts, one's own or for administrators.
 	"get-upload", "get-usage", "list-quotas",
+	"get-scrub", // of all scans, for administrators
 }
 
 // listings are the reading operations that tell of scans without being asked for one.

@@ -138,6 +138,7 @@ func newServer(services Services, config Config) *server {
 	s.registerUploads()
 	s.registerQuotas()
 	s.registerLocks()
+	s.registerScrub()
 	s.registerTrash()
 	s.registerAccess()
 	s.registerTags()

@@ -1739,6 +1739,80 @@ type ScanSummary struct {
 	Species string `json:"species"`
 }
 
+// ScrubFinding Something that the scrub found wrong and nobody has mended.
+//
+// Example: {"detail":"its bytes are other ones than those that were kept","file":"00000_rgb","fileset":"images","found_at":"2026-11-28T14:02:11.5Z","kind":"digest_differs","path":"real_plant_analyzed/images","scan":"real_plant_analyzed"}
+type ScrubFinding struct {
+	// Detail For people.
+	Detail string `json:"detail"`
+
+	// File Which file.
+	//
+	// Example: 00000_rgb
+	File *string `json:"file,omitempty"`
+
+	// Fileset In which fileset.
+	//
+	// Example: images
+	Fileset *string `json:"fileset,omitempty"`
+
+	// FoundAt When it was found, in UTC.
+	FoundAt time.Time `json:"found_at"`
+
+	// Kind What is wrong, as plantdb check calls it; new kinds may come.
+	//
+	// Example: digest_differs
+	Kind string `json:"kind"`
+
+	// Path Where it lies, from the root of the tree.
+	//
+	// Example: real_plant_analyzed/images
+	Path string `json:"path"`
+
+	// Scan In which scan.
+	//
+	// Example: real_plant_analyzed
+	Scan string `json:"scan"`
+}
+
+// ScrubReport How far the scrub is, and a page of what it found.
+//
+// Example: {"began_at":"2026-11-28T02:00:00Z","bytes":1119280000,"faults":1,"files":8230,"findings":[{"detail":"its bytes are other ones than those that were kept","file":"00000_rgb","fileset":"images","found_at":"2026-11-28T14:02:11.5Z","kind":"digest_differs","path":"real_plant_analyzed/images","scan":"real_plant_analyzed"}],"finished_at":"2026-11-27T01:12:33Z","moved_at":"2026-11-28T20:15:04.125Z","rate":5000000,"scans":118,"verified_from":"2026-11-24T22:40:10Z"}
+type ScrubReport struct {
+	// BeganAt When the running pass began; left out before the first.
+	BeganAt *time.Time `json:"began_at,omitempty"`
+
+	// Bytes Bytes that it has read.
+	Bytes int64 `json:"bytes"`
+
+	// Faults How many faults there are in all pages.
+	Faults int64 `json:"faults"`
+
+	// Files Files that it has read.
+	Files int64 `json:"files"`
+
+	// Findings What was found and is not mended, in the order of finding.
+	Findings []ScrubFinding `json:"findings"`
+
+	// FinishedAt When the last whole pass ended; left out before.
+	FinishedAt *time.Time `json:"finished_at,omitempty"`
+
+	// MovedAt When it last went on.
+	MovedAt *time.Time `json:"moved_at,omitempty"`
+
+	// Next Where the next page begins: its after. Left out on the last.
+	Next *string `json:"next,omitempty"`
+
+	// Rate Bytes a second that this server reads at most; 0 for a server that reads none (SCRUB_RATE).
+	Rate int64 `json:"rate"`
+
+	// Scans Scans that the running pass has read.
+	Scans int64 `json:"scans"`
+
+	// VerifiedFrom When the last whole pass began: every file that was there then was read since.
+	VerifiedFrom *time.Time `json:"verified_from,omitempty"`
+}
+
 // Session A login that lives.
 //
 // Example: {"address":"192.0.2.17","created_at":"2026-11-20T07:58:12Z","current":true,"expires_at":"2026-11-21T09:14:00Z","id":"01a20181-6cee-745e-8c66-abfc5443cd11","last_seen_at":"2026-11-20T09:14:00Z","user_agent":"python-requests/2.32.3"}
@@ -2584,6 +2658,15 @@ type ChangeScanTagsParams struct {
 type SetScanTagsParams struct {
 	// IfMatch ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists.
 	IfMatch *string `json:"If-Match,omitempty"`
+}
+
+// GetScrubParams defines parameters for GetScrub.
+type GetScrubParams struct {
+	// Limit How many findings a page has.
+	Limit *int64 `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// After Where the page begins: next of the page before.
+	After *string `form:"after,omitempty" json:"after,omitempty"`
 }
 
 // ListTimelapsesParams defines parameters for ListTimelapses.
@@ -3802,6 +3885,13 @@ type ClientInterface interface {
 	//
 	// Corresponds with PUT /api/v1/scans/{scan_id}/visibility (the `SetScanVisibility` operationId).
 	SetScanVisibility(ctx context.Context, scanID string, body SetScanVisibilityJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetScrub Ask what the scrub found
+	//
+	// How far the servers are with reading all files and comparing them with their SHA-256, and what they found that is not mended yet. Only administrators may ask.
+	//
+	// Corresponds with GET /api/v1/scrub (the `GetScrub` operationId).
+	GetScrub(ctx context.Context, params *GetScrubParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListTimelapses List timelapse ids
 	//
@@ -6005,6 +6095,23 @@ func (c *Client) SetScanVisibilityWithBody(ctx context.Context, scanID string, c
 // Corresponds with PUT /api/v1/scans/{scan_id}/visibility (the `SetScanVisibility` operationId).
 func (c *Client) SetScanVisibility(ctx context.Context, scanID string, body SetScanVisibilityJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewSetScanVisibilityRequest(c.Server, scanID, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetScrub Ask what the scrub found
+//
+// How far the servers are with reading all files and comparing them with their SHA-256, and what they found that is not mended yet. Only administrators may ask.
+//
+// Corresponds with GET /api/v1/scrub (the `GetScrub` operationId).
+func (c *Client) GetScrub(ctx context.Context, params *GetScrubParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetScrubRequest(c.Server, params)
 	if err != nil {
 		return nil, err
 	}
@@ -10960,6 +11067,72 @@ func NewSetScanVisibilityRequestWithBody(server string, scanID string, contentTy
 	return req, nil
 }
 
+// NewGetScrubRequest constructs an http.Request for the GetScrub method
+func NewGetScrubRequest(server string, params *GetScrubParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/scrub")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.After != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "after", *params.After, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewListTimelapsesRequest constructs an http.Request for the ListTimelapses method
 func NewListTimelapsesRequest(server string, params *ListTimelapsesParams) (*http.Request, error) {
 	var err error
@@ -13741,6 +13914,15 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with PUT /api/v1/scans/{scan_id}/visibility (the `SetScanVisibility` operationId).
 	SetScanVisibilityWithResponse(ctx context.Context, scanID string, body SetScanVisibilityJSONRequestBody, reqEditors ...RequestEditorFn) (*SetScanVisibilityResponse, error)
+
+	// GetScrubWithResponse Ask what the scrub found
+	//
+	// How far the servers are with reading all files and comparing them with their SHA-256, and what they found that is not mended yet. Only administrators may ask.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/scrub (the `GetScrub` operationId).
+	GetScrubWithResponse(ctx context.Context, params *GetScrubParams, reqEditors ...RequestEditorFn) (*GetScrubResponse, error)
 
 	// ListTimelapsesWithResponse List timelapse ids
 	//
@@ -16782,6 +16964,39 @@ func (r SetScanVisibilityResponse) ContentType() string {
 	return ""
 }
 
+type GetScrubResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ScrubReport
+	// JSONDefault the response for an HTTP default `application/json` response
+	JSONDefault *Problem
+}
+
+// Status returns HTTPResponse.Status
+func (r GetScrubResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetScrubResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetScrubResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 // ListTimelapsesResponse200Headers the declared response headers of an HTTP 200 response for ListTimelapses
 type ListTimelapsesResponse200Headers struct {
 	Link                *string
@@ -19516,6 +19731,21 @@ func (c *ClientWithResponses) SetScanVisibilityWithResponse(ctx context.Context,
 		return nil, err
 	}
 	return ParseSetScanVisibilityResponse(rsp)
+}
+
+// GetScrubWithResponse Ask what the scrub found
+//
+// How far the servers are with reading all files and comparing them with their SHA-256, and what they found that is not mended yet. Only administrators may ask.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/scrub (the `GetScrub` operationId).
+func (c *ClientWithResponses) GetScrubWithResponse(ctx context.Context, params *GetScrubParams, reqEditors ...RequestEditorFn) (*GetScrubResponse, error) {
+	rsp, err := c.GetScrub(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetScrubResponse(rsp)
 }
 
 // ListTimelapsesWithResponse List timelapse ids
@@ -22972,6 +23202,39 @@ func ParseSetScanVisibilityResponse(rsp *http.Response) (*SetScanVisibilityRespo
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Visibility
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetScrubResponse parses an HTTP response from a GetScrubWithResponse call
+func ParseGetScrubResponse(rsp *http.Response) (*GetScrubResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetScrubResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ScrubReport
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}

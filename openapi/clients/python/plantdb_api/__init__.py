@@ -105,6 +105,8 @@ __all__ = [
     "ScanLinks",
     "ScanOutputs",
     "ScanSummary",
+    "ScrubFinding",
+    "ScrubReport",
     "Session",
     "SessionList",
     "SetupRequest",
@@ -225,6 +227,8 @@ from plantdb_api.models.scan_info_workspace import ScanInfoWorkspace as ScanInfo
 from plantdb_api.models.scan_links import ScanLinks as ScanLinks
 from plantdb_api.models.scan_outputs import ScanOutputs as ScanOutputs
 from plantdb_api.models.scan_summary import ScanSummary as ScanSummary
+from plantdb_api.models.scrub_finding import ScrubFinding as ScrubFinding
+from plantdb_api.models.scrub_report import ScrubReport as ScrubReport
 from plantdb_api.models.session import Session as Session
 from plantdb_api.models.session_list import SessionList as SessionList
 from plantdb_api.models.setup_request import SetupRequest as SetupRequest

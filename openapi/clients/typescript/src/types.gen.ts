@@ -1418,6 +1418,90 @@ export type ScanSummary = {
 };
 
 /**
+ * Something that the scrub found wrong and nobody has mended.
+ */
+export type ScrubFinding = {
+    /**
+     * For people.
+     */
+    detail: string;
+    /**
+     * Which file.
+     */
+    file?: string;
+    /**
+     * In which fileset.
+     */
+    fileset?: string;
+    /**
+     * When it was found, in UTC.
+     */
+    found_at: string;
+    /**
+     * What is wrong, as plantdb check calls it; new kinds may come.
+     */
+    kind: string;
+    /**
+     * Where it lies, from the root of the tree.
+     */
+    path: string;
+    /**
+     * In which scan.
+     */
+    scan: string;
+};
+
+/**
+ * How far the scrub is, and a page of what it found.
+ */
+export type ScrubReport = {
+    /**
+     * When the running pass began; left out before the first.
+     */
+    began_at?: string;
+    /**
+     * Bytes that it has read.
+     */
+    bytes: number;
+    /**
+     * How many faults there are in all pages.
+     */
+    faults: number;
+    /**
+     * Files that it has read.
+     */
+    files: number;
+    /**
+     * What was found and is not mended, in the order of finding.
+     */
+    findings: Array<ScrubFinding>;
+    /**
+     * When the last whole pass ended; left out before.
+     */
+    finished_at?: string;
+    /**
+     * When it last went on.
+     */
+    moved_at?: string;
+    /**
+     * Where the next page begins: its after. Left out on the last.
+     */
+    next?: string;
+    /**
+     * Bytes a second that this server reads at most; 0 for a server that reads none (SCRUB_RATE).
+     */
+    rate: number;
+    /**
+     * Scans that the running pass has read.
+     */
+    scans: number;
+    /**
+     * When the last whole pass began: every file that was there then was read since.
+     */
+    verified_from?: string;
+};
+
+/**
  * A login that lives.
  */
 export type Session = {
@@ -4890,6 +4974,44 @@ export type SetScanVisibilityResponses = {
 };
 
 export type SetScanVisibilityResponse = SetScanVisibilityResponses[keyof SetScanVisibilityResponses];
+
+export type GetScrubData = {
+    body?: never;
+    path?: never;
+    query?: {
+        /**
+         * How many findings a page has.
+         */
+        limit?: number;
+        /**
+         * Where the page begins: next of the page before.
+         */
+        after?: string;
+    };
+    url: '/api/v1/scrub';
+};
+
+export type GetScrubErrors = {
+    /**
+     * Refused: 400 (`bad_cursor`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     */
+    '4XX': Problem;
+    /**
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`).
+     */
+    '5XX': Problem;
+};
+
+export type GetScrubError = GetScrubErrors[keyof GetScrubErrors];
+
+export type GetScrubResponses = {
+    /**
+     * OK
+     */
+    200: ScrubReport;
+};
+
+export type GetScrubResponse = GetScrubResponses[keyof GetScrubResponses];
 
 export type ListTimelapsesData = {
     body?: never;

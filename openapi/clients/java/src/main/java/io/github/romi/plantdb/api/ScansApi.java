@@ -32,6 +32,7 @@ import io.github.romi.plantdb.model.NewTags;
 import io.github.romi.plantdb.model.Owner;
 import io.github.romi.plantdb.model.Problem;
 import io.github.romi.plantdb.model.ScanInfo;
+import io.github.romi.plantdb.model.ScrubReport;
 import io.github.romi.plantdb.model.Sharing;
 import io.github.romi.plantdb.model.TagChange;
 import io.github.romi.plantdb.model.TagList;
@@ -1407,6 +1408,140 @@ public class ScansApi {
         .replace("{scan_id}", ApiClient.urlEncode(scanId.toString()));
 
     localVarRequestBuilder.uri(URI.create(memberVarBaseUri + localVarPath));
+
+    localVarRequestBuilder.header("Accept", "application/json");
+
+    localVarRequestBuilder.method("GET", HttpRequest.BodyPublishers.noBody());
+    if (memberVarReadTimeout != null) {
+      localVarRequestBuilder.timeout(memberVarReadTimeout);
+    }
+    // Add custom headers if provided
+    localVarRequestBuilder = HttpRequestBuilderExtensions.withAdditionalHeaders(localVarRequestBuilder, headers);
+    if (memberVarInterceptor != null) {
+      memberVarInterceptor.accept(localVarRequestBuilder);
+    }
+    return localVarRequestBuilder;
+  }
+
+  /**
+   * Ask what the scrub found
+   * How far the servers are with reading all files and comparing them with their SHA-256, and what they found that is not mended yet. Only administrators may ask.
+   * @param limit How many findings a page has. (optional, default to 100)
+   * @param after Where the page begins: next of the page before. (optional)
+   * @return ScrubReport
+   * @throws ApiException if fails to make API call
+   */
+  public ScrubReport getScrub(@jakarta.annotation.Nullable Long limit, @jakarta.annotation.Nullable String after) throws ApiException {
+    return getScrub(limit, after, null);
+  }
+
+  /**
+   * Ask what the scrub found
+   * How far the servers are with reading all files and comparing them with their SHA-256, and what they found that is not mended yet. Only administrators may ask.
+   * @param limit How many findings a page has. (optional, default to 100)
+   * @param after Where the page begins: next of the page before. (optional)
+   * @param headers Optional headers to include in the request
+   * @return ScrubReport
+   * @throws ApiException if fails to make API call
+   */
+  public ScrubReport getScrub(@jakarta.annotation.Nullable Long limit, @jakarta.annotation.Nullable String after, Map<String, String> headers) throws ApiException {
+    ApiResponse<ScrubReport> localVarResponse = getScrubWithHttpInfo(limit, after, headers);
+    return localVarResponse.getData();
+  }
+
+  /**
+   * Ask what the scrub found
+   * How far the servers are with reading all files and comparing them with their SHA-256, and what they found that is not mended yet. Only administrators may ask.
+   * @param limit How many findings a page has. (optional, default to 100)
+   * @param after Where the page begins: next of the page before. (optional)
+   * @return ApiResponse&lt;ScrubReport&gt;
+   * @throws ApiException if fails to make API call
+   */
+  public ApiResponse<ScrubReport> getScrubWithHttpInfo(@jakarta.annotation.Nullable Long limit, @jakarta.annotation.Nullable String after) throws ApiException {
+    return getScrubWithHttpInfo(limit, after, null);
+  }
+
+  /**
+   * Ask what the scrub found
+   * How far the servers are with reading all files and comparing them with their SHA-256, and what they found that is not mended yet. Only administrators may ask.
+   * @param limit How many findings a page has. (optional, default to 100)
+   * @param after Where the page begins: next of the page before. (optional)
+   * @param headers Optional headers to include in the request
+   * @return ApiResponse&lt;ScrubReport&gt;
+   * @throws ApiException if fails to make API call
+   */
+  public ApiResponse<ScrubReport> getScrubWithHttpInfo(@jakarta.annotation.Nullable Long limit, @jakarta.annotation.Nullable String after, Map<String, String> headers) throws ApiException {
+    HttpRequest.Builder localVarRequestBuilder = getScrubRequestBuilder(limit, after, headers);
+    try {
+      HttpResponse<InputStream> localVarResponse = memberVarHttpClient.send(
+          localVarRequestBuilder.build(),
+          HttpResponse.BodyHandlers.ofInputStream());
+      if (memberVarResponseInterceptor != null) {
+        memberVarResponseInterceptor.accept(localVarResponse);
+      }
+      InputStream localVarResponseBody = null;
+      try {
+        if (localVarResponse.statusCode()/ 100 != 2) {
+          throw getApiException("getScrub", localVarResponse);
+        }
+        localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
+        if (localVarResponseBody == null) {
+          return new ApiResponse<ScrubReport>(
+              localVarResponse.statusCode(),
+              localVarResponse.headers().map(),
+              null
+          );
+        }
+
+        
+        
+        String responseBody = new String(localVarResponseBody.readAllBytes());
+        ScrubReport responseValue = responseBody.isBlank()? null: memberVarObjectMapper.readValue(responseBody, new TypeReference<ScrubReport>() {});
+        
+
+        return new ApiResponse<ScrubReport>(
+            localVarResponse.statusCode(),
+            localVarResponse.headers().map(),
+            responseValue
+        );
+      } finally {
+        if (localVarResponseBody != null) {
+          localVarResponseBody.close();
+        }
+      }
+    } catch (IOException e) {
+      throw new ApiException(e);
+    }
+    catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new ApiException(e);
+    }
+  }
+
+  private HttpRequest.Builder getScrubRequestBuilder(@jakarta.annotation.Nullable Long limit, @jakarta.annotation.Nullable String after, Map<String, String> headers) throws ApiException {
+
+    HttpRequest.Builder localVarRequestBuilder = HttpRequest.newBuilder();
+
+    String localVarPath = "/api/v1/scrub";
+
+    List<Pair> localVarQueryParams = new ArrayList<>();
+    StringJoiner localVarQueryStringJoiner = new StringJoiner("&");
+    String localVarQueryParameterBaseName;
+    localVarQueryParameterBaseName = "limit";
+    localVarQueryParams.addAll(ApiClient.parameterToPairs("limit", limit));
+    localVarQueryParameterBaseName = "after";
+    localVarQueryParams.addAll(ApiClient.parameterToPairs("after", after));
+
+    if (!localVarQueryParams.isEmpty() || localVarQueryStringJoiner.length() != 0) {
+      StringJoiner queryJoiner = new StringJoiner("&");
+      localVarQueryParams.forEach(p -> queryJoiner.add(p.getName() + '=' + p.getValue()));
+      if (localVarQueryStringJoiner.length() != 0) {
+        queryJoiner.add(localVarQueryStringJoiner.toString());
+      }
+      localVarRequestBuilder.uri(URI.create(memberVarBaseUri + localVarPath + '?' + queryJoiner.toString()));
+    } else {
+      localVarRequestBuilder.uri(URI.create(memberVarBaseUri + localVarPath));
+    }
 
     localVarRequestBuilder.header("Accept", "application/json");
 
