@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"image"
 	"image/png"
 	"io"
@@ -18,6 +19,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/romi/plantdb-go/internal/pgtest"
 	"github.com/romi/plantdb-go/internal/servertest"
@@ -32,21 +34,30 @@ const envDisk = "PLANTDB_TEST_DISK"
 // leaves nothing behind.
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
-	onSmallDisk(t, func(dir, url string) { testDiskFull(t, benchIn(t, dir, url)) }, func(string) {})
+	onSmallDisk(t, "8m", func(dir, url string) { testDiskFull(t, benchIn(t, dir, url)) }, func(string) {})
 }
 
-// onSmallDisk runs fn with a directory that is a file system of 8 MiB, and a
+// TestDiskFullOfDatabase serves a tree whose private PostgreSQL lies on the same
+// disk, as it does where no DATABASE_URL is set, and fills the disk under both:
+// what needs no room works on, what needs some is refused by name, PostgreSQL comes
+// back when it had to give up, and nothing that was acknowledged is lost.
+func TestDiskFullOfDatabase(t *testing.T) {
+	t.Parallel()
+	onSmallDisk(t, "160m", func(dir, _ string) { testDiskFullOfDatabase(t, benchIn(t, dir, "")) }, func(string) {})
+}
+
+// onSmallDisk runs fn with a directory that is a file system of that size, and a
 // database. Mounting one takes root, so anybody else runs the test again as the
 // root of a name space of their own; where the kernel forbids that too, without
 // is run in its place.
-func onSmallDisk(t *testing.T, fn func(dir, url string), without func(url string)) {
+func onSmallDisk(t *testing.T, size string, fn func(dir, url string), without func(url string)) {
 	t.Helper()
 	url, again := os.LookupEnv(envDisk)
 	if !again {
 		url = pgtest.URL(t)
 	}
 	dir := servertest.Dir(t)
-	switch err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=8m"); {
+	switch err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "mode=0711,size="+size); {
 	case err == nil:
 	case errors.Is(err, syscall.EPERM) && !again:
 		becomeRoot(t, url, without)
@@ -140,6 +151,79 @@ func testDiskFull(t *testing.T, b *bench) {
 	if a := admin.get(t, "/scans"); a.Text != "[\"kept\",\"new\"]\n" {
 		t.Errorf("scans once there is space = %s", a.Text)
 	}
+	if got := servertest.Run(t, servertest.Options{Env: []string{"ROMI_DB=" + b.dir, "DATABASE_URL=" + b.database}}, "check", "--digests"); got.Code != 0 {
+		t.Errorf("check afterwards finds\n%s%s", got.Stdout, got.Stderr)
+	}
+	b.server.Stop()
+	opened(t, "plantdb-commons==0.17.0", b.dir, treeOf(t, b.dir), "kept", "new")
+}
+
+func testDiskFullOfDatabase(t *testing.T, b *bench) {
+	t.Helper()
+	admin := b.callers["admin"]
+	const uploads = 20
+	for n := range uploads {
+		if a := admin.upload(t, fmt.Sprint("/files/kept/images/before", n), fmt.Sprint("bytes ", n)); a.Status != http.StatusCreated {
+			t.Fatalf("upload = %d %s", a.Status, a.Text)
+		}
+	}
+	filler := fill(t, filepath.Join(b.dir, ".plantdb"))
+	checkProblem(t, admin.upload(t, "/files/kept/images/new", strings.Repeat("x", 1<<20)), http.StatusInsufficientStorage, "no_space")
+	// Each session is a row: at some point their table has no room.
+	for full := false; !full; {
+		a := caller{base: b.server.URL}.post(t, "/auth/login", object{"username": "reader", "password": "reader-pass"})
+		if full = a.Status != http.StatusOK; full {
+			checkProblem(t, a, http.StatusServiceUnavailable, "database_full")
+		}
+	}
+	for n := range uploads {
+		if a := admin.get(t, fmt.Sprint("/files/kept/images/before", n)); a.Text != fmt.Sprint("bytes ", n) {
+			t.Errorf("file %d of a full disk = %d %s", n, a.Status, a.Text)
+		}
+	}
+	// Its log of changes has no room either, and PostgreSQL gives up.
+	b.writeMuchLog(t)
+	if a := admin.get(t, "/files/kept/images/notes"); a.Status != http.StatusOK && a.Status != http.StatusServiceUnavailable {
+		t.Errorf("without PostgreSQL = %d %s", a.Status, a.Text)
+	}
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	a := admin.upload(t, "/files/kept/images/new", "bytes")
+	for a.Status == http.StatusServiceUnavailable || a.Status == http.StatusInsufficientStorage {
+		a = admin.upload(t, "/files/kept/images/new", "bytes")
+	}
+	if a.Status != http.StatusCreated {
+		t.Errorf("upload once there is room = %d %s", a.Status, a.Text)
+	}
+	for n := range uploads {
+		if a := admin.get(t, fmt.Sprint("/files/kept/images/before", n)); a.Text != fmt.Sprint("bytes ", n) {
+			t.Errorf("file %d once there is room = %d %s", n, a.Status, a.Text)
+		}
+	}
+	if got := servertest.Run(t, servertest.Options{Env: []string{"ROMI_DB=" + b.dir, "DATABASE_URL="}}, "check", "--digests"); got.Code != 0 {
+		t.Errorf("check afterwards finds\n%s%s", got.Stdout, got.Stderr)
+	}
+	b.server.Stop()
+	opened(t, "plantdb-commons==0.17.0", b.dir, treeOf(t, b.dir), "kept")
+}
+
+// writeMuchLog makes the private PostgreSQL write more than its log has room for.
+func (b *bench) writeMuchLog(t *testing.T) {
+	t.Helper()
+	home := filepath.Join(b.dir, ".plantdb/postgres")
+	password, err := os.ReadFile(filepath.Join(home, "password"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := pgx.Connect(t.Context(), fmt.Sprintf("host=%s/run user=plantdb password=%s dbname=plantdb", home, strings.TrimSpace(string(password))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(t.Context()) }() // lost already
+	for err == nil {
+		_, err = conn.Exec(t.Context(), "SELECT pg_logical_emit_message(true, 'filler', repeat('x', 4000000))")
+	}
 }
 
 // folded waits until files.json of the scan lists a file.
@@ -178,7 +262,7 @@ func fill(t *testing.T, dir string) string {
 // afterwards all works, without a start.
 func TestDiskReadOnly(t *testing.T) {
 	t.Parallel()
-	onSmallDisk(t, func(dir, url string) {
+	onSmallDisk(t, "8m", func(dir, url string) {
 		testDiskReadOnly(t, benchIn(t, dir, url), func(readOnly bool) { remount(t, dir, readOnly) })
 	}, func(url string) { // who is not root is kept out by the permissions of directories
 		dir := servertest.Dir(t)

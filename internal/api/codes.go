@@ -100,7 +100,7 @@ var unknown = map[string]error{
 // names; the rest is for route.faults.
 func (r route) usual(op *huma.Operation) []error {
 	list := []error{
-		errInvalid, auth.ErrForbidden, errTooLarge, errHeadTooLarge, errNotJSON, errNoRange, errPrecondition, errRateLimited, errInternal, errUnavailable,
+		errInvalid, auth.ErrForbidden, errTooLarge, errHeadTooLarge, errNotJSON, errNoRange, errPrecondition, errRateLimited, errInternal, errUnavailable, errDatabaseFull,
 		scan.ErrBusy, fsdb.ErrNoSpace,
 	}
 	if len(r.security) > 0 {

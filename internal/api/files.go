@@ -230,7 +230,7 @@ func (s *server) registerFiles() {
 			fsdb.ErrName, fsdb.ErrReserved, fsdb.ErrBroken,
 		},
 		security: required, status: http.StatusCreated, summary: "Upload a file",
-		doc: "Takes a file into a fileset. Once the answer is 201, the file survives a power cut; without it nothing of it is there.",
+		doc: "Takes a file into a fileset. Once the answer is 201, the file survives a power cut. After an error answer nothing of it is there; without any answer it is there whole or not at all, and sending it again is safe: 409 then says that it had come through.",
 		errors: []int{http.StatusForbidden, http.StatusNotFound, http.StatusConflict, http.StatusRequestEntityTooLarge,
 			http.StatusLocked, http.StatusInsufficientStorage},
 	}, s.createFile)

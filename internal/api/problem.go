@@ -86,6 +86,8 @@ var statuses = map[fault.Kind]int{
 
 var errUnavailable = fault.New(fault.Unavailable, "database_unavailable", "The database cannot be reached, try again later.")
 
+var errDatabaseFull = fault.New(fault.Unavailable, "database_full", "The disk of the database is full, try again once there is room.")
+
 // problemOf turns any error into the answer for it. What has no name is logged
 // with the request id and answered blandly.
 func problemOf(ctx context.Context, log *slog.Logger, err error) *Problem {
@@ -102,6 +104,9 @@ func problemOf(ctx context.Context, log *slog.Logger, err error) *Problem {
 	case postgres.Unavailable(err):
 		log.ErrorContext(ctx, "database unavailable", slog.String("request_id", observe.RequestID(ctx)), slog.Any("err", err))
 		f = errUnavailable
+	case postgres.DiskFull(err):
+		log.ErrorContext(ctx, "the disk of the database is full", slog.String("request_id", observe.RequestID(ctx)), slog.Any("err", err))
+		f = errDatabaseFull
 	case errors.Is(err, context.Canceled):
 		// Nobody reads the answer; 499 is what the access log shows.
 		return newProblem(statusClientClosed, "client_closed_request", "Client closed the request")

@@ -15,6 +15,7 @@ import (
 const (
 	serializationFailure = "40001"
 	deadlockDetected     = "40P01"
+	diskFull             = "53100"
 	tooManyConnections   = "53300"
 	adminShutdown        = "57P01"
 	crashShutdown        = "57P02"
@@ -61,6 +62,10 @@ func Unavailable(err error) bool {
 	}
 	return false
 }
+
+// DiskFull says whether err means that the disk of the database has no room;
+// what was to be written was not.
+func DiskFull(err error) bool { return sqlState(err) == diskFull }
 
 // sqlState returns the SQLSTATE in err, or "" if the server said nothing.
 func sqlState(err error) string {

@@ -54,6 +54,26 @@ func TestViolates(t *testing.T) {
 	}
 }
 
+func TestDiskFull(t *testing.T) {
+	t.Parallel()
+	tx := pgtest.Tx(t)
+	for state, want := range map[string]bool{"53100": true, "53200": false, "23505": false} {
+		_, err := tx.Exec(t.Context(), "SAVEPOINT s")
+		if err != nil {
+			t.Fatal(err)
+		}
+		// As the server says it where a table cannot grow.
+		_, err = tx.Exec(t.Context(), fmt.Sprintf("DO $$ BEGIN RAISE EXCEPTION 'said' USING ERRCODE = '%s'; END $$", state))
+		if got := postgres.DiskFull(fmt.Errorf("wrapped: %w", err)); err == nil || got != want {
+			t.Errorf("DiskFull(%v) = %v, want %v", err, got, want)
+		}
+		run(t, tx, "ROLLBACK TO s")
+	}
+	if postgres.DiskFull(nil) {
+		t.Error("DiskFull(nil) = true")
+	}
+}
+
 // Each error is what a real server, or the lack of one, makes of a call.
 func TestUnavailable(t *testing.T) {
 	t.Parallel()

@@ -3409,7 +3409,7 @@ type ClientInterface interface {
 
 	// CreateFileWithBody Upload a file
 	//
-	// Takes a file into a fileset. Once the answer is 201, the file survives a power cut; without it nothing of it is there.
+	// Takes a file into a fileset. Once the answer is 201, the file survives a power cut. After an error answer nothing of it is there; without any answer it is there whole or not at all, and sending it again is safe: 409 then says that it had come through.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -5038,7 +5038,7 @@ func (c *Client) GetFile(ctx context.Context, scanID string, filesetID string, f
 
 // CreateFileWithBody Upload a file
 //
-// Takes a file into a fileset. Once the answer is 201, the file survives a power cut; without it nothing of it is there.
+// Takes a file into a fileset. Once the answer is 201, the file survives a power cut. After an error answer nothing of it is there; without any answer it is there whole or not at all, and sending it again is safe: 409 then says that it had come through.
 //
 // Takes any type of body and a specified content type.
 //
@@ -13386,7 +13386,7 @@ type ClientWithResponsesInterface interface {
 
 	// CreateFileWithBodyWithResponse Upload a file
 	//
-	// Takes a file into a fileset. Once the answer is 201, the file survives a power cut; without it nothing of it is there.
+	// Takes a file into a fileset. Once the answer is 201, the file survives a power cut. After an error answer nothing of it is there; without any answer it is there whole or not at all, and sending it again is safe: 409 then says that it had come through.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -18850,7 +18850,7 @@ func (c *ClientWithResponses) GetFileWithResponse(ctx context.Context, scanID st
 
 // CreateFileWithBodyWithResponse Upload a file
 //
-// Takes a file into a fileset. Once the answer is 201, the file survives a power cut; without it nothing of it is there.
+// Takes a file into a fileset. Once the answer is 201, the file survives a power cut. After an error answer nothing of it is there; without any answer it is there whole or not at all, and sending it again is safe: 409 then says that it had come through.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //

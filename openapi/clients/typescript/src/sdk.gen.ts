@@ -420,7 +420,7 @@ export const getFile = <ThrowOnError extends boolean = false>(options: Options<G
 /**
  * Upload a file
  *
- * Takes a file into a fileset. Once the answer is 201, the file survives a power cut; without it nothing of it is there.
+ * Takes a file into a fileset. Once the answer is 201, the file survives a power cut. After an error answer nothing of it is there; without any answer it is there whole or not at all, and sending it again is safe: 409 then says that it had come through.
  */
 export const createFile = <ThrowOnError extends boolean = false>(options: Options<CreateFileData, ThrowOnError>) => (options.client ?? client).post<CreateFileResponses, CreateFileErrors, ThrowOnError>({
     ...formDataBodySerializer,

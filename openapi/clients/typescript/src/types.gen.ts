@@ -2076,7 +2076,7 @@ export type GetKeysErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`).
      */
     '5XX': Problem;
 };
@@ -2105,7 +2105,7 @@ export type GetHomeErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`).
      */
     '5XX': Problem;
 };
@@ -2144,7 +2144,7 @@ export type GetArchiveErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -2183,7 +2183,7 @@ export type CreateScanFromArchiveErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -2217,7 +2217,7 @@ export type GetAssetErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -2264,7 +2264,7 @@ export type GetImageErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`stopping`, `file_changed`, `database_unavailable`, `token_check_failed`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`stopping`, `file_changed`, `database_unavailable`, `database_full`, `token_check_failed`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -2303,7 +2303,7 @@ export type GetMeshErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`stopping`, `file_changed`, `database_unavailable`, `token_check_failed`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`stopping`, `file_changed`, `database_unavailable`, `database_full`, `token_check_failed`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -2346,7 +2346,7 @@ export type GetPointcloudErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`stopping`, `file_changed`, `database_unavailable`, `token_check_failed`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`stopping`, `file_changed`, `database_unavailable`, `database_full`, `token_check_failed`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -2385,7 +2385,7 @@ export type GetSequenceErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -2417,7 +2417,7 @@ export type GetSkeletonErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -2446,7 +2446,7 @@ export type ListApiTokensErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -2480,7 +2480,7 @@ export type RevokeApiTokenErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
      */
     '5XX': Problem;
 };
@@ -2509,7 +2509,7 @@ export type IntrospectTokenErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
      */
     '5XX': Problem;
 };
@@ -2543,7 +2543,7 @@ export type CheckUsernameErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`).
      */
     '5XX': Problem;
 };
@@ -2572,7 +2572,7 @@ export type LoginErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`busy`, `database_unavailable`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`busy`, `database_unavailable`, `database_full`, `read_only`).
      */
     '5XX': Problem;
 };
@@ -2601,7 +2601,7 @@ export type DeleteLoginErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
      */
     '5XX': Problem;
 };
@@ -2630,7 +2630,7 @@ export type LogoutErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
      */
     '5XX': Problem;
 };
@@ -2659,7 +2659,7 @@ export type RedeemPasswordResetErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`busy`, `database_unavailable`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`busy`, `database_unavailable`, `database_full`, `read_only`).
      */
     '5XX': Problem;
 };
@@ -2688,7 +2688,7 @@ export type GetProfileErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -2717,7 +2717,7 @@ export type RegisterUserErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`busy`, `database_unavailable`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`busy`, `database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
      */
     '5XX': Problem;
 };
@@ -2746,7 +2746,7 @@ export type RevokeTokenErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`token_check_failed`, `database_unavailable`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`token_check_failed`, `database_unavailable`, `database_full`, `read_only`).
      */
     '5XX': Problem;
 };
@@ -2778,7 +2778,7 @@ export type EndSessionsErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
      */
     '5XX': Problem;
 };
@@ -2807,7 +2807,7 @@ export type ListSessionsErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -2841,7 +2841,7 @@ export type EndSessionErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
      */
     '5XX': Problem;
 };
@@ -2870,7 +2870,7 @@ export type CompleteSetupErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`busy`, `database_unavailable`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`busy`, `database_unavailable`, `database_full`, `read_only`).
      */
     '5XX': Problem;
 };
@@ -2899,7 +2899,7 @@ export type CreateApiTokenErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
      */
     '5XX': Problem;
 };
@@ -2928,7 +2928,7 @@ export type InspectMandatoryTokenErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`).
      */
     '5XX': Problem;
 };
@@ -2957,7 +2957,7 @@ export type InspectOptionalTokenErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`).
      */
     '5XX': Problem;
 };
@@ -2986,7 +2986,7 @@ export type RefreshTokenErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`token_check_failed`, `database_unavailable`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`token_check_failed`, `database_unavailable`, `database_full`, `read_only`).
      */
     '5XX': Problem;
 };
@@ -3015,7 +3015,7 @@ export type ValidateTokenErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
      */
     '5XX': Problem;
 };
@@ -3044,7 +3044,7 @@ export type ApplyBatchErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -3096,7 +3096,7 @@ export type StreamEventsErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`streams_full`, `stopping`, `database_unavailable`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`streams_full`, `stopping`, `database_unavailable`, `database_full`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -3144,7 +3144,7 @@ export type DeleteFileErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -3186,7 +3186,7 @@ export type GetFileErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`file_changed`, `database_unavailable`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`file_changed`, `database_unavailable`, `database_full`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -3241,7 +3241,7 @@ export type CreateFileErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -3289,7 +3289,7 @@ export type GetFileMetadataErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -3342,7 +3342,7 @@ export type PatchFileMetadataErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -3390,7 +3390,7 @@ export type UpdateFileMetadataErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -3434,7 +3434,7 @@ export type DeleteFilesetErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -3472,7 +3472,7 @@ export type CreateFilesetErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -3543,7 +3543,7 @@ export type ListFilesErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -3587,7 +3587,7 @@ export type GetFilesetMetadataErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -3636,7 +3636,7 @@ export type PatchFilesetMetadataErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -3680,7 +3680,7 @@ export type UpdateFilesetMetadataErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -3718,7 +3718,7 @@ export type ListGroupsErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -3747,7 +3747,7 @@ export type CreateGroupErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
      */
     '5XX': Problem;
 };
@@ -3781,7 +3781,7 @@ export type DeleteGroupErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
      */
     '5XX': Problem;
 };
@@ -3815,7 +3815,7 @@ export type GetGroupErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -3853,7 +3853,7 @@ export type RemoveGroupMemberErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
      */
     '5XX': Problem;
 };
@@ -3891,7 +3891,7 @@ export type AddGroupMemberErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
      */
     '5XX': Problem;
 };
@@ -3920,7 +3920,7 @@ export type GetHealthErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`).
      */
     '5XX': Problem;
 };
@@ -3949,7 +3949,7 @@ export type ListLocksErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -3978,7 +3978,7 @@ export type ListQuotasErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -4012,7 +4012,7 @@ export type DeleteGroupQuotaErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
      */
     '5XX': Problem;
 };
@@ -4046,7 +4046,7 @@ export type SetGroupQuotaErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
      */
     '5XX': Problem;
 };
@@ -4080,7 +4080,7 @@ export type DeleteUserQuotaErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
      */
     '5XX': Problem;
 };
@@ -4114,7 +4114,7 @@ export type SetUserQuotaErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
      */
     '5XX': Problem;
 };
@@ -4148,7 +4148,7 @@ export type ReloadScansErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`).
      */
     '5XX': Problem;
 };
@@ -4214,7 +4214,7 @@ export type ListScansErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -4280,7 +4280,7 @@ export type ListScanInfosErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -4320,7 +4320,7 @@ export type DeleteScanErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -4354,7 +4354,7 @@ export type GetScanErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -4388,7 +4388,7 @@ export type CreateScanErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -4455,7 +4455,7 @@ export type ListFilesetsErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -4510,7 +4510,7 @@ export type ListScanHistoryErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -4550,7 +4550,7 @@ export type GetScanMetadataErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -4595,7 +4595,7 @@ export type PatchScanMetadataErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -4635,7 +4635,7 @@ export type UpdateScanMetadataErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -4669,7 +4669,7 @@ export type GetScanOwnerErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -4703,7 +4703,7 @@ export type SetScanOwnerErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -4737,7 +4737,7 @@ export type GetScanSharingErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -4771,7 +4771,7 @@ export type SetScanSharingErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -4811,7 +4811,7 @@ export type GetScanTagsErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -4851,7 +4851,7 @@ export type ChangeScanTagsErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -4891,7 +4891,7 @@ export type SetScanTagsErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -4925,7 +4925,7 @@ export type GetScanVisibilityErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -4959,7 +4959,7 @@ export type SetScanVisibilityErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -4997,7 +4997,7 @@ export type GetScrubErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -5059,7 +5059,7 @@ export type ListTimelapsesErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -5088,7 +5088,7 @@ export type CreateTimelapseErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -5133,7 +5133,7 @@ export type DeleteTimelapseErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -5173,7 +5173,7 @@ export type GetTimelapseErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -5220,7 +5220,7 @@ export type ListTimelapseHistoryErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -5265,7 +5265,7 @@ export type PatchTimelapseMetadataErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -5305,7 +5305,7 @@ export type UpdateTimelapseMetadataErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -5372,7 +5372,7 @@ export type ListTimelapseScansErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -5410,7 +5410,7 @@ export type ListTrashErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -5444,7 +5444,7 @@ export type PurgeTrashEntryErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
      */
     '5XX': Problem;
 };
@@ -5478,7 +5478,7 @@ export type GetTrashEntryErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -5517,7 +5517,7 @@ export type RestoreTrashEntryErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -5567,7 +5567,7 @@ export type CreateUploadErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -5605,7 +5605,7 @@ export type EndUploadErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
      */
     '5XX': Problem;
 };
@@ -5645,7 +5645,7 @@ export type GetUploadErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -5696,7 +5696,7 @@ export type ResumeUploadErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -5730,7 +5730,7 @@ export type GetUsageErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -5768,7 +5768,7 @@ export type ListUsersErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -5802,7 +5802,7 @@ export type DeleteUserErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
      */
     '5XX': Problem;
 };
@@ -5836,7 +5836,7 @@ export type GetUserErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -5870,7 +5870,7 @@ export type UpdateUserErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
      */
     '5XX': Problem;
 };
@@ -5904,7 +5904,7 @@ export type ChangePasswordErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`busy`, `database_unavailable`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`busy`, `database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
      */
     '5XX': Problem;
 };
@@ -5938,7 +5938,7 @@ export type ResetPasswordErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
      */
     '5XX': Problem;
 };
@@ -5972,7 +5972,7 @@ export type EndUserSessionsErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
      */
     '5XX': Problem;
 };
@@ -6006,7 +6006,7 @@ export type ListUserSessionsErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -6035,7 +6035,7 @@ export type ListWebhooksErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -6064,7 +6064,7 @@ export type CreateWebhookErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
      */
     '5XX': Problem;
 };
@@ -6098,7 +6098,7 @@ export type DeleteWebhookErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
      */
     '5XX': Problem;
 };
@@ -6132,7 +6132,7 @@ export type GetWebhookErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -6166,7 +6166,7 @@ export type UpdateWebhookErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
      */
     '5XX': Problem;
 };
@@ -6209,7 +6209,7 @@ export type ListWebhookDeliveriesErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -6243,7 +6243,7 @@ export type RotateWebhookSecretErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
      */
     '5XX': Problem;
 };
@@ -6277,7 +6277,7 @@ export type TestWebhookErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
      */
     '5XX': Problem;
 };

@@ -65,7 +65,7 @@ class FilesApi:
     ) -> CreatedItem:
         """Upload a file
 
-        Takes a file into a fileset. Once the answer is 201, the file survives a power cut; without it nothing of it is there.
+        Takes a file into a fileset. Once the answer is 201, the file survives a power cut. After an error answer nothing of it is there; without any answer it is there whole or not at all, and sending it again is safe: 409 then says that it had come through.
 
         :param scan_id: Scan id. (required)
         :type scan_id: str
@@ -154,7 +154,7 @@ class FilesApi:
     ) -> ApiResponse[CreatedItem]:
         """Upload a file
 
-        Takes a file into a fileset. Once the answer is 201, the file survives a power cut; without it nothing of it is there.
+        Takes a file into a fileset. Once the answer is 201, the file survives a power cut. After an error answer nothing of it is there; without any answer it is there whole or not at all, and sending it again is safe: 409 then says that it had come through.
 
         :param scan_id: Scan id. (required)
         :type scan_id: str
@@ -243,7 +243,7 @@ class FilesApi:
     ) -> RESTResponseType:
         """Upload a file
 
-        Takes a file into a fileset. Once the answer is 201, the file survives a power cut; without it nothing of it is there.
+        Takes a file into a fileset. Once the answer is 201, the file survives a power cut. After an error answer nothing of it is there; without any answer it is there whole or not at all, and sending it again is safe: 409 then says that it had come through.
 
         :param scan_id: Scan id. (required)
         :type scan_id: str

@@ -175,7 +175,7 @@ public class FilesApi {
 
   /**
    * Upload a file
-   * Takes a file into a fileset. Once the answer is 201, the file survives a power cut; without it nothing of it is there.
+   * Takes a file into a fileset. Once the answer is 201, the file survives a power cut. After an error answer nothing of it is there; without any answer it is there whole or not at all, and sending it again is safe: 409 then says that it had come through.
    * @param scanId Scan id. (required)
    * @param filesetId Fileset id. (required)
    * @param fileId File id, without its extension; where no id matches, the file name. (required)
@@ -191,7 +191,7 @@ public class FilesApi {
 
   /**
    * Upload a file
-   * Takes a file into a fileset. Once the answer is 201, the file survives a power cut; without it nothing of it is there.
+   * Takes a file into a fileset. Once the answer is 201, the file survives a power cut. After an error answer nothing of it is there; without any answer it is there whole or not at all, and sending it again is safe: 409 then says that it had come through.
    * @param scanId Scan id. (required)
    * @param filesetId Fileset id. (required)
    * @param fileId File id, without its extension; where no id matches, the file name. (required)
@@ -209,7 +209,7 @@ public class FilesApi {
 
   /**
    * Upload a file
-   * Takes a file into a fileset. Once the answer is 201, the file survives a power cut; without it nothing of it is there.
+   * Takes a file into a fileset. Once the answer is 201, the file survives a power cut. After an error answer nothing of it is there; without any answer it is there whole or not at all, and sending it again is safe: 409 then says that it had come through.
    * @param scanId Scan id. (required)
    * @param filesetId Fileset id. (required)
    * @param fileId File id, without its extension; where no id matches, the file name. (required)
@@ -225,7 +225,7 @@ public class FilesApi {
 
   /**
    * Upload a file
-   * Takes a file into a fileset. Once the answer is 201, the file survives a power cut; without it nothing of it is there.
+   * Takes a file into a fileset. Once the answer is 201, the file survives a power cut. After an error answer nothing of it is there; without any answer it is there whole or not at all, and sending it again is safe: 409 then says that it had come through.
    * @param scanId Scan id. (required)
    * @param filesetId Fileset id. (required)
    * @param fileId File id, without its extension; where no id matches, the file name. (required)
