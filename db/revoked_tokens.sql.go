@@ -58,24 +58,6 @@ func (q *Queries) ListRevoked(ctx context.Context, db DBTX, horizon int64, now t
 	return items, nil
 }
 
-const listenRevoked = `-- name: ListenRevoked :exec
-LISTEN plantdb_revoked
-`
-
-func (q *Queries) ListenRevoked(ctx context.Context, db DBTX) error {
-	_, err := db.Exec(ctx, listenRevoked)
-	return err
-}
-
-const notifyRevoked = `-- name: NotifyRevoked :exec
-SELECT pg_notify('plantdb_revoked', '')
-`
-
-func (q *Queries) NotifyRevoked(ctx context.Context, db DBTX) error {
-	_, err := db.Exec(ctx, notifyRevoked)
-	return err
-}
-
 const revocationHorizon = `-- name: RevocationHorizon :one
 SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS horizon
 `

@@ -9,12 +9,6 @@ SELECT id, expires_at
 FROM revoked_tokens
 WHERE written_by >= @horizon::bigint AND expires_at > @now::timestamptz;
 
--- name: NotifyRevoked :exec
-SELECT pg_notify('plantdb_revoked', '');
-
--- name: ListenRevoked :exec
-LISTEN plantdb_revoked;
-
 -- name: DeleteExpiredRevocations :execrows
 DELETE FROM revoked_tokens
 WHERE id IN (SELECT r.id FROM revoked_tokens r WHERE r.expires_at < @before

@@ -39,9 +39,27 @@
 // when it fails the answer is 503 and never "let in". Shipped are
 //
 //   - [Memory], a set of revoked ids and sessions
+//   - [Replicated], such a set that several servers share
 //   - [SQL], one query to a database
 //   - [Callback], an authority asked over HTTP, with a bounded cache
 //   - [CheckerFunc], any function, and [Chain], several in turn
+//
+// # Several servers
+//
+// A set in memory costs a request next to nothing, but a server must know what
+// another revoked. [Replicated] reads it from a [Source] before serving, is
+// told of what comes by notifications, and asks all the same twice a second,
+// since notifications are lost with the connection that should have brought
+// them; after each reconnect it reads everything. While it cannot ask it answers
+// 503 for what it does not know. What is revoked here counts here at once.
+//
+// Package [github.com/romi/plantdb-go/tokenauth/tokenpgx] is the Source of
+// PostgreSQL: a table, LISTEN and NOTIFY. Another needs three methods.
+//
+//	source := &tokenpgx.Source{DB: pool, Connect: connect, Channel: "revoked", Read: tokenpgx.Table("revoked")}
+//	revoked := &tokenauth.Replicated{Source: source}
+//	err := revoked.Load(ctx)
+//	go revoked.Run(ctx)
 //
 // # In a service
 //
@@ -67,9 +85,9 @@
 //
 // Nothing here logs, returns in an error, or prints a token or a key. Every
 // input is bounded: tokens by [MaxTokenSize], bodies by [MaxJSONBody], the
-// cache of a Callback by its Entries. A token has one spelling: no padding, no
+// cache of a Callback by its Entries. What is revoked is bounded by Prune. A token has one spelling: no padding, no
 // line breaks, no name twice. All types are safe for concurrent use once
-// their fields are set.
+// their fields are set, but a [Feed], which has one user.
 //
 // Not provided: encryption (JWE), other algorithms than HS512 and EdDSA, the
 // claim nbf, and tokens with more than one audience.

@@ -2,10 +2,13 @@ package tokenauth_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -201,4 +204,71 @@ func ExampleKeyring_Replace() {
 	// Output:
 	// while the old key verifies: <nil>
 	// once it is retired: Token was signed with an unknown key
+}
+
+// shelf is a Source within a process: the least that Replicated needs, which is
+// asked twice a second. Servers in several processes use package tokenpgx.
+type shelf struct {
+	mu   sync.Mutex
+	rows []tokenauth.Revocation
+}
+
+func (s *shelf) add(r tokenauth.Revocation) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rows = append(s.rows, r)
+}
+
+func (s *shelf) Revoked(context.Context, string) (all []tokenauth.Revocation, next string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.rows), "", nil
+}
+
+func (s *shelf) Listen(context.Context) (tokenauth.Feed, error) { return nil, nil }
+
+func (s *shelf) Notify(context.Context) error { return nil }
+
+// Two servers that share what they revoke.
+func ExampleReplicated() {
+	ring, source := exampleRing(), &shelf{}
+	ctx, stop := context.WithCancel(context.Background())
+	var servers sync.WaitGroup
+	defer servers.Wait()
+	defer stop()
+	start := func() (*tokenauth.Replicated, *tokenauth.Verifier) {
+		revoked := &tokenauth.Replicated{Source: source}
+		v := &tokenauth.Verifier{Keys: ring, Issuer: "shop", Audience: "shop-clients", Checker: revoked}
+		_, err := v.Verify(ctx, issue(ring, "alice"), tokenauth.Access)
+		fmt.Println("not loaded:", errors.Is(err, tokenauth.ErrCheckerFailed))
+		if err := revoked.Load(ctx); err != nil { // before it serves
+			panic(err)
+		}
+		servers.Go(func() { revoked.Run(ctx) })
+		return revoked, v
+	}
+	here, verifyHere := start()
+	_, verifyThere := start()
+
+	alice := issue(ring, "alice")
+	_, err := verifyThere.Verify(ctx, alice, tokenauth.Access)
+	fmt.Println("there, before:", err)
+
+	// Alice logs out here: first where all can read it, then in memory.
+	out := tokenauth.Revocation{ID: "session-of-alice", Until: time.Now().Add(15 * time.Minute)}
+	source.add(out)
+	here.Revoke(out)
+
+	_, err = verifyHere.Verify(ctx, alice, tokenauth.Access)
+	fmt.Println("here, at once:", err)
+	for err = nil; err == nil; time.Sleep(10 * time.Millisecond) {
+		_, err = verifyThere.Verify(ctx, alice, tokenauth.Access)
+	}
+	fmt.Println("there, soon:", err)
+	// Output:
+	// not loaded: true
+	// not loaded: true
+	// there, before: <nil>
+	// here, at once: Session has ended
+	// there, soon: Session has ended
 }

@@ -32,9 +32,12 @@ type memoryShard struct {
 // latest exp of the tokens concerned, plus the leeway of the verifier. Revoking
 // what the set holds already never shortens it; an empty id is ignored. When
 // Revoke returns, every later IsRevoked knows.
-func (m *Memory) Revoke(id string, until time.Time) {
+func (m *Memory) Revoke(id string, until time.Time) { m.add(id, until) }
+
+// add is Revoke and says whether the set lacked the id.
+func (m *Memory) add(id string, until time.Time) bool {
 	if id == "" {
-		return // many tokens may have no session
+		return false // many tokens may have no session
 	}
 	s := m.shard(id)
 	s.mu.Lock()
@@ -42,7 +45,9 @@ func (m *Memory) Revoke(id string, until time.Time) {
 	if s.ids == nil {
 		s.ids = map[string]int64{}
 	}
-	s.ids[id] = max(s.ids[id], until.Unix())
+	held, ok := s.ids[id]
+	s.ids[id] = max(held, until.Unix())
+	return !ok
 }
 
 // IsRevoked says whether the token's ID or its SessionID is in the set; the
@@ -64,7 +69,11 @@ func (m *Memory) Prune() int {
 	if m.Now != nil {
 		now = m.Now
 	}
-	limit, dropped := now().Unix(), 0
+	return m.pruneAt(now())
+}
+
+func (m *Memory) pruneAt(now time.Time) int {
+	limit, dropped := now.Unix(), 0
 	for i := range m.shards {
 		dropped += m.shards[i].prune(limit)
 	}

@@ -202,7 +202,7 @@ func (s *Service) RevokeAPIToken(ctx context.Context, id uuid.UUID) error {
 	if err != nil {
 		return fmt.Errorf("read API token: %w", err)
 	}
-	var taken []revocation
+	var taken []tokenauth.Revocation
 	err = postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
 		taken, err = s.revokeTokens(ctx, tx, row.UserID, []uuid.UUID{id}, endRevoked)
 		return err
@@ -218,7 +218,7 @@ func (s *Service) RevokeAPIToken(ctx context.Context, id uuid.UUID) error {
 }
 
 // revokeTokens takes back tokens of a user, all of them without ids.
-func (s *Service) revokeTokens(ctx context.Context, tx db.DBTX, user uuid.UUID, ids []uuid.UUID, reason string) ([]revocation, error) {
+func (s *Service) revokeTokens(ctx context.Context, tx db.DBTX, user uuid.UUID, ids []uuid.UUID, reason string) ([]tokenauth.Revocation, error) {
 	if ids == nil {
 		ids = []uuid.UUID{} // a null array has no cardinality
 	}
@@ -226,9 +226,9 @@ func (s *Service) revokeTokens(ctx context.Context, tx db.DBTX, user uuid.UUID, 
 	if err != nil {
 		return nil, fmt.Errorf("revoke API tokens: %w", err)
 	}
-	taken := make([]revocation, 0, len(rows))
+	taken := make([]tokenauth.Revocation, 0, len(rows))
 	for _, r := range rows {
-		taken = append(taken, revocation{id: r.ID, until: r.ExpiresAt})
+		taken = append(taken, tokenauth.Revocation{ID: r.ID.String(), Until: r.ExpiresAt})
 		if err := s.record(ctx, tx, event{kind: eventTokenRevoke, username: r.Username, token: &r.ID, detail: reason}); err != nil {
 			return nil, err
 		}

@@ -28,6 +28,7 @@ import (
 	"github.com/romi/plantdb-go/db"
 	"github.com/romi/plantdb-go/internal/postgres"
 	"github.com/romi/plantdb-go/tokenauth"
+	"github.com/romi/plantdb-go/tokenauth/tokenpgx"
 )
 
 // Config is what can be set; Default fills it. A field that must not be zero
@@ -130,10 +131,10 @@ type Service struct {
 	c        Config
 	log      *slog.Logger
 	now      func() time.Time
-	connect  postgres.Connect
 	verifier *tokenauth.Verifier
 	hasher   *hasher
-	revoked  *revocations
+	source   *tokenpgx.Source
+	revoked  *tokenauth.Replicated
 	actors   *actorCache
 	uses     *uses
 }
@@ -150,7 +151,7 @@ func WithClock(now func() time.Time) Option { return func(s *Service) { s.now = 
 // it. Without this option they are found by polling only.
 func WithNotifications(pool *pgxpool.Pool) Option {
 	return func(s *Service) {
-		s.connect = postgres.Beside(pool, listenerName)
+		s.source.Connect = postgres.Beside(pool, listenerName)
 	}
 }
 
@@ -164,10 +165,11 @@ func New(pool postgres.DB, keys *tokenauth.Keyring, c Config, log *slog.Logger, 
 		actors: newActorCache(actorCacheFor),
 		uses:   newUses(),
 	}
+	s.source = &tokenpgx.Source{DB: pool, Channel: revokedChannel, Read: s.readRevoked}
 	for _, o := range opts {
 		o(s)
 	}
-	s.revoked = newRevocations(s.now)
+	s.revoked = s.replicated()
 	s.verifier = &tokenauth.Verifier{Keys: keys, Issuer: c.Issuer, Audience: c.Audience, Leeway: c.Leeway, Now: s.now}
 	return s
 }

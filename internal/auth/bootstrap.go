@@ -13,6 +13,7 @@ import (
 	"github.com/romi/plantdb-go/db"
 	"github.com/romi/plantdb-go/internal/actor"
 	"github.com/romi/plantdb-go/internal/postgres"
+	"github.com/romi/plantdb-go/tokenauth"
 )
 
 // adminName is the account that PLANTDB_ADMIN_PASSWORD is for.
@@ -45,7 +46,7 @@ func (s *Service) Bootstrap(ctx context.Context, f FirstStart) (Setup, error) {
 		return Setup{}, err
 	}
 	var setup Setup
-	var ended []revocation
+	var ended []tokenauth.Revocation
 	err = postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
 		if err := s.q.LockBootstrap(ctx, tx); err != nil {
 			return fmt.Errorf("lock bootstrap: %w", err)
@@ -99,7 +100,7 @@ func (s *Service) firstHashes(ctx context.Context, f FirstStart) (admin, guest s
 	return admin, noPassword, err
 }
 
-func (s *Service) ensureGuest(ctx context.Context, tx pgx.Tx, hash string) ([]revocation, error) {
+func (s *Service) ensureGuest(ctx context.Context, tx pgx.Tx, hash string) ([]tokenauth.Revocation, error) {
 	u, err := s.q.LockUserByName(ctx, tx, GuestName)
 	if errors.Is(err, pgx.ErrNoRows) {
 		_, err = s.insertUser(ctx, tx, NewUser{Username: GuestName, Fullname: "Guest", Roles: []actor.Role{actor.Reader}}, hash)

@@ -14,6 +14,7 @@ import (
 	"github.com/romi/plantdb-go/db"
 	"github.com/romi/plantdb-go/internal/actor"
 	"github.com/romi/plantdb-go/internal/postgres"
+	"github.com/romi/plantdb-go/tokenauth"
 )
 
 // linkLife is how long a one-time secret works.
@@ -52,7 +53,7 @@ func (s *Service) ChangePassword(ctx context.Context, username, current, passwor
 	if err != nil {
 		return err
 	}
-	var ended []revocation
+	var ended []tokenauth.Revocation
 	err = postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
 		held, err := s.lockUser(ctx, tx, name)
 		if err != nil {
@@ -73,7 +74,7 @@ func (s *Service) ChangePassword(ctx context.Context, username, current, passwor
 
 // setPassword stores a new hash for an account that the transaction holds and
 // ends its sessions but keep. Links to set another password die with the old one.
-func (s *Service) setPassword(ctx context.Context, tx pgx.Tx, u db.User, hash string, keep uuid.UUID) ([]revocation, error) {
+func (s *Service) setPassword(ctx context.Context, tx pgx.Tx, u db.User, hash string, keep uuid.UUID) ([]tokenauth.Revocation, error) {
 	now := s.clock()
 	if err := s.q.SetPassword(ctx, tx, hash, &now, u.ID); err != nil {
 		return nil, fmt.Errorf("set password: %w", err)
@@ -127,7 +128,7 @@ func (s *Service) RedeemReset(ctx context.Context, secret, password string) (Use
 		return User{}, err
 	}
 	var u db.User
-	var ended []revocation
+	var ended []tokenauth.Revocation
 	err = postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
 		id, err := s.takeLink(ctx, tx, secret, linkPassword)
 		if err != nil {

@@ -26,8 +26,10 @@ const (
 // on the way are logged and the work goes on.
 func (s *Service) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return s.followRevocations(ctx) })
-	g.Go(func() error { return s.sendHints(ctx) })
+	g.Go(func() error {
+		s.revoked.Run(ctx)
+		return nil
+	})
 	g.Go(func() error { return s.every(ctx, recordInterval, "record uses", s.recordUses) })
 	g.Go(func() error {
 		return s.every(ctx, s.c.CleanupInterval, "clean up", func(ctx context.Context) error {
@@ -86,7 +88,7 @@ func (s *Service) CleanUp(ctx context.Context) (int64, error) {
 			}
 		}
 	}
-	s.revoked.set.Prune()
+	s.revoked.Prune()
 	return total, nil
 }
 

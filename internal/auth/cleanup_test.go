@@ -47,7 +47,7 @@ func TestCleanUp(t *testing.T) {
 			t.Errorf("%s after CleanUp = %d rows, want %d", table, got, want)
 		}
 	}
-	if n := s.revoked.set.Len(); n != 0 {
+	if n := s.revoked.Len(); n != 0 {
 		t.Errorf("revocations in memory = %d, want 0", n)
 	}
 	if _, err = s.Refresh(t.Context(), p.Refresh); err != nil {

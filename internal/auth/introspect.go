@@ -133,7 +133,7 @@ func (s *Service) revokeShown(ctx context.Context, token uuid.UUID, username str
 	if err != nil {
 		return fmt.Errorf("read API token: %w", err)
 	}
-	var taken []revocation
+	var taken []tokenauth.Revocation
 	err = postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
 		taken, err = s.revokeTokens(ctx, tx, row.UserID, []uuid.UUID{token}, endRevoked)
 		return err

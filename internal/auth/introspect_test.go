@@ -84,7 +84,7 @@ func TestIntrospectInDoubt(t *testing.T) {
 	register(t, s, "alice")
 	p := login(t, s, "alice")
 	ctx := as(t, s, p)
-	s.revoked.doubt()
+	s.revoked.Doubt()
 	_, err := s.Introspect(ctx, p.Access)
 	wantErr(t, "Introspect while revocations are not known", err, tokenauth.ErrCheckerFailed)
 }

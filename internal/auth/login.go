@@ -16,6 +16,7 @@ import (
 
 	"github.com/romi/plantdb-go/db"
 	"github.com/romi/plantdb-go/internal/postgres"
+	"github.com/romi/plantdb-go/tokenauth"
 )
 
 // fold is how names of users are compared: upstream stores them in lower case.
@@ -170,7 +171,7 @@ func (s *Service) firstPair(now time.Time) firstPair {
 
 // logIn tries the one statement; it returns false, and nothing has changed,
 // where that could not tell.
-func (s *Service) logIn(ctx context.Context, u db.GetLoginRow, first firstPair, now time.Time) ([]revocation, bool, error) {
+func (s *Service) logIn(ctx context.Context, u db.GetLoginRow, first firstPair, now time.Time) ([]tokenauth.Revocation, bool, error) {
 	e := eventRow(ctx, now, event{kind: eventLogin, username: u.User.Username})
 	evict := eventRow(ctx, now, event{kind: eventEvict, username: u.User.Username, detail: endEvicted})
 	rows, err := s.q.LogIn(ctx, s.db, db.LogInParams{
@@ -184,17 +185,17 @@ func (s *Service) logIn(ctx context.Context, u db.GetLoginRow, first firstPair, 
 	if err != nil {
 		return nil, false, fmt.Errorf("log in: %w", err)
 	}
-	var ended []revocation
+	var ended []tokenauth.Revocation
 	for _, r := range rows {
 		if r.EndedID != nil {
-			ended = append(ended, revocation{id: *r.EndedID, until: *r.RevokedUntil})
+			ended = append(ended, tokenauth.Revocation{ID: r.EndedID.String(), Until: *r.RevokedUntil})
 		}
 	}
 	return ended, len(rows) > 0, nil
 }
 
 // openHeld opens the session while it holds the account.
-func (s *Service) openHeld(ctx context.Context, u db.GetLoginRow, first firstPair, now time.Time) (ended []revocation, err error) {
+func (s *Service) openHeld(ctx context.Context, u db.GetLoginRow, first firstPair, now time.Time) (ended []tokenauth.Revocation, err error) {
 	err = postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
 		held, err := s.q.LockUser(ctx, tx, u.User.ID)
 		if errors.Is(err, pgx.ErrNoRows) || err == nil && (!held.IsActive || !sameTime(held.PasswordChangedAt, u.User.PasswordChangedAt)) {
@@ -217,7 +218,7 @@ func sameTime(a, b *time.Time) bool {
 
 // makeRoom ends the sessions that were not used for the longest time, or
 // refuses, so that one more fits under the cap.
-func (s *Service) makeRoom(ctx context.Context, tx pgx.Tx, u db.User, now time.Time) ([]revocation, error) {
+func (s *Service) makeRoom(ctx context.Context, tx pgx.Tx, u db.User, now time.Time) ([]tokenauth.Revocation, error) {
 	if s.c.MaxSessions <= 0 {
 		return nil, nil
 	}

@@ -233,7 +233,7 @@ func TestLogInInOneStatement(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	s := w.service(t, func(c *Config) { c.MaxSessions = 2 })
-	try := func(s *Service, u db.GetLoginRow) (ended []revocation, opened bool) {
+	try := func(s *Service, u db.GetLoginRow) (ended []tokenauth.Revocation, opened bool) {
 		t.Helper()
 		now := w.Now()
 		ended, opened, err := s.logIn(t.Context(), u, s.firstPair(now), now)
@@ -263,7 +263,7 @@ func TestLogInInOneStatement(t *testing.T) {
 		t.Errorf("after another login: logIn = %v, %t with %d live sessions, want nothing done", ended, opened, w.count(t, rows))
 	}
 	a, _ := actor.FromContext(oldest)
-	if ended, opened := try(s, read("alice")); len(ended) != 1 || ended[0].id != a.SessionID || !opened || w.count(t, rows) != 2 {
+	if ended, opened := try(s, read("alice")); len(ended) != 1 || ended[0].ID != a.SessionID.String() || !opened || w.count(t, rows) != 2 {
 		t.Errorf("at the cap: logIn = %v, %t, want %v ended and opened", ended, opened, a.SessionID)
 	}
 	if n := w.count(t, "SELECT count(*) FROM revoked_tokens WHERE id = $1 AND kind = 'session' AND expires_at > $2",

@@ -130,7 +130,7 @@ func (m *modelSession) refresh(t *testing.T, s *Service, generation int, now tim
 	}
 	// Where the old access token has not run out, it is revoked at once.
 	alive := now.Before(current.pair.AccessClaims.ExpiresAt.Add(s.c.Leeway))
-	if dead, _, _ := s.revoked.set.IsRevoked(t.Context(), &current.pair.AccessClaims); alive && !dead {
+	if dead, _, _ := s.revoked.IsRevoked(t.Context(), &current.pair.AccessClaims); alive && !dead {
 		return errors.New("the access token of the pair before is alive")
 	}
 	m.line[len(m.line)-1].used = now

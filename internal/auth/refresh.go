@@ -103,7 +103,7 @@ type trade struct {
 	session, token uuid.UUID         // its sid and jti
 
 	current db.RefreshToken // the pair to give
-	revoked []revocation
+	revoked []tokenauth.Revocation
 	// verdict is a refusal that must not undo what was written for it.
 	verdict error
 }
@@ -145,7 +145,7 @@ func (t *trade) rotate(ctx context.Context, tx db.DBTX) (bool, error) {
 		IssuedAt: row.IssuedAt, ExpiresAt: row.ExpiresAt, AccessExpiresAt: row.AccessExpiresAt,
 	}
 	if t.now.Before(row.OldAccessExpiresAt.Add(t.s.c.Leeway)) {
-		t.revoked = []revocation{{id: row.OldAccessID, until: row.OldAccessExpiresAt.Add(revokedMargin)}}
+		t.revoked = []tokenauth.Revocation{{ID: row.OldAccessID.String(), Until: row.OldAccessExpiresAt.Add(revokedMargin)}}
 	}
 	return true, nil
 }

@@ -280,7 +280,7 @@ func TestRevocationIsNotOutlivedByTheCache(t *testing.T) {
 	if _, err := here.Logout(t.Context(), &p.AccessClaims); err != nil {
 		t.Fatal(err)
 	}
-	if err := there.sync(t.Context(), w.pool, false); err != nil {
+	if err := there.revoked.Sync(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	for name, s := range map[string]*Service{"here": here, "there": there} {

@@ -127,9 +127,9 @@ func TestRevocationThatCommitsLate(t *testing.T) {
 		wantEarly bool
 		wantLate  bool
 	}{
-		{"while it runs", func() error { return there.sync(t.Context(), w.pool, false) }, true, false},
+		{"while it runs", func() error { return there.revoked.Sync(t.Context()) }, true, false},
 		{"when it has committed", func() error {
-			return errors.Join(tx.Commit(t.Context()), there.sync(t.Context(), w.pool, false))
+			return errors.Join(tx.Commit(t.Context()), there.revoked.Sync(t.Context()))
 		}, true, true},
 	} {
 		if err := step.do(); err != nil {
@@ -159,7 +159,7 @@ func TestCheckerRefusesWhenItCannotBeSure(t *testing.T) {
 		t.Errorf("IsRevoked after Load = %t, %v, want false, nil", revoked, err)
 	}
 	// The database goes away: no connection for us, none in the pool.
-	s.connect = func(context.Context) (*pgx.Conn, error) { return nil, errors.New("no route") }
+	s.source.Connect = func(context.Context) (*pgx.Conn, error) { return nil, errors.New("no route") }
 	w.pool.Close()
 	run(t, s)
 	within(t, 2*time.Second, "the checker is unsure", func() bool {
@@ -168,7 +168,7 @@ func TestCheckerRefusesWhenItCannotBeSure(t *testing.T) {
 	})
 	// What is known to be revoked stays so.
 	known := newID()
-	s.takeBack([]revocation{{id: known, until: w.Now().Add(time.Hour)}})
+	s.takeBack([]tokenauth.Revocation{{ID: known.String(), Until: w.Now().Add(time.Hour)}})
 	if revoked, _, err := s.Checker().IsRevoked(t.Context(), &tokenauth.Claims{ID: known.String()}); !revoked || err != nil {
 		t.Errorf("IsRevoked(known) while unsure = %t, %v, want true, nil", revoked, err)
 	}
@@ -178,7 +178,7 @@ func TestPollingWithoutNotifications(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	here, there := w.service(t), w.service(t)
-	there.connect = nil
+	there.source.Connect = nil
 	run(t, there)
 	register(t, here, "alice")
 	p := login(t, here, "alice")
@@ -212,19 +212,5 @@ func TestActorCacheForgetsWhatIsBeingRead(t *testing.T) {
 	<-old
 	if b, err := c.get(t.Context(), "id", read); b.active || err != nil {
 		t.Errorf("get later = %+v, %v, want what was read after forget", b, err)
-	}
-}
-
-func BenchmarkIsRevoked(b *testing.B) {
-	r := newRevocations(time.Now)
-	r.asked = time.Now().Add(time.Hour)
-	for range 10_000 {
-		r.set.Revoke(newID().String(), time.Now().Add(time.Hour))
-	}
-	c := &tokenauth.Claims{ID: newID().String(), SessionID: newID().String()}
-	for b.Loop() {
-		if revoked, _, err := r.IsRevoked(b.Context(), c); revoked || err != nil {
-			b.Fatal(revoked, err)
-		}
 	}
 }

@@ -22,7 +22,7 @@ import (
 // settle is how long a new key verifies before it signs. A server that has not
 // looked at the keys for as long refuses every token anyhow, for it has not
 // asked for revocations either; so none that answers meets a key it does not know.
-const settle = sureFor + time.Second
+const settle = tokenauth.DefaultReplicatedFresh + time.Second
 
 // The failures of changing keys.
 var (

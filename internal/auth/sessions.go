@@ -51,7 +51,7 @@ const (
 
 // endSessions ends sessions that the transaction holds, with an event for each.
 // The caller passes the result to takeBack once it is committed.
-func (s *Service) endSessions(ctx context.Context, tx db.DBTX, ids []uuid.UUID, reason, kind string) ([]revocation, error) {
+func (s *Service) endSessions(ctx context.Context, tx db.DBTX, ids []uuid.UUID, reason, kind string) ([]tokenauth.Revocation, error) {
 	if len(ids) == 0 {
 		return nil, nil
 	}
@@ -59,9 +59,9 @@ func (s *Service) endSessions(ctx context.Context, tx db.DBTX, ids []uuid.UUID, 
 	if err != nil {
 		return nil, fmt.Errorf("end sessions: %w", err)
 	}
-	ended := make([]revocation, 0, len(rows))
+	ended := make([]tokenauth.Revocation, 0, len(rows))
 	for _, r := range rows {
-		ended = append(ended, revocation{id: r.ID, until: r.ExpiresAt})
+		ended = append(ended, tokenauth.Revocation{ID: r.ID.String(), Until: r.ExpiresAt})
 		if err := s.record(ctx, tx, event{kind: kind, username: r.Username, session: &r.ID, detail: reason}); err != nil {
 			return nil, err
 		}
@@ -70,7 +70,7 @@ func (s *Service) endSessions(ctx context.Context, tx db.DBTX, ids []uuid.UUID, 
 }
 
 // endAll ends the sessions of a user whom the transaction holds, but keep.
-func (s *Service) endAll(ctx context.Context, tx db.DBTX, user, keep uuid.UUID, reason string) ([]revocation, error) {
+func (s *Service) endAll(ctx context.Context, tx db.DBTX, user, keep uuid.UUID, reason string) ([]tokenauth.Revocation, error) {
 	// Within the leeway a session that has run out can still be refreshed.
 	ids, err := s.q.LockLiveSessions(ctx, tx, user, s.clock().Add(-s.c.Leeway))
 	if err != nil {
@@ -83,7 +83,7 @@ func (s *Service) endAll(ctx context.Context, tx db.DBTX, user, keep uuid.UUID, 
 // endOne holds and ends one session of the named user, or whosever it is for
 // no name; ok is false if it was over already.
 func (s *Service) endOne(ctx context.Context, id uuid.UUID, username, reason, kind string) (ok bool, err error) {
-	var ended []revocation
+	var ended []tokenauth.Revocation
 	err = postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
 		session, err := s.q.LockSession(ctx, tx, id)
 		if errors.Is(err, pgx.ErrNoRows) || err == nil && username != "" && session.Username != username {
@@ -184,7 +184,7 @@ func (s *Service) EndSessions(ctx context.Context, username string, scope Scope)
 	if err != nil {
 		return 0, err
 	}
-	var ended []revocation
+	var ended []tokenauth.Revocation
 	err = postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
 		u, err := s.lockUser(ctx, tx, name)
 		if err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/romi/plantdb-go/db"
 	"github.com/romi/plantdb-go/internal/actor"
 	"github.com/romi/plantdb-go/internal/postgres"
+	"github.com/romi/plantdb-go/tokenauth"
 )
 
 const (
@@ -229,7 +230,7 @@ func (s *Service) UpdateUser(ctx context.Context, username string, p UserPatch) 
 	if err != nil {
 		return User{}, err
 	}
-	var taken []revocation
+	var taken []tokenauth.Revocation
 	err = postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
 		u, admins, err := s.lockForChange(ctx, tx, a, name)
 		if err != nil {
@@ -348,7 +349,7 @@ func (s *Service) recordUpdate(ctx context.Context, tx pgx.Tx, u db.User, p User
 
 // endEverything ends the sessions and API tokens of a user whom the
 // transaction holds.
-func (s *Service) endEverything(ctx context.Context, tx pgx.Tx, u db.User) ([]revocation, error) {
+func (s *Service) endEverything(ctx context.Context, tx pgx.Tx, u db.User) ([]tokenauth.Revocation, error) {
 	taken, err := s.endAll(ctx, tx, u.ID, uuid.Nil, endDeactivated)
 	if err != nil {
 		return nil, err
@@ -369,7 +370,7 @@ func (s *Service) DeleteUser(ctx context.Context, username string) error {
 	if name == GuestName {
 		return ErrGuest
 	}
-	var taken []revocation
+	var taken []tokenauth.Revocation
 	err = postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
 		u, admins, err := s.lockForChange(ctx, tx, a, name)
 		if err != nil {
