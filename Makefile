@@ -108,9 +108,9 @@ conformance: ## Run the published Python client against the built server, call b
 	@tools/ensure.sh postgres venv
 	$(GO) test ./conformance/ -run . -count=1 -v
 
-clients: ## Make the Python, TypeScript and Java clients of the document anew (make gen makes the Go one)
+clients: ## Make the clients of the document anew (make gen makes the Go one alone)
 	@tools/ensure.sh clients
-	openapi/clients/generate.sh python typescript java
+	openapi/clients/generate.sh go python typescript java
 
 clients-test: ## Install the generated clients and do with them what programs do
 	@tools/ensure.sh postgres venv clients

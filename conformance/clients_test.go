@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -56,6 +57,9 @@ func TestClients(t *testing.T) {
 	t.Parallel()
 	server := servertest.Start(t, servertest.Options{}, servertest.Dir(t), "--test", "--demo")
 	photo := sample(t, server.URL+"/api/v1/files/real_plant/images/00000_rgb")
+	// Subtests go on when this function has ended.
+	elsewhere := httptest.NewServer(http.HandlerFunc(page))
+	t.Cleanup(elsewhere.Close)
 	for language, c := range clients {
 		t.Run(language, func(t *testing.T) {
 			t.Parallel()
@@ -65,23 +69,45 @@ func TestClients(t *testing.T) {
 				t.Fatalf("copy the client: %v", err)
 			}
 			run := c.install(t, dir)
-			program(t, dir, append(run.journey, server.URL, "journey_"+language)...)
-
-			code := blocksOf(t, filepath.Join(source, "README.md"))[0].code
-			said := program(t, dir, run.snippet(t, "readme", filled(code, server.URL, "readme_"+language))...)
-			// A refusal would be printed, and begins with a status or a code.
-			if !strings.HasPrefix(said, "[") || !strings.Contains(said, "readme_"+language) {
-				t.Errorf("the README's lines print %q, want a list with the scan that they made", said)
-			}
+			program(t, dir, append(run.journey, server.URL, "journey_"+language, elsewhere.URL)...)
+			readme(t, run, dir, language, server.URL)
 			tourAPI(t, run, dir, c.fence, server.URL, photo)
 		})
 	}
+	t.Run("go, generated", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		built := filepath.Join(dir, "journey")
+		program(t, ".", "go", "build", "-buildvcs=false", "-o", built, "../openapi/clients/go/tests")
+		program(t, dir, built, server.URL, "journey_go", elsewhere.URL)
+		readme(t, goProgram(t, dir), dir, "go", server.URL)
+	})
 	for language, snippet := range map[string]func(*testing.T, string) runner{"sh": shell, "go": goProgram} {
 		t.Run(language, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			tourAPI(t, snippet(t, dir), dir, language, server.URL, photo)
 		})
+	}
+}
+
+// page is a server that is no PlantDB.
+func page(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	if strings.HasPrefix(r.URL.Path, "/missing/") {
+		w.WriteHeader(http.StatusNotFound)
+	}
+	_, _ = io.WriteString(w, "<html><body>Log in to the network</body></html>") // the client may be gone
+}
+
+// readme runs the lines that the README of a client begins with.
+func readme(t *testing.T, run runner, dir, language, url string) {
+	t.Helper()
+	code := blocksOf(t, filepath.Join("..", "openapi", "clients", language, "README.md"))[0].code
+	said := program(t, dir, run.snippet(t, "readme", filled(code, url, "readme_"+language))...)
+	// A refusal would be printed, and begins with a status or a code.
+	if !strings.HasPrefix(said, "[") || !strings.Contains(said, "readme_"+language) {
+		t.Errorf("the README's lines print %q, want a list with the scan that they made", said)
 	}
 }
 
@@ -246,9 +272,21 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"net/http"
 	"os"
 
 	"github.com/romi/plantdb-go/client"
+	plantdbapi "github.com/romi/plantdb-go/openapi/clients/go"
+)
+
+// What one program needs, the other does not.
+var (
+	ctx = context.Background()
+	_   = client.New
+	_   = plantdbapi.NewClient
+	_   = errors.Is
+	_   = os.Open
+	_   = http.Get
 )
 
 func check(err error) {

@@ -44,6 +44,8 @@ generate_python() {
 	openapi_generator --generator-name python --additional-properties packageName=plantdb_api,packageVersion=0.17.0 \
 		--additional-properties generateSourceCodeOnly=true,mapNumberTo=float,disallowAdditionalPropertiesIfNotPresent=false
 	touch "$work/plantdb_api/py.typed" # the types are for programs that use it, too
+	# As it comes, a page of another server is a list of its characters.
+	amend "$work/plantdb_api/api_client.py" '^        # deserialize response data$' python/elsewhere.py
 	replace python plantdb_api "$work/plantdb_api"
 }
 
@@ -59,6 +61,9 @@ generate_java() {
 	local nulls='JsonInclude.Value.construct(JsonInclude.Include.NON_NULL, JsonInclude.Include.ALWAYS)'
 	sed -i -E "s/(multiPartBuilder\.addTextBody\(.*)\);/\1, $utf8);/" "$sources"/api/*.java
 	sed -i "s/setSerializationInclusion(JsonInclude.Include.NON_NULL)/setDefaultPropertyInclusion($nulls)/" "$sources"/ApiClient.java
+	# As it comes, a page of another server is taken for a file.
+	sed -i 's|if (localVarResponse.statusCode()/ 100 != 2) {|if (localVarResponse.statusCode() / 100 != 2 \|\| ApiException.isPage(localVarResponse.headers())) {|' "$sources"/api/*.java
+	sed -i 's|return new ApiException(response.statusCode(), message, response.headers(), body);|return new ApiException(response.statusCode(), message, response.headers(), body, response.uri());|' "$sources"/api/*.java
 	replace java src/main/java "$work/src/main/java"
 }
 
@@ -69,7 +74,22 @@ generate_typescript() {
 		-f openapi/clients/typescript/openapi-ts.config.mjs >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
 	# fetch accepts anything, and then events are a stream without an end.
 	sed -i "s|url: '/api/v1/events',|headers: {Accept: 'application/json'}, &|" "$work/src/sdk.gen.ts"
+	# As it comes, a page of another server is data, and its refusal a text.
+	local call=$work/src/client/client.gen.ts
+	sed -i -E 's|^    if \(response\.ok\) \{$|    if (response.ok \&\& !isPage(response)) {|; s|jsonError \?\? textError|isProblem(jsonError) ? jsonError : elsewhere(response, textError)|' "$call"
+	sed -i -E 's|^      let finalError = error;$|      let finalError: unknown = noAnswer(request, error);|' "$call"
+	cat openapi/clients/typescript/elsewhere.ts >>"$call"
 	replace typescript src "$work/src"
+}
+
+# amend FILE PATTERN SNIPPET puts a snippet of ours before the one line that
+# matches; a generator that writes another line is to be looked at.
+amend() {
+	[[ $(grep -cE "$2" "$1") == 1 ]] || { echo "generate.sh: $1 has not one line $2" >&2; exit 1; }
+	sed -i -E "/$2/{
+		r openapi/clients/$3
+		N
+	}" "$1"
 }
 
 # replace LANGUAGE GENERATED NEW puts what was made in its place, and writes

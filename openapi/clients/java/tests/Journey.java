@@ -29,9 +29,9 @@ import java.util.regex.Pattern;
 /**
  * Does with the generated client what programs do, against the server at the given address.
  *
- * <pre>Journey URL SCAN</pre>
+ * <pre>Journey URL SCAN ELSEWHERE</pre>
  *
- * The server runs with --test. SCAN is a name that nothing has yet.
+ * The server runs with --test. SCAN is a name that nothing has yet, and ELSEWHERE the address of a server that is no PlantDB.
  */
 public class Journey {
   private static final Pattern NEXT = Pattern.compile("[?&]after=([^&>]+)[^>]*>; rel=\"next\"");
@@ -172,6 +172,16 @@ public class Journey {
     refused(404, "unknown_scan", () -> renewed.scans.getScanMetadata("no_such_scan", null));
     refused(409, "scan_exists", () -> renewed.scans.createScan(scan, null));
     refused(400, "bad_where", () -> renewed.scans.listScans(APIListScansRequest.newBuilder().where("id =").build()));
+
+    refused(412, "precondition_failed", () -> renewed.scans.patchScanMetadata(scan, Map.of("a", 1), "\"stale\""));
+
+    // What is no PlantDB, and nobody.
+    Api other = new Api(args[2], null);
+    refused(200, "no_plantdb", () -> other.scans.listScans(APIListScansRequest.newBuilder().build()));
+    refused(200, "no_plantdb", () -> other.scans.createScan(scan, null));
+    refused(200, "no_plantdb", () -> other.files.getFile(scan, "images", "00000_rgb"));
+    refused(404, "no_plantdb", () -> new Api(args[2] + "/missing", null).scans.listScans(APIListScansRequest.newBuilder().build()));
+    refused(0, "no_answer", () -> new Api("http://127.0.0.1:1", null).scans.listScans(APIListScansRequest.newBuilder().build()));
 
     renewed.auth.logout(null);
     refused(401, "session_ended", () -> renewed.auth.getProfile());

@@ -307,6 +307,22 @@ class ApiClient:
             and 'default' in response_types_map:
             response_type = response_types_map['default']
 
+        # Put here by generate.sh. PlantDB refuses in JSON and sends no page: what
+        # is neither comes from another server, or from a proxy on the way.
+        content_type = response_data.headers.get('content-type') or ''
+        is_json = re.match(r'application/([\w.+-]+\+)?json\b', content_type, re.IGNORECASE)
+        wants_json = response_type not in (None, 'bytearray', 'bytes', 'file')
+        if not is_json and (
+            not 200 <= response_data.status <= 299
+            or content_type.startswith('text/html')
+            or (wants_json and content_type)
+        ):
+            said = "HTTP {0} with {1}".format(response_data.status, content_type or "no type")
+            message = "This is no answer of PlantDB ({0}): look at the address, and at proxies on the way.".format(said)
+            raise ApiException(http_resp=response_data, data=plantdb_api.models.Problem(
+                code='no_plantdb', message=message, error=message, detail=message, status=response_data.status, title='No PlantDB',
+            ))
+
         # deserialize response data
         response_text = None
         return_data = None

@@ -1,8 +1,9 @@
 """Does with the generated client what programs do, against the server at the given address.
 
-    journey.py URL SCAN
+    journey.py URL SCAN ELSEWHERE
 
-The server runs with --test. SCAN is a name that nothing has yet.
+The server runs with --test. SCAN is a name that nothing has yet, and ELSEWHERE the
+address of a server that is no PlantDB.
 """
 import json
 import re
@@ -10,6 +11,8 @@ import sys
 import time
 
 import plantdb_api
+from urllib3.exceptions import HTTPError
+
 from plantdb_api.exceptions import ApiException, ConflictException, ForbiddenException, NotFoundException, UnauthorizedException
 
 JPEG_MAGIC = b"\xff\xd8\xff"
@@ -67,7 +70,7 @@ def follow(events, after, kind, **filters):
     raise AssertionError(f"no event {kind}")
 
 
-def main(url, scan):
+def main(url, scan, elsewhere):
     guest = Api(url)
     login = guest.auth.login(plantdb_api.Credentials(username="admin", password="admin"))
     assert login.user.username == "admin" and login.access_token, f"login = {login!r}"
@@ -120,6 +123,21 @@ def main(url, scan):
     refusal(NotFoundException, "unknown_scan", lambda: api.scans.get_scan_metadata("no_such_scan"))
     refusal(ConflictException, "scan_exists", lambda: api.scans.create_scan(scan))
     refusal(ApiException, "bad_where", lambda: api.scans.list_scans(where="id ="))
+    refusal(ApiException, "precondition_failed", lambda: api.scans.patch_scan_metadata(scan, {"a": 1}, if_match='"stale"'))
+
+    # What is no PlantDB, and nobody.
+    for call in (
+        lambda: Api(elsewhere).scans.list_scans(),
+        lambda: Api(elsewhere).scans.create_scan(scan),
+        lambda: Api(elsewhere).files.get_file(scan, "images", "00000_rgb"),
+        lambda: Api(elsewhere + "/missing").scans.list_scans(),
+    ):
+        refusal(ApiException, "no_plantdb", call)
+    try:
+        answer = Api("http://127.0.0.1:1").scans.list_scans()
+        raise AssertionError(f"nobody answers {answer!r}")
+    except HTTPError as e:
+        assert "127.0.0.1" in str(e) and "refused" in str(e), f"nobody = {e}"
 
     api.auth.logout()
     refusal(UnauthorizedException, "session_ended", lambda: api.auth.get_profile())

@@ -12,7 +12,7 @@ import {
 } from 'plantdb-api';
 import {createClient, createConfig} from 'plantdb-api/client';
 
-const [url, scan] = process.argv.slice(2);
+const [url, scan, elsewhere] = process.argv.slice(2);
 if (!url || !scan) throw new Error('journey.js URL SCAN');
 
 // as is a client that sends a token.
@@ -111,10 +111,21 @@ await refused(403, 'forbidden', createScan({client: as(reader.access_token), pat
 await refused(404, 'unknown_scan', getScanMetadata({client, path: {scan_id: 'no_such_scan'}}));
 await refused(409, 'scan_exists', createScan({client, path: {scan_id: scan}}));
 await refused(400, 'bad_where', listScans({client, query: {where: 'id ='}}));
+await refused(412, 'precondition_failed', patchScanMetadata({client, path: {scan_id: scan}, headers: {'If-Match': '"stale"'}, body: {a: 1}}));
 await assert.rejects(
 	getScanMetadata({client, path: {scan_id: 'no_such_scan'}, throwOnError: true}),
 	(e: Problem) => e.code === 'unknown_scan' && e.message !== '',
 );
+
+// What is no PlantDB, and nobody.
+const other = createClient({baseUrl: elsewhere});
+await refused(200, 'no_plantdb', listScans({client: other}));
+await refused(200, 'no_plantdb', createScan({client: other, path: {scan_id: scan}}));
+await refused(200, 'no_plantdb', getFile({client: other, path, parseAs: 'blob'}));
+await refused(404, 'no_plantdb', listScans({client: createClient({baseUrl: elsewhere + '/missing'})}));
+const {error: nobody} = await listScans({client: createClient({baseUrl: 'http://127.0.0.1:1'})});
+assert.equal(nobody?.code, 'no_answer');
+assert.match(nobody.message, /127\.0\.0\.1:1/);
 
 await logout({client, throwOnError: true});
 await refused(401, 'session_ended', getProfile({client}));

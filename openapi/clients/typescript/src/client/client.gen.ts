@@ -99,7 +99,7 @@ export const createClient = (config: Config = {}): Client => {
       response = await _fetch(request);
     } catch (error) {
       // Handle fetch exceptions (AbortError, network errors, etc.)
-      let finalError = error;
+      let finalError: unknown = noAnswer(request, error);
 
       for (const fn of interceptors.error.fns) {
         if (fn) {
@@ -134,7 +134,7 @@ export const createClient = (config: Config = {}): Client => {
       response,
     };
 
-    if (response.ok) {
+    if (response.ok && !isPage(response)) {
       const parseAs =
         (opts.parseAs === 'auto'
           ? getParseAs(response.headers.get('Content-Type'))
@@ -218,7 +218,7 @@ export const createClient = (config: Config = {}): Client => {
       // noop
     }
 
-    const error = jsonError ?? textError;
+    const error = isProblem(jsonError) ? jsonError : elsewhere(response, textError);
     let finalError = error;
 
     for (const fn of interceptors.error.fns) {
@@ -295,4 +295,36 @@ export const createClient = (config: Config = {}): Client => {
     },
     trace: makeMethodFn('TRACE'),
   } as Client;
+};
+
+// Put here by generate.sh. PlantDB refuses in JSON and sends no page: what is
+// neither comes from another server, or from a proxy on the way.
+
+const isPage = (response: Response): boolean => (response.headers.get('Content-Type') ?? '').startsWith('text/html');
+
+const isProblem = (value: unknown): boolean =>
+  typeof value === 'object' && value !== null && typeof (value as {code?: unknown}).code === 'string';
+
+const problem = (status: number, code: string, title: string, message: string, cause: unknown) => ({
+  cause,
+  code,
+  detail: message,
+  error: message,
+  message,
+  status,
+  title,
+});
+
+const elsewhere = (response: Response, body: string) => {
+  const type = response.headers.get('Content-Type') ?? 'no type';
+  const message = `${response.url} gives no answer of PlantDB (HTTP ${response.status} with ${type}): look at the address, and at proxies on the way.`;
+  return problem(response.status, 'no_plantdb', 'No PlantDB', message, body);
+};
+
+const noAnswer = (request: Request, error: unknown): unknown => {
+  if (request.signal.aborted) {
+    return error;
+  }
+  const cause = (error as {cause?: {message?: string}}).cause?.message ?? String(error);
+  return problem(0, 'no_answer', 'No answer', `${request.url} does not answer (${cause}): look at the address, and whether the server runs.`, error);
 };

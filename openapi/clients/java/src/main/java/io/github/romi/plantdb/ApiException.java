@@ -1,6 +1,7 @@
 package io.github.romi.plantdb;
 
 import com.fasterxml.jackson.core.JsonProcessingException;
+import java.net.URI;
 import java.net.http.HttpHeaders;
 import io.github.romi.plantdb.model.Problem;
 
@@ -18,7 +19,10 @@ public class ApiException extends Exception {
     code = 0;
     responseHeaders = null;
     responseBody = null;
-    problem = null;
+    // What cannot be read was answered by somebody.
+    problem = cause instanceof JsonProcessingException
+        ? problem(0, "no_plantdb", "No PlantDB", "This is no answer of PlantDB: look at the address, and at proxies on the way.")
+        : problem(0, "no_answer", "No answer", "The server does not answer (" + cause + "): look at the address, and whether it runs.");
   }
 
   public ApiException(int code, String message) {
@@ -26,11 +30,18 @@ public class ApiException extends Exception {
   }
 
   public ApiException(int code, String message, HttpHeaders responseHeaders, String responseBody) {
+    this(code, message, responseHeaders, responseBody, null);
+  }
+
+  /** A refusal by whoever answers at the address. */
+  public ApiException(int code, String message, HttpHeaders responseHeaders, String responseBody, URI address) {
     super(message);
     this.code = code;
     this.responseHeaders = responseHeaders;
     this.responseBody = responseBody;
-    this.problem = read(responseBody);
+    Problem said = read(responseBody);
+    this.problem = said != null ? said : problem(code, "no_plantdb", "No PlantDB", (address == null ? "This" : address)
+        + " gives no answer of PlantDB (HTTP " + code + "): look at the address, and at proxies on the way.");
   }
 
   private static Problem read(String body) {
@@ -45,12 +56,24 @@ public class ApiException extends Exception {
     }
   }
 
+  private static Problem problem(long status, String code, String title, String message) {
+    return new Problem().status(status).code(code).title(title).message(message).error(message).detail(message);
+  }
+
+  /** Says whether an answer is a page, which PlantDB never sends. */
+  public static boolean isPage(HttpHeaders headers) {
+    return headers.firstValue("Content-Type").orElse("").startsWith("text/html");
+  }
+
   /** The status of HTTP; 0 when there was no answer, and then the cause says why. */
   public int getCode() {
     return code;
   }
 
-  /** What the server says of it, with a stable code and a text for people; null when PlantDB has not answered. */
+  /**
+   * What is wrong, with a stable code and a text for people: by the server, or, with the codes no_plantdb and no_answer, where another
+   * server has answered or none.
+   */
   public Problem getProblem() {
     return problem;
   }

@@ -130,7 +130,7 @@ public class AuthApi {
       }
     }
     String message = formatExceptionMessage(operationId, response.statusCode(), body);
-    return new ApiException(response.statusCode(), message, response.headers(), body);
+    return new ApiException(response.statusCode(), message, response.headers(), body, response.uri());
   }
 
   private String formatExceptionMessage(String operationId, int statusCode, String body) {
@@ -245,7 +245,7 @@ public class AuthApi {
       }
       InputStream localVarResponseBody = null;
       try {
-        if (localVarResponse.statusCode()/ 100 != 2) {
+        if (localVarResponse.statusCode() / 100 != 2 || ApiException.isPage(localVarResponse.headers())) {
           throw getApiException("checkUsername", localVarResponse);
         }
         localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
@@ -373,7 +373,7 @@ public class AuthApi {
       }
       InputStream localVarResponseBody = null;
       try {
-        if (localVarResponse.statusCode()/ 100 != 2) {
+        if (localVarResponse.statusCode() / 100 != 2 || ApiException.isPage(localVarResponse.headers())) {
           throw getApiException("completeSetup", localVarResponse);
         }
         localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
@@ -496,7 +496,7 @@ public class AuthApi {
       }
       InputStream localVarResponseBody = null;
       try {
-        if (localVarResponse.statusCode()/ 100 != 2) {
+        if (localVarResponse.statusCode() / 100 != 2 || ApiException.isPage(localVarResponse.headers())) {
           throw getApiException("createApiToken", localVarResponse);
         }
         localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
@@ -619,7 +619,7 @@ public class AuthApi {
       }
       InputStream localVarResponseBody = null;
       try {
-        if (localVarResponse.statusCode()/ 100 != 2) {
+        if (localVarResponse.statusCode() / 100 != 2 || ApiException.isPage(localVarResponse.headers())) {
           throw getApiException("deleteLogin", localVarResponse);
         }
         localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
@@ -735,7 +735,7 @@ public class AuthApi {
       }
       InputStream localVarResponseBody = null;
       try {
-        if (localVarResponse.statusCode()/ 100 != 2) {
+        if (localVarResponse.statusCode() / 100 != 2 || ApiException.isPage(localVarResponse.headers())) {
           throw getApiException("endSession", localVarResponse);
         }
         localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
@@ -842,7 +842,7 @@ public class AuthApi {
       }
       InputStream localVarResponseBody = null;
       try {
-        if (localVarResponse.statusCode()/ 100 != 2) {
+        if (localVarResponse.statusCode() / 100 != 2 || ApiException.isPage(localVarResponse.headers())) {
           throw getApiException("endSessions", localVarResponse);
         }
         localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
@@ -970,7 +970,7 @@ public class AuthApi {
       }
       InputStream localVarResponseBody = null;
       try {
-        if (localVarResponse.statusCode()/ 100 != 2) {
+        if (localVarResponse.statusCode() / 100 != 2 || ApiException.isPage(localVarResponse.headers())) {
           throw getApiException("getKeys", localVarResponse);
         }
         localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
@@ -1079,7 +1079,7 @@ public class AuthApi {
       }
       InputStream localVarResponseBody = null;
       try {
-        if (localVarResponse.statusCode()/ 100 != 2) {
+        if (localVarResponse.statusCode() / 100 != 2 || ApiException.isPage(localVarResponse.headers())) {
           throw getApiException("getProfile", localVarResponse);
         }
         localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
@@ -1188,7 +1188,7 @@ public class AuthApi {
       }
       InputStream localVarResponseBody = null;
       try {
-        if (localVarResponse.statusCode()/ 100 != 2) {
+        if (localVarResponse.statusCode() / 100 != 2 || ApiException.isPage(localVarResponse.headers())) {
           throw getApiException("inspectMandatoryToken", localVarResponse);
         }
         localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
@@ -1297,7 +1297,7 @@ public class AuthApi {
       }
       InputStream localVarResponseBody = null;
       try {
-        if (localVarResponse.statusCode()/ 100 != 2) {
+        if (localVarResponse.statusCode() / 100 != 2 || ApiException.isPage(localVarResponse.headers())) {
           throw getApiException("inspectOptionalToken", localVarResponse);
         }
         localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
@@ -1410,7 +1410,7 @@ public class AuthApi {
       }
       InputStream localVarResponseBody = null;
       try {
-        if (localVarResponse.statusCode()/ 100 != 2) {
+        if (localVarResponse.statusCode() / 100 != 2 || ApiException.isPage(localVarResponse.headers())) {
           throw getApiException("introspectToken", localVarResponse);
         }
         localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
@@ -1529,7 +1529,7 @@ public class AuthApi {
       }
       InputStream localVarResponseBody = null;
       try {
-        if (localVarResponse.statusCode()/ 100 != 2) {
+        if (localVarResponse.statusCode() / 100 != 2 || ApiException.isPage(localVarResponse.headers())) {
           throw getApiException("listApiTokens", localVarResponse);
         }
         localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
@@ -1638,7 +1638,7 @@ public class AuthApi {
       }
       InputStream localVarResponseBody = null;
       try {
-        if (localVarResponse.statusCode()/ 100 != 2) {
+        if (localVarResponse.statusCode() / 100 != 2 || ApiException.isPage(localVarResponse.headers())) {
           throw getApiException("listSessions", localVarResponse);
         }
         localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
@@ -1751,7 +1751,7 @@ public class AuthApi {
       }
       InputStream localVarResponseBody = null;
       try {
-        if (localVarResponse.statusCode()/ 100 != 2) {
+        if (localVarResponse.statusCode() / 100 != 2 || ApiException.isPage(localVarResponse.headers())) {
           throw getApiException("login", localVarResponse);
         }
         localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
@@ -1874,7 +1874,7 @@ public class AuthApi {
       }
       InputStream localVarResponseBody = null;
       try {
-        if (localVarResponse.statusCode()/ 100 != 2) {
+        if (localVarResponse.statusCode() / 100 != 2 || ApiException.isPage(localVarResponse.headers())) {
           throw getApiException("logout", localVarResponse);
         }
         localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
@@ -1993,7 +1993,7 @@ public class AuthApi {
       }
       InputStream localVarResponseBody = null;
       try {
-        if (localVarResponse.statusCode()/ 100 != 2) {
+        if (localVarResponse.statusCode() / 100 != 2 || ApiException.isPage(localVarResponse.headers())) {
           throw getApiException("redeemPasswordReset", localVarResponse);
         }
         localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
@@ -2116,7 +2116,7 @@ public class AuthApi {
       }
       InputStream localVarResponseBody = null;
       try {
-        if (localVarResponse.statusCode()/ 100 != 2) {
+        if (localVarResponse.statusCode() / 100 != 2 || ApiException.isPage(localVarResponse.headers())) {
           throw getApiException("refreshToken", localVarResponse);
         }
         localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
@@ -2235,7 +2235,7 @@ public class AuthApi {
       }
       InputStream localVarResponseBody = null;
       try {
-        if (localVarResponse.statusCode()/ 100 != 2) {
+        if (localVarResponse.statusCode() / 100 != 2 || ApiException.isPage(localVarResponse.headers())) {
           throw getApiException("registerUser", localVarResponse);
         }
         localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
@@ -2355,7 +2355,7 @@ public class AuthApi {
       }
       InputStream localVarResponseBody = null;
       try {
-        if (localVarResponse.statusCode()/ 100 != 2) {
+        if (localVarResponse.statusCode() / 100 != 2 || ApiException.isPage(localVarResponse.headers())) {
           throw getApiException("revokeApiToken", localVarResponse);
         }
         localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
@@ -2459,7 +2459,7 @@ public class AuthApi {
       }
       InputStream localVarResponseBody = null;
       try {
-        if (localVarResponse.statusCode()/ 100 != 2) {
+        if (localVarResponse.statusCode() / 100 != 2 || ApiException.isPage(localVarResponse.headers())) {
           throw getApiException("revokeToken", localVarResponse);
         }
         localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
@@ -2567,7 +2567,7 @@ public class AuthApi {
       }
       InputStream localVarResponseBody = null;
       try {
-        if (localVarResponse.statusCode()/ 100 != 2) {
+        if (localVarResponse.statusCode() / 100 != 2 || ApiException.isPage(localVarResponse.headers())) {
           throw getApiException("validateToken", localVarResponse);
         }
         localVarResponseBody = ApiClient.getResponseBody(localVarResponse);

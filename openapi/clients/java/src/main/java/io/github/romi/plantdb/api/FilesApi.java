@@ -112,7 +112,7 @@ public class FilesApi {
       }
     }
     String message = formatExceptionMessage(operationId, response.statusCode(), body);
-    return new ApiException(response.statusCode(), message, response.headers(), body);
+    return new ApiException(response.statusCode(), message, response.headers(), body, response.uri());
   }
 
   private String formatExceptionMessage(String operationId, int statusCode, String body) {
@@ -247,7 +247,7 @@ public class FilesApi {
       }
       InputStream localVarResponseBody = null;
       try {
-        if (localVarResponse.statusCode()/ 100 != 2) {
+        if (localVarResponse.statusCode() / 100 != 2 || ApiException.isPage(localVarResponse.headers())) {
           throw getApiException("createFile", localVarResponse);
         }
         localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
@@ -435,7 +435,7 @@ public class FilesApi {
       }
       InputStream localVarResponseBody = null;
       try {
-        if (localVarResponse.statusCode()/ 100 != 2) {
+        if (localVarResponse.statusCode() / 100 != 2 || ApiException.isPage(localVarResponse.headers())) {
           throw getApiException("deleteFile", localVarResponse);
         }
         localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
@@ -574,7 +574,7 @@ public class FilesApi {
       }
       InputStream localVarResponseBody = null;
       try {
-        if (localVarResponse.statusCode()/ 100 != 2) {
+        if (localVarResponse.statusCode() / 100 != 2 || ApiException.isPage(localVarResponse.headers())) {
           throw getApiException("getFile", localVarResponse);
         }
         localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
@@ -713,7 +713,7 @@ public class FilesApi {
       }
       InputStream localVarResponseBody = null;
       try {
-        if (localVarResponse.statusCode()/ 100 != 2) {
+        if (localVarResponse.statusCode() / 100 != 2 || ApiException.isPage(localVarResponse.headers())) {
           throw getApiException("getFileMetadata", localVarResponse);
         }
         localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
@@ -860,7 +860,7 @@ public class FilesApi {
       }
       InputStream localVarResponseBody = null;
       try {
-        if (localVarResponse.statusCode()/ 100 != 2) {
+        if (localVarResponse.statusCode() / 100 != 2 || ApiException.isPage(localVarResponse.headers())) {
           throw getApiException("patchFileMetadata", localVarResponse);
         }
         localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
@@ -1017,7 +1017,7 @@ public class FilesApi {
       }
       InputStream localVarResponseBody = null;
       try {
-        if (localVarResponse.statusCode()/ 100 != 2) {
+        if (localVarResponse.statusCode() / 100 != 2 || ApiException.isPage(localVarResponse.headers())) {
           throw getApiException("updateFileMetadata", localVarResponse);
         }
         localVarResponseBody = ApiClient.getResponseBody(localVarResponse);

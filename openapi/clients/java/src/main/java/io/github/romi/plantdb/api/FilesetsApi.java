@@ -113,7 +113,7 @@ public class FilesetsApi {
       }
     }
     String message = formatExceptionMessage(operationId, response.statusCode(), body);
-    return new ApiException(response.statusCode(), message, response.headers(), body);
+    return new ApiException(response.statusCode(), message, response.headers(), body, response.uri());
   }
 
   private String formatExceptionMessage(String operationId, int statusCode, String body) {
@@ -236,7 +236,7 @@ public class FilesetsApi {
       }
       InputStream localVarResponseBody = null;
       try {
-        if (localVarResponse.statusCode()/ 100 != 2) {
+        if (localVarResponse.statusCode() / 100 != 2 || ApiException.isPage(localVarResponse.headers())) {
           throw getApiException("createFileset", localVarResponse);
         }
         localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
@@ -373,7 +373,7 @@ public class FilesetsApi {
       }
       InputStream localVarResponseBody = null;
       try {
-        if (localVarResponse.statusCode()/ 100 != 2) {
+        if (localVarResponse.statusCode() / 100 != 2 || ApiException.isPage(localVarResponse.headers())) {
           throw getApiException("deleteFileset", localVarResponse);
         }
         localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
@@ -507,7 +507,7 @@ public class FilesetsApi {
       }
       InputStream localVarResponseBody = null;
       try {
-        if (localVarResponse.statusCode()/ 100 != 2) {
+        if (localVarResponse.statusCode() / 100 != 2 || ApiException.isPage(localVarResponse.headers())) {
           throw getApiException("getFilesetMetadata", localVarResponse);
         }
         localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
@@ -745,7 +745,7 @@ public class FilesetsApi {
       }
       InputStream localVarResponseBody = null;
       try {
-        if (localVarResponse.statusCode()/ 100 != 2) {
+        if (localVarResponse.statusCode() / 100 != 2 || ApiException.isPage(localVarResponse.headers())) {
           throw getApiException("listFiles", localVarResponse);
         }
         localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
@@ -1046,7 +1046,7 @@ public class FilesetsApi {
       }
       InputStream localVarResponseBody = null;
       try {
-        if (localVarResponse.statusCode()/ 100 != 2) {
+        if (localVarResponse.statusCode() / 100 != 2 || ApiException.isPage(localVarResponse.headers())) {
           throw getApiException("patchFilesetMetadata", localVarResponse);
         }
         localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
@@ -1194,7 +1194,7 @@ public class FilesetsApi {
       }
       InputStream localVarResponseBody = null;
       try {
-        if (localVarResponse.statusCode()/ 100 != 2) {
+        if (localVarResponse.statusCode() / 100 != 2 || ApiException.isPage(localVarResponse.headers())) {
           throw getApiException("updateFilesetMetadata", localVarResponse);
         }
         localVarResponseBody = ApiClient.getResponseBody(localVarResponse);

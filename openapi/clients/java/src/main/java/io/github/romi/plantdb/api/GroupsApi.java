@@ -110,7 +110,7 @@ public class GroupsApi {
       }
     }
     String message = formatExceptionMessage(operationId, response.statusCode(), body);
-    return new ApiException(response.statusCode(), message, response.headers(), body);
+    return new ApiException(response.statusCode(), message, response.headers(), body, response.uri());
   }
 
   private String formatExceptionMessage(String operationId, int statusCode, String body) {
@@ -226,7 +226,7 @@ public class GroupsApi {
       }
       InputStream localVarResponseBody = null;
       try {
-        if (localVarResponse.statusCode()/ 100 != 2) {
+        if (localVarResponse.statusCode() / 100 != 2 || ApiException.isPage(localVarResponse.headers())) {
           throw getApiException("addGroupMember", localVarResponse);
         }
         localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
@@ -338,7 +338,7 @@ public class GroupsApi {
       }
       InputStream localVarResponseBody = null;
       try {
-        if (localVarResponse.statusCode()/ 100 != 2) {
+        if (localVarResponse.statusCode() / 100 != 2 || ApiException.isPage(localVarResponse.headers())) {
           throw getApiException("createGroup", localVarResponse);
         }
         localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
@@ -458,7 +458,7 @@ public class GroupsApi {
       }
       InputStream localVarResponseBody = null;
       try {
-        if (localVarResponse.statusCode()/ 100 != 2) {
+        if (localVarResponse.statusCode() / 100 != 2 || ApiException.isPage(localVarResponse.headers())) {
           throw getApiException("deleteGroup", localVarResponse);
         }
         localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
@@ -565,7 +565,7 @@ public class GroupsApi {
       }
       InputStream localVarResponseBody = null;
       try {
-        if (localVarResponse.statusCode()/ 100 != 2) {
+        if (localVarResponse.statusCode() / 100 != 2 || ApiException.isPage(localVarResponse.headers())) {
           throw getApiException("getGroup", localVarResponse);
         }
         localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
@@ -687,7 +687,7 @@ public class GroupsApi {
       }
       InputStream localVarResponseBody = null;
       try {
-        if (localVarResponse.statusCode()/ 100 != 2) {
+        if (localVarResponse.statusCode() / 100 != 2 || ApiException.isPage(localVarResponse.headers())) {
           throw getApiException("listGroups", localVarResponse);
         }
         localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
@@ -818,7 +818,7 @@ public class GroupsApi {
       }
       InputStream localVarResponseBody = null;
       try {
-        if (localVarResponse.statusCode()/ 100 != 2) {
+        if (localVarResponse.statusCode() / 100 != 2 || ApiException.isPage(localVarResponse.headers())) {
           throw getApiException("removeGroupMember", localVarResponse);
         }
         localVarResponseBody = ApiClient.getResponseBody(localVarResponse);

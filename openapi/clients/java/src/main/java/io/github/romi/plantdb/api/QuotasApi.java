@@ -111,7 +111,7 @@ public class QuotasApi {
       }
     }
     String message = formatExceptionMessage(operationId, response.statusCode(), body);
-    return new ApiException(response.statusCode(), message, response.headers(), body);
+    return new ApiException(response.statusCode(), message, response.headers(), body, response.uri());
   }
 
   private String formatExceptionMessage(String operationId, int statusCode, String body) {
@@ -223,7 +223,7 @@ public class QuotasApi {
       }
       InputStream localVarResponseBody = null;
       try {
-        if (localVarResponse.statusCode()/ 100 != 2) {
+        if (localVarResponse.statusCode() / 100 != 2 || ApiException.isPage(localVarResponse.headers())) {
           throw getApiException("deleteGroupQuota", localVarResponse);
         }
         localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
@@ -327,7 +327,7 @@ public class QuotasApi {
       }
       InputStream localVarResponseBody = null;
       try {
-        if (localVarResponse.statusCode()/ 100 != 2) {
+        if (localVarResponse.statusCode() / 100 != 2 || ApiException.isPage(localVarResponse.headers())) {
           throw getApiException("deleteUserQuota", localVarResponse);
         }
         localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
@@ -434,7 +434,7 @@ public class QuotasApi {
       }
       InputStream localVarResponseBody = null;
       try {
-        if (localVarResponse.statusCode()/ 100 != 2) {
+        if (localVarResponse.statusCode() / 100 != 2 || ApiException.isPage(localVarResponse.headers())) {
           throw getApiException("getUsage", localVarResponse);
         }
         localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
@@ -558,7 +558,7 @@ public class QuotasApi {
       }
       InputStream localVarResponseBody = null;
       try {
-        if (localVarResponse.statusCode()/ 100 != 2) {
+        if (localVarResponse.statusCode() / 100 != 2 || ApiException.isPage(localVarResponse.headers())) {
           throw getApiException("listQuotas", localVarResponse);
         }
         localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
@@ -675,7 +675,7 @@ public class QuotasApi {
       }
       InputStream localVarResponseBody = null;
       try {
-        if (localVarResponse.statusCode()/ 100 != 2) {
+        if (localVarResponse.statusCode() / 100 != 2 || ApiException.isPage(localVarResponse.headers())) {
           throw getApiException("setGroupQuota", localVarResponse);
         }
         localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
@@ -807,7 +807,7 @@ public class QuotasApi {
       }
       InputStream localVarResponseBody = null;
       try {
-        if (localVarResponse.statusCode()/ 100 != 2) {
+        if (localVarResponse.statusCode() / 100 != 2 || ApiException.isPage(localVarResponse.headers())) {
           throw getApiException("setUserQuota", localVarResponse);
         }
         localVarResponseBody = ApiClient.getResponseBody(localVarResponse);

@@ -1,0 +1,32 @@
+
+// Put here by generate.sh. PlantDB refuses in JSON and sends no page: what is
+// neither comes from another server, or from a proxy on the way.
+
+const isPage = (response: Response): boolean => (response.headers.get('Content-Type') ?? '').startsWith('text/html');
+
+const isProblem = (value: unknown): boolean =>
+  typeof value === 'object' && value !== null && typeof (value as {code?: unknown}).code === 'string';
+
+const problem = (status: number, code: string, title: string, message: string, cause: unknown) => ({
+  cause,
+  code,
+  detail: message,
+  error: message,
+  message,
+  status,
+  title,
+});
+
+const elsewhere = (response: Response, body: string) => {
+  const type = response.headers.get('Content-Type') ?? 'no type';
+  const message = `${response.url} gives no answer of PlantDB (HTTP ${response.status} with ${type}): look at the address, and at proxies on the way.`;
+  return problem(response.status, 'no_plantdb', 'No PlantDB', message, body);
+};
+
+const noAnswer = (request: Request, error: unknown): unknown => {
+  if (request.signal.aborted) {
+    return error;
+  }
+  const cause = (error as {cause?: {message?: string}}).cause?.message ?? String(error);
+  return problem(0, 'no_answer', 'No answer', `${request.url} does not answer (${cause}): look at the address, and whether the server runs.`, error);
+};
