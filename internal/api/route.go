@@ -72,7 +72,7 @@ func (r route) fullPath() string {
 func (s *server) operation(r route, path string) huma.Operation {
 	op := huma.Operation{
 		OperationID: r.id, Method: r.method, Path: path, Summary: r.summary, Description: r.doc,
-		Tags: []string{r.tag}, Security: s.withQuery(r.security), DefaultStatus: r.status, Errors: r.statuses(),
+		Tags: []string{r.tag}, Security: s.ways(r.method, r.security), DefaultStatus: r.status, Errors: r.statuses(),
 		Metadata: map[string]any{}, BodyReadTimeout: -1, Responses: maps.Clone(r.responses),
 	}
 	if r.rest {

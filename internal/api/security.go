@@ -18,23 +18,36 @@ var (
 	// public: no token is looked for.
 	public = []map[string][]string{}
 	// optional: without a token the caller acts as guest.
-	optional = []map[string][]string{{bearerScheme: {}}, {"cookie": {}}, {}}
+	optional = []map[string][]string{{bearerScheme: {}}, {cookieScheme: {}}, {}}
 	// required: no token is 401.
-	required = []map[string][]string{{bearerScheme: {}}, {"cookie": {}}}
+	required = []map[string][]string{{bearerScheme: {}}, {cookieScheme: {}}}
 )
 
 const (
 	bearerScheme = "bearer"
+	cookieScheme = "cookie"
+	// csrfScheme goes with a cookie where something may be changed.
+	csrfScheme = "csrf"
 	// queryScheme is one more way to send a token, where TOKEN_LOCATIONS has it.
 	queryScheme = "query"
 )
 
-// withQuery adds that way to what an operation asks for.
-func (s *server) withQuery(security []map[string][]string) []map[string][]string {
-	if len(security) == 0 || !slices.Contains(s.config.TokenLocations, tokenauth.Query) {
+// ways are those in which a token may be sent to an operation that asks for security.
+func (s *server) ways(method string, security []map[string][]string) []map[string][]string {
+	if len(security) == 0 {
 		return security
 	}
-	return append([]map[string][]string{{queryScheme: {}}}, security...)
+	var ways []map[string][]string
+	if slices.Contains(s.config.TokenLocations, tokenauth.Query) {
+		ways = append(ways, map[string][]string{queryScheme: {}})
+	}
+	for _, way := range security {
+		if _, cookie := way[cookieScheme]; cookie && method != http.MethodGet {
+			way = map[string][]string{cookieScheme: {}, csrfScheme: {}}
+		}
+		ways = append(ways, way)
+	}
+	return ways
 }
 
 // securitySchemes describes how tokens are sent.
@@ -44,10 +57,13 @@ func securitySchemes(locations []tokenauth.Location) map[string]*huma.SecuritySc
 			Type: "http", Scheme: "bearer", BearerFormat: "JWT",
 			Description: "An access token from the login, or an API token.",
 		},
-		"cookie": {
+		cookieScheme: {
 			Type: "apiKey", In: "cookie", Name: tokenauth.AccessCookie,
-			Description: "An access token in a cookie; methods that change something also need the header " +
-				tokenauth.CSRFHeader + " with the value of the cookie csrf_access_token.",
+			Description: "An access token in a cookie, as a login with cookies=true sets it.",
+		},
+		csrfScheme: {
+			Type: "apiKey", In: "header", Name: tokenauth.CSRFHeader,
+			Description: "The value of the cookie csrf_access_token: goes with the cookie wherever something may be changed.",
 		},
 	}
 	if slices.Contains(locations, tokenauth.Query) {
