@@ -35,6 +35,12 @@ var listings = []string{
 	"list-scans", "list-scan-infos", "get-timelapse", "list-timelapse-scans", "list-scans-015", "list-scan-infos-015", "list-locks",
 }
 
+// models are the reading operations that are asked for a model by its file.
+var models = []string{"get-pointcloud-015", "get-ground-truth-015", "get-mesh-015"}
+
+// onePoint is the start of a PLY file.
+const onePoint = "ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nproperty float y\nproperty float z\n"
+
 const veiled = "veiled_scan" // in no other text
 
 // What one may not read is not found and not counted, by every operation that
@@ -62,6 +68,15 @@ func TestReading(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.made(s.upload("/api/v1/files/"+veiled+"/images/00000_rgb", owner, image, map[string]string{"ext": "jpg"}))
+	for task, file := range map[string]struct{ ext, content string }{
+		"PointCloud":          {"ply", onePoint + "end_header\n1 2 3\n"},
+		"TriangleMesh":        {"ply", onePoint + "element face 1\nproperty list uchar uint vertex_indices\nend_header\n1 2 3\n3 0 0 0\n"},
+		"CurveSkeleton":       {"json", `{"points": [[1, 2, 3]], "lines": []}`},
+		"AnglesAndInternodes": {"json", `{"angles": [1], "internodes": [2], "fruit_points": []}`},
+	} {
+		s.made(s.do(http.MethodPost, "/api/v1/filesets/"+veiled+"/"+task+"_1", "", bearer(owner), asJSON))
+		s.made(s.upload("/api/v1/files/"+veiled+"/"+task+"_1/"+task, owner, []byte(file.content), map[string]string{"ext": file.ext}))
+	}
 
 	people := []struct {
 		who     string
@@ -119,12 +134,16 @@ func (s *site) walkList(op operation, who string, headers []header, sees bool) {
 	}
 }
 
-// walkScan asks for the private scan, and for one that is not there: to who may
-// not see it, the answers are the same.
+// walkScan asks for the private scan, and for one that is not there: who may
+// see it gets what is asked for, and to who may not the answers are the same.
 func (s *site) walkScan(op operation, who string, headers []header, sees bool) {
 	s.t.Helper()
+	fileset, file := "images", "00000_rgb"
+	if slices.Contains(models, op.OperationID) {
+		fileset, file = "TriangleMesh_1", "TriangleMesh"
+	}
 	ask := func(scan string) (string, answer) {
-		path := strings.NewReplacer("{scan_id}", scan, "{fileset_id}", "images", "{file_id}", "00000_rgb", "{path}", scan+"/metadata/metadata.json").Replace(op.Path)
+		path := strings.NewReplacer("{scan_id}", scan, "{fileset_id}", fileset, "{file_id}", file, "{path}", scan+"/metadata/metadata.json").Replace(op.Path)
 		if path == op.Path {
 			path += "?scan_id=" + scan
 		}
@@ -136,6 +155,8 @@ func (s *site) walkScan(op operation, who string, headers []header, sees bool) {
 	switch {
 	case sees && same:
 		s.t.Errorf("%s as %s: GET %s = %d %s, as if the scan were not there", op.OperationID, who, path, got.status, got.body)
+	case sees && got.status != http.StatusOK:
+		s.t.Errorf("%s as %s: GET %s = %d %.300s, want what it has of the scan", op.OperationID, who, path, got.status, got.body)
 	case sees:
 	case strings.Contains(string(got.body), "chlorophyll") || got.status < http.StatusBadRequest:
 		s.t.Errorf("%s as %s: GET %s = %d %.200s, which tells of the private scan", op.OperationID, who, path, got.status, got.body)
