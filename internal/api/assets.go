@@ -1,8 +1,10 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -105,7 +107,7 @@ func (s *server) thumbnail(ctx context.Context, c *scan.Content, size int) (*sca
 	}
 	return &scan.Content{
 		File: f, Name: strings.TrimSuffix(c.Name, extension(c.Name)) + ".jpeg", Size: stat.Size(),
-		Modified: c.Modified, Version: fmt.Sprintf("%s %d", c.Version, size),
+		Modified: c.Modified, Version: fmt.Sprintf("%s %s %d", c.Version, preview.Version, size),
 	}, nil
 }
 
@@ -120,19 +122,20 @@ func extension(name string) string {
 const maxBase64 = 64 << 20
 
 func (s *server) asBase64(c *scan.Content) (*download, error) {
-	defer c.Close() // Nothing was written to it.
 	if c.Size > maxBase64 {
-		return nil, errTextTooLarge
+		return nil, errors.Join(errTextTooLarge, c.Close())
 	}
-	image, err := io.ReadAll(io.LimitReader(c.File, maxBase64))
-	if err != nil {
-		return nil, fmt.Errorf("read image: %w", err)
-	}
-	body := base64Image{typeOf(c.Name), base64.StdEncoding.EncodeToString(image)}
-	return &download{func(ctx huma.Context) {
-		ctx.SetHeader("Content-Type", "application/json")
-		ctx.SetHeader("X-Content-Encoding", "base64")
-		ctx.SetStatus(http.StatusOK)
-		_ = jsonFormat.Marshal(ctx.BodyWriter(), body) // the connection is what can fail
-	}}, nil
+	return s.jsonOf(c, "base64", func(_ context.Context, w http.ResponseWriter, r *http.Request) error {
+		image, err := io.ReadAll(io.LimitReader(c.File, maxBase64))
+		if err != nil {
+			return fmt.Errorf("read image: %w", err)
+		}
+		var text bytes.Buffer
+		if err := jsonFormat.Marshal(&text, base64Image{typeOf(c.Name), base64.StdEncoding.EncodeToString(image)}); err != nil {
+			return fmt.Errorf("write image as text: %w", err)
+		}
+		w.Header().Set("X-Content-Encoding", "base64")
+		http.ServeContent(&rangeErrors{ResponseWriter: w}, r, "", c.Modified, bytes.NewReader(text.Bytes()))
+		return nil
+	}), nil
 }

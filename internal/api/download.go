@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -86,6 +88,51 @@ func fileHeaders(h http.Header, name, version string) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("ETag", etag(version))
 }
+
+// jsonOf sends what is made of c in JSON, and closes it. A version of c has one
+// form of the kind, so that who has it already costs no making. Ranges are for
+// send to offer.
+func (s *server) jsonOf(c *scan.Content, kind string, send func(context.Context, http.ResponseWriter, *http.Request) error) *download {
+	return &download{func(ctx huma.Context) {
+		defer c.Close() // Nothing was written to it.
+		r, w := humago.Unwrap(ctx)
+		fileHeaders(w.Header(), strings.TrimSuffix(c.Name, extension(c.Name))+".json", c.Version+" "+kind)
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Last-Modified", c.Modified.UTC().Format(http.TimeFormat))
+		if settled(w, r, c.Modified) {
+			return
+		}
+		if err := send(ctx.Context(), w, r); err != nil {
+			for _, of := range []string{"ETag", "Last-Modified", "Content-Disposition"} { // the file
+				w.Header().Del(of)
+			}
+			writeProblem(w, inWords(ctx.Context(), problemOf(ctx.Context(), s.log, err)))
+		}
+	}}
+}
+
+// settled answers a request whose conditions make a body needless, as
+// http.ServeContent does, and says whether it has.
+func settled(w http.ResponseWriter, r *http.Request, modified time.Time) bool {
+	whole := r.Clone(r.Context())
+	whole.Header.Del("Range")
+	asked := &statusOnly{headerOnly: headerOnly{header: w.Header().Clone()}}
+	http.ServeContent(asked, whole, "", modified, strings.NewReader(""))
+	if asked.status == http.StatusOK {
+		return false
+	}
+	http.ServeContent(&rangeErrors{ResponseWriter: w}, whole, "", modified, strings.NewReader(""))
+	return true
+}
+
+// statusOnly is an answer of which nothing is sent.
+type statusOnly struct {
+	headerOnly
+	status int
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (w *statusOnly) WriteHeader(status int) { w.status = status }
 
 // etag is strong: a version names bytes.
 func etag(version string) string {

@@ -197,7 +197,7 @@ func (s *server) model(ctx context.Context, c *scan.Content, q ModelQuery, m mod
 		}
 	}
 	if isTrue(strings.ToLower(q.Coords)) {
-		return s.coordinates(ctx, c, m)
+		return s.coordinates(c, m), nil
 	}
 	return s.download(c, nil)
 }
@@ -217,7 +217,7 @@ func thinned(ctx context.Context, c *scan.Content, m model, voxel float64) (*sca
 		return nil, err
 	}
 	return &scan.Content{
-		File: f, Name: c.Name, Size: stat.Size(), Modified: c.Modified, Version: fmt.Sprintf("%s voxel %g", c.Version, voxel),
+		File: f, Name: c.Name, Size: stat.Size(), Modified: c.Modified, Version: fmt.Sprintf("%s %s voxel %g", c.Version, preview.Version, voxel),
 	}, nil
 }
 
@@ -229,24 +229,22 @@ const maxCoordinates = 2_000_000
 var errCoordinates = ply.ErrTooLarge.With("The model has more than %d points or triangles; ask for a larger grid, or for the file.", maxCoordinates)
 
 // coordinates sends c as JSON, and closes it.
-func (s *server) coordinates(ctx context.Context, c *scan.Content, m model) (*download, error) {
-	defer c.Close() // Nothing was written to it.
-	read, err := s.readModel(ctx, c)
-	if err != nil {
-		return nil, err
-	}
-	return &download{func(ctx huma.Context) {
-		ctx.SetHeader("Content-Type", "application/json")
-		ctx.SetHeader("Cache-Control", "no-cache")
-		ctx.SetStatus(http.StatusOK)
-		if ctx.Method() == http.MethodHead {
-			return
+func (s *server) coordinates(c *scan.Content, m model) *download {
+	return s.jsonOf(c, "coordinates", func(ctx context.Context, w http.ResponseWriter, r *http.Request) error {
+		read, err := s.readModel(ctx, c)
+		if err != nil {
+			return err
+		}
+		w.WriteHeader(http.StatusOK)
+		if r.Method == http.MethodHead {
+			return nil
 		}
 		// The connection is what can fail, and then every further write does.
-		w := bufio.NewWriterSize(ctx.BodyWriter(), 64<<10)
-		m.write(w, read)
-		_ = w.Flush()
-	}}, nil
+		text := bufio.NewWriterSize(w, 64<<10)
+		m.write(text, read)
+		_ = text.Flush()
+		return nil
+	})
 }
 
 // readModel reads as many models at a time as there are cores.

@@ -148,28 +148,52 @@ func testPointCloud(t *testing.T, s *site) {
 }
 
 func testModelRangesAndConditions(t *testing.T, s *site) {
-	for _, path := range []string{
-		"/api/v1/assets/pointcloud/" + analyzed, "/api/v1/assets/mesh/" + analyzed,
-		"/api/v1/assets/skeleton/" + analyzed, "/api/v1/assets/sequence/" + analyzed, "/api/v1/assets/archive/" + analyzed,
+	const image, cloud = "/api/v1/assets/image/" + analyzed + "/images/00000_rgb", "/api/v1/assets/pointcloud/" + analyzed
+	tags := map[string]string{}
+	for path, ranges := range map[string]bool{
+		cloud: true, cloud + "?size=orig": true, cloud + "?size=9": true,
+		cloud + "?size=9&coords=true": false, cloud + "?coords=true": false, cloud + "?size=orig&coords=true": false,
+		"/api/v1/assets/mesh/" + analyzed: true, "/api/v1/assets/mesh/" + analyzed + "?size=9": true,
+		"/api/v1/assets/mesh/" + analyzed + "?size=9&coords=true": false,
+		"/api/v1/assets/skeleton/" + analyzed:                     true,
+		"/api/v1/assets/sequence/" + analyzed:                     true, "/api/v1/assets/sequence/" + analyzed + "?type=angles": true,
+		"/api/v1/assets/archive/" + analyzed: true,
+		image:                                true, image + "?size=orig": true, image + "?size=32": true,
+		image + "?as_base64=true": true, image + "?size=orig&as_base64=true": true, image + "?size=32&as_base64=true": true,
+		"/api/v1/assets/files/" + analyzed + "/images/00001_rgb.jpg":   true,
+		"/api/v1/assets/files/" + analyzed + "/metadata/metadata.json": true,
 	} {
 		whole := s.get(path)
 		tag := whole.header.Get("ETag")
-		if whole.status != http.StatusOK || len(tag) < 10 || tag[0] != '"' {
+		if whole.status != http.StatusOK || len(tag) != 66 || tag[0] != '"' || whole.header.Get("Cache-Control") != "no-cache" {
 			t.Fatalf("GET %s = %d, ETag %s, want 200 and a strong one", path, whole.status, tag)
 		}
-		if a := s.get(path, header{"Range", "bytes=100-199"}, header{"If-Range", tag}); a.status != http.StatusPartialContent || !bytes.Equal(a.body, whole.body[100:200]) {
-			t.Errorf("%s: range = %d, %d bytes, want 206 and those of the whole", path, a.status, len(a.body))
+		if other, taken := tags[tag]; taken {
+			t.Errorf("%s and %s have one ETag", path, other)
 		}
-		if a := s.get(path, header{"If-None-Match", tag}); a.status != http.StatusNotModified || len(a.body) > 0 {
-			t.Errorf("%s: If-None-Match = %d, want 304", path, a.status)
+		tags[tag] = path
+		if again := s.get(path, header{"If-None-Match", `"other"`}); again.status != http.StatusOK || again.header.Get("ETag") != tag || !bytes.Equal(again.body, whole.body) {
+			t.Errorf("GET %s again = %d, ETag %s, want the same as before", path, again.status, again.header.Get("ETag"))
 		}
-		if a := s.do(http.MethodHead, path, ""); a.status != http.StatusOK || a.header.Get("Content-Length") != whole.header.Get("Content-Length") || a.header.Get("ETag") != tag {
-			t.Errorf("%s: HEAD = %d %v, want the headers of GET", path, a.status, a.header)
+		if a := s.get(path, header{"If-None-Match", tag}); a.status != http.StatusNotModified || len(a.body) > 0 || a.header.Get("ETag") != tag {
+			t.Errorf("%s: If-None-Match = %d, ETag %s, want 304 with its own", path, a.status, a.header.Get("ETag"))
+		}
+		wantProblem(t, path+" if another", s.get(path, header{"If-Match", `"other"`}), http.StatusPreconditionFailed, "precondition_failed")
+		if a := s.do(http.MethodHead, path, ""); a.status != http.StatusOK || len(a.body) > 0 || a.header.Get("Content-Length") != whole.header.Get("Content-Length") ||
+			a.header.Get("ETag") != tag || a.header.Get("Content-Type") != whole.header.Get("Content-Type") {
+			t.Errorf("%s: HEAD = %d %v, want the headers of GET: %v", path, a.status, a.header, whole.header)
+		}
+		part := s.get(path, header{"Range", "bytes=100-199"}, header{"If-Range", tag})
+		if !ranges { // it is made while it is sent
+			if part.status != http.StatusOK || !bytes.Equal(part.body, whole.body) {
+				t.Errorf("%s: range = %d, %d bytes, want 200 and the whole", path, part.status, len(part.body))
+			}
+			continue
+		}
+		if part.status != http.StatusPartialContent || !bytes.Equal(part.body, whole.body[100:min(200, len(whole.body))]) {
+			t.Errorf("%s: range = %d, %d bytes, want 206 and those of the whole", path, part.status, len(part.body))
 		}
 		wantProblem(t, path+" beyond", s.get(path, header{"Range", "bytes=999999999-"}), http.StatusRequestedRangeNotSatisfiable, "range_not_satisfiable")
-	}
-	if a, b := s.get("/api/v1/assets/sequence/"+analyzed), s.get("/api/v1/assets/sequence/"+analyzed+"?type=angles"); a.header.Get("ETag") == b.header.Get("ETag") {
-		t.Error("two sequences have one ETag")
 	}
 }
 

@@ -130,11 +130,12 @@ func (c *Cache) Image(ctx context.Context, s Source, size int) (*os.File, fs.Fil
 	})
 }
 
-// version is part of every key. Raise it when the same source comes out
-// different, and no old preview is shown again.
-const version = "1"
+// Version is part of every key, and to be part of every name for the bytes of a
+// preview. Raise it when the same source comes out different, and no old preview
+// is shown again.
+const Version = "1"
 
 func keyOf(kind, source, size string) key {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s|%s|%d|%s|%s", version, kind, len(source), source, size))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s|%s|%d|%s|%s", Version, kind, len(source), source, size))
 	return key(sum[:len(key{})])
 }
