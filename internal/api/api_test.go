@@ -41,6 +41,7 @@ type site struct {
 	dir      string
 	pool     *pgxpool.Pool
 	accounts *auth.Service
+	handler  http.Handler
 }
 
 // madeOnce is where the samples are that tests copy.
@@ -136,12 +137,13 @@ func newSiteOn(t *testing.T, dir string, config api.Config, change ...func(*auth
 	t.Cleanup(func() { _ = previews.Close() })
 	config.Location, config.Version = dir, "test"
 	config.UsernameCheck = true
-	server := httptest.NewServer(api.New(api.Services{
+	handler := api.New(api.Services{
 		Auth: accounts, Scans: scans, Webhooks: hooks(t, pool, dir, scans, accounts, log), Previews: previews, Verifier: accounts.Verifier(),
 		Metrics: observe.NewMetrics(pool), Ready: pool.Ping, Log: log,
-	}, config))
+	}, config)
+	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
-	return &site{t, server.URL, keys, dir, pool, accounts}
+	return &site{t, server.URL, keys, dir, pool, accounts, handler}
 }
 
 // keepFresh runs what a server runs: after some seconds without it, no token

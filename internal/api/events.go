@@ -251,8 +251,6 @@ func (s *server) streamEvents(hctx huma.Context, follower *scan.Follower) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Accel-Buffering", "no") // which proxies take for "do not wait for more"
 	out := &sender{w: w, ctl: http.NewResponseController(w)}
-	// The time for reading a request is over long before a stream ends.
-	_ = out.ctl.SetReadDeadline(time.Time{}) // where it is not supported there is none
 	fmt.Fprintf(&out.buf, "retry: %d\n", retryAfter)
 	name := "ready"
 	if follower.Reset {

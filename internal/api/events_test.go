@@ -2,9 +2,15 @@ package api_test
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
+	"io"
+	"net"
 	"net/http"
+	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -316,6 +322,53 @@ func TestStreamOfWhoDoesNotRead(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatal("a stream that is not read is kept")
 		}
+	}
+}
+
+// TestStreamOutlivesTheTimesOfTheServer lets a request that came after the
+// stream wait for its body until the time for that is over, and write until the
+// time for that is over: the same times have then ended for the stream as well.
+func TestStreamOutlivesTheTimesOfTheServer(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, api.Config{Rates: api.NoRates})
+	carol, _ := s.login("carol")
+	mux := http.NewServeMux()
+	mux.Handle("/", s.handler)
+	mux.HandleFunc("POST /late", func(w http.ResponseWriter, r *http.Request) {
+		if _, err := io.ReadAll(r.Body); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("read a body that does not come = %v, want the end of ReadTimeout", err)
+		}
+		for {
+			_, err := w.Write([]byte("x"))
+			if err = cmp.Or(err, http.NewResponseController(w).Flush()); err != nil {
+				return
+			}
+		}
+	})
+	server := httptest.NewUnstartedServer(mux)
+	server.Config.ReadTimeout, server.Config.WriteTimeout = 2*time.Second, 3*time.Second
+	server.Start()
+	t.Cleanup(server.Close)
+	hurried := *s
+	hurried.url = server.URL
+	events := hurried.stream("/api/v1/events", bearer(carol))
+	t.Cleanup(events.close) // before the server waits for it
+	events.want("ready")
+
+	late, err := new(net.Dialer).DialContext(t.Context(), "tcp", server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = late.Close() }() // only read
+	if _, err := io.WriteString(late, "POST /late HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, late); err != nil {
+		t.Fatal(err)
+	}
+	s.create(carol, "afterwards")
+	if got := events.want("scan.created").json(t)["scan"]; got != "afterwards" {
+		t.Errorf("the event after the times of the server is of %v", got)
 	}
 }
 
