@@ -203,7 +203,7 @@ func (t *Tree) batchPart(file string) (p BatchPart, err error) {
 func (t *Tree) UndoBatch(ctx context.Context, id, name string) error {
 	p, err := t.batchPart(batchFile(id, name))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return t.dropEmptyBatch(id) // which was cut short after the last part
 	}
 	if err == nil {
 		err = t.undoPart(ctx, p)
@@ -262,10 +262,7 @@ func (t *Tree) DropBatch(id, name string) error {
 	if err == nil {
 		err = t.disk.syncDir(path.Dir(file))
 	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return wrap("forget batch "+id+" of", name, err)
 	}
 	return t.dropEmptyBatch(id)

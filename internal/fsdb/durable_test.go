@@ -171,6 +171,62 @@ func (d *faultyDisk) removeAll(name string) error {
 	return d.rootDisk.removeAll(name)
 }
 
+// of is the name that a file was opened by.
+func (d *faultyDisk) of(f *os.File) string {
+	return strings.TrimPrefix(f.Name(), d.dir+"/")
+}
+
+func (d *faultyDisk) write(f *os.File, p []byte) (int, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.call(); err != nil {
+		return 0, err
+	}
+	if _, unsafe := d.written[d.of(f)]; !unsafe {
+		info, err := f.Stat()
+		if err != nil {
+			return 0, err
+		}
+		d.written[d.of(f)] = info.Size()
+	}
+	return d.rootDisk.write(f, p)
+}
+
+func (d *faultyDisk) sync(f *os.File) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.call(); err != nil {
+		return err
+	}
+	delete(d.written, d.of(f))
+	return nil
+}
+
+func (d *faultyDisk) truncate(f *os.File, size int64) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.call(); err != nil {
+		return err
+	}
+	return d.rootDisk.truncate(f, size)
+}
+
+func (d *faultyDisk) link(from, to string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.call(); err != nil {
+		return err
+	}
+	if _, unsafe := d.written[from]; unsafe {
+		d.early = append(d.early, from+" as "+to)
+	}
+	if err := d.rootDisk.link(from, to); err != nil {
+		return err
+	}
+	d.pending = append(d.pending, change{dir: path.Dir(to), undo: func() { _ = os.Remove(filepath.Join(d.dir, to)) }})
+	return nil
+}
+
 func (d *faultyDisk) syncFile(name string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -319,6 +375,10 @@ var writes = map[string]func(*Tree) error{
 	"AddScanWithTimelapse": func(t *Tree) error {
 		return addArchive(t, Loc{Timelapse: "new_tl", Scan: "new"}, &Timelapse{ID: "new_tl", Scans: []string{"new"}, Metadata: object(`{}`)})
 	},
+	"ListAgain": func(t *Tree) error {
+		_, err := t.ListAgain(ctx, Loc{Scan: "s"}, "unlisted", []string{"left.jpg"})
+		return err
+	},
 	"ListExtra": func(t *Tree) error {
 		_, err := t.ListExtra(ctx, Loc{Scan: "s"}, "images", []string{"extra.jpg"})
 		return err
@@ -409,6 +469,7 @@ func newWritable(t *testing.T) *Tree {
 		"s/images/00000_rgb.jpg":           "first",
 		"s/images/deleted.png":             "deleted",
 		"s/images/extra.jpg":               "extra",
+		"s/unlisted/left.jpg":              "left",
 		"s/metadata/images/nothing.json":   `{}`,
 		"s/Masks_1/m.png":                  "mask",
 		"s/PointCloud_1_0/PointCloud.ply":  "ply",

@@ -19,42 +19,31 @@ const quarantineDir = Hidden + "/quarantine"
 // that it added: not those whose id is taken or not allowed, and not those that
 // are gone meanwhile. ErrNotFound, ErrBroken as AddFiles.
 func (t *Tree) ListExtra(ctx context.Context, loc Loc, fileset string, names []string) ([]string, error) {
-	added, err := t.listExtra(ctx, loc, fileset, names)
+	added, err := t.listExtra(ctx, loc, fileset, names, false)
 	return added, wrap("list files of", loc.Dir()+"/"+fileset, err)
 }
 
 // ListAgain is ListExtra, also for a fileset that is a directory and not listed.
 func (t *Tree) ListAgain(ctx context.Context, loc Loc, fileset string, names []string) ([]string, error) {
-	err := t.listFileset(ctx, loc, fileset)
-	if err != nil {
-		return nil, wrap("list fileset", loc.Dir()+"/"+fileset, err)
-	}
-	return t.ListExtra(ctx, loc, fileset, names)
+	added, err := t.listExtra(ctx, loc, fileset, names, true)
+	return added, wrap("list again files of", loc.Dir()+"/"+fileset, err)
 }
 
-func (t *Tree) listFileset(ctx context.Context, loc Loc, fileset string) error {
-	if err := errors.Join(CheckName(FilesetName, fileset), ctx.Err()); err != nil {
-		return err
+func (t *Tree) listExtra(ctx context.Context, loc Loc, fileset string, names []string, listFileset bool) (added []string, err error) {
+	if err := CheckName(FilesetName, fileset); listFileset && err != nil {
+		return nil, err
 	}
-	return t.changeIndex(ctx, loc, rewrite{change: func(x *index) (changed bool, err error) {
-		if x.find(fileset) != nil {
-			return false, nil
+	err = t.changeIndex(ctx, loc, rewrite{change: func(x *index) (changed bool, err error) {
+		if listFileset && x.find(fileset) == nil {
+			x.add(fileset)
+			changed = true
 		}
-		if err := t.requireDir(loc.Dir() + "/" + fileset); err != nil {
+		entry, err := t.writable(x, loc, fileset)
+		if err != nil {
 			return false, err
 		}
-		x.add(fileset)
-		return true, nil
-	}})
-}
-
-func (t *Tree) listExtra(ctx context.Context, loc Loc, fileset string, names []string) (added []string, err error) {
-	err = t.changeIndex(ctx, loc, rewrite{change: func(x *index) (changed bool, err error) {
-		entry, err := t.writable(x, loc, fileset)
-		if err == nil {
-			added = t.putExtra(loc, entry, names)
-		}
-		return len(added) > 0, err
+		added = t.putExtra(loc, entry, names)
+		return changed || len(added) > 0, nil
 	}})
 	return added, err
 }

@@ -424,6 +424,9 @@ func (s *Service) SettleBatches(ctx context.Context) error {
 			standing = append(standing, id)
 		}
 		parts, err := s.tree.BatchParts(text)
+		if err == nil && len(parts) == 0 {
+			err = s.tree.EndBatch(text) // the end of it was cut short
+		}
 		all = errors.Join(all, err)
 		for _, p := range parts {
 			// To hold the name is all: see hold.
