@@ -119,3 +119,17 @@ func TestOwnersHaveRoom(t *testing.T) {
 		t.Errorf("PUT owner with room = %d %s", a.status, a.body)
 	}
 }
+
+// Names that no group can have are those of no group.
+func TestSharingWithWhatIsNoGroup(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, api.Config{Rates: api.NoRates})
+	carol, _ := s.login("carol")
+	s.create(carol, "mine")
+	for _, name := range []string{`a\u0000b`, `\u0001`, ``, strings.Repeat("g", 100000)} {
+		a := s.do(http.MethodPut, "/api/v1/scans/mine/sharing", `{"groups":["`+name+`"]}`, bearer(carol), asJSON)
+		wantProblem(t, "PUT sharing with "+name[:min(len(name), 20)], a, http.StatusBadRequest, "bad_sharing")
+		a = s.do(http.MethodPost, "/api/v1/scans/other", `{"metadata":{"sharing":["`+name+`"]}}`, bearer(carol), asJSON)
+		wantProblem(t, "POST a scan shared with "+name[:min(len(name), 20)], a, http.StatusBadRequest, "bad_sharing")
+	}
+}

@@ -13,7 +13,8 @@ import (
 // to refuse sharing with them. It asks for no permission: whoever may share a
 // scan may learn that a group does not exist.
 func (s *Service) MissingGroups(ctx context.Context, names []string) ([]string, error) {
-	found, err := s.q.ListGroupsNamed(ctx, s.db, names)
+	possible := slices.DeleteFunc(slices.Clone(names), func(n string) bool { return !plain(n, groupNameLimit) })
+	found, err := s.q.ListGroupsNamed(ctx, s.db, possible)
 	if err != nil {
 		return nil, fmt.Errorf("look for groups: %w", err)
 	}
