@@ -43,10 +43,17 @@ LEFT JOIN timelapses t ON t.id = s.timelapse_id
 LEFT JOIN filesets fs ON fs.scan_id = s.id AND fs.name = $1
 LEFT JOIN files f ON f.id = (SELECT c.id FROM files c
                              WHERE c.fileset_id = fs.id AND (c.name = $2 OR c.filename = $2)
-                             ORDER BY (c.name = $2) DESC
+                             ORDER BY (CASE WHEN $3::boolean THEN c.filename ELSE c.name END = $2) DESC
                              LIMIT 1)
-WHERE s.name = $3
+WHERE s.name = $4
 `
+
+type FindFileParams struct {
+	Fileset    string
+	File       string
+	ByFilename bool
+	Scan       string
+}
 
 type FindFileRow struct {
 	ScanID     uuid.UUID
@@ -66,9 +73,14 @@ type FindFileRow struct {
 
 // FindFile returns a scan, with what policy asks and where it lies, and of one
 // of its filesets a file, found by its id, or by its file name where no id
-// matches; null for what is not there.
-func (q *Queries) FindFile(ctx context.Context, db DBTX, fileset string, file string, scan string) (FindFileRow, error) {
-	row := db.QueryRow(ctx, findFile, fileset, file, scan)
+// matches, or the other way round; null for what is not there.
+func (q *Queries) FindFile(ctx context.Context, db DBTX, arg FindFileParams) (FindFileRow, error) {
+	row := db.QueryRow(ctx, findFile,
+		arg.Fileset,
+		arg.File,
+		arg.ByFilename,
+		arg.Scan,
+	)
 	var i FindFileRow
 	err := row.Scan(
 		&i.ScanID,

@@ -90,7 +90,7 @@ DELETE FROM files WHERE id = @id;
 -- name: FindFile :one
 -- FindFile returns a scan, with what policy asks and where it lies, and of one
 -- of its filesets a file, found by its id, or by its file name where no id
--- matches; null for what is not there.
+-- matches, or the other way round; null for what is not there.
 SELECT s.id AS scan_id, s.name AS scan, coalesce(t.name, '')::text AS timelapse, s.owner, s.sharing, s.visibility,
     fs.name AS fileset, f.name, f.filename, f.size, f.modified_at, f.sha256, f.document
 FROM scans s
@@ -98,7 +98,7 @@ LEFT JOIN timelapses t ON t.id = s.timelapse_id
 LEFT JOIN filesets fs ON fs.scan_id = s.id AND fs.name = @fileset
 LEFT JOIN files f ON f.id = (SELECT c.id FROM files c
                              WHERE c.fileset_id = fs.id AND (c.name = @file OR c.filename = @file)
-                             ORDER BY (c.name = @file) DESC
+                             ORDER BY (CASE WHEN @by_filename::boolean THEN c.filename ELSE c.name END = @file) DESC
                              LIMIT 1)
 WHERE s.name = @scan;
 

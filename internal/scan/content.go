@@ -44,10 +44,16 @@ func (s *Service) OpenFile(ctx context.Context, name, fileset, file string) (*Co
 	if err != nil {
 		return nil, err
 	}
-	if sum := (digest{got.size, got.modified, got.sha256}).of(c.Size, c.Modified); sum != nil {
+	got.name(c)
+	return c, nil
+}
+
+// name gives c, which was opened by the path of the row, the digest of the row
+// for its version if it is still the file that was hashed.
+func (f *fileRow) name(c *Content) {
+	if sum := (digest{f.size, f.modified, f.sha256}).of(c.Size, c.Modified); sum != nil {
 		c.Version = hex.EncodeToString(sum)
 	}
-	return c, nil
 }
 
 // openContent opens what lies at a path of the tree.
@@ -86,24 +92,28 @@ func (c *Content) Again(ctx context.Context) (*os.File, error) {
 // not see included; ErrForbidden is only for an API token that may not read
 // what its owner may.
 func (s *Service) OpenAsset(ctx context.Context, path string) (*Content, error) {
-	r, rest, err := s.openAssetScan(ctx, path)
+	known, rest, err := s.findAsset(ctx, path)
 	if errors.Is(err, ErrUnknownScan) || err == nil && rest == "" {
 		return nil, ErrNoAsset
 	}
 	if err != nil {
 		return nil, err
 	}
+	r := known.scan
 	if rest == "files.json" {
 		s.settle(ctx, r)
 	}
 	c, err := openContent(ctx, r.Name+"/"+rest, func(ctx context.Context) (*os.File, iofs.FileInfo, error) {
 		return s.tree.OpenPath(ctx, r.loc().Dir()+"/"+rest)
 	})
+	if err == nil && rest == known.fileset+"/"+known.filename {
+		known.name(c)
+	}
 	if !errors.Is(err, fsdb.ErrNotFound) {
 		return c, err
 	}
-	fileset, file, ok := strings.Cut(rest, "/")
-	if !ok || strings.Contains(file, "/") {
+	fileset, file, ok := fileOf(rest)
+	if !ok {
 		return nil, ErrNoAsset
 	}
 	c, err = s.OpenFile(ctx, r.Name, fileset, file)
@@ -113,18 +123,38 @@ func (s *Service) OpenAsset(ctx context.Context, path string) (*Content, error) 
 	return c, err
 }
 
-// openAssetScan finds the scan that a path leads into, and what of the path
-// lies below it.
-func (s *Service) openAssetScan(ctx context.Context, path string) (r row, rest string, err error) {
+// fileOf takes a path below a scan for one of a fileset's file.
+func fileOf(rest string) (fileset, file string, ok bool) {
+	fileset, file, ok = strings.Cut(rest, "/")
+	return fileset, file, ok && !strings.Contains(file, "/")
+}
+
+// findAsset finds the scan that a path leads into, what of the path lies below
+// it, and what the index knows of the file there.
+func (s *Service) findAsset(ctx context.Context, path string) (known fileRow, rest string, err error) {
 	first, rest, _ := strings.Cut(path, "/")
-	r, _, err = s.open(ctx, s.pool, first, opRead, CanRead)
+	known, err = s.findBelow(ctx, first, rest)
 	if !errors.Is(err, ErrUnknownScan) {
-		return r, rest, err
+		return known, rest, err
 	}
 	name, rest, _ := strings.Cut(rest, "/")
-	r, _, err = s.open(ctx, s.pool, name, opRead, CanRead)
-	if err == nil && (first == "" || r.timelapse != first) {
+	known, err = s.findBelow(ctx, name, rest)
+	if err == nil && (first == "" || known.scan.timelapse != first) {
 		err = unknownScan(name)
 	}
-	return r, rest, err
+	return known, rest, err
+}
+
+// findBelow is readFile by a path, which is content with a scan that has no
+// such file.
+func (s *Service) findBelow(ctx context.Context, name, rest string) (fileRow, error) {
+	fileset, file, ok := fileOf(rest)
+	if !ok {
+		fileset, file = "", ""
+	}
+	known, err := s.lookUp(ctx, name, fileset, file, true)
+	if errors.Is(err, ErrUnknownFileset) || errors.Is(err, ErrUnknownFile) {
+		err = nil
+	}
+	return known, err
 }

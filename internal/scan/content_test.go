@@ -2,12 +2,15 @@ package scan
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/romi/plantdb-go/internal/actor"
 )
@@ -122,6 +125,57 @@ func TestOpenFile(t *testing.T) {
 	if _, err := f.OpenFile(ctx, "s", "images", "00000_rgb"); !errors.Is(err, ErrUnknownFile) {
 		t.Errorf("OpenFile of a file that went = %v, want ErrUnknownFile", err)
 	}
+}
+
+// A file has one version, by which path it is asked for: the digest of the index
+// for as long as it is the file that was hashed, and never after that.
+func TestVersionsByPath(t *testing.T) {
+	t.Parallel()
+	f := indexed(t, plainScan("s", `{"owner": "ann"}`), plainScan("tl/m", `{"owner": "ann"}`), files{"tl/timelapse.json": `{"scans": ["m"]}`})
+	ctx := as(t, ann)
+	for _, name := range []string{"s", "m"} {
+		if err := upload(ctx, f.Service, name, "images", "new", "jpg", "its bytes", ""); err != nil {
+			t.Fatal(err)
+		}
+		// The name of this file is the id of that one.
+		if err := upload(ctx, f.Service, name, "images", "new.jpg", "txt", "others", ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	version := func(c *Content, err error) string {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = c.Close() // only read
+		return c.Version
+	}
+	want := fmt.Sprintf("%x", sha256.Sum256([]byte("its bytes")))
+	check := func(what string, same bool) {
+		t.Helper()
+		for name, paths := range map[string][]string{
+			"s": {"s/images/new.jpg", "s/images/new"}, "m": {"m/images/new.jpg", "tl/m/images/new.jpg", "tl/m/images/new"},
+		} {
+			byID := version(f.OpenFile(ctx, name, "images", "new"))
+			if (byID == want) != same {
+				t.Errorf("%s: version of %s = %q, the digest of the bytes: %v, want %v", what, name, byID, !same, same)
+			}
+			for _, path := range paths {
+				if got := version(f.OpenAsset(ctx, path)); got != byID {
+					t.Errorf("%s: version of %s = %q, want %q as by its id", what, path, got, byID)
+				}
+			}
+		}
+	}
+	check("after the upload", true)
+	files{"s/images/new.jpg": "sti bytes", "tl/m/images/new.jpg": "sti bytes"}.write(t, f.dir)
+	later := time.Now().Add(time.Second)
+	for _, file := range []string{"s/images/new.jpg", "tl/m/images/new.jpg"} {
+		if err := os.Chtimes(filepath.Join(f.dir, file), later, later); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check("after another program wrote as many bytes", false)
 }
 
 // A private scan shows nowhere: no reading method answers for it, or says

@@ -110,8 +110,13 @@ type fileRow struct {
 }
 
 // readFile finds a file of a scan that the actor may read, by its id or its
-// file name: one query, for this is what every image of a viewer asks.
+// file name: one query, for this is what every image of a viewer asks. Of an
+// unknown fileset or file the row has the scan.
 func (s *Service) readFile(ctx context.Context, name, fileset, file string) (fileRow, error) {
+	return s.lookUp(ctx, name, fileset, file, false)
+}
+
+func (s *Service) lookUp(ctx context.Context, name, fileset, file string, byFilename bool) (fileRow, error) {
 	a, err := acting(ctx)
 	if err != nil {
 		return fileRow{}, err
@@ -119,7 +124,9 @@ func (s *Service) readFile(ctx context.Context, name, fileset, file string) (fil
 	if !storable(name) {
 		return fileRow{}, unknownScan(name)
 	}
-	got, err := s.q.FindFile(ctx, s.pool, findable(fileset), findable(file), name)
+	got, err := s.q.FindFile(ctx, s.pool, db.FindFileParams{
+		Scan: name, Fileset: findable(fileset), File: findable(file), ByFilename: byFilename,
+	})
 	if err != nil {
 		return fileRow{}, notFound(err, unknownScan(name), "find file %q of fileset %q of scan %q", file, fileset, name)
 	}
@@ -128,9 +135,9 @@ func (s *Service) readFile(ctx context.Context, name, fileset, file string) (fil
 	case err != nil:
 		return fileRow{}, err
 	case got.Fileset == nil:
-		return fileRow{}, unknownFileset(r.Name, fileset)
+		return fileRow{scan: r}, unknownFileset(r.Name, fileset)
 	case got.Filename == nil || got.Size == nil || got.ModifiedAt == nil:
-		return fileRow{}, unknownFile(r.Name, *got.Fileset, file)
+		return fileRow{scan: r}, unknownFile(r.Name, *got.Fileset, file)
 	}
 	return fileRow{r, *got.Fileset, *got.Filename, *got.Size, *got.ModifiedAt, got.Sha256, got.Document}, nil
 }

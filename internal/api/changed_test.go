@@ -1,0 +1,122 @@
+package api_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"image"
+	"image/color"
+	"image/draw"
+	"image/jpeg"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/romi/plantdb-go/internal/api"
+)
+
+var red, green, blue, white = color.RGBA{R: 200, A: 255}, color.RGBA{G: 200, A: 255}, color.RGBA{B: 200, A: 255}, color.RGBA{R: 250, G: 250, B: 250, A: 255}
+
+// plate is a JPEG of one colour.
+func plate(t *testing.T, c color.Color) []byte {
+	t.Helper()
+	img := image.NewRGBA(image.Rect(0, 0, 320, 240))
+	draw.Draw(img, img.Bounds(), image.NewUniform(c), image.Point{}, draw.Src)
+	var out bytes.Buffer
+	if err := jpeg.Encode(&out, img, nil); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+// An image that took the place of another one is what its thumbnail shows, and
+// nobody is told that the old one is still good, whoever put it there.
+func TestThumbnailsOfChangedImages(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, api.Config{Rates: api.NoRates})
+	carol, _ := s.login("carol")
+	s.made(s.do(http.MethodPost, "/api/v1/scans/plates", "", bearer(carol)))
+	s.made(s.do(http.MethodPost, "/api/v1/filesets/plates/images", "", bearer(carol)))
+	const file = "/api/v1/files/plates/images/plate"
+	onDisk := filepath.Join(s.dir, "plates", "images", "plate.jpg")
+	old := map[string]string{} // ETags by path
+	for _, change := range []struct {
+		what string
+		to   color.RGBA
+		do   func(image []byte)
+	}{
+		{"an upload", red, func(image []byte) { s.made(s.upload(file, carol, image, map[string]string{"ext": "jpg"})) }},
+		{"a deletion and an upload", green, func(image []byte) {
+			if a := s.do(http.MethodDelete, file, "", bearer(carol)); a.status >= http.StatusBadRequest {
+				t.Fatalf("DELETE = %d %s", a.status, a.body)
+			}
+			s.made(s.upload(file, carol, image, map[string]string{"ext": "jpg"}))
+		}},
+		{"another program, in place", white, func(image []byte) { write(t, onDisk, image) }},
+		{"another program, by a rename", blue, func(image []byte) {
+			write(t, onDisk+".new", image)
+			if err := os.Rename(onDisk+".new", onDisk); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"another program, and a reload", green, func(image []byte) { write(t, onDisk, image); s.refresh() }},
+	} {
+		content := plate(t, change.to)
+		change.do(content)
+		for path, picture := range map[string]func(answer) []byte{
+			"/api/v1/assets/image/plates/images/plate":             func(a answer) []byte { return a.body },
+			"/api/v1/assets/image/plates/images/plate?size=orig":   func(a answer) []byte { return a.body },
+			"/api/v1/assets/image/plates/images/plate?as_base64=1": func(a answer) []byte { return fromText(t, a) },
+			"/api/v1/assets/files/plates/images/plate.jpg":         func(a answer) []byte { return a.body },
+			"/api/v1/assets/image/plates/images/plate?size=20":     func(a answer) []byte { return a.body },
+			file: func(a answer) []byte { return a.body },
+		} {
+			a := s.get(path, header{"If-None-Match", old[path]})
+			if a.status != http.StatusOK {
+				t.Fatalf("after %s: GET %s with the old ETag = %d %s, want 200", change.what, path, a.status, a.body)
+			}
+			img, err := jpeg.Decode(bytes.NewReader(picture(a)))
+			if err != nil {
+				t.Fatalf("after %s: GET %s: %v", change.what, path, err)
+			}
+			if got := middle(img); !near(got, change.to) {
+				t.Errorf("after %s: GET %s shows %v, want %v", change.what, path, got, change.to)
+			}
+			old[path] = a.header.Get("ETag")
+		}
+		if by, at := old[file], old["/api/v1/assets/files/plates/images/plate.jpg"]; by != at {
+			t.Errorf("after %s: ETag %s by the file's id and %s by its path", change.what, by, at)
+		}
+	}
+}
+
+func write(t *testing.T, file string, content []byte) {
+	t.Helper()
+	if err := os.WriteFile(file, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func fromText(t *testing.T, a answer) []byte {
+	t.Helper()
+	var sent struct{ Image string }
+	if err := json.Unmarshal(a.body, &sent); err != nil {
+		t.Fatal(err)
+	}
+	picture, err := base64.StdEncoding.DecodeString(sent.Image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return picture
+}
+
+func middle(img image.Image) color.RGBA {
+	b := img.Bounds()
+	return color.RGBAModel.Convert(img.At((b.Min.X+b.Max.X)/2, (b.Min.Y+b.Max.Y)/2)).(color.RGBA)
+}
+
+func near(a, b color.RGBA) bool {
+	off := func(x, y uint8) bool { return max(x, y)-min(x, y) > 8 }
+	return !off(a.R, b.R) && !off(a.G, b.G) && !off(a.B, b.B)
+}
