@@ -135,11 +135,15 @@ func (s *Service) TimelapsePage(ctx context.Context, q Query) (Page, error) {
 	if err != nil {
 		return page, fmt.Errorf("list timelapses: %w", err)
 	}
+	needs := needsOf(want)
 	places := make([]place, 0, len(rows))
 	for _, r := range rows {
 		rec := &record{
 			id: r.Name, owner: r.Owner, created: instant(r.CreatedAt), document: r.Document,
-			lastModified: instant(textAt(r.Document, "last_modified")), text: searchText(r.Name, r.Document),
+			lastModified: instant(textAt(r.Document, "last_modified")),
+		}
+		if needs.text {
+			rec.text = searchText(r.Name, r.Document)
 		}
 		if want.holds(rec) {
 			places = append(places, place{map[string]string{"created": rec.created, "owner": rec.owner}[o.key], r.Name})
