@@ -20,6 +20,7 @@ type bench struct {
 	samples  lazy[*site]
 	thousand lazy[*site]
 	many     lazy[string] // a tree of five thousand scans
+	paged    lazy[paged]  // a thousand scans whose pages others are held against
 	plain    lazy[*bareServer]
 	files    lazy[*nginxServer]
 	closers  []func() error

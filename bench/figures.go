@@ -42,6 +42,7 @@ func figures() []figure {
 		{"docs-page", docsPage},
 		{"index-5000", indexFiveThousand},
 		{"info-5000", infoFiveThousand},
+		{"pages-10000", pagesOfTenThousand},
 		{"index-100000", indexHundredThousand},
 	}
 }

@@ -30,14 +30,29 @@ func growTree(ctx context.Context, root string, scans, images int) error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			return growScan(root, n, images)
+			return growScan(root, n, images, 0)
 		})
 	}
 	return group.Wait()
 }
 
-func growScan(root string, number, images int) error {
-	id := fmt.Sprintf("plant_%05d", number)
+// wideNumber is the scan that growWide makes, beside those of growTree.
+const (
+	wideNumber   = 100_000
+	wideImages   = 1000
+	wideFilesets = 150
+)
+
+// growWide adds a scan whose own lists have pages.
+func growWide(root string) (id string, err error) {
+	return plantID(wideNumber), growScan(root, wideNumber, wideImages, wideFilesets)
+}
+
+func plantID(number int) string { return fmt.Sprintf("plant_%05d", number) }
+
+// growScan writes a scan with images, and with further filesets that are empty.
+func growScan(root string, number, images, further int) error {
+	id := plantID(number)
 	dir := filepath.Join(root, id)
 	files := make([]object, images)
 	documents := map[string]any{
@@ -49,12 +64,19 @@ func growScan(root string, number, images int) error {
 		errs = append(errs, os.MkdirAll(filepath.Join(dir, d), 0o700))
 	}
 	for n := range images {
-		name := photoID(n)
+		name := fmt.Sprintf("%05d_rgb", n)
 		files[n] = object{"file": name + ".jpg", "id": name}
 		documents["metadata/images/"+name+".json"] = shotMetadata(n, images)
 		errs = append(errs, os.WriteFile(filepath.Join(dir, "images", name+".jpg"), []byte(id+name), 0o600))
 	}
-	documents["files.json"] = object{"filesets": []object{{"files": files, "id": "images"}}}
+	filesets := []object{{"files": files, "id": "images"}}
+	for n := range further {
+		name := fmt.Sprintf("set_%03d", n)
+		filesets = append(filesets, object{"files": []object{}, "id": name})
+		documents["metadata/"+name+".json"] = object{"channel": n % 5}
+		errs = append(errs, os.Mkdir(filepath.Join(dir, name), 0o700))
+	}
+	documents["files.json"] = object{"filesets": filesets}
 	for name, document := range documents {
 		text, err := json.MarshalIndent(document, "", "    ")
 		errs = append(errs, err, os.WriteFile(filepath.Join(dir, name), text, 0o600))

@@ -18,14 +18,17 @@ func TestGrowTree(t *testing.T) {
 	if err := growTree(t.Context(), root, scans, images); err != nil {
 		t.Fatalf("growTree() = %v", err)
 	}
+	if _, err := growWide(root); err != nil {
+		t.Fatalf("growWide() = %v", err)
+	}
 	tree, err := fsdb.Open(root)
 	if err != nil {
 		t.Fatalf("Open() = %v", err)
 	}
 	defer func() { _ = tree.Close() }() // only read
 	entries, err := tree.Entries(t.Context())
-	if err != nil || len(entries) != scans {
-		t.Fatalf("Entries() = %d, %v, want %d", len(entries), err, scans)
+	if err != nil || len(entries) != scans+1 {
+		t.Fatalf("Entries() = %d, %v, want %d", len(entries), err, scans+1)
 	}
 	for _, e := range entries {
 		if e.Broken != "" {
@@ -35,7 +38,7 @@ func TestGrowTree(t *testing.T) {
 	var files atomic.Int64
 	err = walkTree(t.Context(), root, func(string, fs.DirEntry) error { files.Add(1); return nil })
 	// files.json, two of metadata, and two files an image.
-	if want := int64(scans*(3+2*images) + 1); err != nil || files.Load() != want {
+	if want := int64(scans*(3+2*images) + 1 + 3 + 2*wideImages + wideFilesets); err != nil || files.Load() != want {
 		t.Errorf("walkTree visited %d files, %v, want %d", files.Load(), err, want)
 	}
 }
