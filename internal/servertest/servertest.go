@@ -17,6 +17,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -67,6 +68,25 @@ func (b *binary) build() (err error) {
 		"github.com/romi/plantdb-go/cmd/plantdb")
 	if said, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build the program: %w: %s", err, said)
+	}
+	return lookAtSources(ctx)
+}
+
+// sources are the files of ours that the program is made of.
+const sources = `{{if .Module}}{{if .Module.Main}}{{$dir := .Dir}}` +
+	`{{range .GoFiles}}{{$dir}}/{{.}}{{"\n"}}{{end}}{{range .EmbedFiles}}{{$dir}}/{{.}}{{"\n"}}{{end}}{{end}}{{end}}`
+
+// lookAtSources lets go test know what the tests depend on, which it would else
+// take from its cache when the program has changed and they have not.
+func lookAtSources(ctx context.Context) error {
+	list, err := exec.CommandContext(ctx, "go", "list", "-deps", "-f", sources, "github.com/romi/plantdb-go/cmd/plantdb").Output()
+	if err != nil {
+		return fmt.Errorf("list the sources of the program: %w", err)
+	}
+	for name := range strings.FieldsSeq(string(list)) {
+		if _, err := os.Stat(name); err != nil {
+			return fmt.Errorf("look at a source of the program: %w", err)
+		}
 	}
 	return nil
 }
