@@ -56,10 +56,11 @@ func (s *server) registerAssets() {
 
 func (s *server) imageResponses() map[string]*huma.Response {
 	responses := fileResponses()
-	responses["200"] = &huma.Response{Description: "The image; with as_base64 as text.", Content: map[string]*huma.MediaType{
-		"image/jpeg":       {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}},
-		"application/json": {Schema: s.schema(base64Type, "Base64Image")},
-	}}
+	ok := responses["200"]
+	delete(ok.Content, unnamed)
+	ok.Description = "The image, a JPEG unless size=orig asks for the file itself; with as_base64 as text in a JSON object."
+	ok.Content["image/jpeg"] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}
+	ok.Content["application/json"] = &huma.MediaType{Schema: s.schema(base64Type, "Base64Image")}
 	return responses
 }
 

@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -50,20 +51,25 @@ func fileResponses() map[string]*huma.Response {
 var types = map[string]string{
 	".json": "application/json", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png",
 	".tif": "image/tiff", ".tiff": "image/tiff", ".txt": "text/plain; charset=utf-8", ".csv": "text/csv; charset=utf-8",
-	".toml": "application/octet-stream", ".ply": "application/octet-stream", ".yaml": "application/yaml",
-	".xml": "application/xml", ".zip": "application/zip", ".md": "text/markdown; charset=utf-8",
+	".toml": unnamed, ".ply": unnamed, ".yaml": "application/yaml",
+	".xml": unnamed, ".zip": "application/zip", ".md": "text/markdown; charset=utf-8",
 }
 
-// typeOf is the content type of a file. What a browser would run is sent as
-// plain bytes: files come from many hands.
+// unnamed is the type of bytes that a browser only saves.
+const unnamed = "application/octet-stream"
+
+// typeOf is the content type of a file. Beyond those above only pictures, sound
+// and films are named: files come from many hands, and a browser would run what
+// is HTML, a script, SVG, or XML of any kind, which may be XHTML.
 func typeOf(name string) string {
 	ext := strings.ToLower(path.Ext(name))
 	if t, ok := types[ext]; ok {
 		return t
 	}
 	t := mime.TypeByExtension(ext)
-	if t == "" || strings.HasPrefix(t, "text/html") || strings.Contains(t, "script") || strings.Contains(t, "svg") || strings.Contains(t, "xhtml") {
-		return "application/octet-stream"
+	kind, form, _ := strings.Cut(t, "/")
+	if !slices.Contains([]string{"image", "audio", "video"}, kind) || strings.Contains(form, "xml") {
+		return unnamed
 	}
 	return t
 }
