@@ -75,6 +75,11 @@ type schema struct {
 	Examples    []any             `json:"examples"`
 	Properties  map[string]schema `json:"properties"`
 	Items       *schema           `json:"items"`
+	AnyOf       []schema          `json:"anyOf"`
+	OneOf       []schema          `json:"oneOf"`
+	AllOf       []schema          `json:"allOf"`
+
+	AdditionalProperties any `json:"additionalProperties"`
 }
 
 // public says that the operation looks for no token.

@@ -38,9 +38,10 @@ func forGenerators(doc []byte) ([]byte, error) {
 }
 
 // switches are the parameters with which an answer has another form: images
-// and coordinates as JSON in place of bytes, one value of the metadata in place
-// of all, tokens in cookies.
-var switches = []string{"as_base64", "coords", "key", "cookies"}
+// and coordinates as JSON in place of bytes, one value of the metadata or one
+// sequence in place of all, tokens in cookies. A point stands after the
+// operation that has one under a name which means something else in others.
+var switches = []string{"as_base64", "coords", "key", "cookies", "get-sequence.type"}
 
 // headers are the parameters that every client can send as a header, and that
 // would only stand in the way among the arguments of an upload.
@@ -59,7 +60,7 @@ func simplify(path string, op map[string]any) {
 	parameters, _ := op["parameters"].([]any)
 	parameters = slices.DeleteFunc(parameters, func(p any) bool {
 		name, _ := p.(map[string]any)["name"].(string)
-		return slices.Contains(switches, name) || slices.Contains(headers, name)
+		return slices.Contains(switches, name) || slices.Contains(switches, fmt.Sprint(op["operationId"], ".", name)) || slices.Contains(headers, name)
 	})
 	for _, p := range parameters {
 		parameter := p.(map[string]any)
@@ -101,12 +102,23 @@ func simplifyAnswers(answers map[string]any) {
 				// What follows the semicolon tells of the other form.
 				answer["description"], _, _ = strings.Cut(answer["description"].(string), ";")
 			}
+			preferFirst(answer)
 		}
 	}
 	delete(answers, fmt.Sprint(http.StatusPartialContent))
 	delete(answers, fmt.Sprint(http.StatusNotModified))
 	addRefusals(answers, "4XX", "Refused", client)
 	addRefusals(answers, "5XX", "Not now", server)
+}
+
+// preferFirst leaves the first of alternative schemas, which is that of an answer
+// without switches.
+func preferFirst(answer map[string]any) {
+	media := object(object(answer, "content"), "application/json")
+	if all, _ := object(media, "schema")["anyOf"].([]any); len(all) > 0 {
+		media["schema"] = all[0]
+		answer["description"], _, _ = strings.Cut(answer["description"].(string), ";")
+	}
 }
 
 // refusedWith tells the codes of a status: "404 (`unknown_scan`)".

@@ -91,7 +91,7 @@ func (s *server) registerModels() {
 		faults:  []error{errOutputOfNoScan, scan.ErrNoTask, scan.ErrNoOutput, scan.ErrNoList, scan.ErrDamaged},
 		summary: "Read the angles and internodes of a scan",
 		doc:     "What was measured along the stem, by the pipeline and by hand, as it is stored: the pipeline's angles are in degrees.",
-		errors:  modelErrors, responses: jsonResponses("The sequences, or the one that was asked for.", &huma.Schema{}),
+		errors:  modelErrors, responses: jsonResponses("All sequences; with type the one that was asked for.", s.sequences()),
 	}, s.getSequence)
 }
 
@@ -103,6 +103,31 @@ func listsOf(names ...string) *huma.Schema {
 		lists.Properties[name] = &huma.Schema{Type: huma.TypeArray, Items: row}
 	}
 	return lists
+}
+
+// sequences is the schema of get-sequence: all of them, or one alone.
+func (s *server) sequences() *huma.Schema {
+	number := &huma.Schema{Type: huma.TypeNumber, Nullable: true}
+	numbers := func(doc string) *huma.Schema {
+		return &huma.Schema{Type: huma.TypeArray, Nullable: true, Items: number, Description: doc}
+	}
+	point := &huma.Schema{Type: huma.TypeArray, Items: number}
+	fruits := &huma.Schema{
+		Type: huma.TypeArray, Nullable: true, Items: &huma.Schema{Type: huma.TypeArray, Items: point},
+		Description: "For each fruit the points along it, each x, y and z in the unit of the scan, which is mm.",
+	}
+	all := &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true, Properties: map[string]*huma.Schema{
+		"angles":            numbers("Angle between each organ and the next one up the stem, in degrees; null where none was found."),
+		"internodes":        numbers("Length of the stem between them, in mm; null where none was found."),
+		"fruit_points":      fruits,
+		"manual_angles":     numbers("The angles as a person measured them, in degrees; only where the scan has measures.json."),
+		"manual_internodes": numbers("The internodes as a person measured them, in mm; only where the scan has measures.json."),
+	}}
+	return &huma.Schema{AnyOf: []*huma.Schema{
+		s.named("Sequences", all),
+		{Type: huma.TypeArray, Items: number, Description: "With type, the angles or internodes alone."},
+		{Type: huma.TypeArray, Items: fruits.Items, Description: "With type, the fruit_points alone."},
+	}}
 }
 
 // points and triangles are the schemas of models as JSON.

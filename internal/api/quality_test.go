@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"regexp"
 	"slices"
 	"strconv"
@@ -112,6 +113,75 @@ func TestEverySchemaIsDocumented(t *testing.T) {
 	}
 }
 
+// What an answer or a body is of stands in the document also where it has no
+// name: generators make a type of it, or of nothing one that says nothing.
+func TestEveryInlineSchemaIsDocumented(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"openapi.json", "openapi-legacy.json", "openapi-clients.json"} {
+		seen := 0
+		for id, op := range documentNamed(t, name) {
+			bodies := map[string]map[string]media{"body": op.RequestBody.Content}
+			for status, answer := range op.Responses {
+				bodies[status] = answer.Content
+			}
+			for where, content := range bodies {
+				for kind, m := range content {
+					for _, fault := range inlineFaults(m.Schema) {
+						t.Errorf("%s: %s, %s as %s: %s", name, id, where, kind, fault)
+					}
+					seen++
+				}
+			}
+			for _, p := range op.Parameters {
+				for _, fault := range inlineFaults(p.Schema) {
+					t.Errorf("%s: %s, parameter %s: %s", name, id, p.Name, fault)
+				}
+			}
+		}
+		if seen < 50 {
+			t.Errorf("%s: looked at %d schemas, want those of all operations", name, seen)
+		}
+	}
+	for _, nothing := range []schema{
+		{}, {Description: "Something."}, {Type: "array"}, {Type: "array", Items: &schema{}}, {AnyOf: []schema{{}}}, {Type: "object"},
+		{Type: "object", Properties: map[string]schema{"a": {Type: "string"}}}, {Type: "object", Properties: map[string]schema{"a": {Description: "A."}}},
+	} {
+		if len(inlineFaults(nothing)) == 0 {
+			t.Errorf("inlineFaults(%+v) finds nothing", nothing)
+		}
+	}
+}
+
+// inlineFaults are what a schema leaves open, as far as it has no name.
+func inlineFaults(s schema) []string {
+	alternatives := slices.Concat(s.AnyOf, s.OneOf, s.AllOf)
+	var faults []string
+	switch {
+	case s.Ref != "":
+		return nil
+	case len(alternatives) > 0:
+		for _, a := range alternatives {
+			faults = append(faults, inlineFaults(a)...)
+		}
+	case s.Type == nil:
+		return []string{"a schema without a type"}
+	case fmt.Sprint(s.Type) == "array" || fmt.Sprint(s.Type) == "[array null]":
+		if s.Items == nil {
+			return []string{"an array of nothing"}
+		}
+		return inlineFaults(*s.Items)
+	case fmt.Sprint(s.Type) == "object" && len(s.Properties) == 0 && s.AdditionalProperties == nil:
+		return []string{"an object of nothing"}
+	}
+	for name, p := range s.Properties {
+		if p.Ref == "" && p.Description == "" {
+			faults = append(faults, "property "+name+" has no description")
+		}
+		faults = append(faults, inlineFaults(p)...)
+	}
+	return faults
+}
+
 // Answers may grow: a client that is made from the document must not refuse a
 // property that it does not know.
 func TestAnswersMayGrow(t *testing.T) {
@@ -125,16 +195,11 @@ func TestAnswersMayGrow(t *testing.T) {
 	}
 }
 
-type namedSchema struct {
-	schema
-	AdditionalProperties any `json:"additionalProperties"`
-}
-
-func schemas(t *testing.T, document string) map[string]namedSchema {
+func schemas(t *testing.T, document string) map[string]schema {
 	t.Helper()
 	var doc struct {
 		Components struct {
-			Schemas map[string]namedSchema `json:"schemas"`
+			Schemas map[string]schema `json:"schemas"`
 		} `json:"components"`
 	}
 	for _, d := range documents() {

@@ -40,6 +40,7 @@ var schemaDocs = map[string]string{ //nolint:gosec // Words about secrets, none 
 	"CameraPose":      "Where the camera stood for one image, as the reconstruction found it.",
 	"CloudPoints":     "The points of a cloud.",
 	"CurveSkeleton":   "The curve skeleton of a plant: points, and lines between them by their numbers.",
+	"Sequences":       "What was measured along the stem of a plant, each list from the bottom to the top.",
 	"MeshCoordinates": "A mesh: its vertices, and its triangles by their numbers.",
 	"Deleted":         "What was moved into the trash or brought back, and its entry.",
 	"Owner":           "Who owns a scan.",
@@ -327,6 +328,9 @@ func (e exampler) content(content map[string]*huma.MediaType) {
 func (e exampler) visit(s *huma.Schema, v any) {
 	if s == nil || v == nil {
 		return
+	}
+	if len(s.AnyOf) > 0 { // whose first is the usual one
+		s = s.AnyOf[0]
 	}
 	if s = e.named(s, v); s == nil {
 		return

@@ -1813,6 +1813,26 @@ type ScrubReport struct {
 	VerifiedFrom *time.Time `json:"verified_from,omitempty"`
 }
 
+// Sequences What was measured along the stem of a plant, each list from the bottom to the top.
+//
+// Example: {"angles":[137.1,140.3],"fruit_points":[],"internodes":[12.4,11.8],"manual_angles":[135,140],"manual_internodes":[12,12]}
+type Sequences struct {
+	// Angles Angle between each organ and the next one up the stem, in degrees; null where none was found.
+	Angles []*float64 `json:"angles,omitempty"`
+
+	// FruitPoints For each fruit the points along it, each x, y and z in the unit of the scan, which is mm.
+	FruitPoints [][][]*float64 `json:"fruit_points,omitempty"`
+
+	// Internodes Length of the stem between them, in mm; null where none was found.
+	Internodes []*float64 `json:"internodes,omitempty"`
+
+	// ManualAngles The angles as a person measured them, in degrees; only where the scan has measures.json.
+	ManualAngles []*float64 `json:"manual_angles,omitempty"`
+
+	// ManualInternodes The internodes as a person measured them, in mm; only where the scan has measures.json.
+	ManualInternodes []*float64 `json:"manual_internodes,omitempty"`
+}
+
 // Session A login that lives.
 //
 // Example: {"address":"192.0.2.17","created_at":"2026-11-20T07:58:12Z","current":true,"expires_at":"2026-11-21T09:14:00Z","id":"01a20181-6cee-745e-8c66-abfc5443cd11","last_seen_at":"2026-11-20T09:14:00Z","user_agent":"python-requests/2.32.3"}
@@ -2327,6 +2347,17 @@ type GetPointcloudParams struct {
 type GetSequenceParams struct {
 	// Type angles, internodes, fruit_points, manual_angles or manual_internodes for this list alone; anything else, and the default, all.
 	Type *string `form:"type,omitempty" json:"type,omitempty"`
+}
+
+// GetSequence200JSONResponseBody1 defines parameters for GetSequence.
+type GetSequence200JSONResponseBody1 = []*float64
+
+// GetSequence200JSONResponseBody2 defines parameters for GetSequence.
+type GetSequence200JSONResponseBody2 = [][][]*float64
+
+// GetSequence200JSONResponseBody defines parameters for GetSequence.
+type GetSequence200JSONResponseBody struct {
+	union json.RawMessage
 }
 
 // CheckUsernameParams defines parameters for CheckUsername.
@@ -2962,6 +2993,94 @@ type CreateWebhookJSONRequestBody = NewWebhook
 
 // UpdateWebhookJSONRequestBody defines body for UpdateWebhook for application/json ContentType.
 type UpdateWebhookJSONRequestBody = WebhookPatch
+
+// AsSequences returns the union data inside the GetSequence200JSONResponseBody as a Sequences
+func (t GetSequence200JSONResponseBody) AsSequences() (Sequences, error) {
+	var body Sequences
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromSequences overwrites any union data inside the GetSequence200JSONResponseBody as the provided Sequences
+func (t *GetSequence200JSONResponseBody) FromSequences(v Sequences) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeSequences performs a merge with any union data inside the GetSequence200JSONResponseBody, using the provided Sequences
+func (t *GetSequence200JSONResponseBody) MergeSequences(v Sequences) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsGetSequence200JSONResponseBody1 returns the union data inside the GetSequence200JSONResponseBody as a GetSequence200JSONResponseBody1
+func (t GetSequence200JSONResponseBody) AsGetSequence200JSONResponseBody1() (GetSequence200JSONResponseBody1, error) {
+	var body GetSequence200JSONResponseBody1
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromGetSequence200JSONResponseBody1 overwrites any union data inside the GetSequence200JSONResponseBody as the provided GetSequence200JSONResponseBody1
+func (t *GetSequence200JSONResponseBody) FromGetSequence200JSONResponseBody1(v GetSequence200JSONResponseBody1) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeGetSequence200JSONResponseBody1 performs a merge with any union data inside the GetSequence200JSONResponseBody, using the provided GetSequence200JSONResponseBody1
+func (t *GetSequence200JSONResponseBody) MergeGetSequence200JSONResponseBody1(v GetSequence200JSONResponseBody1) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsGetSequence200JSONResponseBody2 returns the union data inside the GetSequence200JSONResponseBody as a GetSequence200JSONResponseBody2
+func (t GetSequence200JSONResponseBody) AsGetSequence200JSONResponseBody2() (GetSequence200JSONResponseBody2, error) {
+	var body GetSequence200JSONResponseBody2
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromGetSequence200JSONResponseBody2 overwrites any union data inside the GetSequence200JSONResponseBody as the provided GetSequence200JSONResponseBody2
+func (t *GetSequence200JSONResponseBody) FromGetSequence200JSONResponseBody2(v GetSequence200JSONResponseBody2) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeGetSequence200JSONResponseBody2 performs a merge with any union data inside the GetSequence200JSONResponseBody, using the provided GetSequence200JSONResponseBody2
+func (t *GetSequence200JSONResponseBody) MergeGetSequence200JSONResponseBody2(v GetSequence200JSONResponseBody2) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t GetSequence200JSONResponseBody) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *GetSequence200JSONResponseBody) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
 
 // RequestEditorFn is the function signature for the RequestEditor callback function
 type RequestEditorFn func(ctx context.Context, req *http.Request) error
@@ -14556,7 +14675,7 @@ type GetSequenceResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
-	JSON200 *interface{}
+	JSON200 *GetSequence200JSONResponseBody
 	// JSONDefault the response for an HTTP default `application/json` response
 	JSONDefault *Problem
 }
@@ -20650,7 +20769,7 @@ func ParseGetSequenceResponse(rsp *http.Response) (*GetSequenceResponse, error) 
 
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
-		var dest interface{}
+		var dest GetSequence200JSONResponseBody
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}

@@ -107,6 +107,7 @@ __all__ = [
     "ScanSummary",
     "ScrubFinding",
     "ScrubReport",
+    "Sequences",
     "Session",
     "SessionList",
     "SetupRequest",
@@ -229,6 +230,7 @@ from plantdb_api.models.scan_outputs import ScanOutputs as ScanOutputs
 from plantdb_api.models.scan_summary import ScanSummary as ScanSummary
 from plantdb_api.models.scrub_finding import ScrubFinding as ScrubFinding
 from plantdb_api.models.scrub_report import ScrubReport as ScrubReport
+from plantdb_api.models.sequences import Sequences as Sequences
 from plantdb_api.models.session import Session as Session
 from plantdb_api.models.session_list import SessionList as SessionList
 from plantdb_api.models.setup_request import SetupRequest as SetupRequest

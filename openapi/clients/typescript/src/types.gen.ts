@@ -1502,6 +1502,32 @@ export type ScrubReport = {
 };
 
 /**
+ * What was measured along the stem of a plant, each list from the bottom to the top.
+ */
+export type Sequences = {
+    /**
+     * Angle between each organ and the next one up the stem, in degrees; null where none was found.
+     */
+    angles?: Array<number | null> | null;
+    /**
+     * For each fruit the points along it, each x, y and z in the unit of the scan, which is mm.
+     */
+    fruit_points?: Array<Array<Array<number | null>>> | null;
+    /**
+     * Length of the stem between them, in mm; null where none was found.
+     */
+    internodes?: Array<number | null> | null;
+    /**
+     * The angles as a person measured them, in degrees; only where the scan has measures.json.
+     */
+    manual_angles?: Array<number | null> | null;
+    /**
+     * The internodes as a person measured them, in mm; only where the scan has measures.json.
+     */
+    manual_internodes?: Array<number | null> | null;
+};
+
+/**
  * A login that lives.
  */
 export type Session = {
@@ -2273,7 +2299,7 @@ export type GetImageError = GetImageErrors[keyof GetImageErrors];
 
 export type GetImageResponses = {
     /**
-     * The image
+     * The image, a JPEG unless size=orig asks for the file itself
      */
     200: Blob | File;
 };
@@ -2370,12 +2396,7 @@ export type GetSequenceData = {
          */
         scan_id: string;
     };
-    query?: {
-        /**
-         * angles, internodes, fruit_points, manual_angles or manual_internodes for this list alone; anything else, and the default, all.
-         */
-        type?: string;
-    };
+    query?: never;
     url: '/api/v1/assets/sequence/{scan_id}';
 };
 
@@ -2394,10 +2415,12 @@ export type GetSequenceError = GetSequenceErrors[keyof GetSequenceErrors];
 
 export type GetSequenceResponses = {
     /**
-     * The sequences, or the one that was asked for.
+     * All sequences
      */
-    200: unknown;
+    200: Sequences;
 };
+
+export type GetSequenceResponse = GetSequenceResponses[keyof GetSequenceResponses];
 
 export type GetSkeletonData = {
     body?: never;

@@ -16,9 +16,10 @@ from typing import Any, Dict, List, Optional, Tuple, Union
 from typing_extensions import Annotated
 
 from pydantic import Field, StrictBytes, StrictStr
-from typing import Any, List, Optional, Tuple, Union
+from typing import List, Optional, Tuple, Union
 from typing_extensions import Annotated
 from plantdb_api.models.curve_skeleton import CurveSkeleton
+from plantdb_api.models.sequences import Sequences
 from plantdb_api.models.unpacked import Unpacked
 
 from plantdb_api.api_client import ApiClient, RequestSerialized
@@ -1794,7 +1795,6 @@ class AssetsApi:
     def get_sequence(
         self,
         scan_id: Annotated[StrictStr, Field(description="Scan id.")],
-        type: Annotated[Optional[StrictStr], Field(description="angles, internodes, fruit_points, manual_angles or manual_internodes for this list alone; anything else, and the default, all.")] = None,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -1807,15 +1807,13 @@ class AssetsApi:
         _content_type: Optional[StrictStr] = None,
         _headers: Optional[Dict[StrictStr, Any]] = None,
         _host_index: Annotated[StrictInt, Field(ge=0, le=0)] = 0,
-    ) -> object:
+    ) -> Sequences:
         """Read the angles and internodes of a scan
 
         What was measured along the stem, by the pipeline and by hand, as it is stored: the pipeline's angles are in degrees.
 
         :param scan_id: Scan id. (required)
         :type scan_id: str
-        :param type: angles, internodes, fruit_points, manual_angles or manual_internodes for this list alone; anything else, and the default, all.
-        :type type: str
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -1840,7 +1838,6 @@ class AssetsApi:
 
         _param = self._get_sequence_serialize(
             scan_id=scan_id,
-            type=type,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -1848,7 +1845,7 @@ class AssetsApi:
         )
 
         _response_types_map: Dict[str, Optional[str]] = {
-            '200': "object",
+            '200': "Sequences",
             '4XX': "Problem",
             '5XX': "Problem",
         }
@@ -1867,7 +1864,6 @@ class AssetsApi:
     def get_sequence_with_http_info(
         self,
         scan_id: Annotated[StrictStr, Field(description="Scan id.")],
-        type: Annotated[Optional[StrictStr], Field(description="angles, internodes, fruit_points, manual_angles or manual_internodes for this list alone; anything else, and the default, all.")] = None,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -1880,15 +1876,13 @@ class AssetsApi:
         _content_type: Optional[StrictStr] = None,
         _headers: Optional[Dict[StrictStr, Any]] = None,
         _host_index: Annotated[StrictInt, Field(ge=0, le=0)] = 0,
-    ) -> ApiResponse[object]:
+    ) -> ApiResponse[Sequences]:
         """Read the angles and internodes of a scan
 
         What was measured along the stem, by the pipeline and by hand, as it is stored: the pipeline's angles are in degrees.
 
         :param scan_id: Scan id. (required)
         :type scan_id: str
-        :param type: angles, internodes, fruit_points, manual_angles or manual_internodes for this list alone; anything else, and the default, all.
-        :type type: str
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -1913,7 +1907,6 @@ class AssetsApi:
 
         _param = self._get_sequence_serialize(
             scan_id=scan_id,
-            type=type,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -1921,7 +1914,7 @@ class AssetsApi:
         )
 
         _response_types_map: Dict[str, Optional[str]] = {
-            '200': "object",
+            '200': "Sequences",
             '4XX': "Problem",
             '5XX': "Problem",
         }
@@ -1940,7 +1933,6 @@ class AssetsApi:
     def get_sequence_without_preload_content(
         self,
         scan_id: Annotated[StrictStr, Field(description="Scan id.")],
-        type: Annotated[Optional[StrictStr], Field(description="angles, internodes, fruit_points, manual_angles or manual_internodes for this list alone; anything else, and the default, all.")] = None,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -1960,8 +1952,6 @@ class AssetsApi:
 
         :param scan_id: Scan id. (required)
         :type scan_id: str
-        :param type: angles, internodes, fruit_points, manual_angles or manual_internodes for this list alone; anything else, and the default, all.
-        :type type: str
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -1986,7 +1976,6 @@ class AssetsApi:
 
         _param = self._get_sequence_serialize(
             scan_id=scan_id,
-            type=type,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -1994,7 +1983,7 @@ class AssetsApi:
         )
 
         _response_types_map: Dict[str, Optional[str]] = {
-            '200': "object",
+            '200': "Sequences",
             '4XX': "Problem",
             '5XX': "Problem",
         }
@@ -2008,7 +1997,6 @@ class AssetsApi:
     def _get_sequence_serialize(
         self,
         scan_id,
-        type,
         _request_auth,
         _content_type,
         _headers,
@@ -2033,10 +2021,6 @@ class AssetsApi:
         if scan_id is not None:
             _path_params['scan_id'] = scan_id
         # process the query parameters
-        if type is not None:
-            
-            _query_params.append(('type', type))
-            
         # process the header parameters
         # process the form parameters
         # process the body parameter

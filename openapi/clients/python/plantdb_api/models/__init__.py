@@ -79,6 +79,7 @@ from plantdb_api.models.scan_outputs import ScanOutputs
 from plantdb_api.models.scan_summary import ScanSummary
 from plantdb_api.models.scrub_finding import ScrubFinding
 from plantdb_api.models.scrub_report import ScrubReport
+from plantdb_api.models.sequences import Sequences
 from plantdb_api.models.session import Session
 from plantdb_api.models.session_list import SessionList
 from plantdb_api.models.setup_request import SetupRequest

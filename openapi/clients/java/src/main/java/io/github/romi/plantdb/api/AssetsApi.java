@@ -21,6 +21,7 @@ import io.github.romi.plantdb.Pair;
 import io.github.romi.plantdb.model.CurveSkeleton;
 import java.io.File;
 import io.github.romi.plantdb.model.Problem;
+import io.github.romi.plantdb.model.Sequences;
 import io.github.romi.plantdb.model.Unpacked;
 
 import com.fasterxml.jackson.core.type.TypeReference;
@@ -1020,25 +1021,23 @@ public class AssetsApi {
    * Read the angles and internodes of a scan
    * What was measured along the stem, by the pipeline and by hand, as it is stored: the pipeline&#39;s angles are in degrees.
    * @param scanId Scan id. (required)
-   * @param type angles, internodes, fruit_points, manual_angles or manual_internodes for this list alone; anything else, and the default, all. (optional)
-   * @return Object
+   * @return Sequences
    * @throws ApiException if fails to make API call
    */
-  public Object getSequence(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nullable String type) throws ApiException {
-    return getSequence(scanId, type, null);
+  public Sequences getSequence(@jakarta.annotation.Nonnull String scanId) throws ApiException {
+    return getSequence(scanId, null);
   }
 
   /**
    * Read the angles and internodes of a scan
    * What was measured along the stem, by the pipeline and by hand, as it is stored: the pipeline&#39;s angles are in degrees.
    * @param scanId Scan id. (required)
-   * @param type angles, internodes, fruit_points, manual_angles or manual_internodes for this list alone; anything else, and the default, all. (optional)
    * @param headers Optional headers to include in the request
-   * @return Object
+   * @return Sequences
    * @throws ApiException if fails to make API call
    */
-  public Object getSequence(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nullable String type, Map<String, String> headers) throws ApiException {
-    ApiResponse<Object> localVarResponse = getSequenceWithHttpInfo(scanId, type, headers);
+  public Sequences getSequence(@jakarta.annotation.Nonnull String scanId, Map<String, String> headers) throws ApiException {
+    ApiResponse<Sequences> localVarResponse = getSequenceWithHttpInfo(scanId, headers);
     return localVarResponse.getData();
   }
 
@@ -1046,25 +1045,23 @@ public class AssetsApi {
    * Read the angles and internodes of a scan
    * What was measured along the stem, by the pipeline and by hand, as it is stored: the pipeline&#39;s angles are in degrees.
    * @param scanId Scan id. (required)
-   * @param type angles, internodes, fruit_points, manual_angles or manual_internodes for this list alone; anything else, and the default, all. (optional)
-   * @return ApiResponse&lt;Object&gt;
+   * @return ApiResponse&lt;Sequences&gt;
    * @throws ApiException if fails to make API call
    */
-  public ApiResponse<Object> getSequenceWithHttpInfo(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nullable String type) throws ApiException {
-    return getSequenceWithHttpInfo(scanId, type, null);
+  public ApiResponse<Sequences> getSequenceWithHttpInfo(@jakarta.annotation.Nonnull String scanId) throws ApiException {
+    return getSequenceWithHttpInfo(scanId, null);
   }
 
   /**
    * Read the angles and internodes of a scan
    * What was measured along the stem, by the pipeline and by hand, as it is stored: the pipeline&#39;s angles are in degrees.
    * @param scanId Scan id. (required)
-   * @param type angles, internodes, fruit_points, manual_angles or manual_internodes for this list alone; anything else, and the default, all. (optional)
    * @param headers Optional headers to include in the request
-   * @return ApiResponse&lt;Object&gt;
+   * @return ApiResponse&lt;Sequences&gt;
    * @throws ApiException if fails to make API call
    */
-  public ApiResponse<Object> getSequenceWithHttpInfo(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nullable String type, Map<String, String> headers) throws ApiException {
-    HttpRequest.Builder localVarRequestBuilder = getSequenceRequestBuilder(scanId, type, headers);
+  public ApiResponse<Sequences> getSequenceWithHttpInfo(@jakarta.annotation.Nonnull String scanId, Map<String, String> headers) throws ApiException {
+    HttpRequest.Builder localVarRequestBuilder = getSequenceRequestBuilder(scanId, headers);
     try {
       HttpResponse<InputStream> localVarResponse = memberVarHttpClient.send(
           localVarRequestBuilder.build(),
@@ -1079,7 +1076,7 @@ public class AssetsApi {
         }
         localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
         if (localVarResponseBody == null) {
-          return new ApiResponse<Object>(
+          return new ApiResponse<Sequences>(
               localVarResponse.statusCode(),
               localVarResponse.headers().map(),
               null
@@ -1089,10 +1086,10 @@ public class AssetsApi {
         
         
         String responseBody = new String(localVarResponseBody.readAllBytes());
-        Object responseValue = responseBody.isBlank()? null: memberVarObjectMapper.readValue(responseBody, new TypeReference<Object>() {});
+        Sequences responseValue = responseBody.isBlank()? null: memberVarObjectMapper.readValue(responseBody, new TypeReference<Sequences>() {});
         
 
-        return new ApiResponse<Object>(
+        return new ApiResponse<Sequences>(
             localVarResponse.statusCode(),
             localVarResponse.headers().map(),
             responseValue
@@ -1111,7 +1108,7 @@ public class AssetsApi {
     }
   }
 
-  private HttpRequest.Builder getSequenceRequestBuilder(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nullable String type, Map<String, String> headers) throws ApiException {
+  private HttpRequest.Builder getSequenceRequestBuilder(@jakarta.annotation.Nonnull String scanId, Map<String, String> headers) throws ApiException {
     // verify the required parameter 'scanId' is set
     if (scanId == null) {
       throw new ApiException(400, "Missing the required parameter 'scanId' when calling getSequence");
@@ -1122,22 +1119,7 @@ public class AssetsApi {
     String localVarPath = "/api/v1/assets/sequence/{scan_id}"
         .replace("{scan_id}", ApiClient.urlEncode(scanId.toString()));
 
-    List<Pair> localVarQueryParams = new ArrayList<>();
-    StringJoiner localVarQueryStringJoiner = new StringJoiner("&");
-    String localVarQueryParameterBaseName;
-    localVarQueryParameterBaseName = "type";
-    localVarQueryParams.addAll(ApiClient.parameterToPairs("type", type));
-
-    if (!localVarQueryParams.isEmpty() || localVarQueryStringJoiner.length() != 0) {
-      StringJoiner queryJoiner = new StringJoiner("&");
-      localVarQueryParams.forEach(p -> queryJoiner.add(p.getName() + '=' + p.getValue()));
-      if (localVarQueryStringJoiner.length() != 0) {
-        queryJoiner.add(localVarQueryStringJoiner.toString());
-      }
-      localVarRequestBuilder.uri(URI.create(memberVarBaseUri + localVarPath + '?' + queryJoiner.toString()));
-    } else {
-      localVarRequestBuilder.uri(URI.create(memberVarBaseUri + localVarPath));
-    }
+    localVarRequestBuilder.uri(URI.create(memberVarBaseUri + localVarPath));
 
     localVarRequestBuilder.header("Accept", "application/json");
 
