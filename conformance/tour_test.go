@@ -80,6 +80,27 @@ func TestTour(t *testing.T) {
 	}
 }
 
+// TestReadingGuide runs the commands of docs/reading.md.
+func TestReadingGuide(t *testing.T) {
+	t.Parallel()
+	guide, err := os.ReadFile(filepath.Join("..", "docs", "reading.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := servertest.Start(t, servertest.Options{Env: []string{"DATABASE_URL=" + pgtest.URL(t)}}, servertest.Dir(t), "--demo")
+	dir := t.TempDir()
+	blocks := blocksIn(string(guide))
+	if len(blocks) < 6 {
+		t.Errorf("the guide has %d blocks of code, want all its sections'", len(blocks))
+	}
+	for _, b := range blocks {
+		if b.language != "sh" {
+			t.Errorf("the guide has a block of %q, which nothing runs", b.language)
+		}
+		tourShell(t, b.code, dir, []string{"URL=" + server.URL})
+	}
+}
+
 // tourShell runs each command of a block; curl fails on an error of the server.
 func tourShell(t *testing.T, code, dir string, env []string) {
 	t.Helper()
