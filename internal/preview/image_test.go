@@ -2,6 +2,7 @@ package preview
 
 import (
 	"bytes"
+	"compress/zlib"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -142,13 +143,6 @@ func TestImageFormats(t *testing.T) {
 		draw.Draw(dst, src.Rect, src, image.Point{}, draw.Src)
 		return dst
 	}
-	encodeTIFF := func(img image.Image) []byte {
-		var buf bytes.Buffer
-		if err := tiff.Encode(&buf, img, &tiff.Options{Compression: tiff.Deflate}); err != nil {
-			t.Fatal(err)
-		}
-		return buf.Bytes()
-	}
 	for name, tt := range map[string]struct {
 		data []byte
 		like image.Image
@@ -159,8 +153,8 @@ func TestImageFormats(t *testing.T) {
 		"png alpha":    {encodePNG(t, converted(image.NewNRGBA(src.Rect))), src},
 		"png 16":       {encodePNG(t, converted(image.NewNRGBA64(src.Rect))), src},
 		"png palette":  {encodePNG(t, converted(image.NewPaletted(src.Rect, palette.WebSafe))), converted(image.NewPaletted(src.Rect, palette.WebSafe))},
-		"tiff":         {encodeTIFF(src), src},
-		"tiff grey 16": {encodeTIFF(converted(image.NewGray16(src.Rect))), converted(image.NewGray(src.Rect))},
+		"tiff":         {encodeTIFF(t, src), src},
+		"tiff grey 16": {encodeTIFF(t, converted(image.NewGray16(src.Rect))), converted(image.NewGray(src.Rect))},
 	} {
 		got := imageOf(t, c, bytesSource(name, tt.data, nil), 100)
 		if got.Bounds() != image.Rect(0, 0, 100, 75) {
@@ -207,6 +201,7 @@ func TestImageOrientation(t *testing.T) {
 		for name, data := range map[string][]byte{
 			"jpeg": withExif(encodeJPEG(t, img), orientation),
 			"png":  withEXIfChunk(encodePNG(t, img), orientation),
+			"tiff": withTag(encodeTIFF(t, img), tagOrientation, uint32(orientation)),
 		} {
 			got := imageOf(t, c, bytesSource(fmt.Sprint(name, orientation), data, nil), 50)
 			want := image.NewRGBA(image.Rect(0, 0, 50, 30))
@@ -223,19 +218,24 @@ func TestImageOrientation(t *testing.T) {
 func TestImageRefusesDamage(t *testing.T) {
 	t.Parallel()
 	c := openCache(t, Options{})
-	good, goodPNG := encodeJPEG(t, scene(200, 150)), encodePNG(t, scene(200, 150))
+	good, goodPNG, goodTIFF := encodeJPEG(t, scene(200, 150)), encodePNG(t, scene(200, 150)), encodeTIFF(t, scene(200, 150))
+	ifd := int(binary.LittleEndian.Uint32(goodTIFF[4:]))
 	for name, tt := range map[string]struct {
 		data []byte
 		want error
 	}{
-		"empty":           {nil, ErrDamagedImage},
-		"text":            {[]byte("this is no image"), ErrDamagedImage},
-		"jpeg start only": {good[:3], ErrDamagedImage},
-		"jpeg half":       {good[:len(good)/2], ErrDamagedImage},
-		"jpeg no end":     {good[:len(good)-2], ErrDamagedImage},
-		"png half":        {goodPNG[:len(goodPNG)/2], ErrDamagedImage},
-		"png header only": {goodPNG[:20], ErrDamagedImage},
-		"tiff header":     {[]byte("II*\x00\x08\x00\x00\x00"), ErrDamagedImage},
+		"empty":                     {nil, ErrDamagedImage},
+		"text":                      {[]byte("this is no image"), ErrDamagedImage},
+		"jpeg start only":           {good[:3], ErrDamagedImage},
+		"jpeg half":                 {good[:len(good)/2], ErrDamagedImage},
+		"jpeg no end":               {good[:len(good)-2], ErrDamagedImage},
+		"png half":                  {goodPNG[:len(goodPNG)/2], ErrDamagedImage},
+		"png header only":           {goodPNG[:20], ErrDamagedImage},
+		"tiff header":               {[]byte("II*\x00\x08\x00\x00\x00"), ErrDamagedImage},
+		"tiff half":                 {goodTIFF[:len(goodTIFF)/2], ErrDamagedImage},
+		"tiff cut in its tags":      {goodTIFF[:ifd+30], ErrDamagedImage},
+		"tiff cut in its data":      {slices.Concat(goodTIFF[:50], make([]byte, ifd-50), goodTIFF[ifd:]), ErrDamagedImage},
+		"tiff strip beyond the end": {withTag(goodTIFF, tagStripOffsets, 1<<31), ErrDamagedImage},
 	} {
 		f, _, err := c.Image(t.Context(), bytesSource(name, tt.data, nil), 150)
 		if !errors.Is(err, tt.want) {
@@ -277,6 +277,47 @@ func TestImageBombsCostNothing(t *testing.T) {
 		}
 		if used := after.TotalAlloc - before.TotalAlloc; used > 1<<20 {
 			t.Errorf("Image(%s) allocated %d bytes for %d", name, used, len(data))
+		}
+	}
+}
+
+// A strip of a TIFF that holds far more than its picture costs no more than the
+// picture. Not parallel, as the one above.
+func TestTIFFBombCostsNothing(t *testing.T) {
+	c := openCache(t, Options{})
+	var bomb bytes.Buffer
+	w := zlib.NewWriter(&bomb)
+	for range 64 {
+		if _, err := w.Write(make([]byte, 1<<20)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	small := encodeTIFF(t, scene(64, 64))
+	data := withTag(withTag(slices.Concat(small, bomb.Bytes()), tagStripOffsets, uint32(len(small))), tagStripByteCounts, uint32(bomb.Len()))
+	for name, tt := range map[string]struct {
+		data []byte
+		want error
+	}{
+		"strip": {data, nil},
+		"count": {withTag(small, tagStripByteCounts, 1<<32-1), nil},
+		"size":  {withTag(withTag(small, tagWidth, 60000), tagHeight, 60000), ErrImageTooLarge},
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		f, _, err := c.Image(t.Context(), bytesSource("tiff "+name, tt.data, nil), 150)
+		runtime.ReadMemStats(&after)
+		if err == nil {
+			f.Close()
+		}
+		// What comes after the picture in its strip is of no interest.
+		if !errors.Is(err, tt.want) && !(tt.want == nil && errors.Is(err, ErrDamagedImage)) {
+			t.Errorf("Image(%s) = %v, want %v", name, err, tt.want)
+		}
+		if used := after.TotalAlloc - before.TotalAlloc; used > 4<<20 {
+			t.Errorf("Image(%s) allocated %d bytes for %d", name, used, len(tt.data))
 		}
 	}
 }
@@ -354,6 +395,52 @@ func psnr(a, b image.Image) float64 {
 		}
 	}
 	return 10 * math.Log10(255*255*float64(n)/sum)
+}
+
+func encodeTIFF(t testing.TB, img image.Image) []byte {
+	t.Helper()
+	var buf bytes.Buffer
+	if err := tiff.Encode(&buf, img, &tiff.Options{Compression: tiff.Deflate}); err != nil {
+		t.Fatal(err)
+	}
+	return buf.Bytes()
+}
+
+// Tags of TIFF 6.0.
+const (
+	tagWidth           = 256
+	tagHeight          = 257
+	tagStripOffsets    = 273
+	tagOrientation     = 274
+	tagStripByteCounts = 279
+)
+
+// withTag returns the TIFF, little-endian as tiff.Encode writes it, with one of
+// its tags set; the list of them goes to the end, in its order.
+func withTag(data []byte, tag uint16, value uint32) []byte {
+	at := binary.LittleEndian.Uint32(data[4:])
+	count := int(binary.LittleEndian.Uint16(data[at:]))
+	var entries [][]byte
+	for i := range count {
+		e := data[int(at)+2+12*i:][:12]
+		if binary.LittleEndian.Uint16(e) != tag {
+			entries = append(entries, e)
+		}
+	}
+	kind := uint16(4) // a long
+	if tag == tagOrientation {
+		kind = 3 // a short
+	}
+	entry := binary.LittleEndian.AppendUint16(binary.LittleEndian.AppendUint16(nil, tag), kind)
+	entry = binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(entry, 1), value)
+	entries = append(entries, entry)
+	slices.SortFunc(entries, func(a, b []byte) int {
+		return int(binary.LittleEndian.Uint16(a)) - int(binary.LittleEndian.Uint16(b))
+	})
+	out := bytes.Clone(data)
+	binary.LittleEndian.PutUint32(out[4:], uint32(len(out)))
+	out = binary.LittleEndian.AppendUint16(out, uint16(len(entries)))
+	return append(append(out, slices.Concat(entries...)...), 0, 0, 0, 0)
 }
 
 // exif is a TIFF structure, big-endian, that holds an orientation alone.
