@@ -407,9 +407,12 @@ type readSeekNopCloser struct{ io.ReadSeeker }
 // Close implements io.Closer.
 func (readSeekNopCloser) Close() error { return nil }
 
+// manifestEscapes are made once: making them costs more than a line does.
+var manifestEscapes = strings.NewReplacer(`\`, `\\`, "\n", `\n`, "\r", `\r`)
+
 // manifestLine is a line of sha256sum, which escapes names that would break it.
 func manifestLine(name string, digest [sha256.Size]byte) string {
-	escaped := strings.NewReplacer(`\`, `\\`, "\n", `\n`, "\r", `\r`).Replace(name)
+	escaped := manifestEscapes.Replace(name)
 	mark := ""
 	if escaped != name {
 		mark = `\`
