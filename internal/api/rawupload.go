@@ -32,8 +32,8 @@ var (
 
 // RawHeaders say what comes, as 0.14 to 0.17 say it. They are exported for Huma.
 type RawHeaders struct {
-	Disposition string `header:"Content-Disposition" doc:"Has to be there, and is not read." example:"attachment; filename=notes.txt"`
-	Path        string `header:"X-File-Path" doc:"Where in the scan the file goes: at most eight names by slashes; not files.json, metadata, webcache or a fileset." example:"notes.txt"`
+	Disposition string `header:"Content-Disposition" minLength:"1" doc:"Has to be there, and is not read." example:"attachment; filename=notes.txt"`
+	Path        string `header:"X-File-Path" minLength:"1" doc:"Where in the scan the file goes: at most eight names by slashes; not files.json, metadata, webcache or a fileset." example:"notes.txt"`
 	ChunkSize   string `header:"X-Chunk-Size" doc:"Bytes that are taken at once; the server takes what suits it." example:"65536"`
 }
 
