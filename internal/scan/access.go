@@ -15,7 +15,7 @@ import (
 // Access returns who owns a scan, whom it is shared with, and who sees it, for
 // everybody who may read it.
 func (s *Service) Access(ctx context.Context, name string) (Access, error) {
-	r, _, err := s.open(ctx, s.pool, name, opRead, CanRead)
+	r, _, err := s.open(ctx, s.pool, name, opRead)
 	return r.Access, err
 }
 
@@ -24,7 +24,7 @@ func (s *Service) Access(ctx context.Context, name string) (Access, error) {
 // another visibility, ErrBusy.
 func (s *Service) SetVisibility(ctx context.Context, name, visibility string) (Access, error) {
 	if visibility != Public && visibility != Private {
-		if _, _, err := s.open(ctx, s.pool, name, opSetVisibility, CanDelete); err != nil {
+		if _, _, err := s.open(ctx, s.pool, name, opSetVisibility); err != nil {
 			return Access{}, err
 		}
 		return Access{}, errVisibility
@@ -132,11 +132,11 @@ func (s *Service) setAccess(ctx context.Context, tx pgx.Tx, r row, key string, v
 // tells history and the audit trail of the change. It returns what holds
 // afterwards.
 func (s *Service) changeAccess(ctx context.Context, name, operation string, change func(pgx.Tx, row) (Change, error)) (after Access, err error) {
-	if _, _, err := s.open(ctx, s.pool, name, operation, CanDelete); err != nil {
+	if _, _, err := s.open(ctx, s.pool, name, operation); err != nil {
 		return after, err
 	}
 	err = s.locked(ctx, operation, func(tx pgx.Tx) error {
-		r, a, err := s.open(ctx, tx, name, operation, CanDelete)
+		r, a, err := s.open(ctx, tx, name, operation)
 		if err != nil {
 			return err
 		}

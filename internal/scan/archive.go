@@ -130,7 +130,7 @@ func (d digest) of(size int64, modified time.Time) []byte {
 // Errors: those of finding the scan, ErrUnknownFileset, fsdb.ErrNotFound when
 // the directory went after the index was made, fsdb.ErrTooLarge.
 func (a *Archives) Open(ctx context.Context, name string, filesets []string) (*Archive, error) {
-	r, _, err := a.scans.open(ctx, a.scans.pool, name, opRead, CanRead)
+	r, _, err := a.scans.open(ctx, a.scans.pool, name, opRead)
 	if err != nil {
 		return nil, err
 	}

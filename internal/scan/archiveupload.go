@@ -35,7 +35,7 @@ func (s *Service) BeginArchive(ctx context.Context, name string) (*ArchiveUpload
 	if err != nil {
 		return nil, err
 	}
-	if !CanCreate(a, name) {
+	if !may(a, opCreateScan, Access{Name: name}) {
 		return nil, forbidden(a, opCreateScan)
 	}
 	if err := fsdb.CheckName(fsdb.ScanName, name); err != nil {
@@ -175,7 +175,7 @@ func (s *Service) addScan(ctx context.Context, tx pgx.Tx, a actor.Actor, loc fsd
 		if err != nil {
 			return nil, err
 		}
-		if !CanWrite(a, Access{Name: in.Name, Owner: in.Owner, Visibility: Public}) {
+		if !may(a, opAddToTimelapse, ofTimelapse(in.Name, in.Owner)) {
 			return forbidden(a, opCreateScan), nil
 		}
 	}
@@ -220,7 +220,7 @@ func knowDigests(read *fsdb.Scan, staged *fsdb.StagedScan) {
 
 // addWithTimelapse adds a scan together with the timelapse that it is in.
 func (s *Service) addWithTimelapse(ctx context.Context, tx pgx.Tx, a actor.Actor, loc fsdb.Loc, staged *fsdb.StagedScan, metadata json.RawMessage) (verdict, err error) {
-	if !CanCreate(a, loc.Timelapse) {
+	if !may(a, opCreateTimelapse, Access{Name: loc.Timelapse}) {
 		return forbidden(a, opCreateTimelapse), nil
 	}
 	taken, err := s.q.NameTaken(ctx, tx, loc.Timelapse)

@@ -44,17 +44,17 @@ type BatchOp struct {
 	Err error
 }
 
-// rule is who may do it.
-func (o BatchOp) rule() (rule, string) {
+// operation is what policy calls it.
+func (o BatchOp) operation() string {
 	switch o.Op {
 	case BatchDelete:
-		return CanDelete, opDeleteScan
+		return opDeleteScan
 	case BatchShare:
-		return CanDelete, opSetSharing
+		return opSetSharing
 	case BatchVisibility:
-		return CanDelete, opSetVisibility
+		return opSetVisibility
 	}
-	return CanWrite, opSetMetadata
+	return opSetMetadata
 }
 
 // BatchResult is what became of a line: Err is nil exactly if it was done.
@@ -194,8 +194,7 @@ func (s *Service) checkLine(ctx context.Context, b *batch, i int) (err error) {
 	if o.Err != nil {
 		return b.fail(i, o.Err)
 	}
-	allowed, operation := o.rule()
-	r, _, err := s.open(ctx, s.pool, o.Scan, operation, allowed)
+	r, _, err := s.open(ctx, s.pool, o.Scan, o.operation())
 	if err != nil {
 		return b.fail(i, err)
 	}
@@ -259,8 +258,7 @@ func (s *Service) doBatch(ctx context.Context, tx pgx.Tx, a actor.Actor, b *batc
 
 func (s *Service) doLines(ctx context.Context, tx pgx.Tx, a actor.Actor, b *batch) error {
 	for i, o := range b.ops {
-		allowed, operation := o.rule()
-		r, _, err := s.open(ctx, tx, o.Scan, operation, allowed)
+		r, _, err := s.open(ctx, tx, o.Scan, o.operation())
 		if err == nil && r.timelapse != b.where[o.Scan] {
 			err = ErrBusy.With("Scan %s is being moved, try again", o.Scan)
 		}
@@ -410,7 +408,7 @@ func (s *Service) SettleBatches(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !a.Trusted {
+	if !may(a, opBatch, Access{}) {
 		return forbidden(a, opBatch)
 	}
 	ids, err := s.tree.Batches()

@@ -139,7 +139,7 @@ func (s *Service) Check(ctx context.Context, o CheckOptions) (seen Checked, done
 	if err != nil {
 		return Checked{}, false, err
 	}
-	if !a.Trusted {
+	if !may(a, opCheck, Access{}) {
 		return Checked{}, false, forbidden(a, opCheck)
 	}
 	c := &checker{Service: s, o: o, only: map[string]bool{}}

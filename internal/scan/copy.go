@@ -66,7 +66,7 @@ func (s *Service) mayCopy(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !a.Trusted {
+	if !may(a, opCopy, Access{}) {
 		return forbidden(a, opCopy)
 	}
 	return nil

@@ -29,7 +29,7 @@ func (s *Service) Create(ctx context.Context, name string, metadata json.RawMess
 	if err != nil {
 		return err
 	}
-	if !CanCreate(a, name) {
+	if !may(a, opCreateScan, Access{Name: name}) {
 		return forbidden(a, opCreateScan)
 	}
 	if err := fsdb.CheckName(fsdb.ScanName, name); err != nil {
@@ -118,7 +118,7 @@ func (s *Service) create(ctx context.Context, tx pgx.Tx, a actor.Actor, loc fsdb
 		if in, err = s.timelapse(ctx, tx, loc.Timelapse); err != nil {
 			return nil, err
 		}
-		if !CanWrite(a, Access{Name: in.Name, Owner: in.Owner, Visibility: Public}) {
+		if !may(a, opAddToTimelapse, ofTimelapse(in.Name, in.Owner)) {
 			return forbidden(a, opCreateScan), nil
 		}
 	}
@@ -248,7 +248,7 @@ func (s *Service) register(ctx context.Context, tx pgx.Tx, a actor.Actor, in db.
 // fsdb.ErrReserved and fsdb.ErrBroken, after which nothing was made; after any
 // other the same call again makes the fileset or finds it.
 func (s *Service) CreateFileset(ctx context.Context, name, fileset string, metadata json.RawMessage) error {
-	_, a, err := s.open(ctx, s.pool, name, opCreateFileset, CanWrite)
+	_, a, err := s.open(ctx, s.pool, name, opCreateFileset)
 	if err != nil {
 		return err
 	}
@@ -263,7 +263,7 @@ func (s *Service) CreateFileset(ctx context.Context, name, fileset string, metad
 	}
 	var verdict error
 	err = s.locked(ctx, opCreateFileset, func(tx pgx.Tx) error {
-		r, _, err := s.open(ctx, tx, name, opCreateFileset, CanWrite)
+		r, _, err := s.open(ctx, tx, name, opCreateFileset)
 		if err != nil {
 			return err
 		}

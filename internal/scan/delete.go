@@ -28,14 +28,14 @@ import (
 // Errors: those of finding the scan, ErrForbidden, ErrPrecondition, ErrBusy.
 // After any other error the scan may be gone; the same call again says so.
 func (s *Service) DeleteScan(ctx context.Context, name string, match Match) (TrashEntry, error) {
-	r, a, err := s.open(ctx, s.pool, name, opDeleteScan, CanDelete)
+	r, a, err := s.open(ctx, s.pool, name, opDeleteScan)
 	if err != nil {
 		return TrashEntry{}, err
 	}
 	var e fsdb.Trashed
 	var verdict error
 	err = s.locked(ctx, opDeleteScan, func(tx pgx.Tx) error {
-		r, _, err := s.open(ctx, tx, name, opDeleteScan, CanDelete)
+		r, _, err := s.open(ctx, tx, name, opDeleteScan)
 		if err != nil {
 			return err
 		}
@@ -220,13 +220,13 @@ func (s *Service) shrink(ctx context.Context, tx pgx.Tx, r row, files int32, siz
 func (s *Service) deletePart(ctx context.Context, name, fileset, operation string,
 	fn func(pgx.Tx, actor.Actor, row) (e fsdb.Trashed, verdict, err error),
 ) (TrashEntry, error) {
-	if _, _, err := s.open(ctx, s.pool, name, operation, CanDelete); err != nil {
+	if _, _, err := s.open(ctx, s.pool, name, operation); err != nil {
 		return TrashEntry{}, err
 	}
 	var e fsdb.Trashed
 	var verdict error
 	err := s.locked(ctx, operation, func(tx pgx.Tx) error {
-		r, a, err := s.open(ctx, tx, name, operation, CanDelete)
+		r, a, err := s.open(ctx, tx, name, operation)
 		if err != nil {
 			return err
 		}
@@ -286,7 +286,7 @@ func (s *Service) members(ctx context.Context, tx db.DBTX, a actor.Actor, name s
 	if err != nil {
 		return nil, err
 	}
-	if !CanDelete(a, Access{Name: t.Name, Owner: t.Owner, Visibility: Public}) {
+	if !may(a, opDeleteTimelapse, ofTimelapse(t.Name, t.Owner)) {
 		return nil, forbidden(a, opDeleteTimelapse)
 	}
 	rows, err := s.q.ListTimelapseScans(ctx, tx, name)
@@ -343,7 +343,7 @@ func (s *Service) deleteTimelapse(ctx context.Context, tx pgx.Tx, a actor.Actor,
 	changes := []Change{{Kind: TimelapseDeleted, Timelapse: name}}
 	for _, id := range slices.Sorted(maps.Keys(members)) {
 		m := members[id]
-		if !CanDelete(a, Access{m.Name, m.Owner, m.Sharing, m.Visibility}) {
+		if !may(a, opDeleteTimelapse, Access{m.Name, m.Owner, m.Sharing, m.Visibility}) {
 			return e, forbidden(a, opDeleteTimelapse)
 		}
 		part := fsdb.TrashedPart{Scan: id, Owner: m.Owner, Files: m.FileCount, Bytes: m.ByteCount}

@@ -42,8 +42,8 @@ func (e *Event) View() EventView {
 // relay lets through who sends events on, and administrators, who say where.
 func relay(ctx context.Context) error {
 	a, err := acting(ctx)
-	if err == nil && !a.Trusted && !a.IsAdmin() {
-		err = forbidden(a, opRead)
+	if err == nil && !may(a, opRelay, Access{}) {
+		err = forbidden(a, opRelay)
 	}
 	return err
 }

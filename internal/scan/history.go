@@ -64,7 +64,7 @@ func pageSize(limit int) int {
 // an older scan of the same name. Errors: those of finding the scan,
 // ErrForbidden, ErrCursor.
 func (s *Service) History(ctx context.Context, name string, q HistoryQuery) (History, error) {
-	r, _, err := s.open(ctx, s.pool, name, opRead, CanRead)
+	r, _, err := s.open(ctx, s.pool, name, opRead)
 	if err != nil {
 		return History{}, err
 	}

@@ -121,8 +121,8 @@ func (s *Service) AllNames(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !a.Trusted {
-		return nil, forbidden(a, opRead)
+	if !may(a, opListAll, Access{}) {
+		return nil, forbidden(a, opListAll)
 	}
 	rows, err := s.q.ListScanSignatures(ctx, s.pool)
 	if err != nil {

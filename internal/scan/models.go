@@ -42,7 +42,7 @@ func (s *Service) OpenOutput(ctx context.Context, name, task string) (*Content, 
 }
 
 func (s *Service) openTaskFile(ctx context.Context, name, task, file string) (*Content, error) {
-	r, _, err := s.open(ctx, s.pool, name, opRead, CanRead)
+	r, _, err := s.open(ctx, s.pool, name, opRead)
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +151,7 @@ func (s *Service) Sequence(ctx context.Context, name, list string) (Document, er
 
 // measures returns measures.json; fsdb.ErrNotFound if there is none.
 func (s *Service) measures(ctx context.Context, name string) (Document, error) {
-	r, _, err := s.open(ctx, s.pool, name, opRead, CanRead)
+	r, _, err := s.open(ctx, s.pool, name, opRead)
 	if err != nil {
 		return Document{}, err
 	}

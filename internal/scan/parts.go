@@ -50,7 +50,7 @@ func (p part) record(needs needs) *record {
 // FilesetPage returns a page of the ids of a scan's filesets. Errors: those of
 // FilesetNames and ScanPage.
 func (s *Service) FilesetPage(ctx context.Context, name string, q Query) (Page, error) {
-	r, _, err := s.open(ctx, s.pool, name, opRead, CanRead)
+	r, _, err := s.open(ctx, s.pool, name, opRead)
 	if err != nil {
 		return Page{}, err
 	}

@@ -24,6 +24,49 @@ type Access struct {
 // rule is a question to policy: CanRead, CanWrite and their like.
 type rule func(actor.Actor, Access) bool
 
+// matrix is the permission matrix: what each operation needs on the scan,
+// timelapse or account that it is done to. What is not in it nobody may do.
+var matrix = map[string]rule{
+	opRead:   CanRead,
+	opReload: CanSee,
+
+	opCreateScan:      CanCreate,
+	opCreateTimelapse: CanCreate,
+
+	opCreateFileset:  CanWrite,
+	opCreateFile:     CanWrite,
+	opSetMetadata:    CanWrite,
+	opAddToTimelapse: CanWrite,
+
+	opDeleteScan:      CanDelete,
+	opDeleteFileset:   CanDelete,
+	opDeleteFile:      CanDelete,
+	opDeleteTimelapse: CanDelete,
+	opRestore:         CanDelete,
+	opPurge:           CanDelete,
+	opSetVisibility:   CanDelete,
+	opSetSharing:      CanDelete,
+	opSetOwner:        CanDelete,
+
+	opUsage:      ownsOrAdministers,
+	opListQuotas: administers,
+	opSetQuota:   administers,
+	opScrub:      administers,
+	opRelay:      administers,
+
+	opBatch:     trusted,
+	opCheck:     trusted,
+	opCopy:      trusted,
+	opKeepTrash: trusted,
+	opListAll:   trusted,
+}
+
+// may says whether a may do the operation to s.
+func may(a actor.Actor, operation string, s Access) bool {
+	allowed, ok := matrix[operation]
+	return ok && allowed(a, s)
+}
+
 // roleOn is the role that a has on a scan: an administrator keeps his, the
 // owner and the members of a group it is shared with contribute, everybody
 // else has his own highest role. The empty role may do nothing.
@@ -66,18 +109,33 @@ func CanDelete(a actor.Actor, s Access) bool {
 	return a.MayOn(s.Name, roleOn(a, s), actor.Delete)
 }
 
-// CanCreate says whether a may make a scan or timelapse of that name.
-func CanCreate(a actor.Actor, name string) bool {
-	return !a.Guest && a.MayOn(name, a.HighestRole(), actor.Create)
+// CanCreate says whether a may make a scan or timelapse of the name of s.
+func CanCreate(a actor.Actor, s Access) bool {
+	return !a.Guest && a.MayOn(s.Name, a.HighestRole(), actor.Create)
 }
 
-// require returns nil if allowed says yes. What one may not see does not
+func administers(a actor.Actor, _ Access) bool { return a.IsAdmin() }
+
+// ownsOrAdministers asks of an account: s.Owner is whose it is.
+func ownsOrAdministers(a actor.Actor, s Access) bool {
+	return !a.Guest && (isOwner(a, s) || a.IsAdmin())
+}
+
+// trusted is the server itself, and who is at its machine.
+func trusted(a actor.Actor, _ Access) bool { return a.Trusted }
+
+// ofTimelapse is the access to a timelapse: everybody may see it.
+func ofTimelapse(name string, owner *string) Access {
+	return Access{Name: name, Owner: owner, Visibility: Public}
+}
+
+// require returns nil if a may do the operation to s. What one may not see does not
 // exist; what one may see but not do is forbidden, in upstream's words.
-func require(a actor.Actor, s Access, operation string, allowed rule) error {
+func require(a actor.Actor, s Access, operation string) error {
 	if !CanSee(a, s) {
 		return unknownScan(s.Name)
 	}
-	if !allowed(a, s) {
+	if !may(a, operation, s) {
 		return forbidden(a, operation)
 	}
 	return nil

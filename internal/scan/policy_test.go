@@ -4,7 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"go/ast"
+	"go/parser"
+	gotoken "go/token"
 	"io"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -33,71 +37,132 @@ func kinds() map[string]Access {
 	}
 }
 
-// Each cell says what an actor may do with a scan: see it, read it, write to it.
+// What each operation asks for, as auth.md has it and independent of the code:
+// See, Read, Write, Delete, Create on the scan; the Owner's or an administrator's;
+// an Administrator; the server itself, or who is at its machine (T).
+var asks = map[string]byte{
+	opReload: 's', opRead: 'r',
+	opCreateFileset: 'w', opCreateFile: 'w', opSetMetadata: 'w', opAddToTimelapse: 'w',
+	opDeleteScan: 'd', opDeleteFileset: 'd', opDeleteFile: 'd', opDeleteTimelapse: 'd', opRestore: 'd', opPurge: 'd',
+	opSetVisibility: 'd', opSetSharing: 'd', opSetOwner: 'd',
+	opCreateScan: 'c', opCreateTimelapse: 'c',
+	opUsage:      'o',
+	opListQuotas: 'a', opSetQuota: 'a', opScrub: 'a', opRelay: 'a',
+	opBatch: 't', opCheck: 't', opCopy: 't', opKeepTrash: 't', opListAll: 't',
+}
+
+// Every role, operation and kind of scan: a cell has the letters of what an
+// actor may do to a scan of that kind, the rest of the letters are refused.
 func TestPolicy(t *testing.T) {
 	t.Parallel()
-	annReads := scoped(ann, "s", actor.Read)
-	annWrites := scoped(ann, "s*", actor.Read, actor.Write, actor.Delete)
-	annElsewhere := scoped(ann, "other", actor.Read, actor.Write)
-	adminReads := scoped(admin, "*", actor.Read)
 	ritaOwns := rita
 	ritaOwns.Username = "ann" // a reader who owns a scan
+	leader := bob
+	leader.Groups = []string{"farm", "lab"}
+	const ownPublic, ownPrivate, labPublic, labPrivate = "ann's public", "ann's private", "lab's public", "lab's private"
+	// What is not named is public, or private, and somebody else's.
 	for _, tt := range []struct {
-		who   string
-		a     actor.Actor
-		want  map[string]string // kind -> "srw", with - for what is not allowed
-		other string
+		who             string
+		a               actor.Actor
+		public, private string
+		cells           map[string]string
 	}{
-		{"admin", admin, nil, "srw"},
-		{"system", actor.System(), nil, "srw"},
-		{"nobody", nobody, nil, "---"},
-		{"guest", guest, map[string]string{
-			"ann's private": "---", "eve's private": "---", "lab's private": "---", "nobody's private": "---", "the guest's private": "---",
-		}, "sr-"},
-		{"reader", rita, map[string]string{
-			"ann's private": "---", "eve's private": "---", "lab's private": "---", "nobody's private": "---", "the guest's private": "---",
-		}, "sr-"},
-		{"reader and owner", ritaOwns, map[string]string{
-			"ann's public": "srw", "ann's private": "srw",
-			"eve's private": "---", "lab's private": "---", "nobody's private": "---", "the guest's private": "---",
-		}, "sr-"},
-		{"contributor and owner", ann, map[string]string{
-			"eve's private": "---", "lab's private": "---", "nobody's private": "---", "the guest's private": "---",
-		}, "srw"},
-		{"contributor", bob, map[string]string{
-			"ann's private": "---", "eve's private": "---", "lab's private": "---", "nobody's private": "---", "the guest's private": "---",
-		}, "srw"},
-		{"member", lars, map[string]string{
-			"lab's public": "srw", "lab's private": "srw",
-			"ann's private": "---", "eve's private": "---", "nobody's private": "---", "the guest's private": "---",
-		}, "sr-"},
-		{"owner's token to read", annReads, map[string]string{
-			"eve's private": "---", "lab's private": "---", "nobody's private": "---", "the guest's private": "---",
-		}, "sr-"},
-		{"owner's token to write", annWrites, map[string]string{
-			"eve's private": "---", "lab's private": "---", "nobody's private": "---", "the guest's private": "---",
-		}, "srw"},
-		{"owner's token for others", annElsewhere, map[string]string{
-			"eve's private": "---", "lab's private": "---", "nobody's private": "---", "the guest's private": "---",
-		}, "s--"},
-		{"admin's token to read", adminReads, nil, "sr-"},
+		{"admin", admin, "srwdcoa", "srwdcoa", nil},
+		{"system", actor.System(), "srwdcoat", "srwdcoat", nil},
+		{"nobody", nobody, "", "", nil},
+		{"guest", guest, "sr", "", nil},
+		{"reader", rita, "sr", "", nil},
+		{"reader and owner", ritaOwns, "sr", "", map[string]string{ownPublic: "srwdo", ownPrivate: "srwdo"}},
+		{"reader and member", lars, "sr", "", map[string]string{labPublic: "srw", labPrivate: "srw"}},
+		{"contributor", bob, "srwc", "c", nil},
+		{"contributor and owner", ann, "srwc", "c", map[string]string{ownPublic: "srwdco", ownPrivate: "srwdco"}},
+		{"contributor and member", leader, "srwc", "c", map[string]string{labPublic: "srwc", labPrivate: "srwc"}},
+		// A token narrows what may be done, not what its owner may know.
+		{"owner's token to read", scoped(ann, "s", actor.Read), "sr", "", map[string]string{ownPublic: "sro", ownPrivate: "sro"}},
+		{"owner's token to write", scoped(ann, "s*", actor.Read, actor.Write), "srw", "", map[string]string{ownPublic: "srwo", ownPrivate: "srwo"}},
+		{"owner's token for all", scoped(ann, "s*", actor.Read, actor.Write, actor.Create, actor.Delete), "srwc", "c", map[string]string{ownPublic: "srwdco", ownPrivate: "srwdco"}},
+		{"owner's token for others", scoped(ann, "other", actor.Read, actor.Write, actor.Create, actor.Delete), "s", "", map[string]string{ownPublic: "so", ownPrivate: "so"}},
+		{"reader's token for all", scoped(rita, "*", actor.Read, actor.Write, actor.Create, actor.Delete), "sr", "", nil},
+		{"member's token to write", scoped(lars, "*", actor.Write), "s", "", map[string]string{labPublic: "sw", labPrivate: "sw"}},
+		{"admin's token to read", scoped(admin, "*", actor.Read), "sr", "sr", nil},
+		{"admin's token for all", scoped(admin, "*", actor.Read, actor.Write, actor.Create, actor.Delete), "srwdc", "srwdc", nil},
 	} {
 		for kind, access := range kinds() {
-			want, ok := tt.want[kind]
-			if !ok {
-				want = tt.other
+			want, ok := tt.cells[kind]
+			switch {
+			case ok:
+			case strings.HasSuffix(kind, "private"):
+				want = tt.private
+			default:
+				want = tt.public
 			}
-			got := ""
-			for i, allowed := range []rule{CanSee, CanRead, CanWrite} {
-				if allowed(tt.a, access) {
-					got += "srw"[i : i+1]
-				} else {
-					got += "-"
+			for op, letter := range asks {
+				allowed := strings.IndexByte(want, letter) >= 0
+				if got := may(tt.a, op, access); got != allowed {
+					t.Errorf("%s may %s %s scan: %t, want %t", tt.who, op, kind, got, allowed)
+				}
+				if !strings.ContainsRune("srwd", rune(letter)) {
+					continue // is not asked of a scan that is there
+				}
+				var refusal error
+				switch {
+				case allowed:
+				case !strings.Contains(want, "s"):
+					refusal = ErrUnknownScan
+				case tt.a.Guest && op != opRead:
+					refusal = ErrNoActor
+				default:
+					refusal = ErrForbidden
+				}
+				if err := require(tt.a, access, op); !errors.Is(err, refusal) {
+					t.Errorf("%s is told of %s %s scan: %v, want %v", tt.who, op, kind, err, refusal)
 				}
 			}
-			if got != want {
-				t.Errorf("%s on %s scan: %s, want %s", tt.who, kind, got, want)
+		}
+	}
+}
+
+// Every operation of the package has its line in the matrix and in the test,
+// and what has none is refused to everybody.
+func TestMatrixIsComplete(t *testing.T) {
+	t.Parallel()
+	for op := range matrix {
+		if asks[op] == 0 {
+			t.Errorf("TestPolicy does not walk %s", op)
+		}
+	}
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	operations := 0
+	for _, file := range files {
+		parsed, err := parser.ParseFile(gotoken.NewFileSet(), file, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(parsed, func(n ast.Node) bool {
+			spec, ok := n.(*ast.ValueSpec)
+			if !ok || !strings.HasPrefix(spec.Names[0].Name, "op") || len(spec.Values) != 1 {
+				return true
 			}
+			literal, ok := spec.Values[0].(*ast.BasicLit)
+			if !ok || literal.Kind != gotoken.STRING {
+				return true
+			}
+			operations++
+			if op := strings.Trim(literal.Value, `"`); matrix[op] == nil || asks[op] == 0 {
+				t.Errorf("%s (%s) has no line in the matrix or none in TestPolicy", spec.Names[0], op)
+			}
+			return true
+		})
+	}
+	if operations != len(matrix) {
+		t.Errorf("the package names %d operations, the matrix %d", operations, len(matrix))
+	}
+	for _, a := range []actor.Actor{admin, actor.System()} {
+		if may(a, "fly", Access{Name: "s", Visibility: Public}) {
+			t.Errorf("%s may do what has no line", a.Username)
 		}
 	}
 }
@@ -120,7 +185,7 @@ func TestCanCreate(t *testing.T) {
 		{"token elsewhere", scoped(ann, "xs_*", actor.Create), false},
 		{"reader's token", scoped(rita, "*", actor.Create), false},
 	} {
-		if got := CanCreate(tt.a, "ds_1"); got != tt.want {
+		if got := CanCreate(tt.a, Access{Name: "ds_1"}); got != tt.want {
 			t.Errorf("CanCreate(%s) = %v, want %v", tt.who, got, tt.want)
 		}
 	}
@@ -136,19 +201,18 @@ func TestRequire(t *testing.T) {
 		a      actor.Actor
 		s      Access
 		op     string
-		may    rule
 		target error
 		msg    string
 	}{
-		{"guest", guest, public, opRead, CanRead, nil, ""},
-		{"guest", guest, public, opSetMetadata, CanWrite, ErrNoActor, "No authenticated user!"},
-		{"guest", guest, private, opSetMetadata, CanWrite, ErrUnknownScan, "Unknown scan id 's'!"},
-		{"reader", rita, public, opCreateFile, CanWrite, ErrForbidden, "User rita does not have required permissions to use create_file"},
-		{"token", scoped(ann, "x", actor.Write), public, opSetMetadata, CanWrite, ErrForbidden, "Token from User ann does not have required permissions to use set_metadata"},
-		{"token", scoped(ann, "x", actor.Read), public, opRead, CanRead, ErrForbidden, "Token from User ann does not have required permissions to use read"},
-		{"contributor", bob, private, opRead, CanRead, ErrUnknownScan, "Unknown scan id 's'!"},
+		{"guest", guest, public, opRead, nil, ""},
+		{"guest", guest, public, opSetMetadata, ErrNoActor, "No authenticated user!"},
+		{"guest", guest, private, opSetMetadata, ErrUnknownScan, "Unknown scan id 's'!"},
+		{"reader", rita, public, opCreateFile, ErrForbidden, "User rita does not have required permissions to use create_file"},
+		{"token", scoped(ann, "x", actor.Write), public, opSetMetadata, ErrForbidden, "Token from User ann does not have required permissions to use set_metadata"},
+		{"token", scoped(ann, "x", actor.Read), public, opRead, ErrForbidden, "Token from User ann does not have required permissions to use read"},
+		{"contributor", bob, private, opRead, ErrUnknownScan, "Unknown scan id 's'!"},
 	} {
-		err := require(tt.a, tt.s, tt.op, tt.may)
+		err := require(tt.a, tt.s, tt.op)
 		if !errors.Is(err, tt.target) || err != nil && err.Error() != tt.msg {
 			t.Errorf("require(%s, %s, %s) = %v, want %v %q", tt.who, tt.s.Visibility, tt.op, err, tt.target, tt.msg)
 		}

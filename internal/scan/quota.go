@@ -13,7 +13,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/romi/plantdb-go/db"
-	"github.com/romi/plantdb-go/internal/actor"
 	"github.com/romi/plantdb-go/internal/fault"
 	"github.com/romi/plantdb-go/internal/postgres"
 )
@@ -79,7 +78,7 @@ func (s *Service) Usage(ctx context.Context, username string) (Usage, error) {
 	if username == "" {
 		username = a.Username
 	}
-	if a.Guest || username != a.Username && !administers(a) || !storable(username) {
+	if !may(a, opUsage, Access{Owner: &username}) || !storable(username) {
 		return Usage{}, forbidden(a, opUsage)
 	}
 	u := Usage{Username: username}
@@ -102,8 +101,6 @@ func quotaUse(r db.ListQuotasOfRow) QuotaUse {
 	return QuotaUse{Quota{r.Kind, r.Name, r.MaxBytes, r.MaxFiles}, r.Bytes, r.Files}
 }
 
-func administers(a actor.Actor) bool { return a.Scope == nil && a.HighestRole() == actor.Admin }
-
 // Quotas returns all quotas. Only administrators may ask.
 func (s *Service) Quotas(ctx context.Context) ([]Quota, error) {
 	if err := s.requireAdministrator(ctx, opListQuotas); err != nil {
@@ -122,7 +119,7 @@ func (s *Service) Quotas(ctx context.Context) ([]Quota, error) {
 
 func (s *Service) requireAdministrator(ctx context.Context, operation string) error {
 	a, err := acting(ctx)
-	if err == nil && !administers(a) {
+	if err == nil && !may(a, operation, Access{}) {
 		err = forbidden(a, operation)
 	}
 	return err

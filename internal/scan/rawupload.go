@@ -21,7 +21,7 @@ type RawUpload struct {
 // scan is there, that the actor may write and what the path looks like. Errors:
 // those of finding the scan, ErrForbidden, fsdb.ErrName, fsdb.ErrReserved.
 func (s *Service) BeginRaw(ctx context.Context, name, path string) (*RawUpload, error) {
-	r, a, err := s.open(ctx, s.pool, name, opCreateFile, CanWrite)
+	r, a, err := s.open(ctx, s.pool, name, opCreateFile)
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +43,7 @@ func (u *RawUpload) CommitRaw(ctx context.Context) error {
 			return err
 		}
 		// The scan may have changed hands while the bytes came.
-		if err := require(u.actor, r.Access, opCreateFile, CanWrite); err != nil {
+		if err := require(u.actor, r.Access, opCreateFile); err != nil {
 			return err
 		}
 		if err := u.s.tree.PutRaw(ctx, r.loc(), u.path, u.staged); err != nil {

@@ -22,7 +22,7 @@ func (s *Service) Metadata(ctx context.Context, name string) (json.RawMessage, e
 	if err != nil {
 		return nil, notFound(err, unknownScan(name), "find scan %q", name)
 	}
-	if err := require(a, Access{got.Name, got.Owner, got.Sharing, got.Visibility}, opRead, CanRead); err != nil {
+	if err := require(a, Access{got.Name, got.Owner, got.Sharing, got.Visibility}, opRead); err != nil {
 		return nil, err
 	}
 	return got.Document, nil
@@ -62,7 +62,7 @@ func allPages(q Query, page func(Query) (Page, error)) ([]string, error) {
 
 // readFileset finds a fileset of a scan that the actor may read.
 func (s *Service) readFileset(ctx context.Context, name, fileset string) (db.GetFilesetRow, error) {
-	r, _, err := s.open(ctx, s.pool, name, opRead, CanRead)
+	r, _, err := s.open(ctx, s.pool, name, opRead)
 	if err != nil {
 		return db.GetFilesetRow{}, err
 	}
@@ -131,7 +131,7 @@ func (s *Service) lookUp(ctx context.Context, name, fileset, file string, byFile
 		return fileRow{}, notFound(err, unknownScan(name), "find file %q of fileset %q of scan %q", file, fileset, name)
 	}
 	r := row{id: got.ScanID, timelapse: got.Timelapse, Access: Access{got.Scan, got.Owner, got.Sharing, got.Visibility}}
-	switch err := require(a, r.Access, opRead, CanRead); {
+	switch err := require(a, r.Access, opRead); {
 	case err != nil:
 		return fileRow{}, err
 	case got.Fileset == nil:

@@ -50,7 +50,7 @@ func (s *Service) RefreshScan(ctx context.Context, name string) error {
 	known := err == nil
 	switch {
 	case known:
-		if _, _, err := s.open(ctx, s.pool, name, opReload, CanSee); err != nil {
+		if _, _, err := s.open(ctx, s.pool, name, opReload); err != nil {
 			return err
 		}
 	case !errors.Is(err, ErrUnknownScan):
@@ -64,7 +64,7 @@ func (s *Service) RefreshScan(ctx context.Context, name string) error {
 		return err
 	}
 	// It may be gone, or have turned out to be private.
-	_, _, err = s.open(ctx, s.pool, name, opReload, CanSee)
+	_, _, err = s.open(ctx, s.pool, name, opReload)
 	return err
 }
 

@@ -25,7 +25,7 @@ func (s *Service) Info(ctx context.Context, name string) (json.RawMessage, error
 	if err != nil {
 		return nil, notFound(err, unknownScan(name), "find scan %q", name)
 	}
-	if err := require(a, Access{got.Name, got.Owner, got.Sharing, got.Visibility}, opRead, CanRead); err != nil {
+	if err := require(a, Access{got.Name, got.Owner, got.Sharing, got.Visibility}, opRead); err != nil {
 		return nil, err
 	}
 	if len(got.Info) > 0 {

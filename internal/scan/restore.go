@@ -212,7 +212,7 @@ func (s *Service) writeRestored(ctx context.Context, tx pgx.Tx, read *fsdb.Scan,
 // restorePart brings a fileset or file back into its scan, wherever that lies
 // now.
 func (s *Service) restorePart(ctx context.Context, tx pgx.Tx, e *fsdb.Trashed) error {
-	r, _, err := s.open(ctx, tx, e.Scan, opRestore, CanDelete)
+	r, _, err := s.open(ctx, tx, e.Scan, opRestore)
 	if errors.Is(err, ErrUnknownScan) {
 		return ErrTrashOrphan.With("Scan '%s' is not there any more: restore it first, or create it.", e.Scan)
 	}

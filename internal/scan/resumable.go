@@ -365,7 +365,7 @@ func (s *Service) finish(ctx context.Context, r *db.GetUploadRow, p *fsdb.Partia
 // finished says whether the file that is there is that of the upload, whose
 // answer was lost or whose server was killed: nil, or the refusal.
 func (s *Service) finished(ctx context.Context, r *db.GetUploadRow, staged *fsdb.Staged, refusal error) error {
-	scan, _, err := s.open(ctx, s.pool, r.Scan, opCreateFile, CanWrite)
+	scan, _, err := s.open(ctx, s.pool, r.Scan, opCreateFile)
 	if err != nil {
 		return err
 	}

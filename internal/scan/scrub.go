@@ -61,7 +61,7 @@ func (s *Service) Scrub(ctx context.Context, until time.Time) error {
 	if err != nil {
 		return err
 	}
-	if !a.Trusted {
+	if !may(a, opCheck, Access{}) {
 		return forbidden(a, opCheck)
 	}
 	after, rest, err := s.scrubFrom(ctx)

@@ -37,7 +37,8 @@ import (
 	"github.com/romi/plantdb-go/internal/postgres"
 )
 
-// The names of operations in messages about permissions, as upstream's.
+// The names of operations in messages about permissions, as upstream's where it
+// has them; matrix says who may.
 const (
 	opRead            = "read"
 	opCreateScan      = "create_scan"
@@ -58,9 +59,15 @@ const (
 	opUsage           = "usage"
 	opListQuotas      = "list_quotas"
 	opSetQuota        = "set_quota"
-	opFold            = "fold"
 	opBatch           = "batch"
+	opAddToTimelapse  = "add_to_timelapse"
+	opKeepTrash       = "keep_trash"
+	opListAll         = "list_all"
+	opRelay           = "relay"
 )
+
+// holdFold is what Locks tells of a fold.
+const holdFold = "fold"
 
 // Groups tells whether groups exist; the accounts know.
 type Groups interface {
@@ -203,7 +210,7 @@ func acting(ctx context.Context) (actor.Actor, error) {
 
 // open finds a scan and asks policy. ErrUnknownScan also for one that the
 // actor may not see.
-func (s *Service) open(ctx context.Context, tx db.DBTX, name, operation string, allowed rule) (row, actor.Actor, error) {
+func (s *Service) open(ctx context.Context, tx db.DBTX, name, operation string) (row, actor.Actor, error) {
 	a, err := acting(ctx)
 	if err != nil {
 		return row{}, a, err
@@ -212,7 +219,7 @@ func (s *Service) open(ctx context.Context, tx db.DBTX, name, operation string, 
 	if err != nil {
 		return row{}, a, err
 	}
-	return r, a, require(a, r.Access, operation, allowed)
+	return r, a, require(a, r.Access, operation)
 }
 
 // scan finds a scan for who needs no leave.

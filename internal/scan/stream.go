@@ -73,7 +73,7 @@ func (f EventFilter) passes(e *Event) bool {
 func CanReadEvent(a actor.Actor, e *Event) bool {
 	switch {
 	case e.Scan == "":
-		return CanRead(a, Access{Name: e.Timelapse, Visibility: Public})
+		return CanRead(a, ofTimelapse(e.Timelapse, nil))
 	case e.access != nil:
 		return CanRead(a, *e.access)
 	}

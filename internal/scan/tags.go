@@ -51,7 +51,7 @@ func (s *Service) ChangeTags(ctx context.Context, name string, add, remove []str
 // retag gives a scan the tags that change makes of its metadata; sent are the
 // lists of the caller.
 func (s *Service) retag(ctx context.Context, name string, m Match, sent [][]string, change func(old json.RawMessage) ([]string, error)) (tags []string, metadata json.RawMessage, err error) {
-	if _, _, err := s.open(ctx, s.pool, name, opSetMetadata, CanWrite); err != nil {
+	if _, _, err := s.open(ctx, s.pool, name, opSetMetadata); err != nil {
 		return nil, nil, err
 	}
 	for _, list := range sent {

@@ -174,7 +174,7 @@ func (s *Service) CreateTimelapse(ctx context.Context, name string, metadata jso
 	if err != nil {
 		return Timelapse{}, err
 	}
-	if !CanCreate(a, name) {
+	if !may(a, opCreateTimelapse, Access{Name: name}) {
 		return Timelapse{}, forbidden(a, opCreateTimelapse)
 	}
 	if err := fsdb.CheckName(fsdb.TimelapseName, name); err != nil {

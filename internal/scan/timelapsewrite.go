@@ -20,7 +20,7 @@ func (s *Service) SetTimelapseMetadata(ctx context.Context, name string, u Updat
 		return Timelapse{}, err
 	}
 	allowed := func(t Access) error {
-		if !CanWrite(a, t) {
+		if !may(a, opSetMetadata, t) {
 			return forbidden(a, opSetMetadata)
 		}
 		return nil
@@ -29,7 +29,7 @@ func (s *Service) SetTimelapseMetadata(ctx context.Context, name string, u Updat
 	if err != nil {
 		return Timelapse{}, err
 	}
-	if err := allowed(Access{Name: t.Name, Owner: t.Owner, Visibility: Public}); err != nil {
+	if err := allowed(ofTimelapse(t.Name, t.Owner)); err != nil {
 		return Timelapse{}, err
 	}
 	var seen Timelapse
@@ -38,7 +38,7 @@ func (s *Service) SetTimelapseMetadata(ctx context.Context, name string, u Updat
 		if err != nil {
 			return err
 		}
-		if err := allowed(Access{Name: t.Name, Owner: t.Owner, Visibility: Public}); err != nil {
+		if err := allowed(ofTimelapse(t.Name, t.Owner)); err != nil {
 			return err
 		}
 		if err := s.matchTimelapse(ctx, tx, a, name, u.Match); err != nil {

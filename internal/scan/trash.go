@@ -51,7 +51,7 @@ func CanSeeTrash(a actor.Actor, e TrashEntry) bool {
 // CanTakeBack says whether a may restore or purge an entry: who could have
 // deleted all of it.
 func CanTakeBack(a actor.Actor, e TrashEntry) bool {
-	if !CanDelete(a, Access{Name: e.name(), Owner: e.Owner, Visibility: Private}) {
+	if !may(a, opPurge, Access{Name: e.name(), Owner: e.Owner, Visibility: Private}) {
 		return false
 	}
 	return a.HighestRole() == actor.Admin || !slices.ContainsFunc(e.owners, func(o string) bool { return o != a.Username })
@@ -288,8 +288,8 @@ func (s *Service) KeepTrash(ctx context.Context) (purged int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	if !a.Trusted {
-		return 0, forbidden(a, opPurge)
+	if !may(a, opKeepTrash, Access{}) {
+		return 0, forbidden(a, opKeepTrash)
 	}
 	entries, known, err := s.trashAndIndex(ctx, s.pool)
 	if err != nil {

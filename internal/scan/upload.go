@@ -34,7 +34,7 @@ type Upload struct {
 // free. Errors: those of finding the scan, ErrForbidden, ErrUnknownFileset,
 // fsdb.ErrBroken, fsdb.ErrName, ErrFileExists.
 func (s *Service) BeginUpload(ctx context.Context, name, fileset, file string) (*Upload, error) {
-	r, a, err := s.open(ctx, s.pool, name, opCreateFile, CanWrite)
+	r, a, err := s.open(ctx, s.pool, name, opCreateFile)
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +153,7 @@ func (s *Service) addFiles(ctx context.Context, tx pgx.Tx, r row, fs db.GetFiles
 	var place []int // of each file in the batch
 	for i, p := range batch {
 		// The scan may have changed hands while the bytes came.
-		if answers[i] = require(p.actor, r.Access, opCreateFile, CanWrite); answers[i] == nil {
+		if answers[i] = require(p.actor, r.Access, opCreateFile); answers[i] == nil {
 			files, place = append(files, p.file), append(place, i)
 		}
 	}

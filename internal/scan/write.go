@@ -207,11 +207,11 @@ func (s *Service) SetFileMetadata(ctx context.Context, name, fileset, file strin
 // scan and what else is named; see locked.
 func (s *Service) changing(ctx context.Context, names []string, fn func(tx pgx.Tx, r row) error) error {
 	name := names[0]
-	if _, _, err := s.open(ctx, s.pool, name, opSetMetadata, CanWrite); err != nil {
+	if _, _, err := s.open(ctx, s.pool, name, opSetMetadata); err != nil {
 		return err
 	}
 	return s.locked(ctx, opSetMetadata, func(tx pgx.Tx) error {
-		r, _, err := s.open(ctx, tx, name, opSetMetadata, CanWrite)
+		r, _, err := s.open(ctx, tx, name, opSetMetadata)
 		if err != nil {
 			return err
 		}
