@@ -70,7 +70,7 @@ func tagsOf(c IfNoneMatch) func(tags []string, metadata json.RawMessage, err err
 func (s *server) registerTags() {
 	faults := []error{scan.ErrTags, scan.ErrPrecondition, errIfMatch}
 	register(s, route{
-		id: "get-scan-tags", method: http.MethodGet, path: "/scans/{scan_id}/tags", tag: tagScans, security: optional, rate: rateRead,
+		id: "get-scan-tags", method: http.MethodGet, path: "/scans/{scan_id}/tags", tag: tagScans, security: optional, needs: toRead, rate: rateRead,
 		summary: "Read the tags of a scan", doc: "The list under the key tags of its metadata; empty where there is none.",
 		errors: readAccessErrors, faults: []error{scan.ErrNoTagList}, responses: orNotModified(),
 	}, func(ctx context.Context, in *struct {
@@ -80,7 +80,7 @@ func (s *server) registerTags() {
 		return tagsOf(in.IfNoneMatch)(s.scans.Tags(ctx, in.Scan))
 	})
 	register(s, route{
-		id: "set-scan-tags", method: http.MethodPut, path: "/scans/{scan_id}/tags", tag: tagScans, security: required, rate: rateCreate,
+		id: "set-scan-tags", method: http.MethodPut, path: "/scans/{scan_id}/tags", tag: tagScans, security: required, needs: toWrite, rate: rateCreate,
 		summary: "Set the tags of a scan", doc: "These and no others; an empty list takes all out. Who may change the metadata may do it. If-Match takes the ETag of the metadata or of the tags.",
 		errors: writeErrors, faults: faults,
 	}, func(ctx context.Context, in *struct {
@@ -94,7 +94,7 @@ func (s *server) registerTags() {
 		return tagsOf(IfNoneMatch{})(s.scans.SetTags(ctx, in.Scan, in.Payload.Value.Tags, in.match))
 	})
 	register(s, route{
-		id: "change-scan-tags", method: http.MethodPost, path: "/scans/{scan_id}/tags", tag: tagScans, security: required, rate: rateCreate,
+		id: "change-scan-tags", method: http.MethodPost, path: "/scans/{scan_id}/tags", tag: tagScans, security: required, needs: toWrite, rate: rateCreate,
 		summary: "Add tags to a scan, and take some out", doc: "Several may do so at once, and none undoes what another did. Who may change the metadata may do it.",
 		errors: writeErrors, faults: append(faults, scan.ErrNoTagList),
 	}, func(ctx context.Context, in *struct {
@@ -110,14 +110,14 @@ var readAccessErrors = []int{http.StatusForbidden, http.StatusNotFound}
 
 func (s *server) registerAccess() {
 	register(s, route{
-		id: "get-scan-visibility", method: http.MethodGet, path: "/scans/{scan_id}/visibility", tag: tagScans, security: optional, rate: rateRead,
+		id: "get-scan-visibility", method: http.MethodGet, path: "/scans/{scan_id}/visibility", tag: tagScans, security: optional, needs: toRead, rate: rateRead,
 		summary: "Read who may see a scan", doc: "Everybody who may read the scan may know it.", errors: readAccessErrors,
 	}, func(ctx context.Context, in *ScanPath) (*reply[visibility], error) {
 		a, err := s.scans.Access(ctx, in.Scan)
 		return replyOf(visibility{Visibility: a.Visibility}, err)
 	})
 	register(s, route{
-		id: "set-scan-visibility", method: http.MethodPut, path: "/scans/{scan_id}/visibility", tag: tagScans, security: required, rate: rateCreate,
+		id: "set-scan-visibility", method: http.MethodPut, path: "/scans/{scan_id}/visibility", tag: tagScans, security: required, needs: toDelete, rate: rateCreate,
 		summary: "Make a scan private or public", doc: "Its owner and administrators may do it. It holds at once, on every server; programs of upstream's that rewrite the metadata do not undo it.",
 		errors: writeErrors, faults: []error{scan.ErrMetadata},
 	}, func(ctx context.Context, in *struct {
@@ -128,14 +128,14 @@ func (s *server) registerAccess() {
 		return replyOf(visibility{Visibility: a.Visibility}, err)
 	})
 	register(s, route{
-		id: "get-scan-sharing", method: http.MethodGet, path: "/scans/{scan_id}/sharing", tag: tagScans, security: optional, rate: rateRead,
+		id: "get-scan-sharing", method: http.MethodGet, path: "/scans/{scan_id}/sharing", tag: tagScans, security: optional, needs: toRead, rate: rateRead,
 		summary: "Read with which groups a scan is shared", doc: "Everybody who may read the scan may know it.", errors: readAccessErrors,
 	}, func(ctx context.Context, in *ScanPath) (*reply[sharing], error) {
 		a, err := s.scans.Access(ctx, in.Scan)
 		return replyOf(sharing{Groups: append([]string{}, a.Sharing...)}, err)
 	})
 	register(s, route{
-		id: "set-scan-sharing", method: http.MethodPut, path: "/scans/{scan_id}/sharing", tag: tagScans, security: required, rate: rateCreate,
+		id: "set-scan-sharing", method: http.MethodPut, path: "/scans/{scan_id}/sharing", tag: tagScans, security: required, needs: toDelete, rate: rateCreate,
 		summary: "Share a scan with groups", doc: "With these groups and no others; an empty list ends all sharing. Its owner and administrators may do it, and the groups must exist.",
 		errors: writeErrors, faults: []error{scan.ErrSharing},
 	}, func(ctx context.Context, in *struct {
@@ -149,14 +149,14 @@ func (s *server) registerAccess() {
 		return replyOf(sharing{Groups: append([]string{}, a.Sharing...)}, err)
 	})
 	register(s, route{
-		id: "get-scan-owner", method: http.MethodGet, path: "/scans/{scan_id}/owner", tag: tagScans, security: optional, rate: rateRead,
+		id: "get-scan-owner", method: http.MethodGet, path: "/scans/{scan_id}/owner", tag: tagScans, security: optional, needs: toRead, rate: rateRead,
 		summary: "Read who owns a scan", doc: "Everybody who may read the scan may know it.", errors: readAccessErrors,
 	}, func(ctx context.Context, in *ScanPath) (*reply[owner], error) {
 		a, err := s.scans.Access(ctx, in.Scan)
 		return replyOf(owner{Owner: a.Owner}, err)
 	})
 	register(s, route{
-		id: "set-scan-owner", method: http.MethodPut, path: "/scans/{scan_id}/owner", tag: tagScans, security: required, rate: rateCreate,
+		id: "set-scan-owner", method: http.MethodPut, path: "/scans/{scan_id}/owner", tag: tagScans, security: required, needs: toDelete, rate: rateCreate,
 		summary: "Give a scan to another user", doc: "Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards.",
 		errors: writeErrors, faults: []error{scan.ErrOwner, scan.ErrQuota},
 	}, func(ctx context.Context, in *struct {

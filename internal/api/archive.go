@@ -37,7 +37,7 @@ func (s *server) registerArchive() {
 		"application/zip": {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}},
 	}}
 	register(s, route{
-		id: "get-archive", method: http.MethodGet, path: "/assets/archive/{scan_id}", tag: tagAssets, security: optional, rate: rateArchive,
+		id: "get-archive", method: http.MethodGet, path: "/assets/archive/{scan_id}", tag: tagAssets, security: optional, needs: toRead, rate: rateArchive,
 		summary: "Download a scan as a ZIP file",
 		doc: "All files of the scan but previews, as they are, under names relative to it, and " + scan.ManifestName +
 			", which `sha256sum -c` checks. Its length is known from the first byte, and a download that broke goes on by Range and If-Range " +
@@ -45,7 +45,7 @@ func (s *server) registerArchive() {
 		errors: []int{http.StatusNotFound, http.StatusForbidden, http.StatusRequestEntityTooLarge}, responses: responses,
 	}, s.getArchive)
 	register(s, route{
-		id: "create-scan-from-archive", method: http.MethodPost, path: "/assets/archive/{scan_id}", tag: tagAssets, security: required, rate: rateArchive,
+		id: "create-scan-from-archive", method: http.MethodPost, path: "/assets/archive/{scan_id}", tag: tagAssets, security: required, needs: toCreate, rate: rateArchive,
 		faults: []error{
 			errDatasetExists, errNoArchive, errArchiveType, errArchiveName, errBrokenUpload, errDigest, errDigestMismatch, fsdb.ErrArchive, fsdb.ErrArchiveStructure, fsdb.ErrArchivePath,
 			fsdb.ErrArchiveTooLarge, scan.ErrQuota, fsdb.ErrName, fsdb.ErrReserved, scan.ErrMetadata, scan.ErrTimelapseExists,

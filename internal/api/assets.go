@@ -32,7 +32,7 @@ type base64Image struct {
 
 func (s *server) registerAssets() {
 	register(s, route{
-		id: "get-asset", method: http.MethodGet, path: "/assets/files/{path}", tag: tagAssets, security: optional, rate: rateRead, rest: true,
+		id: "get-asset", method: http.MethodGet, path: "/assets/files/{path}", tag: tagAssets, security: optional, needs: toRead, rate: rateRead, rest: true,
 		faults:  []error{scan.ErrNoAsset},
 		summary: "Download any file of a scan",
 		doc:     "By its path, which begins with the id of the scan or of its timelapse. The last part may lack its extension.",
@@ -48,7 +48,7 @@ func (s *server) registerAssets() {
 			preview.ErrDamagedImage, preview.ErrImageTooLarge, preview.ErrBadSize, preview.ErrClosed, errTextTooLarge, scan.ErrChanged,
 			fsdb.ErrNoSpace,
 		},
-		security: optional, rate: rateImage, summary: "Look at an image",
+		security: optional, needs: toRead, rate: rateImage, summary: "Look at an image",
 		doc:    "The image itself, or a JPEG of it that fits into the size: aspect kept, never enlarged, upright.",
 		errors: []int{http.StatusNotFound, http.StatusForbidden, http.StatusUnprocessableEntity}, responses: s.imageResponses(),
 	}, s.getImage)

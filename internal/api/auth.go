@@ -113,7 +113,7 @@ func (s *server) registerAuth() {
 		errors: []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusConflict, http.StatusUnsupportedMediaType, http.StatusRequestEntityTooLarge},
 	}, s.login)
 	register(s, route{
-		id: "register-user", method: http.MethodPost, path: "/auth/register", tag: tagAuth, security: required, rate: rateRegister,
+		id: "register-user", method: http.MethodPost, path: "/auth/register", tag: tagAuth, security: required, needs: toManageUsers, rate: rateRegister,
 		faults: []error{
 			auth.ErrMissingFields, auth.ErrUserName, auth.ErrFullname, auth.ErrPassword, auth.ErrRoleUnknown, auth.ErrRoleRank, auth.ErrUserExists,
 			auth.ErrBusy,
@@ -147,7 +147,7 @@ func (s *server) registerAuth() {
 		return &reply[validated]{validated{"Token validation successful", publicUser{a.Username, a.Fullname}}}, nil
 	})
 	register(s, route{
-		id: "create-api-token", method: http.MethodPost, path: "/auth/token/create-api-token", tag: tagAuth, security: required,
+		id: "create-api-token", method: http.MethodPost, path: "/auth/token/create-api-token", tag: tagAuth, security: required, needs: byPerson,
 		faults:  []error{errMissingDatasets, errMissingExpiry, errDatasets, errExpiry, auth.ErrAPIToken},
 		summary: "Create an API token", doc: "A long-lived token for programs, good for some scans and some permissions, never for more than you have yourself.",
 		errors: []int{http.StatusForbidden, http.StatusUnsupportedMediaType, http.StatusRequestEntityTooLarge},

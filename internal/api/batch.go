@@ -115,7 +115,7 @@ func (s *server) registerBatch() {
 		doc: "A line of JSON for each change (NDJSON, at most 500 lines and 16 MiB); a line of JSON answers each. All is done, in order, or nothing: if one line " +
 			"fails, the status is 409, its line says why, and the others are `not_done`; the answer is lines all the same. Each line needs the permission that the " +
 			"call for it alone needs. See docs/managing-scans.md.",
-		errors:    []int{http.StatusForbidden, http.StatusLocked, http.StatusInsufficientStorage, http.StatusRequestEntityTooLarge},
+		errors:    []int{http.StatusLocked, http.StatusInsufficientStorage, http.StatusRequestEntityTooLarge},
 		faults:    []error{scan.ErrBatch, scan.ErrBatchTooLarge, errNotNDJSON, fsdb.ErrNoSpace},
 		responses: responses,
 	}, func(ctx context.Context, in *struct{ Payload batchBody }) (*rawReply, error) {

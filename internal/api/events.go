@@ -121,7 +121,7 @@ func (s *server) registerEvents() {
 	page := s.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[eventList](), true, "EventList")
 	text := &huma.Schema{Type: huma.TypeString, Description: "Server-sent events. Each has the id to go on from and an event of the list as data."}
 	register(s, route{
-		id: "list-scan-history", method: http.MethodGet, path: "/scans/{scan_id}/history", tag: tagEvents, security: required, rate: rateRead,
+		id: "list-scan-history", method: http.MethodGet, path: "/scans/{scan_id}/history", tag: tagEvents, security: required, needs: toRead, rate: rateRead,
 		summary: "Read what was done to a scan",
 		doc: "Who changed what and when, of the scan, its filesets and its files, the latest first, for as long as EVENT_RETENTION says. " +
 			"It follows the scan through the trash, and tells nothing of an older scan of the same id.",

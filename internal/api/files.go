@@ -216,7 +216,7 @@ func (s *server) registerFiles() {
 	register(s, route{
 		id: "get-file", method: http.MethodGet, path: "/files/{scan_id}/{fileset_id}/{file_id}", tag: tagFiles,
 		faults:   []error{scan.ErrChanged},
-		security: optional, rate: rateRead, summary: "Download a file",
+		security: optional, needs: toRead, rate: rateRead, summary: "Download a file",
 		doc:       "The bytes of a file, with ranges and conditional requests.",
 		errors:    []int{http.StatusNotFound, http.StatusForbidden},
 		responses: fileResponses(),
@@ -229,14 +229,14 @@ func (s *server) registerFiles() {
 			errNoFile, errNoExtension, errFormMetadata, errBrokenUpload, errDigest, errDigestMismatch, scan.ErrQuota, scan.ErrExtension, scan.ErrEmptyFile, scan.ErrMetadata, scan.ErrFileExists,
 			fsdb.ErrName, fsdb.ErrReserved, fsdb.ErrBroken,
 		},
-		security: required, status: http.StatusCreated, summary: "Upload a file",
+		security: required, needs: toWrite, status: http.StatusCreated, summary: "Upload a file",
 		doc: "Takes a file into a fileset. Once the answer is 201, the file survives a power cut. After an error answer nothing of it is there; without any answer it is there whole or not at all, and sending it again is safe: 409 then says that it had come through.",
 		errors: []int{http.StatusForbidden, http.StatusNotFound, http.StatusConflict, http.StatusRequestEntityTooLarge,
 			http.StatusLocked, http.StatusInsufficientStorage},
 	}, s.createFile)
 	register(s, route{
 		id: "get-file-metadata", method: http.MethodGet, path: "/files/{scan_id}/{fileset_id}/{file_id}/metadata", tag: tagFiles,
-		security: optional, rate: rateRead, summary: "Read the metadata of a file",
+		security: optional, needs: toRead, rate: rateRead, summary: "Read the metadata of a file",
 		doc:    "All of it, or the value of one key; a key that is not there leaves the answer empty.",
 		errors: []int{http.StatusNotFound, http.StatusForbidden}, responses: orNotModified(),
 	}, func(ctx context.Context, in *struct {
@@ -249,7 +249,7 @@ func (s *server) registerFiles() {
 	register(s, route{
 		id: "update-file-metadata", method: http.MethodPost, path: "/files/{scan_id}/{fileset_id}/{file_id}/metadata", tag: tagFiles,
 		faults:   []error{errMissingMetadata, scan.ErrMetadata, scan.ErrPrecondition, errIfMatch},
-		security: required, rate: rateFileset, summary: "Change the metadata of a file",
+		security: required, needs: toWrite, rate: rateFileset, summary: "Change the metadata of a file",
 		doc: "Sets keys and returns all metadata. " + aboutUpdate, errors: writeErrors,
 	}, func(ctx context.Context, in *struct {
 		FilePath
@@ -267,7 +267,7 @@ func (s *server) registerFiles() {
 		return KeyQuery{}.of(IfNoneMatch{})(s.scans.SetFileMetadata(ctx, in.Scan, in.Fileset, in.File, u))
 	})
 	register(s, route{
-		id: "patch-file-metadata", method: http.MethodPatch, path: "/files/{scan_id}/{fileset_id}/{file_id}/metadata", tag: tagFiles, security: required, rate: rateFileset,
+		id: "patch-file-metadata", method: http.MethodPatch, path: "/files/{scan_id}/{fileset_id}/{file_id}/metadata", tag: tagFiles, security: required, needs: toWrite, rate: rateFileset,
 		faults:  []error{scan.ErrMetadata, scan.ErrPrecondition, errIfMatch},
 		summary: "Patch the metadata of a file", doc: aboutPatch, errors: writeErrors,
 	}, func(ctx context.Context, in *struct {

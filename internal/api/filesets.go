@@ -27,7 +27,7 @@ func (s *server) registerFilesets() {
 	register(s, route{
 		id: "create-fileset", method: http.MethodPost, path: "/filesets/{scan_id}/{fileset_id}", tag: tagFilesets,
 		faults:   []error{scan.ErrFilesetExists, scan.ErrMetadata, fsdb.ErrName, fsdb.ErrReserved},
-		security: required, rate: rateFileset, status: http.StatusCreated,
+		security: required, needs: toWrite, rate: rateFileset, status: http.StatusCreated,
 		summary: "Create a fileset", doc: "An empty fileset in a scan that you may write.",
 		errors: []int{http.StatusForbidden, http.StatusNotFound, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusLocked, http.StatusInsufficientStorage},
 	}, func(ctx context.Context, in *struct {
@@ -39,7 +39,7 @@ func (s *server) registerFilesets() {
 	})
 	register(s, route{
 		id: "get-fileset-metadata", method: http.MethodGet, path: "/filesets/{scan_id}/{fileset_id}/metadata", tag: tagFilesets,
-		security: optional, rate: rateRead, summary: "Read the metadata of a fileset",
+		security: optional, needs: toRead, rate: rateRead, summary: "Read the metadata of a fileset",
 		doc:    "All of it, or the value of one key; a key that is not there leaves the answer empty.",
 		errors: []int{http.StatusNotFound, http.StatusForbidden}, responses: orNotModified(),
 	}, func(ctx context.Context, in *struct {
@@ -52,7 +52,7 @@ func (s *server) registerFilesets() {
 	register(s, route{
 		id: "update-fileset-metadata", method: http.MethodPost, path: "/filesets/{scan_id}/{fileset_id}/metadata", tag: tagFilesets,
 		faults:   []error{errMissingMetadata, scan.ErrMetadata, scan.ErrPrecondition, errIfMatch},
-		security: required, rate: rateFileset, summary: "Change the metadata of a fileset",
+		security: required, needs: toWrite, rate: rateFileset, summary: "Change the metadata of a fileset",
 		doc: "Sets keys and returns all metadata. " + aboutUpdate, errors: writeErrors,
 	}, func(ctx context.Context, in *struct {
 		FilesetPath
@@ -67,7 +67,7 @@ func (s *server) registerFilesets() {
 		return KeyQuery{}.of(IfNoneMatch{})(s.scans.SetFilesetMetadata(ctx, in.Scan, in.Fileset, u))
 	})
 	register(s, route{
-		id: "patch-fileset-metadata", method: http.MethodPatch, path: "/filesets/{scan_id}/{fileset_id}/metadata", tag: tagFilesets, security: required, rate: rateFileset,
+		id: "patch-fileset-metadata", method: http.MethodPatch, path: "/filesets/{scan_id}/{fileset_id}/metadata", tag: tagFilesets, security: required, needs: toWrite, rate: rateFileset,
 		faults:  []error{scan.ErrMetadata, scan.ErrPrecondition, errIfMatch},
 		summary: "Patch the metadata of a fileset", doc: aboutPatch, errors: writeErrors,
 	}, func(ctx context.Context, in *struct {
@@ -79,7 +79,7 @@ func (s *server) registerFilesets() {
 	})
 	register(s, route{
 		id: "list-files", method: http.MethodGet, path: "/filesets/{scan_id}/{fileset_id}/files", tag: tagFilesets,
-		security: optional, rate: rateRead, summary: "List the files of a fileset",
+		security: optional, needs: toRead, rate: rateRead, summary: "List the files of a fileset",
 		doc:    "Their ids, in the order of files.json.",
 		errors: []int{http.StatusNotFound, http.StatusForbidden},
 	}, func(ctx context.Context, in *struct {

@@ -19,7 +19,7 @@ func forGenerators(doc []byte) ([]byte, error) {
 	if err := json.Unmarshal(doc, &v); err != nil {
 		return nil, fmt.Errorf("read document for generators: %w", err)
 	}
-	v = without(v, "example", "examples", "x-codes").(map[string]any)
+	v = without(v, "example", "examples", "x-codes", needsKey).(map[string]any)
 	closeSchemas(v)
 	schemes := object(object(v, "components"), "securitySchemes")
 	maps.DeleteFunc(schemes, func(name string, _ any) bool { return name != bearerScheme })

@@ -44,7 +44,7 @@ type memberPath struct {
 
 func (s *server) registerGroups() {
 	register(s, route{
-		id: "list-groups", method: http.MethodGet, path: "/groups", tag: tagGroups, security: required,
+		id: "list-groups", method: http.MethodGet, path: "/groups", tag: tagGroups, security: required, needs: byPerson,
 		summary: "List groups", doc: "All of them for who manages groups, else those you are a member of.", errors: []int{http.StatusForbidden},
 	}, func(ctx context.Context, in *PageQuery) (*reply[groupList], error) {
 		list, err := s.auth.Groups(ctx, in.After, in.Limit)
@@ -55,7 +55,7 @@ func (s *server) registerGroups() {
 		return replyOf(out, err)
 	})
 	register(s, route{
-		id: "create-group", method: http.MethodPost, path: "/groups", tag: tagGroups, security: required, status: http.StatusCreated,
+		id: "create-group", method: http.MethodPost, path: "/groups", tag: tagGroups, security: required, needs: toManageGroups, status: http.StatusCreated,
 		faults:  []error{auth.ErrGroupExists, auth.ErrGroupName, auth.ErrUserUnknown},
 		summary: "Create a group", doc: "Needs the permission to manage groups.", errors: accountErrors,
 	}, func(ctx context.Context, in *struct{ Payload Strict[newGroup] }) (*reply[group], error) {
@@ -64,7 +64,7 @@ func (s *server) registerGroups() {
 		return replyOf(groupOf(g), err)
 	})
 	register(s, route{
-		id: "get-group", method: http.MethodGet, path: "/groups/{group}", tag: tagGroups, security: required,
+		id: "get-group", method: http.MethodGet, path: "/groups/{group}", tag: tagGroups, security: required, needs: byPerson,
 		summary: "Read a group",
 		doc:     "Its members may, and who manages groups.", errors: []int{http.StatusForbidden, http.StatusNotFound},
 	}, func(ctx context.Context, in *groupPath) (*reply[group], error) {
@@ -72,19 +72,19 @@ func (s *server) registerGroups() {
 		return replyOf(groupOf(g), err)
 	})
 	register(s, route{
-		id: "delete-group", method: http.MethodDelete, path: "/groups/{group}", tag: tagGroups, security: required, status: http.StatusNoContent,
+		id: "delete-group", method: http.MethodDelete, path: "/groups/{group}", tag: tagGroups, security: required, needs: toManageGroups, status: http.StatusNoContent,
 		summary: "Delete a group", doc: "Scans shared with it are shared no more.", errors: []int{http.StatusForbidden, http.StatusNotFound},
 	}, func(ctx context.Context, in *groupPath) (*struct{}, error) {
 		return nil, s.auth.DeleteGroup(ctx, in.Group)
 	})
 	register(s, route{
-		id: "add-group-member", method: http.MethodPut, path: "/groups/{group}/members/{username}", tag: tagGroups, security: required, status: http.StatusNoContent,
+		id: "add-group-member", method: http.MethodPut, path: "/groups/{group}/members/{username}", tag: tagGroups, security: required, needs: byPerson, status: http.StatusNoContent,
 		summary: "Put a user into a group", doc: "Members may do it, and who manages groups.", errors: []int{http.StatusForbidden, http.StatusNotFound},
 	}, func(ctx context.Context, in *memberPath) (*struct{}, error) {
 		return nil, s.auth.AddMember(ctx, in.Group, in.Username)
 	})
 	register(s, route{
-		id: "remove-group-member", method: http.MethodDelete, path: "/groups/{group}/members/{username}", tag: tagGroups, security: required, status: http.StatusNoContent,
+		id: "remove-group-member", method: http.MethodDelete, path: "/groups/{group}/members/{username}", tag: tagGroups, security: required, needs: byPerson, status: http.StatusNoContent,
 		summary: "Take a user out of a group",
 		doc:     "Members may do it, and who manages groups. Scans shared with the group are no more shared with the user.", errors: []int{http.StatusForbidden, http.StatusNotFound},
 	}, func(ctx context.Context, in *memberPath) (*struct{}, error) {

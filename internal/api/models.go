@@ -61,7 +61,7 @@ var modelErrors = []int{http.StatusBadRequest, http.StatusNotFound, http.StatusF
 
 func (s *server) registerModels() {
 	register(s, route{
-		id: "get-pointcloud", method: http.MethodGet, path: "/assets/pointcloud/{scan_id}", tag: tagAssets, security: optional, rate: rateModel,
+		id: "get-pointcloud", method: http.MethodGet, path: "/assets/pointcloud/{scan_id}", tag: tagAssets, security: optional, needs: toRead, rate: rateModel,
 		faults: []error{
 			errOutputOfNoScan, scan.ErrNoTask, scan.ErrNoOutput, ply.ErrDamaged, ply.ErrTooLarge, preview.ErrBadSize, preview.ErrClosed,
 			scan.ErrChanged, fsdb.ErrNoSpace,
@@ -71,7 +71,7 @@ func (s *server) registerModels() {
 		errors:  modelErrors, responses: modelResponses(s.points()),
 	}, s.getPointCloud)
 	register(s, route{
-		id: "get-mesh", method: http.MethodGet, path: "/assets/mesh/{scan_id}", tag: tagAssets, security: optional, rate: rateModel,
+		id: "get-mesh", method: http.MethodGet, path: "/assets/mesh/{scan_id}", tag: tagAssets, security: optional, needs: toRead, rate: rateModel,
 		faults: []error{
 			errOutputOfNoScan, scan.ErrNoTask, scan.ErrNoOutput, ply.ErrDamaged, ply.ErrTooLarge, preview.ErrBadSize, preview.ErrClosed,
 			scan.ErrChanged, fsdb.ErrNoSpace,
@@ -81,13 +81,13 @@ func (s *server) registerModels() {
 		errors:  modelErrors, responses: modelResponses(s.triangles()),
 	}, s.getMesh)
 	register(s, route{
-		id: "get-skeleton", method: http.MethodGet, path: "/assets/skeleton/{scan_id}", tag: tagAssets, security: optional, rate: rateModel,
+		id: "get-skeleton", method: http.MethodGet, path: "/assets/skeleton/{scan_id}", tag: tagAssets, security: optional, needs: toRead, rate: rateModel,
 		faults:  []error{errOutputOfNoScan, scan.ErrNoTask, scan.ErrNoOutput, scan.ErrDamaged},
 		summary: "Read the curve skeleton of a scan", doc: "Points, and lines between them by their numbers.",
 		errors: modelErrors, responses: jsonResponses("The skeleton.", s.named("CurveSkeleton", listsOf("points", "lines"))),
 	}, s.getSkeleton)
 	register(s, route{
-		id: "get-sequence", method: http.MethodGet, path: "/assets/sequence/{scan_id}", tag: tagAssets, security: optional, rate: rateSequence,
+		id: "get-sequence", method: http.MethodGet, path: "/assets/sequence/{scan_id}", tag: tagAssets, security: optional, needs: toRead, rate: rateSequence,
 		faults:  []error{errOutputOfNoScan, scan.ErrNoTask, scan.ErrNoOutput, scan.ErrNoList, scan.ErrDamaged},
 		summary: "Read the angles and internodes of a scan",
 		doc:     "What was measured along the stem, by the pipeline and by hand, as it is stored: the pipeline's angles are in degrees.",

@@ -101,14 +101,14 @@ func (s *server) registerOlderInfos() {
 	}, s.olderInfos)
 	oneInfo := answers("The scan-info object.", map[string]*huma.Schema{"application/json": infoSchema})
 	registerOlder(s, alias{"get-scan-015", http.MethodGet, "/scan/{scan_id}", "get-scan", v015}, route{
-		tag: tagScans, security: optional, rate: rateRead, summary: "Read a scan at a glance",
+		tag: tagScans, security: optional, needs: toRead, rate: rateRead, summary: "Read a scan at a glance",
 		errors: []int{http.StatusNotFound, http.StatusForbidden}, responses: oneInfo,
 	}, func(ctx context.Context, in *ScanPath) (*rawReply, error) {
 		info, err := s.scans.Info(ctx, in.Scan)
 		return rawJSON(scan.OlderInfo(info), err)
 	})
 	registerOlder(s, alias{"get-scan-014", http.MethodGet, "/scans/{scan_id}", "get-scan", v014}, route{
-		tag: tagScans, security: optional, rate: rateRead, summary: "Read all that the explorer shows of a scan",
+		tag: tagScans, security: optional, needs: toRead, rate: rateRead, summary: "Read all that the explorer shows of a scan",
 		doc:    "The scan-info object with the skeleton and the measures in data, angles in radians.",
 		errors: []int{http.StatusNotFound, http.StatusForbidden}, responses: oneInfo,
 	}, func(ctx context.Context, in *ScanPath) (*rawReply, error) {
@@ -146,7 +146,7 @@ func (s *server) registerOlderModels() {
 		{alias{"get-mesh-015", http.MethodGet, "/mesh" + file, "get-mesh", v015}, "Download a mesh", s.triangles(), s.mesh},
 	} {
 		registerOlder(s, m.alias, route{
-			tag: tagAssets, security: optional, rate: rateModel, summary: m.summary, doc: "Any PLY file, by fileset and file.",
+			tag: tagAssets, security: optional, needs: toRead, rate: rateModel, summary: m.summary, doc: "Any PLY file, by fileset and file.",
 			errors: modelErrors, responses: modelResponses(m.schema),
 		}, func(ctx context.Context, in *olderModelInput) (*download, error) {
 			c, err := s.scans.OpenFile(ctx, in.Scan, in.Fileset, in.File)
@@ -185,7 +185,7 @@ func (s *server) registerOlderWrites() {
 		http.StatusForbidden, http.StatusNotFound, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusLocked, http.StatusInsufficientStorage,
 	}
 	registerOlder(s, alias{"create-scan-014", http.MethodPost, "/scans/{scan_id}", "create-scan", v014}, route{
-		tag: tagScans, security: required, rate: rateCreate, summary: "Create a scan", status: http.StatusCreated, errors: failures,
+		tag: tagScans, security: required, needs: toCreate, rate: rateCreate, summary: "Create a scan", status: http.StatusCreated, errors: failures,
 	}, func(ctx context.Context, in *struct {
 		ScanPath
 		Payload Lenient[newScan]
@@ -194,7 +194,7 @@ func (s *server) registerOlderWrites() {
 		return replyOf(createdScan{"Scan created successfully", in.Scan}, err)
 	})
 	registerOlder(s, alias{"create-named-scan-014", http.MethodPost, "/api/scan", "create-scan", v014}, route{
-		tag: tagScans, security: required, rate: rateCreate, summary: "Create a scan", status: http.StatusCreated, errors: failures,
+		tag: tagScans, security: required, needs: toCreate, rate: rateCreate, summary: "Create a scan", status: http.StatusCreated, errors: failures,
 	}, func(ctx context.Context, in *struct{ Payload Lenient[olderScan] }) (*reply[created], error) {
 		b := in.Payload.Value
 		switch {
@@ -207,7 +207,7 @@ func (s *server) registerOlderWrites() {
 		return replyOf(created{fmt.Sprintf("Scan '%s' created successfully.", b.Name), b.Name}, err)
 	})
 	registerOlder(s, alias{"create-fileset-014", http.MethodPost, "/api/fileset", "create-fileset", v014}, route{
-		tag: tagFilesets, security: required, rate: rateFileset, summary: "Create a fileset", status: http.StatusCreated, errors: failures,
+		tag: tagFilesets, security: required, needs: toWrite, rate: rateFileset, summary: "Create a fileset", status: http.StatusCreated, errors: failures,
 	}, func(ctx context.Context, in *struct{ Payload Lenient[olderFileset] }) (*reply[created], error) {
 		b := in.Payload.Value
 		switch {
@@ -222,7 +222,7 @@ func (s *server) registerOlderWrites() {
 		return replyOf(created{fmt.Sprintf("Fileset '%s' created successfully in '%s'.", b.Fileset, b.Scan), b.Fileset}, err)
 	})
 	registerOlder(s, alias{"create-file-014", http.MethodPost, "/api/file", "create-file", v014}, route{
-		tag: tagFiles, security: required, summary: "Upload a file", status: http.StatusCreated, errors: failures,
+		tag: tagFiles, security: required, needs: toWrite, summary: "Upload a file", status: http.StatusCreated, errors: failures,
 		doc: "In the form, scan_id, fileset_id and file_id come before the file, which is written as it comes.",
 	}, s.createOlderFile)
 }

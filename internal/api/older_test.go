@@ -240,18 +240,23 @@ func TestOlderWrites(t *testing.T) {
 // olderUpload posts a form of the fields name=value in this order.
 func (s *site) olderUpload(token string, fields ...string) answer {
 	s.t.Helper()
+	body, contentType := orderedForm(fields...)
+	return s.do(http.MethodPost, "/api/file", body, bearer(token), header{"Content-Type", contentType})
+}
+
+func orderedForm(fields ...string) (body, contentType string) {
 	const boundary = "b0undary"
-	var body strings.Builder
+	var text strings.Builder
 	for _, f := range fields {
 		name, value, _ := strings.Cut(f, "=")
 		file := ""
 		if name == "file" {
 			file = `; filename="x"`
 		}
-		body.WriteString("--" + boundary + "\r\nContent-Disposition: form-data; name=\"" + name + "\"" + file + "\r\n\r\n" + value + "\r\n")
+		text.WriteString("--" + boundary + "\r\nContent-Disposition: form-data; name=\"" + name + "\"" + file + "\r\n\r\n" + value + "\r\n")
 	}
-	body.WriteString("--" + boundary + "--\r\n")
-	return s.do(http.MethodPost, "/api/file", body.String(), bearer(token), header{"Content-Type", "multipart/form-data; boundary=" + boundary})
+	text.WriteString("--" + boundary + "--\r\n")
+	return text.String(), "multipart/form-data; boundary=" + boundary
 }
 
 // The refusals that older clients know by their text, and those in which the

@@ -75,7 +75,7 @@ var quotaErrors = []int{http.StatusForbidden, http.StatusRequestEntityTooLarge, 
 
 func (s *server) registerQuotas() {
 	register(s, route{
-		id: "get-usage", method: http.MethodGet, path: "/usage", tag: tagQuotas, security: required, rate: rateRead,
+		id: "get-usage", method: http.MethodGet, path: "/usage", tag: tagQuotas, security: required, needs: toAdminister, rate: rateRead,
 		summary: "Ask what a user holds",
 		doc:     "Bytes and files of the scans that the user owns, of those in the trash, of uploads on their way, and the quotas that apply. Yourself, or anybody for administrators.",
 		errors:  []int{http.StatusForbidden},
@@ -86,7 +86,7 @@ func (s *server) registerQuotas() {
 		return replyOf(usageOf(u), err)
 	})
 	register(s, route{
-		id: "list-quotas", method: http.MethodGet, path: "/quotas", tag: tagQuotas, security: required, rate: rateList,
+		id: "list-quotas", method: http.MethodGet, path: "/quotas", tag: tagQuotas, security: required, needs: toAdminister, rate: rateList,
 		summary: "List all quotas", doc: aboutQuota, errors: []int{http.StatusForbidden},
 	}, func(ctx context.Context, _ *struct{}) (*reply[quotaList], error) {
 		quotas, err := s.scans.Quotas(ctx)
@@ -97,7 +97,7 @@ func (s *server) registerQuotas() {
 		return replyOf(out, err)
 	})
 	register(s, route{
-		id: "set-user-quota", method: http.MethodPut, path: "/quotas/users/{username}", tag: tagQuotas, security: required,
+		id: "set-user-quota", method: http.MethodPut, path: "/quotas/users/{username}", tag: tagQuotas, security: required, needs: toAdminister,
 		faults: []error{scan.ErrUnknownQuota, scan.ErrQuotaBounds}, summary: "Set the quota of a user", doc: aboutQuota, errors: quotaErrors,
 	}, func(ctx context.Context, in *struct {
 		QuotaUser
@@ -106,7 +106,7 @@ func (s *server) registerQuotas() {
 		return s.setQuota(ctx, scan.UserQuota, in.Username, in.Payload.Value)
 	})
 	register(s, route{
-		id: "set-group-quota", method: http.MethodPut, path: "/quotas/groups/{group}", tag: tagQuotas, security: required,
+		id: "set-group-quota", method: http.MethodPut, path: "/quotas/groups/{group}", tag: tagQuotas, security: required, needs: toAdminister,
 		faults: []error{scan.ErrUnknownQuota, scan.ErrQuotaBounds}, summary: "Set the quota of a group", doc: aboutQuota, errors: quotaErrors,
 	}, func(ctx context.Context, in *struct {
 		QuotaGroup
@@ -115,13 +115,13 @@ func (s *server) registerQuotas() {
 		return s.setQuota(ctx, scan.GroupQuota, in.Group, in.Payload.Value)
 	})
 	register(s, route{
-		id: "delete-user-quota", method: http.MethodDelete, path: "/quotas/users/{username}", tag: tagQuotas, security: required,
+		id: "delete-user-quota", method: http.MethodDelete, path: "/quotas/users/{username}", tag: tagQuotas, security: required, needs: toAdminister,
 		faults: []error{scan.ErrUnknownQuota}, summary: "Take the quota of a user away", doc: aboutQuota, errors: []int{http.StatusForbidden},
 	}, func(ctx context.Context, in *QuotaUser) (*struct{}, error) {
 		return nil, s.scans.DeleteQuota(ctx, scan.UserQuota, in.Username)
 	})
 	register(s, route{
-		id: "delete-group-quota", method: http.MethodDelete, path: "/quotas/groups/{group}", tag: tagQuotas, security: required,
+		id: "delete-group-quota", method: http.MethodDelete, path: "/quotas/groups/{group}", tag: tagQuotas, security: required, needs: toAdminister,
 		faults: []error{scan.ErrUnknownQuota}, summary: "Take the quota of a group away", doc: aboutQuota, errors: []int{http.StatusForbidden},
 	}, func(ctx context.Context, in *QuotaGroup) (*struct{}, error) {
 		return nil, s.scans.DeleteQuota(ctx, scan.GroupQuota, in.Group)

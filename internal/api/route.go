@@ -19,6 +19,7 @@ type route struct {
 	tag              string
 	summary, doc     string
 	security         []map[string][]string
+	needs            need // beyond being logged in
 	rate             perMinute
 	status           int // of success; 0 is 200, or 204 without a body
 	// errors are the statuses it may answer beside those that follow from
@@ -111,6 +112,9 @@ func (r route) statuses() []int {
 	if len(r.security) > 0 {
 		list = append(list, http.StatusBadRequest, http.StatusUnauthorized)
 	}
+	if r.needs != "" {
+		list = append(list, http.StatusForbidden)
+	}
 	if _, ranges := r.responses["206"]; ranges {
 		list = append(list, http.StatusPreconditionFailed, http.StatusRequestedRangeNotSatisfiable)
 	}
@@ -160,6 +164,9 @@ func finish(doc *huma.OpenAPI, r route, path string, input reflect.Type) {
 	}
 	for _, p := range op.Parameters {
 		p.Required = p.Required || slices.Contains(r.must, p.Name)
+	}
+	if r.needs != "" {
+		op.Extensions = map[string]any{needsKey: r.needs}
 	}
 	addExamples(op, r.id)
 	documentFailures(op, r)

@@ -133,13 +133,13 @@ func (s *server) registerScans() {
 		})),
 	}, s.listScanInfos)
 	register(s, route{
-		id: "get-scan", method: http.MethodGet, path: "/scans/{scan_id}", tag: tagScans, security: optional, rate: rateRead,
+		id: "get-scan", method: http.MethodGet, path: "/scans/{scan_id}", tag: tagScans, security: optional, needs: toRead, rate: rateRead,
 		summary: "Read a scan at a glance", doc: "Facts, images, tasks, workspace and camera poses of a scan.",
 		errors:    []int{http.StatusNotFound, http.StatusForbidden},
 		responses: answers("The scan-info object.", map[string]*huma.Schema{"application/json": infoSchema}),
 	}, s.getScan)
 	register(s, route{
-		id: "create-scan", method: http.MethodPost, path: "/scans/{scan_id}", tag: tagScans, security: required, rate: rateCreate,
+		id: "create-scan", method: http.MethodPost, path: "/scans/{scan_id}", tag: tagScans, security: required, needs: toCreate, rate: rateCreate,
 		faults:  []error{scan.ErrScanExists, scan.ErrUnknownTimelapse, scan.ErrMetadata, scan.ErrBiology, scan.ErrSharing, fsdb.ErrName, fsdb.ErrReserved},
 		summary: "Create a scan", doc: "An empty scan that belongs to you.", status: http.StatusCreated,
 		errors: []int{http.StatusForbidden, http.StatusNotFound, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusLocked, http.StatusInsufficientStorage},
@@ -151,7 +151,7 @@ func (s *server) registerScans() {
 		return replyOf(created{"Scan created successfully", in.Scan}, err)
 	})
 	register(s, route{
-		id: "get-scan-metadata", method: http.MethodGet, path: "/scans/{scan_id}/metadata", tag: tagScans, security: optional, rate: rateRead,
+		id: "get-scan-metadata", method: http.MethodGet, path: "/scans/{scan_id}/metadata", tag: tagScans, security: optional, needs: toRead, rate: rateRead,
 		summary: "Read the metadata of a scan",
 		doc:     "All of it, or the value of one key; a key that is not there leaves the answer empty.",
 		errors:  []int{http.StatusNotFound, http.StatusForbidden}, responses: orNotModified(),
@@ -163,7 +163,7 @@ func (s *server) registerScans() {
 		return in.of(in.IfNoneMatch)(s.scans.Metadata(ctx, in.Scan))
 	})
 	register(s, route{
-		id: "update-scan-metadata", method: http.MethodPost, path: "/scans/{scan_id}/metadata", tag: tagScans, security: required, rate: rateCreate,
+		id: "update-scan-metadata", method: http.MethodPost, path: "/scans/{scan_id}/metadata", tag: tagScans, security: required, needs: toWrite, rate: rateCreate,
 		faults:  []error{errMissingMetadata, scan.ErrMetadata, scan.ErrBiology, scan.ErrMemberElsewhere, scan.ErrPrecondition, errIfMatch},
 		summary: "Change the metadata of a scan", doc: "Sets keys and returns all metadata. " + aboutUpdate, errors: writeErrors,
 	}, func(ctx context.Context, in *struct {
@@ -179,7 +179,7 @@ func (s *server) registerScans() {
 		return KeyQuery{}.of(IfNoneMatch{})(s.scans.SetMetadata(ctx, in.Scan, u))
 	})
 	register(s, route{
-		id: "patch-scan-metadata", method: http.MethodPatch, path: "/scans/{scan_id}/metadata", tag: tagScans, security: required, rate: rateCreate,
+		id: "patch-scan-metadata", method: http.MethodPatch, path: "/scans/{scan_id}/metadata", tag: tagScans, security: required, needs: toWrite, rate: rateCreate,
 		faults:  []error{scan.ErrMetadata, scan.ErrBiology, scan.ErrMemberElsewhere, scan.ErrPrecondition, errIfMatch},
 		summary: "Patch the metadata of a scan", doc: aboutPatch, errors: writeErrors,
 	}, func(ctx context.Context, in *struct {
@@ -190,7 +190,7 @@ func (s *server) registerScans() {
 		return KeyQuery{}.of(IfNoneMatch{})(s.scans.SetMetadata(ctx, in.Scan, in.patch(in.Payload.Value)))
 	})
 	register(s, route{
-		id: "list-filesets", method: http.MethodGet, path: "/scans/{scan_id}/filesets", tag: tagScans, security: optional, rate: rateRead,
+		id: "list-filesets", method: http.MethodGet, path: "/scans/{scan_id}/filesets", tag: tagScans, security: optional, needs: toRead, rate: rateRead,
 		summary: "List the filesets of a scan",
 		doc:     "Their ids, in the order of files.json.", errors: []int{http.StatusNotFound, http.StatusForbidden},
 	}, func(ctx context.Context, in *struct {

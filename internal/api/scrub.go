@@ -53,7 +53,7 @@ func scrubReportOf(r scan.ScrubReport) scrubReport {
 
 func (s *server) registerScrub() {
 	register(s, route{
-		id: "get-scrub", method: http.MethodGet, path: "/scrub", tag: tagScans, security: required, rate: rateList,
+		id: "get-scrub", method: http.MethodGet, path: "/scrub", tag: tagScans, security: required, needs: toAdminister, rate: rateList,
 		summary: "Ask what the scrub found",
 		doc: "How far the servers are with reading all files and comparing them with their SHA-256, and what they found that is not mended yet. " +
 			"Only administrators may ask.",

@@ -23,6 +23,26 @@ var (
 	required = []map[string][]string{{bearerScheme: {}}, {cookieScheme: {}}}
 )
 
+// need is what an operation needs beyond being logged in; who lacks it gets a
+// 403. Of a scan or timelapse, the role on it decides; an API token needs it in
+// its datasets, too.
+type need string
+
+const (
+	toRead         need = "read"
+	toWrite        need = "write"
+	toCreate       need = "create"
+	toDelete       need = "delete"
+	toManageUsers  need = "manage_users"
+	toManageGroups need = "manage_groups"
+	toAdminister   need = "admin"
+	// byPerson: who logged in, by no API token.
+	byPerson need = "session"
+)
+
+// needsKey is the extension that tells of it in the document.
+const needsKey = "x-permission"
+
 const (
 	bearerScheme = "bearer"
 	cookieScheme = "cookie"

@@ -71,14 +71,14 @@ type idPath struct {
 
 func (s *server) registerSessions() {
 	register(s, route{
-		id: "list-sessions", method: http.MethodGet, path: "/auth/sessions", tag: tagAuth, security: required,
+		id: "list-sessions", method: http.MethodGet, path: "/auth/sessions", tag: tagAuth, security: required, needs: byPerson,
 		summary: "List my sessions",
 		doc:     "Your own that still live, the last used first.", errors: []int{http.StatusForbidden},
 	}, func(ctx context.Context, _ *struct{}) (*reply[sessionList], error) {
 		return s.sessionsOf(ctx, usernameOf(ctx))
 	})
 	register(s, route{
-		id: "end-session", method: http.MethodDelete, path: "/auth/sessions/{id}", tag: tagAuth, security: required,
+		id: "end-session", method: http.MethodDelete, path: "/auth/sessions/{id}", tag: tagAuth, security: required, needs: byPerson,
 		faults:  []error{auth.ErrSessionUnknown},
 		summary: "End a session", doc: "One of your own; administrators may end anybody's.",
 		errors: []int{http.StatusForbidden, http.StatusNotFound}, status: http.StatusNoContent,
@@ -86,7 +86,7 @@ func (s *server) registerSessions() {
 		return nil, s.auth.EndSession(ctx, in.ID)
 	})
 	register(s, route{
-		id: "end-sessions", method: http.MethodDelete, path: "/auth/sessions", tag: tagAuth, security: required,
+		id: "end-sessions", method: http.MethodDelete, path: "/auth/sessions", tag: tagAuth, security: required, needs: byPerson,
 		summary: "End my other sessions, or all",
 		doc:     "Both tokens of each are void at once, on every server.", errors: []int{http.StatusForbidden},
 	}, func(ctx context.Context, in *struct {
@@ -95,12 +95,12 @@ func (s *server) registerSessions() {
 		return s.endSessions(ctx, usernameOf(ctx), auth.Scope(in.Scope))
 	})
 	register(s, route{
-		id: "list-api-tokens", method: http.MethodGet, path: "/auth/api-tokens", tag: tagAuth, security: required,
+		id: "list-api-tokens", method: http.MethodGet, path: "/auth/api-tokens", tag: tagAuth, security: required, needs: byPerson,
 		summary: "List my API tokens",
 		doc:     "Your own that still count, the newest first. The tokens themselves cannot be read again.", errors: []int{http.StatusForbidden},
 	}, s.listAPITokens)
 	register(s, route{
-		id: "revoke-api-token", method: http.MethodDelete, path: "/auth/api-tokens/{id}", tag: tagAuth, security: required,
+		id: "revoke-api-token", method: http.MethodDelete, path: "/auth/api-tokens/{id}", tag: tagAuth, security: required, needs: byPerson,
 		faults:  []error{auth.ErrAPITokenUnknown},
 		summary: "Revoke an API token",
 		doc:     "It is void at once, on every server. Administrators may revoke anybody's.", errors: []int{http.StatusForbidden, http.StatusNotFound}, status: http.StatusNoContent,

@@ -57,7 +57,7 @@ func (s *server) registerTimelapses() {
 		return namesOf(ctx, s, &in.SearchQuery, q, s.scans.Timelapses, s.scans.TimelapsePage, asTheyAre)
 	})
 	register(s, route{
-		id: "create-timelapse", method: http.MethodPost, path: "/timelapses", tag: tagTimelapses, security: required, rate: rateFileset,
+		id: "create-timelapse", method: http.MethodPost, path: "/timelapses", tag: tagTimelapses, security: required, needs: toCreate, rate: rateFileset,
 		faults:  []error{errMissingID, scan.ErrTimelapseExists, scan.ErrMetadata, fsdb.ErrName, fsdb.ErrReserved},
 		summary: "Create a timelapse", doc: "An empty timelapse that belongs to you.", status: http.StatusCreated,
 		errors: []int{http.StatusForbidden, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusLocked, http.StatusInsufficientStorage},
@@ -98,7 +98,7 @@ func (s *server) registerTimelapseMetadata() {
 	faults := []error{scan.ErrMetadata, scan.ErrPrecondition, errIfMatch}
 	register(s, route{
 		id: "update-timelapse-metadata", method: http.MethodPost, path: "/timelapses/{timelapse_id}/metadata", tag: tagTimelapses,
-		faults: append([]error{errMissingMetadata}, faults...), security: required, rate: rateFileset, errors: writeErrors,
+		faults: append([]error{errMissingMetadata}, faults...), security: required, needs: toWrite, rate: rateFileset, errors: writeErrors,
 		summary: "Change the metadata of a timelapse",
 		doc:     "Sets keys, with replace in place of all others, and returns the timelapse. Its owner may do it, and who may write everywhere. If-Match takes the ETag of get-timelapse.",
 	}, func(ctx context.Context, in *struct {
@@ -115,7 +115,7 @@ func (s *server) registerTimelapseMetadata() {
 	})
 	register(s, route{
 		id: "patch-timelapse-metadata", method: http.MethodPatch, path: "/timelapses/{timelapse_id}/metadata", tag: tagTimelapses,
-		faults: faults, security: required, rate: rateFileset, errors: writeErrors,
+		faults: faults, security: required, needs: toWrite, rate: rateFileset, errors: writeErrors,
 		summary: "Patch the metadata of a timelapse",
 		doc:     "The body is a JSON merge patch (RFC 7396) of the metadata. Its owner may do it, and who may write everywhere. If-Match takes the ETag of get-timelapse.",
 	}, func(ctx context.Context, in *struct {

@@ -119,7 +119,7 @@ func (s *server) registerTrash() {
 		return replyOf(trashEntryOf(e), err)
 	})
 	register(s, route{
-		id: "restore-trash-entry", method: http.MethodPost, path: "/trash/{id}/restore", tag: tagTrash, security: required, rate: rateCreate,
+		id: "restore-trash-entry", method: http.MethodPost, path: "/trash/{id}/restore", tag: tagTrash, security: required, needs: toDelete, rate: rateCreate,
 		summary: "Restore what was deleted",
 		doc: "Brings it back to where it was, metadata, owner and sharing included; 409 if its name is taken there, or if what it belonged to is gone. " +
 			"Who could have deleted it may restore it.",
@@ -133,7 +133,7 @@ func (s *server) registerTrash() {
 		return deletedReply(e, err, "%s was restored.", described(e))
 	})
 	register(s, route{
-		id: "purge-trash-entry", method: http.MethodDelete, path: "/trash/{id}", tag: tagTrash, security: required, rate: rateCreate,
+		id: "purge-trash-entry", method: http.MethodDelete, path: "/trash/{id}", tag: tagTrash, security: required, needs: toDelete, rate: rateCreate,
 		summary: "Purge an entry of the trash", doc: "Removes it for good, at once. Who could have deleted it may purge it.",
 		status: http.StatusNoContent, errors: []int{http.StatusForbidden, http.StatusLocked}, faults: []error{scan.ErrUnknownTrash},
 	}, func(ctx context.Context, in *TrashPath) (*struct{}, error) {
@@ -157,7 +157,7 @@ func described(e scan.TrashEntry) string {
 
 func (s *server) registerDeletes() {
 	register(s, route{
-		id: "delete-scan", method: http.MethodDelete, path: "/scans/{scan_id}", tag: tagScans, security: required, rate: rateCreate,
+		id: "delete-scan", method: http.MethodDelete, path: "/scans/{scan_id}", tag: tagScans, security: required, needs: toDelete, rate: rateCreate,
 		summary: "Delete a scan", doc: aboutDelete + "At once, no list, search, preview or archive of any server shows it.", errors: deleteErrors, faults: deleteFaults,
 	}, func(ctx context.Context, in *struct {
 		ScanPath
@@ -167,7 +167,7 @@ func (s *server) registerDeletes() {
 		return deletedReply(e, err, "%s was moved into the trash.", described(e))
 	})
 	register(s, route{
-		id: "delete-fileset", method: http.MethodDelete, path: "/filesets/{scan_id}/{fileset_id}", tag: tagFilesets, security: required, rate: rateFileset,
+		id: "delete-fileset", method: http.MethodDelete, path: "/filesets/{scan_id}/{fileset_id}", tag: tagFilesets, security: required, needs: toDelete, rate: rateFileset,
 		summary: "Delete a fileset", doc: aboutDelete + "Its files go with it.", errors: deleteErrors, faults: deleteFaults,
 	}, func(ctx context.Context, in *struct {
 		FilesetPath
@@ -177,7 +177,7 @@ func (s *server) registerDeletes() {
 		return deletedReply(e, err, "%s was moved into the trash.", described(e))
 	})
 	register(s, route{
-		id: "delete-file", method: http.MethodDelete, path: "/files/{scan_id}/{fileset_id}/{file_id}", tag: tagFiles, security: required, rate: rateFileset,
+		id: "delete-file", method: http.MethodDelete, path: "/files/{scan_id}/{fileset_id}/{file_id}", tag: tagFiles, security: required, needs: toDelete, rate: rateFileset,
 		summary: "Delete a file", doc: aboutDelete + "If-Match compares the ETag of the file's metadata.", errors: deleteErrors, faults: deleteFaults,
 	}, func(ctx context.Context, in *struct {
 		FilePath
@@ -187,7 +187,7 @@ func (s *server) registerDeletes() {
 		return deletedReply(e, err, "%s was moved into the trash.", described(e))
 	})
 	register(s, route{
-		id: "delete-timelapse", method: http.MethodDelete, path: "/timelapses/{timelapse_id}", tag: tagTimelapses, security: required, rate: rateList,
+		id: "delete-timelapse", method: http.MethodDelete, path: "/timelapses/{timelapse_id}", tag: tagTimelapses, security: required, needs: toDelete, rate: rateList,
 		summary: "Delete a timelapse", doc: aboutDelete + aboutRecursive, status: http.StatusNoContent, errors: deleteErrors,
 		faults: append(slices.Clone(deleteFaults), scan.ErrNotEmpty),
 	}, func(ctx context.Context, in *struct {

@@ -188,7 +188,7 @@ func (s *server) registerUploads() {
 		http.StatusForbidden, http.StatusNotFound, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusLocked, http.StatusInsufficientStorage,
 	}
 	register(s, route{
-		id: "create-upload", method: http.MethodPost, path: "/uploads", tag: tagUploads, security: required, status: http.StatusCreated,
+		id: "create-upload", method: http.MethodPost, path: "/uploads", tag: tagUploads, security: required, needs: toWrite, status: http.StatusCreated,
 		must: []string{"Tus-Resumable", "Upload-Length", "Upload-Metadata"},
 		faults: slices.Concat(finishFaults, []error{
 			errTusVersion, errTusLength, errTusMetadata, errTusChecksum, errTusBody, errFormMetadata, errBrokenUpload,
@@ -208,7 +208,7 @@ func (s *server) registerUploads() {
 		errors: failures,
 	}, s.getUpload)
 	register(s, route{
-		id: "resume-upload", method: http.MethodPatch, path: "/uploads/{id}", tag: tagUploads, security: required, status: http.StatusNoContent,
+		id: "resume-upload", method: http.MethodPatch, path: "/uploads/{id}", tag: tagUploads, security: required, needs: toWrite, status: http.StatusNoContent,
 		must: []string{"Tus-Resumable", "Upload-Offset"},
 		faults: slices.Concat(finishFaults, []error{
 			errTusVersion, errTusOffset, errTusChecksum, errTusBody, errBrokenUpload,

@@ -81,7 +81,7 @@ var accountErrors = []int{http.StatusForbidden, http.StatusNotFound, http.Status
 
 func (s *server) registerUsers() {
 	register(s, route{
-		id: "list-users", method: http.MethodGet, path: "/users", tag: tagUsers, security: required,
+		id: "list-users", method: http.MethodGet, path: "/users", tag: tagUsers, security: required, needs: toManageUsers,
 		summary: "List users", doc: "Needs the permission to manage users.", errors: []int{http.StatusForbidden},
 	}, func(ctx context.Context, in *PageQuery) (*reply[userList], error) {
 		list, err := s.auth.Users(ctx, in.After, in.Limit)
@@ -92,19 +92,19 @@ func (s *server) registerUsers() {
 		return replyOf(out, err)
 	})
 	register(s, route{
-		id: "get-user", method: http.MethodGet, path: "/users/{username}", tag: tagUsers, security: required,
+		id: "get-user", method: http.MethodGet, path: "/users/{username}", tag: tagUsers, security: required, needs: toManageUsers,
 		summary: "Read a user", doc: "Yourself, or anybody for who manages users.", errors: []int{http.StatusForbidden, http.StatusNotFound},
 	}, func(ctx context.Context, in *UserPath) (*reply[user], error) {
 		u, err := s.auth.User(ctx, in.Username)
 		return replyOf(userOf(u), err)
 	})
 	register(s, route{
-		id: "update-user", method: http.MethodPatch, path: "/users/{username}", tag: tagUsers, security: required,
+		id: "update-user", method: http.MethodPatch, path: "/users/{username}", tag: tagUsers, security: required, needs: toManageUsers,
 		faults:  []error{auth.ErrLastAdmin, auth.ErrRoleRank, auth.ErrRoleUnknown, auth.ErrFullname, auth.ErrGuest},
 		summary: "Change a user", doc: "Full name, roles, active or not; the last active administrator stays one.", errors: accountErrors,
 	}, s.updateUser)
 	register(s, route{
-		id: "delete-user", method: http.MethodDelete, path: "/users/{username}", tag: tagUsers, security: required,
+		id: "delete-user", method: http.MethodDelete, path: "/users/{username}", tag: tagUsers, security: required, needs: toManageUsers,
 		faults:  []error{auth.ErrLastAdmin, auth.ErrGuest},
 		summary: "Delete a user", doc: "Ends all sessions and API tokens; scans keep the name of their owner. The last active administrator stays.",
 		errors: []int{http.StatusForbidden, http.StatusNotFound, http.StatusConflict}, status: http.StatusNoContent,
@@ -112,7 +112,7 @@ func (s *server) registerUsers() {
 		return nil, s.auth.DeleteUser(ctx, in.Username)
 	})
 	register(s, route{
-		id: "change-password", method: http.MethodPost, path: "/users/{username}/password", tag: tagUsers, security: required, rate: rateLogin,
+		id: "change-password", method: http.MethodPost, path: "/users/{username}/password", tag: tagUsers, security: required, needs: byPerson, rate: rateLogin,
 		faults:  []error{auth.ErrPasswordWrong, auth.ErrPassword, auth.ErrUserUnknown, auth.ErrBusy},
 		summary: "Change a password", doc: "Needs the current one and ends all other sessions; a wrong one counts as a failed login.",
 		errors: []int{http.StatusForbidden, http.StatusUnsupportedMediaType, http.StatusRequestEntityTooLarge}, status: http.StatusNoContent,
@@ -123,7 +123,7 @@ func (s *server) registerUsers() {
 		return nil, s.auth.ChangePassword(ctx, in.Username, in.Payload.Value.Current, in.Payload.Value.New)
 	})
 	register(s, route{
-		id: "reset-password", method: http.MethodPost, path: "/users/{username}/password-reset", tag: tagUsers, security: required,
+		id: "reset-password", method: http.MethodPost, path: "/users/{username}/password-reset", tag: tagUsers, security: required, needs: toManageUsers,
 		summary: "Let a user set a new password", doc: "Returns a secret to hand over; the old password works until it is used.",
 		errors: []int{http.StatusForbidden, http.StatusNotFound},
 	}, func(ctx context.Context, in *UserPath) (*reply[oneTimeSecret], error) {
@@ -131,14 +131,14 @@ func (s *server) registerUsers() {
 		return replyOf(oneTimeSecret{secret, expires}, err)
 	})
 	register(s, route{
-		id: "list-user-sessions", method: http.MethodGet, path: "/users/{username}/sessions", tag: tagUsers, security: required,
+		id: "list-user-sessions", method: http.MethodGet, path: "/users/{username}/sessions", tag: tagUsers, security: required, needs: toManageUsers,
 		summary: "List the sessions of a user",
 		doc:     "Those that still live, the last used first. Your own, or anybody's for who manages users.", errors: []int{http.StatusForbidden, http.StatusNotFound},
 	}, func(ctx context.Context, in *UserPath) (*reply[sessionList], error) {
 		return s.sessionsOf(ctx, in.Username)
 	})
 	register(s, route{
-		id: "end-user-sessions", method: http.MethodDelete, path: "/users/{username}/sessions", tag: tagUsers, security: required,
+		id: "end-user-sessions", method: http.MethodDelete, path: "/users/{username}/sessions", tag: tagUsers, security: required, needs: toManageUsers,
 		summary: "End all sessions of a user",
 		doc:     "Both tokens of each are void at once, on every server. Your own, or anybody's for who manages users.", errors: []int{http.StatusForbidden, http.StatusNotFound},
 	}, func(ctx context.Context, in *UserPath) (*reply[endedSessions], error) {

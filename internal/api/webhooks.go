@@ -124,7 +124,7 @@ const aboutWebhooks = " Administrators only, and by no API token."
 
 func (s *server) registerWebhooks() {
 	register(s, route{
-		id: "create-webhook", method: http.MethodPost, path: "/webhooks", tag: tagWebhooks, security: required, rate: rateCreate, status: http.StatusCreated,
+		id: "create-webhook", method: http.MethodPost, path: "/webhooks", tag: tagWebhooks, security: required, needs: toAdminister, rate: rateCreate, status: http.StatusCreated,
 		summary: "Have events sent to a receiver",
 		doc: "Every event, those of private scans too, is sent as a POST signed as Standard Webhooks says, in the order of the stream and at least once. " +
 			"The secret is shown in this answer only. See docs/events.md." + aboutWebhooks,
@@ -139,7 +139,7 @@ func (s *server) registerWebhooks() {
 		return replyOf(webhookSecret{viewOfWebhook(w), string(secret)}, err)
 	})
 	register(s, route{
-		id: "list-webhooks", method: http.MethodGet, path: "/webhooks", tag: tagWebhooks, security: required, rate: rateList,
+		id: "list-webhooks", method: http.MethodGet, path: "/webhooks", tag: tagWebhooks, security: required, needs: toAdminister, rate: rateList,
 		summary: "List webhooks", doc: "All of them, without their secrets." + aboutWebhooks, errors: []int{http.StatusForbidden},
 	}, func(ctx context.Context, _ *struct{}) (*reply[webhookList], error) {
 		list, err := s.webhooks.List(ctx)
@@ -150,14 +150,14 @@ func (s *server) registerWebhooks() {
 		return replyOf(out, err)
 	})
 	register(s, route{
-		id: "get-webhook", method: http.MethodGet, path: "/webhooks/{id}", tag: tagWebhooks, security: required, rate: rateRead,
+		id: "get-webhook", method: http.MethodGet, path: "/webhooks/{id}", tag: tagWebhooks, security: required, needs: toAdminister, rate: rateRead,
 		summary: "Read a webhook", doc: "What it is sent, up to where it was, and whether that fails." + aboutWebhooks,
 		errors: []int{http.StatusForbidden}, faults: []error{webhook.ErrUnknown},
 	}, func(ctx context.Context, in *WebhookPath) (*reply[webhookView], error) {
 		return webhookReply(s.webhooks.Get(ctx, in.ID))
 	})
 	register(s, route{
-		id: "update-webhook", method: http.MethodPatch, path: "/webhooks/{id}", tag: tagWebhooks, security: required, rate: rateCreate,
+		id: "update-webhook", method: http.MethodPatch, path: "/webhooks/{id}", tag: tagWebhooks, security: required, needs: toAdminister, rate: rateCreate,
 		summary: "Change a webhook",
 		doc:     "What is left out stays. What failed is tried again at once; one that is enabled again goes on where it stopped." + aboutWebhooks,
 		errors:  webhookErrors, faults: append([]error{webhook.ErrUnknown}, webhookFaults...),
@@ -173,14 +173,14 @@ func (s *server) registerWebhooks() {
 		return webhookReply(s.webhooks.Update(ctx, in.ID, c))
 	})
 	register(s, route{
-		id: "delete-webhook", method: http.MethodDelete, path: "/webhooks/{id}", tag: tagWebhooks, security: required, rate: rateCreate,
+		id: "delete-webhook", method: http.MethodDelete, path: "/webhooks/{id}", tag: tagWebhooks, security: required, needs: toAdminister, rate: rateCreate,
 		summary: "Delete a webhook", doc: "With its deliveries. A message that is on its way may still arrive." + aboutWebhooks,
 		status: http.StatusNoContent, errors: []int{http.StatusForbidden}, faults: []error{webhook.ErrUnknown},
 	}, func(ctx context.Context, in *WebhookPath) (*struct{}, error) {
 		return nil, s.webhooks.Delete(ctx, in.ID)
 	})
 	register(s, route{
-		id: "rotate-webhook-secret", method: http.MethodPost, path: "/webhooks/{id}/secret", tag: tagWebhooks, security: required, rate: rateCreate,
+		id: "rotate-webhook-secret", method: http.MethodPost, path: "/webhooks/{id}/secret", tag: tagWebhooks, security: required, needs: toAdminister, rate: rateCreate,
 		summary: "Give a webhook a new secret",
 		doc:     "It is shown in this answer only. For a day messages carry two signatures, by the new secret and the one before." + aboutWebhooks,
 		errors:  []int{http.StatusForbidden}, faults: []error{webhook.ErrUnknown},
@@ -189,7 +189,7 @@ func (s *server) registerWebhooks() {
 		return replyOf(webhookSecret{viewOfWebhook(w), string(secret)}, err)
 	})
 	register(s, route{
-		id: "test-webhook", method: http.MethodPost, path: "/webhooks/{id}/test", tag: tagWebhooks, security: required, rate: rateReload,
+		id: "test-webhook", method: http.MethodPost, path: "/webhooks/{id}/test", tag: tagWebhooks, security: required, needs: toAdminister, rate: rateReload,
 		summary: "Send a test message", doc: "Of the type webhook.test, at once and once, also to one that is disabled; the answer says what became of it." + aboutWebhooks,
 		errors: []int{http.StatusForbidden}, faults: []error{webhook.ErrUnknown},
 	}, func(ctx context.Context, in *WebhookPath) (*reply[delivery], error) {
@@ -197,7 +197,7 @@ func (s *server) registerWebhooks() {
 		return replyOf(deliveryOf(d), err)
 	})
 	register(s, route{
-		id: "list-webhook-deliveries", method: http.MethodGet, path: "/webhooks/{id}/deliveries", tag: tagWebhooks, security: required, rate: rateList,
+		id: "list-webhook-deliveries", method: http.MethodGet, path: "/webhooks/{id}/deliveries", tag: tagWebhooks, security: required, needs: toAdminister, rate: rateList,
 		summary: "List what was sent", doc: "Attempts of the last thirty days, the latest first." + aboutWebhooks,
 		errors: []int{http.StatusForbidden}, faults: []error{webhook.ErrUnknown, webhook.ErrCursor},
 	}, func(ctx context.Context, in *struct {

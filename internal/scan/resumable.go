@@ -173,8 +173,8 @@ func (s *Service) Resumable(ctx context.Context, id uuid.UUID) (Resumable, error
 // not at all. Where several write to an upload at once, on whatever server, one
 // does and the others are refused.
 //
-// Errors: ErrNoActor, ErrUnknownUpload, ErrUploadOffset, ErrUploadBusy,
-// ErrUploadTooLong, ErrChecksum, fsdb.ErrNoSpace; of the last piece those of
+// Errors: ErrNoActor, ErrUnknownUpload, ErrUnknownScan, ErrForbidden,
+// ErrUploadOffset, ErrUploadBusy, ErrUploadTooLong, ErrChecksum, fsdb.ErrNoSpace; of the last piece those of
 // BeginUpload and Upload.Commit, after which the bytes are still there and
 // Resumable tries again. An error of the content is wrapped.
 func (s *Service) Resume(ctx context.Context, id uuid.UUID, piece Piece) (Resumable, error) {
@@ -184,6 +184,9 @@ func (s *Service) Resume(ctx context.Context, id uuid.UUID, piece Piece) (Resuma
 		}
 		if r.Finished {
 			return nil // the answer was lost
+		}
+		if _, _, err := s.open(ctx, s.pool, r.Scan, opCreateFile); err != nil {
+			return err // what was allowed when it began
 		}
 		if err := p.Continue(r.Received, r.Digest); err != nil {
 			return err
