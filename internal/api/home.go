@@ -38,7 +38,7 @@ type health struct {
 }
 
 type healthDatabase struct {
-	Location  string `json:"location" doc:"Name of the tree's directory."`
+	Location  string `json:"location" doc:"Name of the tree's directory; to administrators its whole path."`
 	ScanCount int64  `json:"scan_count" doc:"Number of scans, private ones too."`
 }
 
@@ -49,10 +49,12 @@ func (s *server) registerHome() {
 	}, func(context.Context, *struct{}) (*reply[home], error) { return &reply[home]{s.home()}, nil })
 	register(s, route{
 		id: "get-health", method: http.MethodGet, path: "/health", tag: tagServer, security: public, rate: rateRead,
-		summary: "Is the server healthy?", doc: "Asks the database how many scans there are.",
-	}, func(ctx context.Context, _ *struct{}) (*reply[health], error) {
+		summary: "Is the server healthy?",
+		doc: "Asks the database how many scans there are. It needs no token and refuses none, so that whoever watches the server is never " +
+			"locked out; an administrator's shows the whole path of the tree.",
+	}, func(ctx context.Context, in *foundToken) (*reply[health], error) {
 		n, err := s.scans.Count(ctx)
-		return replyOf(health{"healthy", "API is running correctly", healthDatabase{filepath.Base(s.config.Location), n}}, err)
+		return replyOf(health{"healthy", "API is running correctly", healthDatabase{s.location(ctx, in), n}}, err)
 	})
 	register(s, route{
 		id: "reload-scans", method: http.MethodGet, path: "/refresh", tag: tagServer, security: public, rate: rateReload,
@@ -61,6 +63,22 @@ func (s *server) registerHome() {
 		doc:     "Reads what was changed in the directory from outside. Calls at the same time share one run. It looks for no token: where the guest is switched off it is 401.",
 		errors:  []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusNotFound},
 	}, s.refresh)
+}
+
+// location is where the tree is, as far as it concerns whoever asks: a path
+// tells of the machine.
+func (s *server) location(ctx context.Context, in *foundToken) string {
+	whole, err := filepath.Abs(s.config.Location)
+	if err != nil {
+		whole = s.config.Location
+	}
+	claims, _, err := s.authenticator.Authenticate(in.request, tokenauth.Optional)
+	if err == nil && claims != nil {
+		if a, err := s.auth.Actor(ctx, claims); err == nil && a.IsAdmin() {
+			return whole
+		}
+	}
+	return filepath.Base(whole)
 }
 
 func (s *server) refresh(ctx context.Context, in *struct {

@@ -1,0 +1,51 @@
+package api_test
+
+import (
+	"net/http"
+	"path/filepath"
+	"testing"
+
+	"github.com/romi/plantdb-go/internal/api"
+	"github.com/romi/plantdb-go/tokenauth"
+)
+
+// The whole path of the tree is for administrators who logged in; no token,
+// however bad, keeps anybody from asking.
+func TestHealthTellsAdministratorsThePath(t *testing.T) {
+	t.Parallel()
+	s := newAccounts(t, api.Config{TokenLocations: []tokenauth.Location{tokenauth.Header, tokenauth.Cookie}})
+	admin, refresh := s.login("admin")
+	reader, _ := s.login("rita")
+	ended, _ := s.login("admin")
+	if a := s.do(http.MethodPost, "/api/v1/auth/logout", "", bearer(ended)); a.status != http.StatusOK {
+		t.Fatalf("logout = %d %s", a.status, a.body)
+	}
+	name := filepath.Base(s.dir)
+	for who, tt := range map[string]struct {
+		headers []header
+		want    string
+	}{
+		"anonymous":                       {nil, name},
+		"reader":                          {[]header{bearer(reader)}, name},
+		"administrator":                   {[]header{bearer(admin)}, s.dir},
+		"administrator by cookie":         {[]header{{"Cookie", tokenauth.AccessCookie + "=" + admin}}, s.dir},
+		"administrator's API token":       {[]header{bearer(s.apiToken(admin))}, name},
+		"administrator's refresh token":   {[]header{bearer(refresh)}, name},
+		"administrator who logged out":    {[]header{bearer(ended)}, name},
+		"administrator with an old token": {[]header{bearer(s.expired(admin))}, name},
+		"garbage":                         {[]header{bearer("xyz")}, name},
+		"two tokens":                      {[]header{bearer(admin), bearer(reader)}, name},
+	} {
+		for _, path := range []string{"/api/v1/health", "/health"} {
+			a := s.do(http.MethodGet, path, "", tt.headers...)
+			if a.status != http.StatusOK {
+				t.Errorf("GET %s as %s = %d %s, want 200", path, who, a.status, a.body)
+				continue
+			}
+			database, _ := a.json(t)["database"].(map[string]any)
+			if database["location"] != tt.want {
+				t.Errorf("GET %s tells %s the location %v, want %s", path, who, database["location"], tt.want)
+			}
+		}
+	}
+}
