@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -103,6 +104,119 @@ func FuzzFromHeader(f *testing.F) {
 			t.Fatalf("FromHeader(%q) = %q", value, got.Raw)
 		}
 	})
+}
+
+// FuzzFromCookie: what is found is what net/http reads from the one cookie of
+// the name; two are refused, however they are written.
+func FuzzFromCookie(f *testing.F) {
+	name := tokenauth.AccessCookie
+	for _, s := range []string{
+		"", name + "=a.b.c", name + "=", name + "=None", name + "=a; " + name + "=b", "x=" + name + "=a", name + `="a.b.c"`, name + "=a, " + name + "=b",
+		tokenauth.RefreshCookie + "=r; " + name + "=a", strings.ToUpper(name) + "=a", " " + name + " = a", name + "=a\tb", name + "=\xff", ";;;=" + name,
+	} {
+		f.Add(s, "csrf")
+	}
+	f.Fuzz(func(t *testing.T, line, csrf string) {
+		r := &http.Request{Header: http.Header{"Cookie": {line}}, URL: &url.URL{}}
+		r.Header.Set(tokenauth.CSRFHeader, csrf)
+		got, err := tokenauth.FromCookie(r, tokenauth.Access)
+		checkFound(t, line, got, err, tokenauth.Cookie)
+		all := r.CookiesNamed(name)
+		switch {
+		case len(all) > 1 && !errors.Is(err, tokenauth.ErrAmbiguous):
+			t.Fatalf("FromCookie(%q) = %q, %v, want ErrAmbiguous of %d cookies", line, got.Raw, err, len(all))
+		case err == nil && (len(all) != 1 || all[0].Value != got.Raw || got.CSRF != csrf):
+			t.Fatalf("FromCookie(%q) = %q with csrf %q, want the one cookie %v and %q", line, got.Raw, got.CSRF, all, csrf)
+		}
+	})
+}
+
+// FuzzFromQuery: what is found is the one parameter of the name, as a handler
+// would read it.
+func FuzzFromQuery(f *testing.F) {
+	for _, s := range []string{
+		"", "token=a.b.c", "token=", "token", "token=null", "token=a&token=b", "token=a&token", "tok%65n=a", "x=token=a", "token=a;b", "Token=a", "token=%zz", "token=a+b",
+		"token=%ff", "token=a&%zz", "&&token=a",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, query string) {
+		r := &http.Request{URL: &url.URL{RawQuery: query}}
+		got, err := tokenauth.FromQuery(r, tokenauth.Access)
+		checkFound(t, query, got, err, tokenauth.Query)
+		all := r.URL.Query()["token"]
+		switch {
+		case len(all) > 1 && !errors.Is(err, tokenauth.ErrAmbiguous):
+			t.Fatalf("FromQuery(%q) = %q, %v, want ErrAmbiguous of %d values", query, got.Raw, err, len(all))
+		case err == nil && (len(all) != 1 || all[0] != got.Raw):
+			t.Fatalf("FromQuery(%q) = %q, want the one value of %q", query, got.Raw, all)
+		}
+	})
+}
+
+// FuzzFind searches all four places at once: it finds a token exactly if one
+// place has one and none refuses, in whatever order they are searched.
+func FuzzFind(f *testing.F) {
+	for _, s := range [][4]string{
+		{"", "", "", ""}, {"Bearer a", "", "", ""}, {"", tokenauth.AccessCookie + "=a", "", ""}, {"", "", "token=a", ""}, {"", "", "", `{"access_token":"a"}`},
+		{"Bearer a", tokenauth.AccessCookie + "=a", "", ""}, {"Bearer None", tokenauth.AccessCookie + "=a", "token=", "{}"},
+		{"Basic YTpi", "", "token=a", ""}, {"Bearer a", "", "", `{"access_token":1}`}, {"", "", "token=a&token=b", `{"access_token":"a"}`},
+		{"Bearer a", tokenauth.AccessCookie + "=b", "token=c", `{"access_token":"d"}`},
+	} {
+		f.Add(s[0], s[1], s[2], []byte(s[3]))
+	}
+	places := []tokenauth.Location{tokenauth.Header, tokenauth.Cookie, tokenauth.Query, tokenauth.JSON}
+	f.Fuzz(func(t *testing.T, authorization, cookie, query string, body []byte) {
+		request := func() *http.Request {
+			return &http.Request{
+				Method: http.MethodPost, URL: &url.URL{RawQuery: query}, ContentLength: -1, Body: io.NopCloser(bytes.NewReader(body)),
+				Header: http.Header{"Authorization": {authorization}, "Cookie": {cookie}, "Content-Type": {"application/json"}},
+			}
+		}
+		var want []tokenauth.RequestToken
+		refused := false
+		for _, l := range places {
+			got, err := tokenauth.Find(request(), tokenauth.Access, l)
+			switch {
+			case err == nil:
+				want = append(want, got)
+			case !errors.Is(err, tokenauth.ErrMissing):
+				refused = true
+			}
+		}
+		backwards := slices.Clone(places)
+		slices.Reverse(backwards)
+		for _, order := range [][]tokenauth.Location{places, backwards} {
+			got, err := tokenauth.Find(request(), tokenauth.Access, order...)
+			switch {
+			case refused || len(want) > 1:
+				if err == nil || errors.Is(err, tokenauth.ErrMissing) {
+					t.Fatalf("Find in %v = %v, %v, want a refusal of %v", order, got, err, want)
+				}
+			case len(want) == 1:
+				if err != nil || got != want[0] {
+					t.Fatalf("Find in %v = %v, %v, want %v", order, got, err, want[0])
+				}
+			case !errors.Is(err, tokenauth.ErrMissing):
+				t.Fatalf("Find in %v = %v, %v, want ErrMissing", order, got, err)
+			}
+		}
+	})
+}
+
+// checkFound: there is a token or one of the named refusals, never both, and
+// neither tells the token.
+func checkFound(t *testing.T, input string, got tokenauth.RequestToken, err error, l tokenauth.Location) {
+	t.Helper()
+	if (err == nil) == (got.Raw == "") {
+		t.Fatalf("found in %q: %q, %v: neither a token nor an error, or both", input, got.Raw, err)
+	}
+	if e, ok := errors.AsType[*tokenauth.Error](err); err != nil && (!ok || e.Status != http.StatusUnauthorized && e.Status != http.StatusBadRequest) {
+		t.Fatalf("found in %q: %v, want a named 400 or 401", input, err)
+	}
+	if err == nil && (got.Location != l || got.Type != tokenauth.Access || strings.EqualFold(got.Raw, "none") || strings.EqualFold(got.Raw, "null")) {
+		t.Fatalf("found in %q: %#v %q", input, got, got.Raw)
+	}
 }
 
 // FuzzFromJSON: the handler reads the body it was sent, and what is found is

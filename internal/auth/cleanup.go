@@ -70,8 +70,10 @@ func (s *Service) CleanUp(ctx context.Context) (int64, error) {
 		remove remove
 		before time.Time
 	}{
-		{"sessions", s.q.DeleteExpiredSessions, dead},
+		// First the pairs: a session takes what is left of its own along, and
+		// a batch of them would be as large as all their pairs together.
 		{"pairs", s.q.DeleteExpiredPairs, dead},
+		{"sessions", s.q.DeleteExpiredSessions, dead},
 		{"revocations", s.q.DeleteExpiredRevocations, now},
 		{"API tokens", s.q.DeleteExpiredAPITokens, dead},
 		{"links", s.q.DeleteExpiredLinks, now},

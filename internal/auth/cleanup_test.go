@@ -99,6 +99,65 @@ func TestCleanUpUnderTraffic(t *testing.T) {
 	}
 }
 
+// No transaction of a clean-up removes more rows than a batch, those included
+// that go because another does, and none is held for longer than one batch.
+func TestCleanUpWorksInSmallBatches(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s := w.service(t)
+	register(t, s, "alice")
+	const each = 3 * cleanBatch
+	old := w.Now().Add(-48 * time.Hour)
+	for _, fill := range []string{
+		`INSERT INTO sessions (id, user_id, created_at, last_seen_at, expires_at, absolute_expires_at)
+			SELECT gen_random_uuid(), u.id, $1, $1, $1, $1 FROM users u, generate_series(1, $2::int)`,
+		`INSERT INTO refresh_tokens (id, session_id, generation, access_id, issued_at, expires_at, access_expires_at)
+			SELECT gen_random_uuid(), s.id, g, gen_random_uuid(), $1, $1, $1 FROM sessions s, generate_series(1, 3 + sign($2::int)::int) g`,
+		`INSERT INTO revoked_tokens (id, kind, username, reason, expires_at)
+			SELECT gen_random_uuid(), 'session', 'alice', 'logout', $1 FROM generate_series(1, $2::int)`,
+		`INSERT INTO api_tokens (id, user_id, datasets, expires_at)
+			SELECT gen_random_uuid(), u.id, '{}', $1 FROM users u, generate_series(1, $2::int)`,
+		`INSERT INTO one_time_links (id, secret_hash, purpose, user_id, created_by, created_at, expires_at)
+			SELECT gen_random_uuid(), sha256(g::text::bytea), 'password', u.id, 'admin', $1, $1 FROM users u, generate_series(1, $2::int) g`,
+		`INSERT INTO login_attempts (username, network, failures, last_failed_at)
+			SELECT 'user ' || g, '192.0.2.0/24', 1, $1 FROM generate_series(1, $2::int) g`,
+	} {
+		if _, err := w.pool.Exec(t.Context(), fill, old, each); err != nil {
+			t.Fatalf("%s: %v", fill, err)
+		}
+	}
+	tables := []string{"sessions", "refresh_tokens", "revoked_tokens", "api_tokens", "one_time_links", "login_attempts"}
+	commands := []string{
+		`CREATE TABLE removed (tx xid8 NOT NULL DEFAULT pg_current_xact_id(), name text NOT NULL, n bigint NOT NULL)`,
+		`CREATE FUNCTION note_removed() RETURNS trigger LANGUAGE plpgsql AS $$
+			BEGIN INSERT INTO removed (name, n) SELECT TG_TABLE_NAME, count(*) FROM gone; RETURN NULL; END $$`,
+	}
+	for _, table := range tables {
+		commands = append(commands, `CREATE TRIGGER note_removed AFTER DELETE ON `+table+
+			` REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION note_removed()`)
+	}
+	for _, command := range commands {
+		if _, err := w.pool.Exec(t.Context(), command); err != nil {
+			t.Fatalf("%s: %v", command, err)
+		}
+	}
+	if _, err := s.CleanUp(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range tables {
+		want := each
+		if table == "refresh_tokens" {
+			want = 4 * each
+		}
+		if got := w.count(t, "SELECT coalesce(sum(n), 0) FROM removed WHERE name = $1", table); got != want {
+			t.Errorf("%s: %d rows removed, want %d", table, got, want)
+		}
+	}
+	if n := w.count(t, "SELECT max(n) FROM (SELECT sum(n) AS n FROM removed GROUP BY tx) AS t"); n > cleanBatch {
+		t.Errorf("one transaction removed %d rows, want at most %d", n, cleanBatch)
+	}
+}
+
 func TestLastSeenIsWrittenAtMostOnceAMinute(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

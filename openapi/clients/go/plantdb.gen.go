@@ -1034,7 +1034,7 @@ type HealthStatus string
 //
 // Example: {"location":"plantdb-data","scan_count":8}
 type HealthDatabase struct {
-	// Location Name of the tree's directory.
+	// Location Name of the tree's directory; to administrators its whole path.
 	Location string `json:"location"`
 
 	// ScanCount Number of scans, private ones too.
@@ -3708,7 +3708,7 @@ type ClientInterface interface {
 
 	// GetHealth Is the server healthy?
 	//
-	// Asks the database how many scans there are.
+	// Asks the database how many scans there are. It needs no token and refuses none, so that whoever watches the server is never locked out; an administrator's shows the whole path of the tree.
 	//
 	// Corresponds with GET /api/v1/health (the `GetHealth` operationId).
 	GetHealth(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -5557,7 +5557,7 @@ func (c *Client) AddGroupMember(ctx context.Context, group string, username stri
 
 // GetHealth Is the server healthy?
 //
-// Asks the database how many scans there are.
+// Asks the database how many scans there are. It needs no token and refuses none, so that whoever watches the server is never locked out; an administrator's shows the whole path of the tree.
 //
 // Corresponds with GET /api/v1/health (the `GetHealth` operationId).
 func (c *Client) GetHealth(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -13703,7 +13703,7 @@ type ClientWithResponsesInterface interface {
 
 	// GetHealthWithResponse Is the server healthy?
 	//
-	// Asks the database how many scans there are.
+	// Asks the database how many scans there are. It needs no token and refuses none, so that whoever watches the server is never locked out; an administrator's shows the whole path of the tree.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -19299,7 +19299,7 @@ func (c *ClientWithResponses) AddGroupMemberWithResponse(ctx context.Context, gr
 
 // GetHealthWithResponse Is the server healthy?
 //
-// Asks the database how many scans there are.
+// Asks the database how many scans there are. It needs no token and refuses none, so that whoever watches the server is never locked out; an administrator's shows the whole path of the tree.
 //
 // Returns a wrapper object for the known response body format(s).
 //

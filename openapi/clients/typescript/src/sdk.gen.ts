@@ -625,7 +625,7 @@ export const addGroupMember = <ThrowOnError extends boolean = false>(options: Op
 /**
  * Is the server healthy?
  *
- * Asks the database how many scans there are.
+ * Asks the database how many scans there are. It needs no token and refuses none, so that whoever watches the server is never locked out; an administrator's shows the whole path of the tree.
  */
 export const getHealth = <ThrowOnError extends boolean = false>(options?: Options<GetHealthData, ThrowOnError>) => (options?.client ?? client).get<GetHealthResponses, GetHealthErrors, ThrowOnError>({ url: '/api/v1/health', ...options });
 

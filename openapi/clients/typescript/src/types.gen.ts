@@ -569,7 +569,7 @@ export type Health = {
  */
 export type HealthDatabase = {
     /**
-     * Name of the tree's directory.
+     * Name of the tree's directory; to administrators its whole path.
      */
     location: string;
     /**
@@ -3063,7 +3063,7 @@ export type ApplyBatchData = {
 
 export type ApplyBatchErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 409 (`batch_failed`); 413 (`batch_too_large`, `too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 409 (`batch_failed`); 413 (`batch_too_large`, `too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**

@@ -27,7 +27,7 @@ class HealthDatabase(BaseModel):
     """
     The tree that is served.
     """ # noqa: E501
-    location: StrictStr = Field(description="Name of the tree's directory.")
+    location: StrictStr = Field(description="Name of the tree's directory; to administrators its whole path.")
     scan_count: StrictInt = Field(description="Number of scans, private ones too.")
     additional_properties: Dict[str, Any] = {}
     __properties: ClassVar[List[str]] = ["location", "scan_count"]

@@ -55,7 +55,7 @@ public class HealthDatabase {
   }
 
   /**
-   * Name of the tree&#39;s directory.
+   * Name of the tree&#39;s directory; to administrators its whole path.
    * @return location
    */
   @jakarta.annotation.Nonnull
