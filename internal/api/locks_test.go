@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -55,6 +57,22 @@ func TestLocks(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("locks (-want +got):\n%s", diff)
 	}
+	// Who writes waits for it, and is told to come again.
+	admin, _ := s.login("admin")
+	var waiting sync.WaitGroup
+	for path, body := range map[string]string{
+		"/api/v1/scans/real_plant/metadata": `{"metadata": {"a": 1}}`, "/api/v1/filesets/real_plant/images/metadata": `{"metadata": {"a": 1}}`,
+		"/api/v1/filesets/real_plant/new": `{}`,
+	} {
+		waiting.Go(func() {
+			a := s.do(http.MethodPost, path, body, bearer(admin), asJSON)
+			wantProblem(t, "POST "+path+" while a program holds the fileset", a, http.StatusLocked, "locked")
+			if wait, err := strconv.Atoi(a.header.Get("Retry-After")); err != nil || wait < 1 {
+				t.Errorf("POST %s: Retry-After %q", path, a.header.Get("Retry-After"))
+			}
+		})
+	}
+	waiting.Wait()
 	held.Release()
 	if got := locks(); len(got) != 0 {
 		t.Errorf("locks after the release = %v, want none", got)

@@ -40,31 +40,48 @@ func (s *Service) reconcileAndTell(ctx context.Context) error {
 	return nil
 }
 
-// RefreshScan brings the index up to date with one scan, known or new.
-// ErrUnknownScan if the tree does not have it, or the actor may not see it.
+// RefreshScan brings the index up to date with one scan, known or new; who asks
+// while that goes on shares the next time, and a scan that is as it was is not
+// read. ErrUnknownScan if the tree does not have it, or the actor may not see it.
 func (s *Service) RefreshScan(ctx context.Context, name string) error {
 	if _, err := acting(ctx); err != nil {
 		return err
 	}
-	r, err := s.scan(ctx, s.pool, name)
-	known := err == nil
-	switch {
-	case known:
+	if _, err := s.scan(ctx, s.pool, name); err == nil {
 		if _, _, err := s.open(ctx, s.pool, name, opReload); err != nil {
 			return err
 		}
-	case !errors.Is(err, ErrUnknownScan):
+	} else if !errors.Is(err, ErrUnknownScan) {
+		return err
+	}
+	if err := s.reloadOf.do(ctx, name, func(ctx context.Context) error { return s.refreshScan(ctx, name) }); err != nil {
+		return err
+	}
+	// It may be gone, or have turned out to be private.
+	_, _, err := s.open(ctx, s.pool, name, opReload)
+	return err
+}
+
+func (s *Service) refreshScan(ctx context.Context, name string) error {
+	r, err := s.scan(ctx, s.pool, name)
+	known := err == nil
+	if !known && !errors.Is(err, ErrUnknownScan) {
 		return err
 	}
 	e, err := s.locate(ctx, r, known, name)
 	if err != nil {
 		return err
 	}
-	if _, err := s.index(ctx, e, indexedBefore); err != nil {
-		return err
+	if known && e.Loc == r.loc() {
+		rows, err := s.q.ListCheckedScans(ctx, s.pool, []string{name})
+		if err != nil {
+			return fmt.Errorf("find scan %q: %w", name, err)
+		}
+		if len(rows) == 1 && s.unchanged(ctx, e, rows[0].Signature) {
+			return nil
+		}
 	}
-	// It may be gone, or have turned out to be private.
-	_, _, err = s.open(ctx, s.pool, name, opReload)
+	_, err = s.index(ctx, e, indexedBefore)
 	return err
 }
 
@@ -101,6 +118,40 @@ func (s *Service) locate(ctx context.Context, r row, known bool, name string) (f
 		_, err = s.forget(ctx, name)
 	}
 	return fsdb.Entry{}, errors.Join(err, unknownScan(name))
+}
+
+// coalescers are one for each name that somebody asks for now.
+type coalescers struct {
+	mu sync.Mutex
+	of map[string]*shared
+}
+
+type shared struct {
+	coalescer
+	by int // callers
+}
+
+// do is that of the name's coalescer.
+func (c *coalescers) do(ctx context.Context, name string, fn func(context.Context) error) error {
+	c.mu.Lock()
+	if c.of == nil {
+		c.of = map[string]*shared{}
+	}
+	one := c.of[name]
+	if one == nil {
+		one = &shared{}
+		c.of[name] = one
+	}
+	one.by++
+	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if one.by--; one.by == 0 {
+			delete(c.of, name)
+		}
+	}()
+	return one.do(ctx, fn)
 }
 
 // coalescer runs one function at a time; all who ask while it runs share the

@@ -6,6 +6,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/romi/plantdb-go/internal/actor"
 )
@@ -75,6 +78,64 @@ func TestRefreshScan(t *testing.T) {
 }
 
 // All who ask while a run goes on share the next, which begins after they asked.
+// A scan that is as it was is not read again, whoever asks and however often, and
+// all who ask at once share what is done.
+func TestRefreshScanIsShared(t *testing.T) {
+	t.Parallel()
+	f := indexed(t, plainScan("s", `{"n": 1}`))
+	indexedAt := func() (at time.Time) {
+		t.Helper()
+		if err := f.pool.QueryRow(t.Context(), "SELECT indexed_at FROM scans WHERE name = 's'").Scan(&at); err != nil {
+			t.Fatal(err)
+		}
+		return at
+	}
+	first := indexedAt()
+	if err := f.RefreshScan(as(t, guest), "s"); err != nil {
+		t.Fatal(err)
+	}
+	if at := indexedAt(); !at.Equal(first) {
+		t.Errorf("what did not change was indexed again, at %v after %v", at, first)
+	}
+	files{"s/metadata/metadata.json": `{"n": 2}`}.write(t, f.dir)
+	held, release := make(chan struct{}), make(chan struct{})
+	var all sync.WaitGroup
+	all.Go(func() {
+		err := f.lockedRows(t.Context(), func(pgx.Tx) error {
+			close(held)
+			<-release
+			return nil
+		}, "s")
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	<-held
+	const callers = 20
+	for range callers {
+		all.Go(func() {
+			if err := f.RefreshScan(as(t, guest), "s"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for waiting := 0; waiting < callers; time.Sleep(time.Millisecond) {
+		f.reloadOf.mu.Lock()
+		if one := f.reloadOf.of["s"]; one != nil {
+			waiting = one.by
+		}
+		f.reloadOf.mu.Unlock()
+	}
+	close(release)
+	all.Wait()
+	if at := indexedAt(); !at.After(first) {
+		t.Errorf("what changed was not indexed, since %v", at)
+	}
+	if n := len(f.reloadOf.of); n != 0 {
+		t.Errorf("%d scans are still being refreshed", n)
+	}
+}
+
 func TestCoalescer(t *testing.T) {
 	t.Parallel()
 	var c coalescer

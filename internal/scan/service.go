@@ -156,6 +156,7 @@ type Service struct {
 	waits    waits
 	limited  limited
 	reload   coalescer
+	reloadOf coalescers
 	watching watching
 	scrubbed scrubbed
 	met      atomic.Bool // the tree was compared with its index

@@ -198,6 +198,7 @@ func TestBusy(t *testing.T) {
 	t.Parallel()
 	f := indexed(t, plainScan("s", `{"owner": "ann"}`), files{"tl/timelapse.json": `{}`})
 	f.config.LockTimeout = 50 * time.Millisecond
+	files{"s/metadata/metadata.json": `{"owner": "ann", "n": 1}`}.write(t, f.dir) // so that a refresh has something to read
 	ctx, u := as(t, ann), Update{Metadata: json.RawMessage(`{"a": 1}`)}
 	for _, name := range []string{"s", "new", "tl", "newtl"} {
 		defer hold(t, f, name)()
