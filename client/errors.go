@@ -243,8 +243,9 @@ func (e *Error) classify() {
 var malformed = regexp.MustCompile(`malformed (HTTP|MIME)`)
 
 // noHTTP are net/http's words, which has no error values for it, of an answer in
-// another protocol, or in plain text where TLS was wanted.
-var noHTTP = regexp.MustCompile(`malformed HTTP|gave HTTP response to HTTPS client|first record does not look like a TLS handshake`)
+// another protocol, in plain text where TLS was wanted, or before anything was
+// asked.
+var noHTTP = regexp.MustCompile(`malformed HTTP|readLoopPeekFailLocked: %!w\(<nil>\)|gave HTTP response to HTTPS client|first record does not look like a TLS handshake`)
 
 // failed makes an error of a call that got no answer.
 func failed(req *http.Request, err error) error {

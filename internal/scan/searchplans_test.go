@@ -150,6 +150,10 @@ func shapes(t *testing.T) map[string]shape {
 // are looked at for a page of them: they are few, and hold no more than a name.
 var wholeTable = regexp.MustCompile(`Seq Scan on (?:scans|scan_sizes|filesets|files)\b`)
 
+// countsFiles is a count by either index that begins with the fileset: they cost
+// the same.
+var countsFiles = regexp.MustCompile(`(?m)^CountFiles\n  Index Scan using files_(?:name_key|position_idx)$`)
+
 // No page reads a table: the plan of every query that a page of a hundred
 // thousand scans, or of ten thousand files, asks is as testdata/plans.txt has it,
 // with the plans for the values at hand and in general alike, and none has a
@@ -214,7 +218,10 @@ func TestSearchPlans(t *testing.T) {
 	// Which way an index is read turns on the statistics of the moment; what
 	// matters is which index.
 	ways := strings.NewReplacer("Bitmap Index Scan on", "Index Scan using", "Index Only Scan using", "Index Scan using")
-	if diff := cmp.Diff(ways.Replace(string(want)), ways.Replace(plans.String())); diff != "" {
+	told := func(plans string) string {
+		return countsFiles.ReplaceAllString(ways.Replace(plans), "CountFiles\n  Index Scan using files_position_idx")
+	}
+	if diff := cmp.Diff(told(string(want)), told(plans.String())); diff != "" {
 		t.Errorf("plans differ from %s, see the comment of this test (-file +now):\n%s", file, diff)
 	}
 	var general []string
