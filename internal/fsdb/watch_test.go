@@ -84,6 +84,25 @@ func put(t *testing.T, tree *Tree, name, content string) {
 	files{name: content}.write(t, tree.Dir())
 }
 
+// followed has the watcher follow the tree as it is, once it knows all that was
+// done: a change in a scan that is watched is told after what came before it.
+func followed(t *testing.T, w *watch, tree *Tree, scan string) {
+	t.Helper()
+	for n := 0; ; n++ {
+		w.Follow(must[[]Entry](t)(tree.Entries(t.Context())))
+		put(t, tree, scan+"/metadata/metadata.json", fmt.Sprintf(`{"followed": %d}`, n))
+		select {
+		case <-w.Changed():
+		case <-t.Context().Done():
+			t.Fatalf("%s was changed, and nothing told", scan)
+		}
+		if slices.Contains(told(w.Take()), scan) {
+			w.before = []string{scan} // one write is several events
+			return
+		}
+	}
+}
+
 func renameIn(t *testing.T, tree *Tree, from, to string) {
 	t.Helper()
 	if err := os.Rename(filepath.Join(tree.Dir(), from), filepath.Join(tree.Dir(), to)); err != nil {
@@ -160,14 +179,12 @@ func TestWatch(t *testing.T) {
 
 	renameIn(t, tree, "tl", "lt")
 	seen(t, w, "timelapse renamed", "all")
-	w.Follow(must[[]Entry](t)(tree.Entries(t.Context())))
-	w.Take()
+	followed(t, w, tree, "b")
 	put(t, tree, "lt/c/metadata/metadata.json", `{"x": 1}`)
 	seen(t, w, "in a timelapse that was renamed", "lt/c")
 	put(t, tree, "b/timelapse.json", "{}")
 	seen(t, w, "a scan becomes a timelapse", "all")
-	w.Follow(must[[]Entry](t)(tree.Entries(t.Context())))
-	w.Take()
+	followed(t, w, tree, "lt/c")
 	smallScan("b/x").write(t, tree.Dir())
 	seen(t, w, "a scan in it", "b/x")
 	if err := os.Remove(filepath.Join(tree.Dir(), "b/timelapse.json")); err != nil {
@@ -260,7 +277,9 @@ func TestWatchOverflow(t *testing.T) {
 	if s := w.State(); s.Overflows != 1 {
 		t.Errorf("State() = %+v, want one overflow", s)
 	}
+	w.mu.Lock()
 	w.dirs[w.root] = watchedDir{kind: treeDir}
+	w.mu.Unlock()
 	w.Follow(must[[]Entry](t)(tree.Entries(t.Context())))
 	w.Take()
 	put(t, tree, "a/metadata/metadata.json", `{"x": 1}`)
