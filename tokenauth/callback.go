@@ -111,7 +111,7 @@ func NewCallback(cfg CallbackConfig) (*Callback, error) {
 // with its error.
 func (cb *Callback) IsRevoked(ctx context.Context, c *Claims) (bool, string, error) {
 	q := question{c.ID, c.SessionID, c.Subject, c.Type}
-	if v, ok := cb.cache.Get(q); ok && cb.cfg.Now().Before(v.until) {
+	if v, ok := cb.kept(q); ok {
 		return v.revoked, v.reason, nil
 	}
 	body, err := json.Marshal(q)
@@ -121,6 +121,10 @@ func (cb *Callback) IsRevoked(ctx context.Context, c *Claims) (bool, string, err
 	// The answer serves all who wait for it, so the request of none of them
 	// may end it; the timeout does.
 	answer := cb.flight.DoChan(string(body), func() (any, error) {
+		// Another may have had its answer since this one looked.
+		if v, ok := cb.kept(q); ok {
+			return v, nil
+		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cb.cfg.Timeout)
 		defer cancel()
 		v, err := cb.ask(ctx, body)
@@ -136,6 +140,12 @@ func (cb *Callback) IsRevoked(ctx context.Context, c *Claims) (bool, string, err
 		v, _ := got.Val.(verdict)
 		return v.revoked, v.reason, got.Err
 	}
+}
+
+// kept returns the answer to q that is still good.
+func (cb *Callback) kept(q question) (verdict, bool) {
+	v, ok := cb.cache.Get(q)
+	return v, ok && cb.cfg.Now().Before(v.until)
 }
 
 func (cb *Callback) ask(ctx context.Context, body []byte) (verdict, error) {

@@ -191,7 +191,8 @@ func TestCallbackKeepsAnswersForAWhile(t *testing.T) {
 func TestCallbackAsksOnceForMany(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
-	cb, asked := authority(t, tokenauth.CallbackConfig{}, func(w http.ResponseWriter, r *http.Request) {
+	// Who comes after the answer finds it kept: the clock stands.
+	cb, asked := authority(t, tokenauth.CallbackConfig{Now: func() time.Time { return epoch }}, func(w http.ResponseWriter, r *http.Request) {
 		<-release
 		says(`{"revoked":false}`)(w, r)
 	})
