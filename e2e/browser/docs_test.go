@@ -272,6 +272,10 @@ func byMouse(t *testing.T, url string) {
 		chromedp.Click(chromedp.CSS(".modal-ux button.close-modal")))
 
 	b.unfold("list-scans")
+	b.picture("list")
+	if filled := ask[int](b, fmt.Sprintf("[...document.querySelectorAll(%q)].filter(i => i.value).length", operation("list-scans")+" .parameters input")); filled != 0 {
+		t.Errorf("%d fields of list-scans that need not be given are filled in", filled)
+	}
 	if text := b.execute("list-scans", http.StatusOK); !strings.Contains(text, "real_plant") {
 		t.Errorf("list-scans shows %.500s, want real_plant", text)
 	}

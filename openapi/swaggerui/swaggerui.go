@@ -1,7 +1,7 @@
 // Package swaggerui serves Swagger UI, the page on which a person reads the
 // API's document and tries its calls, from files embedded in the binary. It
 // knows one thing of the server around it: that the document stands beside the
-// directory that the page is mounted on, as ../openapi.json.
+// directory that the page is mounted on, as ../openapi-3.0.json.
 //
 // dist/ holds files of the npm package swagger-ui-dist as published, VERSION
 // says which and update.sh renews them. The page, init.js and page.css are

@@ -144,7 +144,7 @@ func TestPage(t *testing.T) {
 			t.Errorf("index.html asks for version %q of %s, want %q", ref[2], ref[1], want)
 		}
 	}
-	if script := string(assets["init.js"].Bytes()); !strings.Contains(script, "url: '../openapi.json'") {
+	if script := string(assets["init.js"].Bytes()); !strings.Contains(script, "url: '../openapi-3.0.json'") {
 		t.Error("init.js does not name the document relative to the page")
 	}
 }
