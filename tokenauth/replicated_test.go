@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/romi/plantdb-go/tokenauth"
@@ -179,6 +180,10 @@ func refuses(t *testing.T, r *tokenauth.Replicated, id string) func() bool {
 // A set that was never loaded, or whose last answer is old, lets nobody in, over HTTP with 503.
 func TestReplicatedFailsClosed(t *testing.T) {
 	t.Parallel()
+	synctest.Test(t, replicatedFailsClosed) // no time passes but what is slept
+}
+
+func replicatedFailsClosed(t *testing.T) {
 	l := &ledger{}
 	l.write("revoked")
 	r := replicated(l)
@@ -213,11 +218,14 @@ func TestReplicatedFailsClosed(t *testing.T) {
 	step("after Load", "good", http.StatusNoContent)
 	step("after Load", "revoked", http.StatusUnauthorized)
 
-	r.Fresh = time.Nanosecond
+	time.Sleep(tokenauth.DefaultReplicatedFresh)
+	step("at the end of the usual life of an answer", "good", http.StatusNoContent)
+	time.Sleep(time.Nanosecond)
 	step("when the answer is old", "good", http.StatusServiceUnavailable)
 	step("when the answer is old", "revoked", http.StatusUnauthorized)
-	r.Fresh = 0
-	step("with the usual life of an answer", "good", http.StatusNoContent)
+	r.Fresh = tokenauth.DefaultReplicatedFresh + time.Nanosecond
+	step("with another life of an answer", "good", http.StatusNoContent)
+	r.Fresh = time.Minute
 
 	r.Doubt()
 	step("in doubt", "good", http.StatusServiceUnavailable)
@@ -272,6 +280,8 @@ func TestReplicatedIsTold(t *testing.T) {
 		}
 		eventually(t, "the other set knows", refuses(t, there, id))
 	}
+	// Changed follows what it tells of, and does not come a second time.
+	eventually(t, "Changed was called for each", func() bool { return changed.Load() >= 20 })
 	if n := changed.Load(); n != 20 {
 		t.Errorf("Changed was called %d times where 20 came from elsewhere, want 20", n)
 	}

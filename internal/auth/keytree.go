@@ -218,7 +218,7 @@ func (k *Keys) loadTree(ctx context.Context, t *keyTree, algorithm string) error
 	if err != nil || signing.Algorithm() == algorithm {
 		return err
 	}
-	if _, err = t.rotate(ctx, algorithm, settle); err != nil {
+	if _, err = t.rotate(ctx, algorithm, settled); err != nil {
 		return fmt.Errorf("make a signing key for %s: %w", algorithm, err)
 	}
 	_, err = k.readTree(ctx)

@@ -69,7 +69,7 @@ func RotateKey(ctx context.Context, pool postgres.DB, root *os.Root, k KeySettin
 	if k.Secret != "" {
 		return "", ErrKeysInSettings
 	}
-	return t.rotate(ctx, k.algorithm(), settle)
+	return t.rotate(ctx, k.algorithm(), settled)
 }
 
 // RetireKey ends a key that verifies, and with it all tokens that it signed.
@@ -83,7 +83,11 @@ func RetireKey(ctx context.Context, pool postgres.DB, root *os.Root, k KeySettin
 	return t.retire(ctx, kid)
 }
 
-func (t *keyTree) rotate(ctx context.Context, algorithm string, wait time.Duration) (kid string, err error) {
+// settled waits until every server that answers knows a key; false if ctx ended.
+func settled(ctx context.Context) bool { return sleep(ctx, settle) }
+
+// rotate calls settled between publishing a key and signing with it.
+func (t *keyTree) rotate(ctx context.Context, algorithm string, settled func(context.Context) bool) (kid string, err error) {
 	err = t.change(ctx, func(tx pgx.Tx, signing tokenauth.Key, verifying []tokenauth.Key) error {
 		if len(verifying)+2 > maxTreeKeys {
 			return ErrTooManyKeys
@@ -98,8 +102,8 @@ func (t *keyTree) rotate(ctx context.Context, algorithm string, wait time.Durati
 	if err != nil {
 		return "", err
 	}
-	t.log.InfoContext(ctx, "signing key published, it signs soon", slog.String("kid", kid), slog.Duration("in", wait))
-	if !sleep(ctx, wait) {
+	t.log.InfoContext(ctx, "signing key published, it signs soon", slog.String("kid", kid), slog.Duration("in", settle))
+	if !settled(ctx) {
 		return "", ctx.Err()
 	}
 	err = t.change(ctx, func(tx pgx.Tx, signing tokenauth.Key, _ []tokenauth.Key) error {

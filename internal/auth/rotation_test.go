@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -13,7 +14,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/romi/plantdb-go/db"
 	"github.com/romi/plantdb-go/internal/pgtest"
@@ -47,10 +47,12 @@ func (o *orchard) server(t *testing.T, k KeySettings) *Service {
 	return s
 }
 
+func atOnce(context.Context) bool { return true }
+
 // rotate is RotateKey without the wait for servers that were not asked to look.
 func (o *orchard) rotate(t *testing.T) string {
 	t.Helper()
-	kid, err := o.tree(t).rotate(t.Context(), HS512, time.Nanosecond)
+	kid, err := o.tree(t).rotate(t.Context(), HS512, atOnce)
 	if err != nil {
 		t.Fatalf("rotate = %v", err)
 	}
@@ -96,7 +98,7 @@ func TestRotation(t *testing.T) {
 		t.Fatal("rotate kept the key")
 	}
 	signs := func(s *Service) bool { return strings.Contains(decodeHeader(t, sign(t, s.keys)), kid) }
-	within(t, 5*time.Second, "both servers sign with the new key", func() bool { return signs(here) && signs(there) })
+	eventually(t, "both servers sign with the new key", func() bool { return signs(here) && signs(there) })
 	for name, s := range map[string]*Service{"here": here, "there": there} {
 		if _, err := s.Verifier().Verify(t.Context(), before.Access, tokenauth.Access); err != nil {
 			t.Errorf("%s: Verify(token of the old key) = %v, want nil", name, err)
@@ -121,7 +123,7 @@ func TestRotation(t *testing.T) {
 	wantErr(t, "retire(path)", tree.retire(t.Context(), "../jwt"), ErrKeyUnknown)
 	wantErr(t, "retire(old)", tree.retire(t.Context(), old), nil)
 	wantErr(t, "retire(old) again", tree.retire(t.Context(), old), ErrKeyUnknown)
-	within(t, 5*time.Second, "the old key is refused", func() bool {
+	eventually(t, "the old key is refused", func() bool {
 		_, err := here.Verifier().Verify(t.Context(), before.Access, tokenauth.Access)
 		_, err2 := there.Verifier().Verify(t.Context(), before.Access, tokenauth.Access)
 		return errors.Is(err, tokenauth.ErrUnknownKey) && errors.Is(err2, tokenauth.ErrUnknownKey)
@@ -143,17 +145,26 @@ func TestKeyIsPublishedBeforeItSigns(t *testing.T) {
 	s := o.server(t, KeySettings{})
 	run(t, s)
 	old := o.kid(t)
-	done := make(chan error, 1)
-	go func() {
-		_, err := o.tree(t).rotate(t.Context(), HS512, 2*time.Second)
-		done <- err
-	}()
-	within(t, 5*time.Second, "the new key is in the table", func() bool { return len(o.status(t)) == 2 })
-	if got := o.kid(t); got != old || o.status(t)[old] != keyActive {
-		t.Errorf("signing key = %s, %v, want the old one for now", got, o.status(t))
-	}
-	if err := <-done; err != nil || o.kid(t) == old {
-		t.Errorf("rotate = %v, want another key that signs", err)
+	kid, err := o.tree(t).rotate(t.Context(), HS512, func(ctx context.Context) bool {
+		signing, verifying, err := o.tree(t).read(ctx)
+		if err != nil || signing.ID() != old || len(verifying) != 1 || o.status(t)[old] != keyActive {
+			t.Errorf("keys = %v and %v, %v, %v, want the old one that signs for now, and another", signing, verifying, err, o.status(t))
+			return false
+		}
+		ring, err := tokenauth.NewKeyring(verifying[0])
+		if err != nil {
+			t.Error(err)
+			return false
+		}
+		v, token := tokenauth.Verifier{Keys: s.keys}, sign(t, ring)
+		eventually(t, "the server takes what the new key signs", func() bool {
+			_, err := v.Verify(ctx, token, tokenauth.API)
+			return err == nil
+		})
+		return true
+	})
+	if err != nil || o.kid(t) != kid || kid == old {
+		t.Errorf("rotate = %s, %v, want another key that signs", kid, err)
 	}
 }
 
@@ -163,7 +174,7 @@ func TestRotationsAtOnce(t *testing.T) {
 	s := o.server(t, KeySettings{})
 	before := sign(t, s.keys)
 	for _, err := range together(4, func(int) error {
-		_, err := o.tree(t).rotate(t.Context(), HS512, time.Nanosecond)
+		_, err := o.tree(t).rotate(t.Context(), HS512, atOnce)
 		return err
 	}) {
 		wantErr(t, "rotate at once", err, nil)
@@ -293,7 +304,7 @@ func TestKeysOfTheSettings(t *testing.T) {
 	}
 	run(t, s)
 	kid := o.rotate(t)
-	within(t, 5*time.Second, "the server signs with the new key", func() bool { return strings.Contains(decodeHeader(t, sign(t, s.keys)), kid) })
+	eventually(t, "the server signs with the new key", func() bool { return strings.Contains(decodeHeader(t, sign(t, s.keys)), kid) })
 	v := tokenauth.Verifier{Keys: s.keys}
 	if _, err := v.Verify(t.Context(), sign(t, keys.Ring), tokenauth.API); err != nil {
 		t.Errorf("Verify(token of JWT_PREVIOUS_KEYS after a rotation) = %v, want nil", err)
@@ -310,7 +321,7 @@ func TestTooManyKeys(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	_, err := tree.rotate(t.Context(), HS512, time.Nanosecond)
+	_, err := tree.rotate(t.Context(), HS512, atOnce)
 	wantErr(t, "rotate", err, ErrTooManyKeys)
 }
 
