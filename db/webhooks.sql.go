@@ -321,12 +321,14 @@ func (q *Queries) ListDeliveries(ctx context.Context, db DBTX, webhookID uuid.UU
 const listDueWebhooks = `-- name: ListDueWebhooks :many
 SELECT w.id
 FROM webhooks w
-WHERE w.enabled AND (w.leased_until IS NULL OR w.leased_until NOT BETWEEN now() AND now() + make_interval(secs => $1::float8)) AND (w.next_attempt_at IS NULL OR w.next_attempt_at <= now())
+WHERE w.enabled AND (w.leased_until IS NULL OR w.leased_until NOT BETWEEN clock_timestamp() AND clock_timestamp() + make_interval(secs => $1::float8)) AND (w.next_attempt_at IS NULL OR w.next_attempt_at <= now())
   AND EXISTS (SELECT FROM scan_events e WHERE (e.written_by, e.seq) > (w.written_by, w.seq) AND e.written_by < $2::bigint)
 `
 
 // ListDueWebhooks returns those for which there may be events below a horizon and nobody
-// delivers. A lease that ends later than one of now could is of a clock that went wrong.
+// delivers. A lease that ends later than one of now could is of a clock that went wrong;
+// now() will not do for it, which is when this transaction began: a lease that was
+// renewed since then ends later, too.
 func (q *Queries) ListDueWebhooks(ctx context.Context, db DBTX, seconds float64, horizon int64) ([]uuid.UUID, error) {
 	rows, err := db.Query(ctx, listDueWebhooks, seconds, horizon)
 	if err != nil {
@@ -452,7 +454,7 @@ const takeWebhook = `-- name: TakeWebhook :one
 UPDATE webhooks
 SET turn = turn + 1, leased_until = now() + make_interval(secs => $1::float8)
 WHERE id = $2 AND enabled
-  AND (leased_until IS NULL OR leased_until NOT BETWEEN now() AND now() + make_interval(secs => $1::float8)) AND (next_attempt_at IS NULL OR next_attempt_at <= now())
+  AND (leased_until IS NULL OR leased_until NOT BETWEEN clock_timestamp() AND clock_timestamp() + make_interval(secs => $1::float8)) AND (next_attempt_at IS NULL OR next_attempt_at <= now())
 RETURNING turn
 `
 

@@ -40,10 +40,12 @@ DELETE FROM webhooks WHERE id = @id;
 
 -- name: ListDueWebhooks :many
 -- ListDueWebhooks returns those for which there may be events below a horizon and nobody
--- delivers. A lease that ends later than one of now could is of a clock that went wrong.
+-- delivers. A lease that ends later than one of now could is of a clock that went wrong;
+-- now() will not do for it, which is when this transaction began: a lease that was
+-- renewed since then ends later, too.
 SELECT w.id
 FROM webhooks w
-WHERE w.enabled AND (w.leased_until IS NULL OR w.leased_until NOT BETWEEN now() AND now() + make_interval(secs => @seconds::float8)) AND (w.next_attempt_at IS NULL OR w.next_attempt_at <= now())
+WHERE w.enabled AND (w.leased_until IS NULL OR w.leased_until NOT BETWEEN clock_timestamp() AND clock_timestamp() + make_interval(secs => @seconds::float8)) AND (w.next_attempt_at IS NULL OR w.next_attempt_at <= now())
   AND EXISTS (SELECT FROM scan_events e WHERE (e.written_by, e.seq) > (w.written_by, w.seq) AND e.written_by < @horizon::bigint);
 
 -- name: TakeWebhook :one
@@ -51,7 +53,7 @@ WHERE w.enabled AND (w.leased_until IS NULL OR w.leased_until NOT BETWEEN now() 
 UPDATE webhooks
 SET turn = turn + 1, leased_until = now() + make_interval(secs => @seconds::float8)
 WHERE id = @id AND enabled
-  AND (leased_until IS NULL OR leased_until NOT BETWEEN now() AND now() + make_interval(secs => @seconds::float8)) AND (next_attempt_at IS NULL OR next_attempt_at <= now())
+  AND (leased_until IS NULL OR leased_until NOT BETWEEN clock_timestamp() AND clock_timestamp() + make_interval(secs => @seconds::float8)) AND (next_attempt_at IS NULL OR next_attempt_at <= now())
 RETURNING turn;
 
 -- name: GetWebhookTurn :one

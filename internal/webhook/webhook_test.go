@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/romi/plantdb-go/db"
@@ -177,6 +178,8 @@ type receiver struct {
 	url string
 	// answer says what to answer; 0 is 204.
 	answer atomic.Int32
+	// before, if it is set, is called by each attempt with its number.
+	before func(tried int)
 	mu     sync.Mutex
 	got    []received
 	tried  int
@@ -204,8 +207,14 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.tried++
+	tried := r.tried
+	r.mu.Unlock()
+	if r.before != nil {
+		r.before(tried)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if status := int(r.answer.Load()); status != 0 {
 		w.Header().Set("Location", "/elsewhere")
 		w.WriteHeader(status)
@@ -296,17 +305,25 @@ func TestEventsAreDelivered(t *testing.T) {
 func TestReceiverComesBack(t *testing.T) {
 	t.Parallel()
 	s, to := newSite(t), newReceiver(t)
+	s.client.Timeout = 5 * time.Minute
+	comesBack := make(chan struct{})
+	to.before = func(tried int) {
+		if tried == 6 { // one that it took, and four failures
+			<-comesBack
+		}
+	}
 	s.start()
 	w, _ := s.create(Change{URL: &to.url})
 	s.scan("first")
 	eventually(t, "the first is delivered", func() bool { return len(to.list()) == 1 })
 	to.answer.Store(http.StatusServiceUnavailable)
 	s.scan(names(5)...)
-	eventually(t, "some attempts fail", func() bool { return to.attempts() >= 4 })
-	if got := s.get(w.ID); got.Failures == 0 || got.FailingSince == nil || !got.Enabled {
-		t.Errorf("webhook whose receiver is down = %+v", got)
+	eventually(t, "some attempts fail", func() bool { return to.attempts() == 6 })
+	if got := s.get(w.ID); got.Failures != 4 || got.FailingSince == nil || !got.Enabled {
+		t.Errorf("webhook whose receiver is down = %+v, want four failures", got)
 	}
 	to.answer.Store(0)
+	close(comesBack)
 	eventually(t, "all is delivered", func() bool { return len(to.list()) == 6 })
 	if got, want := to.scans(), append([]string{"first"}, names(5)...); !slices.Equal(got, want) {
 		t.Errorf("received %q, want %q", got, want)
@@ -420,22 +437,55 @@ func TestTurnOfWrongClock(t *testing.T) {
 	testTurnIsTaken(t, "leased_until = leased_until + interval '5 hours'")
 }
 
+// Who began to look before a turn was taken, and sees it only now, does not take it
+// for one of a wrong clock.
+func TestTurnOfAnotherIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	s, to := newSite(t), newReceiver(t)
+	w, _ := s.create(Change{URL: &to.url})
+	early, err := s.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = early.Rollback(context.WithoutCancel(t.Context())) }() // it wrote nothing
+	if _, err := early.Exec(t.Context(), "SELECT now()"); err != nil {
+		t.Fatal(err)
+	}
+	s.scan("a")
+	s.takeTurn()
+	horizon, err := s.scans.OutboxHorizon(s.as(actor.System()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if due, err := s.q.ListDueWebhooks(t.Context(), early, lease.Seconds(), horizon); err != nil || len(due) != 0 {
+		t.Errorf("while another has its turn, due are %v, %v", due, err)
+	}
+	if turn, err := s.q.TakeWebhook(t.Context(), early, lease.Seconds(), w.ID); !errors.Is(err, pgx.ErrNoRows) {
+		t.Errorf("while another has its turn, TakeWebhook = %d, %v", turn, err)
+	}
+}
+
+// takeTurn takes a turn of the only webhook, and nobody does its job.
+func (s *site) takeTurn() {
+	s.t.Helper()
+	eventually(s.t, "a turn is taken", func() bool {
+		if err := s.look(s.as(actor.System())); err != nil {
+			s.t.Fatal(err)
+		}
+		var turn int64
+		if err := s.pool.QueryRow(s.t.Context(), "SELECT turn FROM webhooks").Scan(&turn); err != nil {
+			s.t.Fatal(err)
+		}
+		return turn == 1
+	})
+}
+
 func testTurnIsTaken(t *testing.T, over string) {
 	t.Helper()
 	s, to := newSite(t), newReceiver(t)
 	w, _ := s.create(Change{URL: &to.url})
 	s.scan("a")
-	// A turn is taken, and nobody does its job.
-	eventually(t, "a turn is taken", func() bool {
-		if err := s.look(s.as(actor.System())); err != nil {
-			t.Fatal(err)
-		}
-		var turn int64
-		if err := s.pool.QueryRow(t.Context(), "SELECT turn FROM webhooks").Scan(&turn); err != nil {
-			t.Fatal(err)
-		}
-		return turn == 1
-	})
+	s.takeTurn()
 	if err := s.look(s.as(actor.System())); err != nil {
 		t.Fatal(err)
 	}
@@ -507,7 +557,6 @@ func TestAddresses(t *testing.T) {
 func TestHostileReceivers(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.client.Timeout = 300 * time.Millisecond
 	var elsewhere atomic.Int32
 	mux := http.NewServeMux()
 	mux.HandleFunc("/redirect", func(w http.ResponseWriter, r *http.Request) {
@@ -531,12 +580,17 @@ func TestHostileReceivers(t *testing.T) {
 	t.Cleanup(server.Close)
 	closed := httptest.NewServer(mux)
 	closed.Close()
+	// Nobody is asked for a name that can be none.
 	for url, want := range map[string]string{
 		server.URL + "/redirect": "redirect", server.URL + "/slow": "timeout", server.URL + "/endless": "", server.URL + "/headers": "connection",
-		server.URL + "/later": "status", closed.URL: "connection", "http://no-such-host.invalid/": "unknown_host",
+		server.URL + "/later": "status", closed.URL: "connection", "http://no..such.host/": "unknown_host",
 		strings.Replace(server.URL, "http:", "https:", 1): "tls",
 	} {
 		w, _ := s.create(Change{URL: &url})
+		s.client.Timeout = time.Minute
+		if want == "timeout" {
+			s.client.Timeout = 300 * time.Millisecond
+		}
 		if d, err := s.Test(s.as(admin), w.ID); err != nil || d.Fault != want {
 			t.Errorf("Test of %s = %+v, %v, want fault %q", strings.Replace(url, server.URL, "", 1), d, err, want)
 		}
