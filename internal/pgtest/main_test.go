@@ -181,7 +181,7 @@ func unprivileged(t *testing.T) (*syscall.SysProcAttr, int) {
 // eventually tries f until it returns nil.
 func eventually(t *testing.T, what string, f func() error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), stepTime)
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()

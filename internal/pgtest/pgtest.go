@@ -33,6 +33,9 @@ const envURL = "PLANTDB_TEST_DATABASE_URL"
 // and wait for packages to be installed.
 const setupTime = 5 * time.Minute
 
+// stepTime bounds what takes a moment on a machine that has nothing else to do.
+const stepTime = 2 * time.Minute
+
 // Tx returns a transaction on a database with our schema and no rows, which
 // is rolled back when the test ends. All transactions of a test process share
 // the database: two that insert the same unique value wait for each other, so
@@ -63,7 +66,7 @@ func Tx(t testing.TB) pgx.Tx {
 func New(t testing.TB) *pgxpool.Pool {
 	t.Helper()
 	url := URL(t)
-	pool, err := postgres.Open(t.Context(), url, postgres.PoolOptions{ApplicationName: name(t), MaxConns: 12})
+	pool, err := postgres.Open(t.Context(), url, postgres.PoolOptions{ApplicationName: name(t), MaxConns: 12, ConnectTimeout: stepTime})
 	if err != nil {
 		t.Fatalf("pgtest.New: %v", err)
 	}
@@ -87,7 +90,7 @@ func URL(t testing.TB) string {
 		t.Fatalf("pgtest.URL: %v", err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), stepTime)
 		defer cancel()
 		if err := h.drop(ctx, database); err != nil {
 			t.Errorf("pgtest.URL: %v", err)

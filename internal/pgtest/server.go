@@ -244,7 +244,7 @@ func (s *server) run() error {
 
 // await returns when the server answers.
 func (s *server) await(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, stepTime)
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -288,7 +288,7 @@ func settings() map[string]string {
 
 // answers returns nil if the server at url lets us in.
 func answers(ctx context.Context, url string) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, stepTime)
 	defer cancel()
 	conn, err := pgx.Connect(ctx, strings.TrimSpace(url))
 	if err != nil {

@@ -189,16 +189,18 @@ func tooManyConnections(t *testing.T) error {
 }
 
 func deadlineInQuery(t *testing.T) error {
+	pool := pgtest.New(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	_, err := pgtest.New(t).Exec(ctx, "SELECT pg_sleep(30)")
+	_, err := pool.Exec(ctx, "SELECT pg_sleep(30)")
 	return err
 }
 
 func canceled(t *testing.T) error {
+	pool := pgtest.New(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(50*time.Millisecond, cancel)
-	_, err := pgtest.New(t).Exec(ctx, "SELECT pg_sleep(30)")
+	_, err := pool.Exec(ctx, "SELECT pg_sleep(30)")
 	return err
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
@@ -21,7 +22,7 @@ func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 // objects lists what is in the schema public, but for goose's own table.
 func objects(t *testing.T, url string) []string {
 	t.Helper()
-	pool, err := postgres.Open(t.Context(), url, postgres.PoolOptions{})
+	pool, err := postgres.Open(t.Context(), url, postgres.PoolOptions{ConnectTimeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/romi/plantdb-go/db"
 	"github.com/romi/plantdb-go/internal/actor"
@@ -117,8 +118,9 @@ func fixtureOn(t testing.TB, pool postgres.DB, dir string, content ...files) fix
 			t.Error(err)
 		}
 	})
-	log := new(syncBuffer)
-	s := New(pool, tree, groupList{"lab", "farm"}, DefaultConfig(), slog.New(slog.NewTextHandler(log, nil)))
+	log, config := new(syncBuffer), DefaultConfig()
+	config.LockTimeout = 2 * time.Minute // for those who wait at last get it
+	s := New(pool, tree, groupList{"lab", "farm"}, config, slog.New(slog.NewTextHandler(log, nil)))
 	return fixture{s, dir, log}
 }
 

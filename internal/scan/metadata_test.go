@@ -147,30 +147,6 @@ func TestUpdateApplyErrors(t *testing.T) {
 	}
 }
 
-// Many keys must not cost their number squared.
-func TestUpdateApplyTime(t *testing.T) {
-	t.Parallel()
-	took := func(keys int) time.Duration {
-		var b strings.Builder
-		b.WriteString("{")
-		for i := range keys {
-			fmt.Fprintf(&b, `"k%d":%[1]d,`, i)
-		}
-		many := json.RawMessage(strings.TrimSuffix(b.String(), ",") + "}")
-		began := time.Now()
-		updated, _, err := Update{Metadata: many}.applyToScan(many, many, noon)
-		if err != nil || len(updated) <= len(many) {
-			t.Errorf("apply of %d keys = %d bytes, %v", keys, len(updated), err)
-		}
-		return time.Since(began)
-	}
-	// Squared it is a hundred times; the rest is for a busy machine.
-	few, many := took(10_000), took(100_000)
-	if many > 40*few+time.Second {
-		t.Errorf("apply of 10,000 keys took %v, of 100,000 %v", few, many)
-	}
-}
-
 func TestSameBut(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

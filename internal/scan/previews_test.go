@@ -97,7 +97,7 @@ func (f ahead) states(t *testing.T) []string {
 func (f ahead) finished(t *testing.T, n int) {
 	t.Helper()
 	want := slices.Repeat([]string{"completed"}, n)
-	deadline := time.Now().Add(time.Minute)
+	deadline := time.Now().Add(2 * time.Minute)
 	for {
 		got := f.states(t)
 		if slices.Equal(got, want) {

@@ -23,7 +23,7 @@ import (
 // eventually waits until ok holds.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("never: %s", what)
 		}
@@ -375,7 +375,7 @@ func TestFollowersOfTwoServers(t *testing.T) {
 				}
 				select {
 				case <-f.Changed():
-				case <-time.After(time.Minute):
+				case <-time.After(2 * time.Minute):
 					t.Errorf("follower %d was told %d of %d events", i, len(orders[i]), writers*each)
 					return
 				}
@@ -432,7 +432,7 @@ func TestFollowersAreBounded(t *testing.T) {
 	stop()
 	select {
 	case <-last.Ended():
-	case <-time.After(time.Minute):
+	case <-time.After(2 * time.Minute):
 		t.Error("a follower does not end with the feed")
 	}
 }

@@ -141,7 +141,7 @@ func hold(t *testing.T, f fixture, name string) (release func()) {
 // waitFor polls until the condition, for what another goroutine is about to do.
 func waitFor(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for !condition() {
