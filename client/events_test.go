@@ -59,11 +59,11 @@ func createScans(t *testing.T, c *client.Client, names ...string) {
 var created = []string{"scan.created"}
 
 // TestEvents has two servers of one database, and access tokens that live for
-// two seconds.
+// four seconds.
 func TestEvents(t *testing.T) {
 	t.Parallel()
 	tree := servertest.Dir(t)
-	options := servertest.Options{Env: []string{"SESSION_TIMEOUT=2", "JWT_LEEWAY=0"}}
+	options := servertest.Options{Env: []string{"SESSION_TIMEOUT=4", "JWT_LEEWAY=0"}}
 	one := servertest.Start(t, options, tree, "--test")
 	two := servertest.Start(t, options, tree, "--test")
 	for name, test := range map[string]func(*testing.T, string, string){
@@ -91,7 +91,7 @@ func eventsGoOn(t *testing.T, one, two string) {
 	before := c.Tokens()
 	go func() {
 		for _, name := range all[3:] {
-			time.Sleep(1100 * time.Millisecond) // three are longer than a token lives
+			time.Sleep(2 * time.Second) // three are longer than a token lives
 			createScans(t, writer, name)
 		}
 	}()

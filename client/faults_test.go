@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -235,12 +236,12 @@ func TestRetryAfter(t *testing.T) {
 	if !errors.As(err, &e) || e.RetryAfter < 59*time.Minute {
 		t.Errorf("Health = %v, want it to fail at once and say for how long", err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	slow, _ := faulty(t, func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Retry-After", "9")
+		w.Header().Set("Retry-After", "900")
 		refuse(w, 423, "locked", "Another writer holds the scan.")
-	}, client.WithRetry(client.DefaultRetry))
+	}, client.WithRetry(client.Retry{Attempts: 5, Wait: time.Millisecond, Most: time.Hour}))
 	if err := update(ctx, slow); !errors.Is(err, client.ErrLocked) || ctx.Err() != nil {
 		t.Errorf("SetMetadata = %v, want the refusal before the time is up", err)
 	}
@@ -390,11 +391,12 @@ func (f failing) Read([]byte) (int, error)  { return 0, f.err }
 func TestUploadOfWhatChanges(t *testing.T) {
 	t.Parallel()
 	var whole atomic.Int32
-	started := make(chan struct{}, 10)
+	started, changed := make(chan struct{}), make(chan struct{})
 	c, _ := faulty(t, func(w http.ResponseWriter, r *http.Request) {
 		first := make([]byte, 1)
 		_, _ = io.ReadFull(r.Body, first)
 		started <- struct{}{}
+		<-changed // or all of it has been sent before
 		if _, err := io.Copy(io.Discard, r.Body); err == nil {
 			whole.Add(1)
 		}
@@ -425,6 +427,7 @@ func TestUploadOfWhatChanges(t *testing.T) {
 			if err := change(name); err != nil {
 				t.Error(err)
 			}
+			changed <- struct{}{}
 		}()
 		err = c.Upload(t.Context(), file, "ply", f, nil)
 		says(t, "Upload", err, client.ErrChanged, how, "nothing was kept")
@@ -434,6 +437,7 @@ func TestUploadOfWhatChanges(t *testing.T) {
 		t.Errorf("%d forms arrived whole, want none", n)
 	}
 	broken := errors.New("sensor unplugged")
+	c, _ = faulty(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
 	if err := c.Upload(t.Context(), file, "ply", io.MultiReader(strings.NewReader("x"), failing{broken}), nil); !errors.Is(err, broken) || errors.Is(err, client.ErrUnreachable) {
 		t.Errorf("Upload of a broken source = %v, want that error", err)
 	}
@@ -443,9 +447,18 @@ func TestUploadOfWhatChanges(t *testing.T) {
 // answer arrives, whatever was sent of it.
 func TestUploadRefusedEarly(t *testing.T) {
 	t.Parallel()
-	c, _ := faulty(t, func(w http.ResponseWriter, _ *http.Request) { refuse(w, 507, "no_space", "The disk is full.") })
 	for _, r := range []io.Reader{bytes.NewReader(make([]byte, 64<<20)), io.LimitReader(zeros{}, 64<<20)} {
+		read := make(chan struct{})
+		c, _ := faulty(t, func(w http.ResponseWriter, _ *http.Request) {
+			text := httptest.NewRecorder()
+			refuse(text, 507, "no_space", "The disk is full.")
+			w.Header().Set("Content-Length", strconv.Itoa(text.Body.Len())) // so that it is whole now
+			refuse(w, 507, "no_space", "The disk is full.")
+			_ = http.NewResponseController(w).Flush()
+			<-read // afterwards the connection is cut, half a second later at most
+		})
 		says(t, "Upload", c.Upload(t.Context(), file, "ply", r, nil), client.ErrNoSpace, "nothing was kept")
+		close(read)
 	}
 }
 

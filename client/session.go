@@ -44,8 +44,9 @@ func (s *session) use(t Tokens) {
 	s.set(t, time.Time{})
 }
 
-// set needs the lock. received is when the tokens were made, if that is known:
-// then the clocks of client and server need not agree.
+// set needs the lock. received is when the tokens were asked for, if that is known:
+// then the clocks of client and server need not agree. The times in a token are
+// whole seconds, so that it may have been made almost one after the time it names.
 func (s *session) set(t Tokens, received time.Time) {
 	s.tokens, s.ended, s.failed, s.stale = t, nil, nil, time.Time{}
 	issued, expires, ok := lifeOf(t.Access)
@@ -54,7 +55,7 @@ func (s *session) set(t Tokens, received time.Time) {
 	}
 	life := expires.Sub(issued)
 	if !received.IsZero() {
-		expires = received.Add(life)
+		expires = received.Add(life - time.Second)
 	}
 	s.stale = expires.Add(-min(life/10, 30*time.Second))
 }
