@@ -6,7 +6,7 @@ FUZZTIME     ?= 20s
 CRASH_TIME   ?= 5m
 FUZZ_EXAMPLES ?= 50
 FUZZ_SEED    ?= 1
-TEST_TIMEOUT ?= 15m
+TEST_TIMEOUT ?= 45m
 # The release is one static file; the targets that need a C compiler say so.
 CGO_ENABLED  ?= 0
 LDFLAGS      := -s -w -X main.version=$(VERSION)

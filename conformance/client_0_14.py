@@ -113,7 +113,7 @@ def metadata(site, of, noun):
 def get_scan_data(site):
     for at in (site.at, site.prefixed):
         info = rest_api.get_scan_data(ANALYZED, **at)
-        same("same scan", info, requests.get(rest_api.scan_url(ANALYZED, **at), timeout=5).json())
+        same("same scan", info, requests.get(rest_api.scan_url(ANALYZED, **at), timeout=120).json())
         same("tasks", rest_api.get_tasks_fileset_from_api(ANALYZED, **at), info["tasks_fileset"])
         same("skeleton", info["data"]["skeleton"], json.loads(output(site.tree, "CurveSkeleton", "CurveSkeleton.json").read_text()))
         holds("angles are in radians", max(info["data"]["angles"]["angles"]) < 6.29)
@@ -127,8 +127,8 @@ def images(site):
     for at in (site.at, site.prefixed):
         same("image", rest_api.get_scan_image(ANALYZED, "images", "00000_rgb", **at).content, want[0])
         uris = rest_api.list_task_images_uri(ANALYZED, **at)
-        same("images", [requests.get(u, timeout=5).content for u in uris] == want, True)
-        thumb = requests.get(rest_api.scan_image_url(ANALYZED, "images", "00000_rgb", size="thumb", **at), timeout=5).content
+        same("images", [requests.get(u, timeout=120).content for u in uris] == want, True)
+        thumb = requests.get(rest_api.scan_image_url(ANALYZED, "images", "00000_rgb", size="thumb", **at), timeout=120).content
         same("thumb", Image.open(io.BytesIO(thumb)).size, (150, 113))
     same("parsed", {i.size for i in rest_api.get_images_from_task(ANALYZED, size="thumb", **site.at)}, {(150, 113)})
 
@@ -207,7 +207,7 @@ def configs(site):
         same(name, rest_api.get_toml_file(ANALYZED, name, **site.prefixed), want)
     for url in (rest_api.scan_config_url(ANALYZED, **site.at), rest_api.scan_reconstruction_url(ANALYZED, **site.at),
                 rest_api.scan_file_url(ANALYZED, "metadata/metadata.json", **site.at)):
-        same(url, requests.get(url, timeout=5).status_code, 200)
+        same(url, requests.get(url, timeout=120).status_code, 200)
 
 
 @check("rest_api.refresh", "rest_api.refresh_url", "rest_api.base_url", "rest_api.scans_url", "rest_api.make_api_request",

@@ -169,7 +169,7 @@ def files(site):
     got = site.admin.create_file(io.BytesIO(content), "one", "ply", "old_files", "images", {"a": {"b": 1}, "note": "x"})
     same("answer", (got["message"], got["id"]), ("File created and written successfully in fileset 'images'.", "one"))
     same("bytes on the disk", (site.tree / "old_files" / "images" / "one.ply").read_bytes(), content)
-    same("bytes", requests.get(f"{site.base}/file/old_files/images/one", timeout=5).content, content)
+    same("bytes", requests.get(f"{site.base}/file/old_files/images/one", timeout=120).content, content)
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "two.txt"
         path.write_bytes(b"some text")
@@ -212,10 +212,10 @@ def images(site):
         same("image", (kind, encoding, content), ("image/jpeg", "binary", want[0]))
         kind, encoding, text = rest_api.request_scan_image(site.host, ANALYZED, "images", "00000_rgb", as_base64=True, **at)
         same("as text", (kind, encoding, base64.b64decode(text)), ("image/jpeg", "base64", want[0]))
-    preview = requests.get(rest_api.scan_preview_image_url(site.host, ANALYZED, **site.at), timeout=5).content
+    preview = requests.get(rest_api.scan_preview_image_url(site.host, ANALYZED, **site.at), timeout=120).content
     same("preview", Image.open(io.BytesIO(preview)).size, (150, 113))
     uris = rest_api.list_task_images_uri(site.host, ANALYZED, **site.at)
-    same("images", [base64.b64decode(requests.get(u, timeout=5).json()["image"]) for u in uris] == want, True)
+    same("images", [base64.b64decode(requests.get(u, timeout=120).json()["image"]) for u in uris] == want, True)
     same("parsed", {i.size for i in rest_api.parse_task_images(site.host, ANALYZED, size="large", **site.at)}, {(1440, 1080)})
 
 
@@ -277,9 +277,9 @@ def configs(site):
         same(name, function(site.host, ANALYZED, **site.at), want)
         same(name, rest_api.get_toml_file(site.host, ANALYZED, name, **site.prefixed), want)
     for url in (rest_api.scan_config_url, rest_api.scan_reconstruction_url):
-        same("status", requests.get(url(site.host, ANALYZED, **site.at), timeout=5).status_code, 200)
+        same("status", requests.get(url(site.host, ANALYZED, **site.at), timeout=120).status_code, 200)
     url = rest_api.scan_file_url(site.host, ANALYZED, "metadata/metadata.json", **site.at)
-    same("metadata.json", requests.get(url, timeout=5).json(), json.loads((site.tree / ANALYZED / "metadata" / "metadata.json").read_text()))
+    same("metadata.json", requests.get(url, timeout=120).json(), json.loads((site.tree / ANALYZED / "metadata" / "metadata.json").read_text()))
 
 
 @check("rest_api.origin_url", "rest_api.plantdb_url", "rest_api.login_url", "rest_api.logout_url", "rest_api.register_url",
@@ -288,14 +288,14 @@ def configs(site):
 def urls(site):
     """Every URL that the client makes is one of the server's, prefix or not."""
     for at in (site.at, site.prefixed):
-        same("origin_url", requests.get(rest_api.origin_url(site.host, **at), timeout=5).json()["name"], "PlantDB REST API")
+        same("origin_url", requests.get(rest_api.origin_url(site.host, **at), timeout=120).json()["name"], "PlantDB REST API")
         for function in (rest_api.login_url, rest_api.logout_url, rest_api.register_url, rest_api.token_validation_url,
                          rest_api.token_refresh_url, rest_api.api_token_url):
-            got = requests.post(function(site.host, **at), json={}, timeout=5)
+            got = requests.post(function(site.host, **at), json={}, timeout=120)
             holds(f"{function.__name__}: {got.status_code} {got.text}", got.status_code in (400, 401))
         for url in (rest_api.scans_url(site.host, **at), rest_api.scan_url(site.host, ANALYZED, **at), rest_api.refresh_url(site.host, **at)):
             same(url, rest_api.make_api_request(url).status_code, 200)
-    same("plantdb_url", requests.get(rest_api.plantdb_url(site.host, **site.prefixed), timeout=5).json()["name"], "PlantDB REST API")
+    same("plantdb_url", requests.get(rest_api.plantdb_url(site.host, **site.prefixed), timeout=120).json()["name"], "PlantDB REST API")
     client = PlantDBClient(site.behind[0], prefix=site.behind[1])
     holds("a client behind a prefix", DEMO_SCANS <= set(client.list_scans()))
 
@@ -309,12 +309,12 @@ def endpoints(site):
         (api_endpoints.pc_ground_truth(ANALYZED, cloud.parent.name, "PointCloud") + "?size=orig", cloud.read_bytes()),
         (api_endpoints.mesh(ANALYZED, mesh.parent.name, "TriangleMesh"), mesh.read_bytes()),
     ):
-        same(path, requests.get(site.base + path, timeout=5).content == want, True)
-    same("skeleton", requests.get(site.base + api_endpoints.skeleton(ANALYZED), timeout=5).json(),
+        same(path, requests.get(site.base + path, timeout=120).content == want, True)
+    same("skeleton", requests.get(site.base + api_endpoints.skeleton(ANALYZED), timeout=120).json(),
          json.loads(output(site.tree, "CurveSkeleton", "CurveSkeleton.json").read_text()))
-    same("sequence", requests.get(site.base + api_endpoints.sequence(ANALYZED, "angles"), timeout=5).json(),
+    same("sequence", requests.get(site.base + api_endpoints.sequence(ANALYZED, "angles"), timeout=120).json(),
          json.loads(output(site.tree, "AnglesAndInternodes", "AnglesAndInternodes.json").read_text())["angles"])
-    same("health", requests.get(site.base + api_endpoints.health(), timeout=5).json()["status"], "healthy")
+    same("health", requests.get(site.base + api_endpoints.health(), timeout=120).json()["status"], "healthy")
 
 
 @check("sync.FSDBSync")

@@ -23,7 +23,7 @@ import (
 
 // clientLimit bounds one step: an installation that fetches packages, or a
 // program.
-const clientLimit = 5 * time.Minute
+const clientLimit = 20 * time.Minute
 
 // clients are those of openapi/clients that generate.sh makes and that have
 // packages of their own.

@@ -20,8 +20,9 @@ func loginFrom(p person, addresses string) request {
 	return r
 }
 
-// Not parallel: it is about time. Medians of calls in turn are compared, and
-// once more where something else had the machine.
+// Not parallel: it is about time. The fastest of calls in turn are compared, which
+// come nearer to what a call takes the more there are, whatever else the machine
+// does: there are more where they differ.
 func TestUnknownUserTakesAsLongAsAWrongPassword(t *testing.T) {
 	s := newSite(t, "LOGIN_MAX_ATTEMPTS=0")
 	sv := s.start()
@@ -31,9 +32,9 @@ func TestUnknownUserTakesAsLongAsAWrongPassword(t *testing.T) {
 	kinds := []person{
 		wrong, {"nobody", newPassword()}, {"idle", s.seen.password("idle")}, {"guest", newPassword()}, {"two words", newPassword()},
 	}
-	const tries, rounds, apart = 15, 5, 0.35
+	const tries, rounds, apart = 15, 10, 0.35
+	took := make([][]time.Duration, len(kinds))
 	for round := 1; ; round++ {
-		took := make([][]time.Duration, len(kinds))
 		for range tries {
 			for i, p := range kinds {
 				took[i] = append(took[i], since(func() {
@@ -43,15 +44,15 @@ func TestUnknownUserTakesAsLongAsAWrongPassword(t *testing.T) {
 		}
 		worst := 0.0
 		for i := range kinds {
-			ratio := float64(median(took[i])) / float64(median(took[0]))
-			t.Logf("round %d: login as %s takes %s, %.2f of a wrong password", round, kinds[i].name, median(took[i]), ratio)
+			ratio := float64(slices.Min(took[i])) / float64(slices.Min(took[0]))
+			t.Logf("round %d: login as %s takes %s, %.2f of a wrong password", round, kinds[i].name, slices.Min(took[i]), ratio)
 			worst = max(worst, ratio-1, 1-ratio)
 		}
 		if worst <= apart {
 			return
 		}
 		if round == rounds {
-			t.Fatalf("in %d rounds the times of refused logins always differed by more than %.0f %%", rounds, 100*apart)
+			t.Fatalf("after %d rounds the times of refused logins differ by more than %.0f %%", rounds, 100*apart)
 		}
 	}
 }
@@ -80,7 +81,7 @@ func TestRefusedLoginsCannotBeToldApart(t *testing.T) {
 
 func TestLockoutHoldsForAccountAndNetworkAndEnds(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, "LOGIN_LOCKOUT=2", "TRUSTED_PROXIES=127.0.0.1", "MAX_SESSION=50")
+	s := newSite(t, "LOGIN_LOCKOUT=3600", "TRUSTED_PROXIES=127.0.0.1", "MAX_SESSION=50")
 	a, b := s.pair()
 	alice, bob := a.user("alice", "reader"), a.user("bob", "reader")
 	const here, neighbour, away = "198.51.100.7", "198.51.100.8", "203.0.113.9"
@@ -105,29 +106,33 @@ func TestLockoutHoldsForAccountAndNetworkAndEnds(t *testing.T) {
 	live = b.refresh(live.refresh)
 
 	// Tries go on all the time; if they extended the lock, it would never end.
-	until(t, "the lock ends although tries go on", func() bool {
+	const lockEnd = "SELECT locked_until FROM login_attempts WHERE username = 'alice' AND locked_until IS NOT NULL"
+	end := one[time.Time](s, lockEnd)
+	if left := time.Until(end); left > time.Hour {
+		t.Errorf("the lock ends in %s, want an hour at most", left)
+	}
+	for range 4 {
 		b.call(loginFrom(wrong, neighbour)).refused(t, "wrong password while locked", "Invalid credentials")
-		return a.call(loginFrom(alice, here)).status == http.StatusOK || !lockHolds(s)
-	})
+	}
+	if later := one[time.Time](s, lockEnd); !later.Equal(end) {
+		t.Errorf("tries while it was locked moved the end from %s to %s", end, later)
+	}
 	// What was tried while it was locked does not count: the counter is full.
-	s.exec("DELETE FROM login_attempts")
-	lock()
-	until(t, "the second lock is over", func() bool { return !lockHolds(s) })
+	hourPasses := func() {
+		s.exec("UPDATE login_attempts SET locked_until = locked_until - interval '1 hour', last_failed_at = last_failed_at - interval '1 hour'")
+	}
+	hourPasses()
 	for range 2 {
 		a.call(loginFrom(wrong, here)).refused(t, "wrong password after the lock", "Invalid credentials")
 	}
 	a.call(loginFrom(alice, here)).pair(t, "login after a lock and two failures")
-	if n := s.events("lock", "alice"); n != 2 {
-		t.Errorf("%d events of a lock, want 2", n)
+	if n := s.events("lock", "alice"); n != 1 {
+		t.Errorf("%d events of a lock, want 1", n)
 	}
 	lock()
 	admin := a.login(s.admin())
 	a.patch("/users/alice", admin.access, map[string]any{"unlock": true}).want(t, "unlock", http.StatusOK)
 	b.call(loginFrom(alice, here)).pair(t, "login when unlocked")
-}
-
-func lockHolds(s *site) bool {
-	return one[bool](s, "SELECT EXISTS (SELECT FROM login_attempts WHERE username = 'alice' AND locked_until > now())")
 }
 
 // TestGuessesAtOnceCountEach sends many more guesses than are allowed, with the
@@ -199,8 +204,8 @@ func TestRateLimitAnswersInJSON(t *testing.T) {
 	}
 	const most = 20 // a minute, upstream's
 	var got answer
-	passed := 0
-	for range most + 5 {
+	passed, began := 0, time.Now()
+	for range 10 * most {
 		if got = ask("198.51.100.7"); got.status != http.StatusBadRequest {
 			break
 		}
@@ -208,8 +213,8 @@ func TestRateLimitAnswersInJSON(t *testing.T) {
 	}
 	got.want(t, "one too many", http.StatusTooManyRequests)
 	// A slot comes back every three seconds.
-	if passed < most || passed > most+3 {
-		t.Errorf("%d calls passed, want %d", passed, most)
+	if back := int(time.Since(began) / (3 * time.Second)); passed < most || passed > most+1+back {
+		t.Errorf("%d calls passed, want %d, and %d that came back", passed, most, back)
 	}
 	for _, name := range []string{"Retry-After", "Ratelimit-Limit", "Ratelimit-Remaining", "Ratelimit-Reset"} {
 		if n, err := strconv.Atoi(got.header.Get(name)); err != nil || n < 0 || n > 60 {
@@ -227,7 +232,9 @@ func TestRateLimitAnswersInJSON(t *testing.T) {
 // within its own limit.
 func TestGuessesFromManyNetworksMeetTheLimitOfTheAccount(t *testing.T) {
 	t.Parallel()
-	const most, more = 200, 50 // 200 a minute, by upstream's limits
+	// 200 a minute, by upstream's limits: a slow machine takes a while to send so
+	// many more that some are over.
+	const most, more, enough = 200, 400, 25
 	sv := newSite(t, "PLANTDB_RATE_LIMITS=upstream", "TRUSTED_PROXIES=127.0.0.1").start()
 	alice := sv.user("alice", "reader")
 	ctx, stop := soon(t)
@@ -236,12 +243,12 @@ func TestGuessesFromManyNetworksMeetTheLimitOfTheAccount(t *testing.T) {
 	// Those who wait for a hash go away once most of the refusals are there.
 	together(most+more, func(i int) {
 		got, err := sv.send(ctx, loginFrom(person{"alice", newPassword()}, "198.51."+strconv.Itoa(i)+".1"))
-		if err == nil && got.status == http.StatusTooManyRequests && refused.Add(1) == more/2 {
+		if err == nil && got.status == http.StatusTooManyRequests && refused.Add(1) == enough {
 			stop()
 		}
 	})
-	if n := refused.Load(); n < more/2 || n > more {
-		t.Errorf("of %d guesses from as many networks %d were refused, want %d, or less what comes back meanwhile", most+more, n, more)
+	if n := refused.Load(); n < enough || n > more {
+		t.Errorf("of %d guesses from as many networks %d were refused, want %d to %d", most+more, n, enough, more)
 	}
 	sv.call(loginFrom(person{"bob", newPassword()}, "203.0.113.9")).refused(t, "another account", "Invalid credentials")
 	until(t, "the owner can log in again", func() bool { return sv.call(loginFrom(alice, "203.0.113.9")).status == http.StatusOK })

@@ -19,7 +19,7 @@ import (
 func TestMain(m *testing.M) { os.Exit(servertest.Main(m)) }
 
 // patience bounds what comes about by itself, in a moment.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // eventually tries f until it returns nothing to complain of.
 func eventually(t *testing.T, what string, f func() (complaint string)) {

@@ -52,7 +52,7 @@ class Site:
 
     def bytes(self, scan, fileset, file, **at):
         """The bytes that the server sends, which have to be those on the disk."""
-        got = requests.get(f"{self.base}/api/v1/files/{scan}/{fileset}/{Path(file).stem}", timeout=10)
+        got = requests.get(f"{self.base}/api/v1/files/{scan}/{fileset}/{Path(file).stem}", timeout=120)
         got.raise_for_status()
         same("bytes on the disk", (self.tree / scan / fileset / file).read_bytes(), got.content)
         return got.content

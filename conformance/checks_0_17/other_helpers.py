@@ -22,34 +22,34 @@ from table import ANALYZED, check, holds, refused, same
        "urls.scan_image_url", "urls.refresh_url", "urls.scan_file_url", "urls.scan_config_url", "urls.scan_reconstruction_url")
 def routes(site):
     """Every URL that the client makes is one of the server's, prefix or not."""
-    same("plantdb_url", requests.get(urls.plantdb_url(site.host, **site.short_at), timeout=5).json()["name"], "PlantDB REST API")
+    same("plantdb_url", requests.get(urls.plantdb_url(site.host, **site.short_at), timeout=120).json()["name"], "PlantDB REST API")
     for at in (site.at, site.short_at):
-        same("origin_url", requests.get(urls.origin_url(site.host, **at), timeout=5).json()["name"], "PlantDB REST API")
+        same("origin_url", requests.get(urls.origin_url(site.host, **at), timeout=120).json()["name"], "PlantDB REST API")
         for function in (urls.login_url, urls.logout_url, urls.register_url, urls.token_validation_url,
                          urls.token_refresh_url, urls.api_token_url):
-            got = requests.post(function(site.host, **at), json={}, timeout=5)
+            got = requests.post(function(site.host, **at), json={}, timeout=120)
             holds(f"{function.__name__}: {got.status_code} {got.text}", got.status_code in (400, 401))
         for url in (urls.scans_url(site.host, **at), urls.refresh_url(site.host, **at), urls.scan_url(site.host, ANALYZED, **at),
                     urls.scan_image_url(site.host, ANALYZED, "images", "00000_rgb", **at),
                     urls.scan_file_url(site.host, f"{ANALYZED}/files.json", **at),
                     urls.scan_config_url(site.host, ANALYZED, **at), urls.scan_reconstruction_url(site.host, ANALYZED, **at)):
-            same(url, requests.get(url, timeout=5).status_code, 200)
+            same(url, requests.get(url, timeout=120).status_code, 200)
 
 
 @check("urls.archive_url")
 def archive_url(site):
-    got = requests.get(urls.archive_url(site.host, ANALYZED, **site.at), timeout=10)
+    got = requests.get(urls.archive_url(site.host, ANALYZED, **site.at), timeout=120)
     got.raise_for_status()
 
 
 @check("urls.scan_preview_image_url", "urls.list_task_images_uri")
 def image_urls(site):
     for at in (site.at, site.short_at):
-        got = requests.get(urls.scan_preview_image_url(site.host, ANALYZED, **at), timeout=5)
+        got = requests.get(urls.scan_preview_image_url(site.host, ANALYZED, **at), timeout=120)
         same("preview", Image.open(io.BytesIO(got.content)).size, (150, 113))
         same("of an unknown scan", urls.scan_preview_image_url(site.host, "no_such_scan", **at), None)
         want = [p.read_bytes() for p in sorted((site.tree / ANALYZED / "images").iterdir())]
-        got = [base64.b64decode(requests.get(u, timeout=5).json()["image"]) for u in urls.list_task_images_uri(site.host, ANALYZED, **at)]
+        got = [base64.b64decode(requests.get(u, timeout=120).json()["image"]) for u in urls.list_task_images_uri(site.host, ANALYZED, **at)]
         same("images", got == want, True)
 
 

@@ -87,7 +87,7 @@ func (s *stream) next() (m message, ok bool) {
 	select {
 	case m, ok = <-s.events:
 		return m, ok
-	case <-time.After(time.Minute):
+	case <-time.After(5 * time.Minute):
 		s.t.Fatal("no event came")
 		panic("unreachable")
 	}
@@ -287,7 +287,7 @@ func TestStreamOfWhoDoesNotRead(t *testing.T) {
 	// Nine clients stop after their first thousand; the tenth reads nothing.
 	reads.close()
 	var stuck *http.Response
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+"/api/v1/events?after=0", nil)
 		if err != nil {
 			t.Fatal(err)
@@ -305,7 +305,7 @@ func TestStreamOfWhoDoesNotRead(t *testing.T) {
 		}
 	}
 	defer func() { _ = stuck.Body.Close() }()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+"/api/v1/events", nil)
 		if err != nil {
 			t.Fatal(err)
@@ -346,7 +346,7 @@ func TestStreamOutlivesTheTimesOfTheServer(t *testing.T) {
 		}
 	})
 	server := httptest.NewUnstartedServer(mux)
-	server.Config.ReadTimeout, server.Config.WriteTimeout = 2*time.Second, 3*time.Second
+	server.Config.ReadTimeout, server.Config.WriteTimeout = 5*time.Second, 8*time.Second
 	server.Start()
 	t.Cleanup(server.Close)
 	hurried := *s
