@@ -85,7 +85,7 @@ race: ## Run the tests under the race detector (needs a C compiler)
 	@tools/ensure.sh postgres venv cc
 	CGO_ENABLED=1 $(GO) test -race -timeout $(TEST_TIMEOUT) $$($(GO) list ./... | grep -vE '/(conformance|conformance/fuzzapi|e2e|e2e/tus|e2e/browser|bench|cmd/plantdb)$$')
 
-crash: ## Kill server and PostgreSQL under load for CRASH_TIME (default 5m) and print what it came to
+crash: ## Kill server, PostgreSQL, or both under load for CRASH_TIME (default 5m) and print what it came to
 	@tools/ensure.sh postgres venv
 	CRASH_TIME=$(CRASH_TIME) $(GO) test ./cmd/plantdb -run '^TestCrash$$' -v -count=1 -timeout 0
 

@@ -316,10 +316,42 @@ func keysOf(t *testing.T, dir string) map[string]string {
 // finds with what treeOf said of the original.
 func opened(t *testing.T, commons, dir string, tree map[string]string, scans ...string) {
 	t.Helper()
+	got := toldBy(t, commons, dir)
+	if len(got) != len(scans) {
+		t.Errorf("%s opens %d scans, want %q", commons, len(got), scans)
+	}
+	compareTold(t, commons, got, tree)
+	for _, scan := range scans {
+		if len(got[scan]) == 0 {
+			t.Errorf("%s finds no files in %s", commons, scan)
+		}
+	}
+}
+
+// compareTold compares the bytes that upstream's code read with those of a tree.
+func compareTold(t *testing.T, commons string, told map[string]map[string]string, tree map[string]string) {
+	t.Helper()
+	for _, files := range told {
+		for path, sum := range files {
+			if sum != tree[path] {
+				t.Errorf("%s reads %s as %s, want %s", commons, path, sum, tree[path])
+			}
+		}
+	}
+}
+
+// toldBy has upstream's real code open the tree and read every file that it
+// finds, and returns of each scan their digests by scan/fileset/file name.
+func toldBy(t *testing.T, commons, dir string) map[string]map[string]string {
+	t.Helper()
 	cmd := exec.CommandContext(t.Context(), pyenv.Python(t, commons), "../../internal/fsdb/testdata/tree.py", "tell", dir)
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("%s: %v\n%s", commons, err, out)
+		var said []byte
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+			said = exit.Stderr
+		}
+		t.Fatalf("%s: %v\n%s%s", commons, err, out, said)
 	}
 	said := strings.TrimSpace(string(out))
 	var got struct {
@@ -333,21 +365,14 @@ func opened(t *testing.T, commons, dir string, tree map[string]string, scans ...
 	if err := json.Unmarshal([]byte(said[strings.LastIndexByte(said, '\n')+1:]), &got); err != nil {
 		t.Fatalf("%s: %v\n%s", commons, err, said)
 	}
-	if len(got.Scans) != len(scans) {
-		t.Errorf("%s opens %d scans, want %q", commons, len(got.Scans), scans)
-	}
-	for _, scan := range scans {
-		n := 0
-		for _, fs := range got.Scans[scan].Filesets {
+	told := map[string]map[string]string{}
+	for scan, s := range got.Scans {
+		told[scan] = map[string]string{}
+		for _, fs := range s.Filesets {
 			for _, f := range fs.Files {
-				n++
-				if path := scan + "/" + fs.ID + "/" + f.Name; f.SHA256 != tree[path] {
-					t.Errorf("%s reads %s as %s, want %s", commons, path, f.SHA256, tree[path])
-				}
+				told[scan][scan+"/"+fs.ID+"/"+f.Name] = f.SHA256
 			}
 		}
-		if n == 0 {
-			t.Errorf("%s finds no files in %s", commons, scan)
-		}
 	}
+	return told
 }

@@ -1,14 +1,10 @@
 package main_test
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"mime/multipart"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -20,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/romi/plantdb-go/internal/servertest"
 )
 
@@ -29,27 +27,36 @@ const envCrash = "CRASH_TIME"
 
 const (
 	crashClients = 8
-	// crashAcks is how many writes are acknowledged, at least, before each crash.
-	crashAcks = 48
+	// crashAcks is how many writes are acknowledged, at least, before each
+	// crash, and crashAcksEach how many to every client after it where the
+	// server lives.
+	crashAcks, crashAcksEach = 48, 3
+	// crashStart is how long a start after a crash may take; it is told, and not
+	// asserted, since the machine may do much else.
+	crashStart = 5 * time.Second
 )
 
-// crash kills something under eight clients. All processes are gone when it returns.
+// crash kills something under eight clients. What it kills is gone when it returns.
 type crash struct {
 	name string
 	kill func(t *testing.T, s *servertest.Server, dir string)
+	// lives says that the server does: it is to recover by itself.
+	lives bool
 }
 
 var crashes = []crash{
-	{"server", func(_ *testing.T, s *servertest.Server, _ string) { s.Kill() }},
-	{"PostgreSQL", func(t *testing.T, s *servertest.Server, dir string) {
+	{"the server", func(_ *testing.T, s *servertest.Server, _ string) { s.Kill() }, false},
+	{"PostgreSQL alone", func(t *testing.T, _ *servertest.Server, dir string) { killDatabase(t, dir) }, true},
+	{"PostgreSQL, and the server that misses it", func(t *testing.T, s *servertest.Server, dir string) {
 		killDatabase(t, dir)
 		pause(t, 300*time.Millisecond) // in which the server and the clients meet its absence
 		s.Kill()
-	}},
+	}, false},
+	{"a process of PostgreSQL", func(t *testing.T, _ *servertest.Server, dir string) { killBackend(t, dir) }, true},
 	{"both", func(t *testing.T, s *servertest.Server, dir string) {
 		killDatabase(t, dir)
 		s.Kill()
-	}},
+	}, false},
 }
 
 func pause(t *testing.T, d time.Duration) {
@@ -74,150 +81,32 @@ func killDatabase(t *testing.T, dir string) {
 	}
 }
 
-// fate is what is known of a file from what the clients were answered.
-type fate struct {
-	content string
-	// there and gone say which of the two a reader may find.
-	there, gone bool
-}
-
-// ledger is what clients did, and were told.
-type ledger struct {
-	mu                                          sync.Mutex
-	files                                       map[string]fate // by path
-	acked, asked                                map[string]int  // by scan: the number in its metadata
-	uploads, deletes, restores, metadata, begun int
-}
-
-func (l *ledger) set(path string, f fate, count *int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.files[path] = f
-	*count++
-}
-
-func (l *ledger) acks() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.uploads + l.deletes + l.restores + l.metadata
-}
-
-// crasher is a client that does one thing after another until it is cut off.
-type crasher struct {
-	*ledger
-	base, token string
-	scan        string // whose metadata are its own
-	next        int
-	kept        []string // files that it may delete
-}
-
-// try sends a request and returns status 0 for one that got no answer.
-func (c *crasher) try(ctx context.Context, method, path, contentType string, body []byte) (int, map[string]any) {
-	r, err := http.NewRequestWithContext(ctx, method, c.base+"/api/v1"+path, bytes.NewReader(body))
-	if err != nil {
-		return 0, nil
-	}
-	r.Header.Set("Authorization", "Bearer "+c.token)
-	if contentType != "" {
-		r.Header.Set("Content-Type", contentType)
-	}
-	response, err := http.DefaultTransport.RoundTrip(r)
-	if err != nil {
-		return 0, nil
-	}
-	defer response.Body.Close() // only read
-	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		return 0, nil
-	}
-	var said map[string]any
-	_ = json.Unmarshal(text, &said) // an answer without a body says nothing
-	return response.StatusCode, said
-}
-
-// run works until ctx ends. Files go into the client's own scan and into one that
-// all share; each is written once, so that what a reader may find is known.
-func (c *crasher) run(ctx context.Context) {
-	for ctx.Err() == nil {
-		switch n := rand.IntN(10); {
-		case n < 6 || len(c.kept) == 0:
-			c.upload(ctx)
-		case n < 8:
-			c.deleteAndMaybeRestore(ctx)
-		default:
-			c.setMetadata(ctx)
+// killBackend kills one process that serves a connection. PostgreSQL then ends
+// all the others, and recovers as from a crash of its own.
+func killBackend(t *testing.T, dir string) {
+	t.Helper()
+	var serving []int
+	for _, id := range servertest.Standing(servertest.Database(dir)) {
+		title, err := os.ReadFile(filepath.Join("/proc", id, "cmdline"))
+		if pid, bad := strconv.Atoi(id); err == nil && bad == nil && strings.Contains(string(title), "[local]") {
+			serving = append(serving, pid)
 		}
 	}
-}
-
-func (c *crasher) upload(ctx context.Context) {
-	scan := c.scan
-	if c.next%2 == 1 {
-		scan = "shared"
+	if len(serving) == 0 {
+		t.Fatal("no process of PostgreSQL serves the server")
 	}
-	path := fmt.Sprintf("/files/%s/images/%s_%d", scan, c.scan, c.next)
-	c.next++
-	content := strings.Repeat(path+"\n", 1+rand.IntN(2000))
-	var body bytes.Buffer
-	w := multipart.NewWriter(&body)
-	part, err := w.CreateFormFile("file", "x.txt")
-	if err == nil {
-		_, err = io.WriteString(part, content)
-	}
-	if err != nil || w.WriteField("ext", "txt") != nil || w.WriteField("metadata", fmt.Sprintf(`{"length": %d}`, len(content))) != nil || w.Close() != nil {
-		return
-	}
-	c.set(path, fate{content, true, true}, &c.begun) // whatever happens now
-	status, _ := c.try(ctx, http.MethodPost, path, w.FormDataContentType(), body.Bytes())
-	if status == http.StatusCreated {
-		c.set(path, fate{content, true, false}, &c.uploads)
-		c.kept = append(c.kept, path)
-	}
-}
-
-func (c *crasher) deleteAndMaybeRestore(ctx context.Context) {
-	i := rand.IntN(len(c.kept))
-	path := c.kept[i]
-	c.kept = slices.Delete(c.kept, i, i+1)
-	c.mu.Lock()
-	content := c.files[path].content
-	c.mu.Unlock()
-	c.set(path, fate{content, true, true}, &c.begun)
-	status, said := c.try(ctx, http.MethodDelete, path, "", nil)
-	if status != http.StatusOK {
-		return
-	}
-	c.set(path, fate{content, false, true}, &c.deletes)
-	entry, _ := said["trash"].(map[string]any)
-	id, _ := entry["id"].(string)
-	if id == "" || rand.IntN(2) == 0 {
-		return
-	}
-	c.set(path, fate{content, true, true}, &c.begun)
-	if status, _ := c.try(ctx, http.MethodPost, "/trash/"+id+"/restore", "application/json", []byte("{}")); status == http.StatusOK || status == http.StatusCreated {
-		c.set(path, fate{content, true, false}, &c.restores)
-	}
-}
-
-func (c *crasher) setMetadata(ctx context.Context) {
-	c.mu.Lock()
-	c.asked[c.scan]++
-	n := c.asked[c.scan]
-	c.mu.Unlock()
-	status, _ := c.try(ctx, http.MethodPost, "/scans/"+c.scan+"/metadata", "application/json", fmt.Appendf(nil, `{"metadata": {"n": %d}}`, n))
-	if status == http.StatusOK {
-		c.mu.Lock()
-		c.acked[c.scan] = n
-		c.metadata++
-		c.mu.Unlock()
+	if err := syscall.Kill(serving[rand.IntN(len(serving))], syscall.SIGKILL); err != nil {
+		t.Errorf("kill a process of PostgreSQL: %v", err)
 	}
 }
 
 // TestCrash kills the server, PostgreSQL, and both, again and again, under eight
-// clients that upload, delete, restore and change metadata. After each crash a new
-// server finds all that was acknowledged and nothing by halves, plantdb check
-// finds nothing but files that nobody was told are there, and after them nothing;
-// at the end upstream's own programs open the tree.
+// clients that write. After each crash the server, a new one or the one that
+// lived, has all that was acknowledged and nothing by halves, and told all of it
+// as events to who followed; plantdb check finds nothing but files that nobody was
+// told are there, and after them nothing; upstream's own programs open the tree as
+// the crash left it, and list then what was acknowledged. No request is answered
+// as if it had been at fault.
 func TestCrash(t *testing.T) {
 	t.Parallel()
 	end := time.Now()
@@ -228,142 +117,243 @@ func TestCrash(t *testing.T) {
 		}
 		end = end.Add(d)
 	}
-	dir := servertest.Dir(t)
-	l := &ledger{files: map[string]fate{}, acked: map[string]int{}, asked: map[string]int{}}
-	clients := make([]*crasher, crashClients)
-	server := startCrashed(t, dir)
-	admin, _ := login(t, server, "admin", "admin")
-	for i := range clients {
-		clients[i] = &crasher{ledger: l, scan: fmt.Sprintf("client%d", i)}
-		admin.makeScan(t, clients[i].scan, "notes")
-	}
-	admin.makeScan(t, "shared", "notes")
-	var starts []time.Duration
-	left := map[string]int{}
-	rounds := 0
-	for ; rounds < len(crashes) || time.Now().Before(end); rounds++ {
-		how := crashes[rounds%len(crashes)]
-		admin, _ = login(t, server, "admin", "admin")
-		underFire(t, server, dir, how, clients, admin.token)
-		began := time.Now()
-		server = startCrashed(t, dir)
-		starts = append(starts, time.Since(began))
-		admin, _ = login(t, server, "admin", "admin")
-		eventually(t, "the index is compared", func() string {
-			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+"/ready", nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if a := do(t, r); a.Status != http.StatusOK {
-				return a.Text
-			}
-			return ""
-		})
-		when := fmt.Sprintf("crash %d, of %s", rounds+1, how.name)
-		l.compare(t, when, admin)
-		l.check(t, when, dir, left)
+	r := beginCrashes(t)
+	for ; r.count < len(crashes) || time.Now().Before(end); r.count++ {
+		r.round(crashes[r.count%len(crashes)])
 		if t.Failed() {
 			break
 		}
 	}
-	server.Stop()
-	for _, commons := range []string{"plantdb-commons==0.15.1", "plantdb-commons==0.17.0"} {
-		names := []string{"shared"}
-		for _, c := range clients {
-			names = append(names, c.scan)
+	r.server.Stop()
+	for _, commons := range upstreams {
+		if diff := r.asked(commons); diff != "" {
+			t.Errorf("%s (-acknowledged +listed):\n%s", commons, diff)
 		}
-		opened(t, commons, dir, treeOf(t, dir), names...)
 	}
-	slices.Sort(starts)
-	t.Logf("%d crashes; acknowledged: %d uploads, %d deletions, %d restorations, %d metadata; not acknowledged: %d; left by crashes and mended: %v;"+
-		" starts after a crash: median %s, longest %s", rounds, l.uploads, l.deletes, l.restores, l.metadata,
-		l.begun-l.uploads-l.deletes-l.restores, left, starts[len(starts)/2].Round(time.Millisecond), starts[len(starts)-1].Round(time.Millisecond))
+	r.tell()
 }
 
-func startCrashed(t *testing.T, dir string) *servertest.Server {
+// upstreams are what programs of today and of yesterday open a tree with.
+var upstreams = []string{"plantdb-commons==0.15.1", "plantdb-commons==0.17.0"}
+
+// crashRun is a run of TestCrash.
+type crashRun struct {
+	*ledger
+	t        *testing.T
+	dir      string
+	server   *servertest.Server
+	admin    caller
+	clients  []*crasher
+	follower *follower
+	count    int
+	// starts are the times until a started server serves, and compared those
+	// until it has compared the tree with the index.
+	starts, compared []time.Duration
+	left             map[string]int // by check's kind: what crashes left
+}
+
+func beginCrashes(t *testing.T) *crashRun {
 	t.Helper()
-	return servertest.Start(t, servertest.Options{}, dir, "--test", "--rate-limits", "off")
+	r := &crashRun{ledger: newLedger(), t: t, dir: servertest.Dir(t), left: map[string]int{}}
+	r.start()
+	r.admin.must(t, http.StatusCreated, "/groups", object{"name": crashGroup})
+	for i := range crashClients {
+		c := &crasher{ledger: r.ledger, scan: fmt.Sprintf("client%d", i)}
+		r.clients = append(r.clients, c)
+		r.makeScans(append(c.batched(), c.scan)...)
+		for key, value := range map[string]string{"groups": "[]", "visibility": "public"} {
+			path := "/scans/" + c.scan + "/" + strings.Replace(key, "groups", "sharing", 1)
+			r.know(path, value, lookAtAccess(path, key))
+		}
+	}
+	r.makeScans("shared")
+	r.follower = follow(t, r.admin)
+	return r
+}
+
+// makeScans makes scans with a file each.
+func (r *crashRun) makeScans(names ...string) {
+	r.t.Helper()
+	for _, name := range names {
+		r.admin.makeScan(r.t, name, "notes")
+		path := "/files/" + name + "/images/notes"
+		r.allow(path, digestOf([]byte("notes")), lookAtFile(path))
+		r.facts[path].may = r.facts[path].may[1:]
+	}
+}
+
+// start starts a server, and returns once it has compared the tree with the index.
+func (r *crashRun) start() {
+	r.t.Helper()
+	began := time.Now()
+	r.server = servertest.Start(r.t, servertest.Options{}, r.dir, "--test", "--rate-limits", "off")
+	r.starts = append(r.starts, time.Since(began))
+	r.logIn()
+	eventually(r.t, "the index is compared", func() string {
+		request, err := http.NewRequestWithContext(r.t.Context(), http.MethodGet, r.server.URL+"/ready", nil)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if a := do(r.t, request); a.Status != http.StatusOK {
+			return a.Text
+		}
+		return ""
+	})
+	r.compared = append(r.compared, time.Since(began))
+}
+
+func (r *crashRun) logIn() {
+	r.t.Helper()
+	r.admin, _ = login(r.t, r.server, "admin", "admin")
+	if r.follower != nil {
+		r.follower.use(r.admin)
+	}
+}
+
+// round is one crash and what is held against it.
+func (r *crashRun) round(how crash) {
+	r.t.Helper()
+	when := fmt.Sprintf("crash %d, of %s", r.count+1, how.name)
+	r.logIn()
+	r.underFire(how)
+	if how.lives {
+		// What a commit that was lost left in the tree.
+		if a := r.admin.get(r.t, "/refresh"); a.Status != http.StatusOK {
+			r.t.Errorf("%s: refresh = %d %s", when, a.Status, a.Text)
+		}
+	} else {
+		// The tree as the crash left it.
+		compareTold(r.t, r.upstream(), toldBy(r.t, r.upstream(), r.dir), treeOf(r.t, r.dir))
+		r.start()
+	}
+	r.complain(r.t, when)
+	r.compare(r.t, when, r.admin)
+	r.check(when)
+	r.follower.compare(r.t, when, r.admin)
+	for _, path := range r.made {
+		if !r.follower.made[path] {
+			r.t.Errorf("%s: no event tells of the upload of %s", when, path)
+		}
+	}
+	r.made = nil
+	soon(r.t, when+": "+r.upstream()+" lists what is there", func() string { return r.asked(r.upstream()) })
+}
+
+// upstream is the version of upstream's programs whose turn it is.
+func (r *crashRun) upstream() string { return upstreams[r.count%len(upstreams)] }
+
+// asked asks upstream's real code for the files of the tree, and says where that
+// is not what was acknowledged.
+func (r *crashRun) asked(commons string) string {
+	r.t.Helper()
+	told := toldBy(r.t, commons, r.dir)
+	compareTold(r.t, commons, told, treeOf(r.t, r.dir))
+	return cmp.Diff(slices.Sorted(slices.Values(r.listed())), idsOf(told))
 }
 
 // underFire lets the clients work and kills.
-func underFire(t *testing.T, server *servertest.Server, dir string, how crash, clients []*crasher, token string) {
-	t.Helper()
-	ctx, stop := context.WithCancel(t.Context())
+func (r *crashRun) underFire(how crash) {
+	r.t.Helper()
+	ctx, stop := context.WithCancel(r.t.Context())
 	defer stop()
+	quit := make(chan struct{})
 	var group sync.WaitGroup
-	before := clients[0].acks()
-	for _, c := range clients {
-		c.base, c.token = server.URL, token
-		group.Go(func() { c.run(ctx) })
+	before := r.acks()
+	for _, c := range r.clients {
+		c.base, c.token, c.lives = r.admin.base, r.admin.token, how.lives
+		group.Go(func() { c.run(ctx, quit) })
 	}
-	eventually(t, "the clients write", func() string {
-		if n := clients[0].acks() - before; n < crashAcks {
+	soon(r.t, "the clients write", func() string {
+		if n := r.acks() - before; n < crashAcks {
 			return fmt.Sprintf("%d writes", n)
 		}
 		return ""
 	})
-	pause(t, time.Duration(rand.IntN(200))*time.Millisecond)
-	how.kill(t, server, dir)
-	stop()
+	pause(r.t, time.Duration(rand.IntN(200))*time.Millisecond)
+	how.kill(r.t, r.server, r.dir)
+	if how.lives {
+		r.writeAgain()
+		close(quit)
+	}
+	if !how.lives {
+		stop()
+	}
 	group.Wait()
 }
 
-// compare reads everything that was ever written.
-func (l *ledger) compare(t *testing.T, when string, admin caller) {
-	t.Helper()
-	for path, f := range l.files {
-		a := admin.get(t, path)
-		switch {
-		case a.Status == http.StatusOK && a.Text != f.content:
-			t.Errorf("%s: %s has %d bytes of %d", when, path, len(a.Text), len(f.content))
-		case a.Status == http.StatusOK && !f.there:
-			t.Errorf("%s: %s is there, and its deletion was acknowledged", when, path)
-		case a.Status == http.StatusNotFound && !f.gone:
-			t.Errorf("%s: %s is lost", when, path)
-		case a.Status != http.StatusOK && a.Status != http.StatusNotFound:
-			t.Errorf("%s: %s = %d %s", when, path, a.Status, a.Text)
-		}
-		// What a crash decided stays so.
-		f.there, f.gone = a.Status == http.StatusOK, a.Status == http.StatusNotFound
-		l.files[path] = f
+// writeAgain waits until writes of every client were acknowledged from now on.
+func (r *crashRun) writeAgain() {
+	r.t.Helper()
+	before := make([]int64, len(r.clients))
+	for i, c := range r.clients {
+		before[i] = c.acked.Load()
 	}
-	for scan, asked := range l.asked {
-		a := admin.get(t, "/scans/"+scan+"/metadata")
-		var said struct{ Metadata struct{ N int } }
-		if err := json.Unmarshal([]byte(a.Text), &said); err != nil || said.Metadata.N < l.acked[scan] || said.Metadata.N > asked {
-			t.Errorf("%s: metadata of %s = %d %s, %v; want n from %d to %d", when, scan, a.Status, a.Text, err, l.acked[scan], asked)
+	soon(r.t, "all clients write again", func() string {
+		for i, c := range r.clients {
+			if n := c.acked.Load() - before[i]; n < crashAcksEach {
+				return fmt.Sprintf("%d writes of %s", n, c.scan)
+			}
 		}
-	}
+		return ""
+	})
 }
 
 // check runs plantdb check. All that it may find is what an upload that nobody
 // was told of left outside of files.json; mended, that is whole, too.
-func (l *ledger) check(t *testing.T, when, dir string, left map[string]int) {
-	t.Helper()
-	o := servertest.Options{Env: []string{"ROMI_DB=" + dir}}
-	got := servertest.Run(t, o, "check", "--digests", "--json", "--repair")
+func (r *crashRun) check(when string) {
+	r.t.Helper()
+	o := servertest.Options{Env: []string{"ROMI_DB=" + r.dir}}
+	got := servertest.Run(r.t, o, "check", "--digests", "--json", "--repair")
 	for line := range strings.Lines(got.Stdout) {
 		var f struct{ Kind, Scan, Fileset, File, Path, Detail string }
 		if err := json.Unmarshal([]byte(line), &f); err != nil || f.Kind == "" {
 			continue
 		}
-		left[f.Kind]++
-		id := strings.TrimSuffix(strings.TrimSuffix(filepath.Base(f.Path), ".txt"), ".json")
-		path := "/files/" + f.Scan + "/images/" + id
-		fate, known := l.files[path]
-		if f.Kind != "extra_file" && f.Kind != "orphan_metadata" && f.Kind != "trash_unsettled" || f.Scan != "" && (!known || fate.there) {
-			t.Errorf("%s: check finds %s", when, line)
+		r.left[f.Kind]++
+		path := pathOf(f.Path)
+		if f.Kind == "trash_unsettled" && f.Scan == "" {
+			continue
 		}
-		if f.Kind == "extra_file" {
-			raw, err := os.ReadFile(filepath.Join(dir, f.Path))
-			if err != nil || sha256.Sum256(raw) != sha256.Sum256([]byte(fate.content)) {
-				t.Errorf("%s: what is left of %s is not whole: %d bytes, %v", when, path, len(raw), err)
+		if f.Kind != "extra_file" && f.Kind != "orphan_metadata" || !r.isGone(path) {
+			r.t.Errorf("%s: check finds %s", when, line)
+			continue
+		}
+		if f.Kind == "extra_file" { // it is listed now
+			raw, err := os.ReadFile(filepath.Join(r.dir, f.Path))
+			if err != nil || !r.isWhole(path, raw) {
+				r.t.Errorf("%s: what is left of %s is not whole: %d bytes, %v", when, path, len(raw), err)
 			}
-			fate.there, fate.gone = true, false // it is listed now
-			l.files[path] = fate
 		}
 	}
-	if got := servertest.Run(t, o, "check", "--digests"); got.Code != 0 {
-		t.Errorf("%s: a second check finds\n%s%s", when, got.Stdout, got.Stderr)
+	if got := servertest.Run(r.t, o, "check", "--digests"); got.Code != 0 {
+		r.t.Errorf("%s: a second check finds\n%s%s", when, got.Stdout, got.Stderr)
 	}
+}
+
+// pathOf is the path of the API of a file, or of what its metadata file is of.
+func pathOf(name string) string {
+	name = strings.Replace(name, "/metadata/", "/", 1)
+	return "/files/" + strings.TrimSuffix(strings.TrimSuffix(name, ".txt"), ".json")
+}
+
+// tell says what it came to.
+func (r *crashRun) tell() {
+	r.t.Logf("%d crashes; acknowledged: %s; not acknowledged: %d; refused meanwhile: %s; left by crashes and mended: %v; events: %d",
+		r.count, counted(r.done), r.begun-r.acks(), counted(r.refused), r.left, r.follower.seen())
+	// The first one made the database.
+	r.t.Logf("starts after a crash, until the server serves: %s; until the index was compared: %s", distribution(r.starts[1:]), distribution(r.compared[1:]))
+}
+
+// distribution says how times are spread.
+func distribution(times []time.Duration) string {
+	if len(times) == 0 {
+		return "none"
+	}
+	sorted := slices.Sorted(slices.Values(times))
+	at := func(share float64) string {
+		return sorted[int(share*float64(len(sorted)-1))].Round(time.Millisecond).String()
+	}
+	within, _ := slices.BinarySearch(sorted, crashStart+1)
+	return fmt.Sprintf("least %s, a quarter %s, median %s, three quarters %s, nine tenths %s, longest %s, %d of %d within %s",
+		at(0), at(0.25), at(0.5), at(0.75), at(0.9), at(1), within, len(sorted), crashStart)
 }

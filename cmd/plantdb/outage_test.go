@@ -2,10 +2,17 @@ package main_test
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
+	"image"
+	"image/png"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -92,4 +99,96 @@ func TestDatabaseAway(t *testing.T) {
 	if a := admin.upload(t, "/files/kept/images/new", "bytes"); a.Status != http.StatusCreated {
 		t.Errorf("upload once PostgreSQL is back = %d %s", a.Status, a.Text)
 	}
+}
+
+// TestDatabaseKilled kills PostgreSQL, whole or one process of it, under two
+// servers that live. Without a restart they do again what they did: write, tell
+// each other who is logged out, tell followers and receivers of webhooks, and
+// do jobs.
+func TestDatabaseKilled(t *testing.T) {
+	t.Parallel()
+	dir := servertest.Dir(t)
+	o := servertest.Options{Env: []string{"WEBHOOK_NETWORKS=127.0.0.0/8"}}
+	one := servertest.Start(t, o, dir, "--test", "--rate-limits", "off")
+	two := servertest.Start(t, o, dir, "--test", "--rate-limits", "off")
+	admin, _ := login(t, one, "admin", "admin")
+	there := caller{two.URL, admin.token}
+	admin.makeScan(t, "kept", "notes")
+	received := receiver(t, admin)
+	follower := follow(t, there)
+	for i, how := range []func(*testing.T, string){killDatabase, killBackend, killDatabase} {
+		how(t, dir)
+		name := fmt.Sprintf("scan%d", i)
+		for path, c := range map[string]caller{"/scans/" + name: admin, "/filesets/kept/" + name: there} {
+			soon(t, "POST "+path+" after a kill", func() string { return again(c.post(t, path, object{})) })
+		}
+		soon(t, "upload of a photo", func() string {
+			contentType, body := form(t, photo(t), "ext", "png")
+			return again(there.send(t, http.MethodPost, "/files/kept/images/"+name, contentType, body))
+		})
+		soon(t, "the receiver is told", func() string {
+			if got := received(); !slices.Contains(got, name) {
+				return fmt.Sprint(got)
+			}
+			return ""
+		})
+		before, _ := login(t, one, "admin", "admin")
+		before.must(t, http.StatusOK, "/auth/logout", nil)
+		soon(t, "the other server knows of the logout", func() string {
+			if a := (caller{two.URL, before.token}).get(t, "/auth/sessions"); a.Status != http.StatusUnauthorized {
+				return a.Text
+			}
+			return ""
+		})
+		follower.compare(t, "after a kill", admin)
+	}
+	if got := servertest.Run(t, servertest.Options{Env: []string{"ROMI_DB=" + dir}}, "check", "--digests"); got.Code != 0 {
+		t.Errorf("check = %s%s", got.Stdout, got.Stderr)
+	}
+}
+
+// again says what a call that may have come too early was answered, unless it
+// has worked. It may only be told to come again.
+func again(a answer) string {
+	switch {
+	case a.Status == http.StatusCreated:
+		return ""
+	case a.Status == http.StatusServiceUnavailable && a.Header.Get("Retry-After") != "" && a.text("code") != "":
+		return a.Text
+	}
+	return fmt.Sprintf("%d, which is neither 201 nor a 503 with Retry-After: %s", a.Status, a.Text)
+}
+
+// receiver has a webhook tell of scans that were created, and returns which it
+// was told of.
+func receiver(t *testing.T, admin caller) func() []string {
+	t.Helper()
+	var mu sync.Mutex
+	var scans []string
+	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		var m struct{ Data struct{ Scan string } }
+		if err := json.NewDecoder(r.Body).Decode(&m); err != nil {
+			t.Errorf("message: %v", err)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		scans = append(scans, m.Data.Scan)
+	}))
+	t.Cleanup(s.Close)
+	admin.must(t, http.StatusCreated, "/webhooks", object{"url": s.URL, "kinds": []string{"scan.created"}})
+	return func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(scans)
+	}
+}
+
+// photo is a picture of which there are previews.
+func photo(t *testing.T) string {
+	t.Helper()
+	var b strings.Builder
+	if err := png.Encode(&b, image.NewGray(image.Rect(0, 0, 640, 480))); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -153,31 +154,16 @@ func folded(t *testing.T, dir string, scans ...string) {
 	}
 }
 
-// listedBy returns the paths of all files that upstream's code finds, by id.
-func listedBy(t *testing.T, commons, dir string) (paths []string) {
+// listedBy returns what upstream's real code lists, as scan/fileset/file id.
+func listedBy(t *testing.T, commons, dir string) []string {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), pyenv.Python(t, commons), "../../internal/fsdb/testdata/tree.py", "tell", dir)
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("%s: %v\n%s", commons, err, out)
-	}
-	said := strings.TrimSpace(string(out))
-	var got struct {
-		Scans map[string]struct {
-			Filesets []struct {
-				ID    string
-				Files []struct{ ID string }
-			}
-		}
-	}
-	if err := json.Unmarshal([]byte(said[strings.LastIndexByte(said, '\n')+1:]), &got); err != nil {
-		t.Fatalf("%s: %v\n%s", commons, err, said)
-	}
-	for scan, s := range got.Scans {
-		for _, fs := range s.Filesets {
-			for _, f := range fs.Files {
-				paths = append(paths, scan+"/"+fs.ID+"/"+f.ID)
-			}
+	return idsOf(toldBy(t, commons, dir))
+}
+
+func idsOf(told map[string]map[string]string) (paths []string) {
+	for _, files := range told {
+		for path := range files {
+			paths = append(paths, strings.TrimSuffix(path, filepath.Ext(path)))
 		}
 	}
 	slices.Sort(paths)
