@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/romi/plantdb-go/internal/contract"
 	"github.com/romi/plantdb-go/internal/pgtest"
 	"github.com/romi/plantdb-go/internal/servertest"
 )
@@ -69,7 +70,7 @@ func newSiteOn(t *testing.T, database string, env ...string) *site {
 	transport := &http.Transport{MaxIdleConnsPerHost: 64}
 	t.Cleanup(transport.CloseIdleConnections)
 	s.http = &http.Client{
-		Transport: transport, Timeout: 2 * patience,
+		Transport: contract.Held(t, transport), Timeout: 2 * patience,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	s.env = append([]string{

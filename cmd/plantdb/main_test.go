@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/romi/plantdb-go/internal/contract"
 	"github.com/romi/plantdb-go/internal/servertest"
 )
 
@@ -79,7 +80,7 @@ func (c caller) send(t *testing.T, method, path, contentType string, body io.Rea
 
 func do(t *testing.T, r *http.Request) answer {
 	t.Helper()
-	response, err := http.DefaultTransport.RoundTrip(r)
+	response, err := contract.Held(t, http.DefaultTransport).RoundTrip(r)
 	if err != nil {
 		t.Fatalf("%s %s: %v", r.Method, r.URL.Path, err)
 	}

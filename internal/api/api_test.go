@@ -251,7 +251,7 @@ var contracts = sync.OnceValues(func() (*contract.Documents, error) {
 	for _, d := range documents() {
 		byName[d.Name] = d.Content
 	}
-	return contract.Load([]string{"path"}, byName["openapi.json"], byName["openapi-legacy.json"])
+	return contract.Load(contract.RestOfPath, byName["openapi.json"], byName["openapi-legacy.json"])
 })
 
 // held fails the test for every answer that is not as the document says.

@@ -13,10 +13,14 @@ import (
 	"maps"
 	"mime"
 	"net/http"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"testing"
 
 	"github.com/getkin/kin-openapi/openapi3"
 )
@@ -74,24 +78,30 @@ func patternOf(path string, restOfPath []string) (pattern *regexp.Regexp, fixed 
 	return regexp.MustCompile("^" + text.String() + "$"), fixed + len(path) - at
 }
 
-// find returns the operation of a request; nil if none is documented.
-func (d *Documents) find(method, path string) *openapi3.Operation {
+// find returns the operation of a request; nil if none is documented. closer
+// says that a path without that method says more of the request's path.
+func (d *Documents) find(method, path string) (op *openapi3.Operation, closer bool) {
 	if method == http.MethodHead {
 		method = http.MethodGet
 	}
+	fixed := 0
 	for _, o := range d.operations {
-		if o.method == method && o.path.MatchString(path) {
-			return o.op
+		switch {
+		case !o.path.MatchString(path):
+		case o.method == method:
+			return o.op, fixed > o.fixed
+		default:
+			fixed = max(fixed, o.fixed)
 		}
 	}
-	return nil
+	return nil, false
 }
 
 // Check returns what of an answer is not as documented. Requests for what no
 // document has are none of its business.
 func (d *Documents) Check(r *http.Request, status int, header http.Header, body []byte) error {
-	op := d.find(r.Method, r.URL.EscapedPath())
-	if op == nil {
+	op, closer := d.find(r.Method, r.URL.EscapedPath())
+	if op == nil || closer && status == http.StatusMethodNotAllowed {
 		return nil
 	}
 	answer := op.Responses.Status(status)
@@ -167,6 +177,43 @@ func properties(s *openapi3.Schema) map[string]*openapi3.Schema {
 		maps.Copy(all, properties(part.Value))
 	}
 	return all
+}
+
+// RestOfPath are the parameters of the server's documents that may hold slashes.
+var RestOfPath = []string{"path"}
+
+// committed are the documents that the repository keeps, which the tests of api
+// prove to be those that the server serves.
+var committed = sync.OnceValues(func() (*Documents, error) {
+	dir, err := os.Getwd() // that of the package under test
+	if err != nil {
+		return nil, fmt.Errorf("find the documents: %w", err)
+	}
+	for ; ; dir = filepath.Dir(dir) {
+		current, err := os.ReadFile(filepath.Join(dir, "openapi", "openapi.yaml"))
+		if errors.Is(err, os.ErrNotExist) && dir != filepath.Dir(dir) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read the document: %w", err)
+		}
+		older, err := os.ReadFile(filepath.Join(dir, "openapi", "openapi-legacy.yaml"))
+		if err != nil {
+			return nil, fmt.Errorf("read the document of the older paths: %w", err)
+		}
+		return Load(RestOfPath, current, older)
+	}
+})
+
+// Held fails the test for each answer over base that is not as the repository's
+// documents say.
+func Held(t testing.TB, base http.RoundTripper) *Transport {
+	t.Helper()
+	documents, err := committed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Transport{Base: base, Documents: documents, Report: func(err error) { t.Error(err) }}
 }
 
 // Transport is an http.RoundTripper that holds each answer against documents

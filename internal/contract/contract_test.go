@@ -18,7 +18,7 @@ const document = `{
 		"/things/{id}": {"get": {"operationId": "get-thing", "responses": {
 			"200": {"description": "x", "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Thing"}}}},
 			"204": {"description": "x"}
-		}}},
+		}}, "post": {"operationId": "create-thing", "responses": {"201": {"description": "x"}}}},
 		"/things/all": {"get": {"operationId": "list-things", "responses": {
 			"200": {"description": "x", "content": {"application/json": {"schema": {"type": "array", "items": {"$ref": "#/components/schemas/Thing"}}}}}
 		}}},
@@ -75,6 +75,21 @@ func TestTransport(t *testing.T) {
 		said := strings.Join(reports, "\n")
 		if (said == "") != (tt.want == "") || !strings.Contains(said, tt.want) {
 			t.Errorf("%s %d %s: report = %q, want %q", tt.path, tt.status, tt.body, said, tt.want)
+		}
+	}
+}
+
+// A path that says more and takes another method refuses it in its own name.
+func TestCheckOfAnotherMethod(t *testing.T) {
+	t.Parallel()
+	documents, err := Load([]string{"path"}, []byte(document))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]bool{"/things/a": false, "/things/all": true} {
+		r := httptest.NewRequest(http.MethodPost, path, nil)
+		if err := documents.Check(r, http.StatusMethodNotAllowed, http.Header{}, nil); (err == nil) != want {
+			t.Errorf("Check of 405 to POST %s = %v, want it allowed: %v", path, err, want)
 		}
 	}
 }
