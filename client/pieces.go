@@ -28,6 +28,8 @@ const (
 	// lastPiece is what is sent alone at the end, after the server was asked
 	// whether what it has is right.
 	lastPiece = 64 << 10
+	// hashStep is how much is hashed between two looks at the context.
+	hashStep = 32 << 20
 	// maxTusMetadata bounds a header that proxies let pass.
 	maxTusMetadata = 4 << 10
 	// dropTimeout bounds what nobody waits for.
@@ -385,7 +387,7 @@ func (u *sending) hashed(ctx context.Context, sum hash.Hash, at, end int64) (has
 		return nil, err
 	}
 	for at < end {
-		step := min(end-at, defaultPiece)
+		step := min(end-at, hashStep)
 		source, err := u.content.from(at, at+step, sum)
 		if err == nil {
 			_, err = io.Copy(io.Discard, source)

@@ -18,8 +18,11 @@ const (
 	// eager is the size up to which something is sent without asking first
 	// whether the server would take it.
 	eager = 1 << 20
-	// defaultPiece is how much of a file one request sends.
-	defaultPiece = 32 << 20
+	// largeFile is the size above which a file goes by tus.
+	largeFile = 32 << 20
+	// defaultPiece is how much of a file one request sends. The server syncs
+	// each before it says what it has, and keeps what came of one that broke.
+	defaultPiece = 256 << 20
 )
 
 // UploadProgress says how far an upload is.
@@ -47,9 +50,10 @@ func OnProgress(fn func(UploadProgress)) UploadOption {
 	return func(o *uploadOptions) { o.progress = fn }
 }
 
-// InPieces has files that are larger sent in pieces of this many bytes, 32 MiB if
-// it is not said. Less suits proxies that bound a request; 0 sends each file by
-// one request, which begins anew when the connection breaks.
+// InPieces has files that are larger sent in pieces of this many bytes. If it is
+// not said, files of more than 32 MiB go in pieces of 256 MiB. Less suits proxies
+// that bound a request; 0 sends each file by one request, which begins anew when
+// the connection breaks.
 func InPieces(size int64) UploadOption { return func(o *uploadOptions) { o.piece = size } }
 
 func optionsOf(options []UploadOption) uploadOptions {
@@ -88,7 +92,7 @@ func (c *Client) Upload(ctx context.Context, p Path, ext string, r io.Reader, me
 		return err
 	}
 	up.content = content
-	if content.seeker != nil && o.piece > 0 && content.size > o.piece {
+	if content.seeker != nil && o.piece > 0 && content.size > min(o.piece, largeFile) {
 		err := up.whole(ctx, p, ext, metadata)
 		if !errors.Is(err, errOneRequest) {
 			return err
