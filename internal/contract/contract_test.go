@@ -87,7 +87,7 @@ func TestCheckOfAnotherMethod(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]bool{"/things/a": false, "/things/all": true} {
-		r := httptest.NewRequest(http.MethodPost, path, nil)
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, path, nil)
 		if err := documents.Check(r, http.StatusMethodNotAllowed, http.Header{}, nil); (err == nil) != want {
 			t.Errorf("Check of 405 to POST %s = %v, want it allowed: %v", path, err, want)
 		}
