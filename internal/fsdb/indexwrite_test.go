@@ -160,12 +160,14 @@ func TestTornFilesJSON(t *testing.T) {
 			tree := newTree(t, images(), files{"s/metadata/metadata.json": `{"n": 1}`, "s/metadata/images.json": `{"n": 1}`})
 			whole := must[[]byte](t)(os.ReadFile(filepath.Join(tree.Dir(), name)))
 			files{name: ""}.write(t, tree.Dir())
+			tree.patience = 5 * time.Minute
 			second := time.AfterFunc(50*time.Millisecond, func() { files{name: string(whole)}.write(t, tree.Dir()) })
 			s := readScan(t, tree, Loc{Scan: "s"})
 			if s.Broken != "" || len(s.Warnings) > 0 || len(s.Filesets) != 1 || string(s.Metadata) != `{"n":1}` || string(s.Filesets[0].Metadata) != `{"n":1}` {
 				t.Errorf("ReadScan() = %+v", s)
 			}
 			second.Stop()
+			tree.patience = tornTime
 			files{name: ""}.write(t, tree.Dir())
 			if s := readScan(t, tree, Loc{Scan: "s"}); s.Broken == "" && len(s.Warnings) == 0 {
 				t.Errorf("of half a %s: ReadScan() = %+v", name, s)

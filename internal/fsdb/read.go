@@ -72,7 +72,7 @@ type File struct {
 // error means that nothing can be said about the scan.
 func (t *Tree) ReadScan(ctx context.Context, loc Loc) (*Scan, error) {
 	var s *Scan
-	torn, until := false, time.Now().Add(tornTime)
+	torn, until := false, time.Now().Add(t.patience)
 	for attempt := 1; ; attempt++ {
 		signature, err := t.Signature(ctx, loc)
 		if err != nil {
@@ -109,7 +109,7 @@ func (t *Tree) readScan(ctx context.Context, s *Scan) (torn bool, err error) {
 		return false, nil
 	}
 	defer func() { _ = dir.Close() }() // only read
-	r := reader{dir: dir, scan: s, budget: maxScanMetadata}
+	r := reader{dir: dir, scan: s, budget: maxScanMetadata, patience: t.patience}
 	// Before files.json, into which it may be folded meanwhile.
 	if r.journal, err = t.journalOf(s.Loc); err != nil {
 		r.breaks("journal", err)
@@ -126,6 +126,8 @@ type reader struct {
 	budget  int64
 	torn    bool // a file that cannot be read was written just now
 	fatal   error
+	// patience is that of the tree.
+	patience time.Duration
 }
 
 func (r *reader) read(ctx context.Context) {
@@ -169,7 +171,7 @@ func (r *reader) visibility() {
 
 // damaged notes a file that cannot be read.
 func (r *reader) damaged(name string) {
-	if info, err := r.dir.Stat(name); err == nil && fresh(info) {
+	if info, err := r.dir.Stat(name); err == nil && fresh(info, r.patience) {
 		r.torn = true
 	}
 }

@@ -17,14 +17,16 @@ const (
 )
 
 // fresh says that a file was written so lately that it may not be whole yet.
-func fresh(info fs.FileInfo) bool { return time.Since(info.ModTime()).Abs() < tornTime }
+func fresh(info fs.FileInfo, patience time.Duration) bool {
+	return time.Since(info.ModTime()).Abs() < patience
+}
 
 // awaitWhole calls read until it returns no ErrBroken, or the file that it tells of
 // is damaged for good.
 func awaitWhole(ctx context.Context, read func() (fs.FileInfo, error)) error {
 	for waited := time.Duration(0); ; waited += tornStep {
 		info, err := read()
-		if !errors.Is(err, ErrBroken) || info == nil || !fresh(info) || waited >= tornTime {
+		if !errors.Is(err, ErrBroken) || info == nil || !fresh(info, tornTime) || waited >= tornTime {
 			return err
 		}
 		if err := pause(ctx, tornStep); err != nil {

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"sync"
+	"time"
 )
 
 const (
@@ -35,6 +36,8 @@ type Tree struct {
 	disk    disk
 	signers sync.Pool
 	ledgers ledgers
+	// patience is how long ReadScan waits for who writes a file in place.
+	patience time.Duration
 
 	journals struct {
 		sync.Mutex
@@ -79,7 +82,7 @@ func Open(dir string) (*Tree, error) {
 		_ = root.Close() // nothing was written through it
 		return nil, fmt.Errorf("open tree %q: %w", dir, ErrNotTree.With("no PlantDB tree: the directory has no marker file %q", Marker))
 	}
-	t := &Tree{dir: dir, root: root, disk: rootDisk{root}}
+	t := &Tree{dir: dir, root: root, disk: rootDisk{root}, patience: tornTime}
 	t.signers.New = func() any { return newSigner() }
 	return t, nil
 }

@@ -18,9 +18,9 @@ import (
 // Timeouts of what should take a second or two; on a machine that does much
 // else besides, more.
 const (
-	commandTimeout = 2 * time.Minute
-	startTimeout   = 2 * time.Minute
-	stopTimeout    = 45 * time.Second
+	commandTimeout = 5 * time.Minute
+	startTimeout   = 5 * time.Minute
+	stopTimeout    = 3 * time.Minute
 )
 
 // Options says how the program is run.
