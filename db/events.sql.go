@@ -117,6 +117,29 @@ func (q *Queries) GetForgotten(ctx context.Context, db DBTX) (GetForgottenRow, e
 	return i, err
 }
 
+const latestEvent = `-- name: LatestEvent :one
+SELECT coalesce(e.written_by, h.written_by)::bigint AS written_by, coalesce(e.seq, h.seq)::bigint AS seq
+FROM event_horizon h
+LEFT JOIN LATERAL (
+    SELECT l.written_by, l.seq FROM scan_events l WHERE l.written_by < $1::bigint ORDER BY l.written_by DESC, l.seq DESC LIMIT 1
+) e ON true
+`
+
+type LatestEventRow struct {
+	WrittenBy int64
+	Seq       int64
+}
+
+// LatestEvent returns the place of the last event below a horizon, or up to
+// which events were forgotten. Unlike the horizon itself it outlives a crash of
+// PostgreSQL: the number of a transaction that left nothing is given again.
+func (q *Queries) LatestEvent(ctx context.Context, db DBTX, horizon int64) (LatestEventRow, error) {
+	row := db.QueryRow(ctx, latestEvent, horizon)
+	var i LatestEventRow
+	err := row.Scan(&i.WrittenBy, &i.Seq)
+	return i, err
+}
+
 const listEvents = `-- name: ListEvents :many
 SELECT e.written_by, e.seq, e.id, e.at, e.kind, e.username, e.token_kind, e.request_id, e.scan_id, e.scan, e.timelapse, e.fileset, e.file, e.detail,
        s.name AS scan_name, s.owner, s.sharing, s.visibility,

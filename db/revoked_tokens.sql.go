@@ -59,11 +59,13 @@ func (q *Queries) ListRevoked(ctx context.Context, db DBTX, horizon int64, now t
 }
 
 const revocationHorizon = `-- name: RevocationHorizon :one
-SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS horizon
+SELECT least(pg_snapshot_xmin(pg_current_snapshot())::text::bigint, (SELECT coalesce(max(written_by) + 1, 0) FROM revoked_tokens))::bigint AS horizon
 `
 
-// RevocationHorizon returns a number below which no transaction runs any more.
-// Asked before ListRevoked, it is where the next ListRevoked has to begin.
+// RevocationHorizon returns a number below which no transaction runs any more,
+// nor will one. Asked before ListRevoked, it is where the next ListRevoked has to
+// begin. It is not beyond the last revocation: PostgreSQL gives the numbers of
+// transactions that left nothing again after a crash.
 func (q *Queries) RevocationHorizon(ctx context.Context, db DBTX) (int64, error) {
 	row := db.QueryRow(ctx, revocationHorizon)
 	var horizon int64

@@ -62,6 +62,16 @@ WITH seen AS MATERIALIZED (
 SELECT h.below::bigint AS horizon, EXISTS (SELECT FROM scan_events e WHERE e.written_by >= h.below) AS pending
 FROM horizon h;
 
+-- name: LatestEvent :one
+-- LatestEvent returns the place of the last event below a horizon, or up to
+-- which events were forgotten. Unlike the horizon itself it outlives a crash of
+-- PostgreSQL: the number of a transaction that left nothing is given again.
+SELECT coalesce(e.written_by, h.written_by)::bigint AS written_by, coalesce(e.seq, h.seq)::bigint AS seq
+FROM event_horizon h
+LEFT JOIN LATERAL (
+    SELECT l.written_by, l.seq FROM scan_events l WHERE l.written_by < @horizon::bigint ORDER BY l.written_by DESC, l.seq DESC LIMIT 1
+) e ON true;
+
 -- name: ListEvents :many
 -- ListEvents returns events in the order of the stream, after one place and
 -- below a horizon, with who may read the scan of each: as it is now, or for a

@@ -1,7 +1,9 @@
 -- name: RevocationHorizon :one
--- RevocationHorizon returns a number below which no transaction runs any more.
--- Asked before ListRevoked, it is where the next ListRevoked has to begin.
-SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS horizon;
+-- RevocationHorizon returns a number below which no transaction runs any more,
+-- nor will one. Asked before ListRevoked, it is where the next ListRevoked has to
+-- begin. It is not beyond the last revocation: PostgreSQL gives the numbers of
+-- transactions that left nothing again after a crash.
+SELECT least(pg_snapshot_xmin(pg_current_snapshot())::text::bigint, (SELECT coalesce(max(written_by) + 1, 0) FROM revoked_tokens))::bigint AS horizon;
 
 -- name: ListRevoked :many
 -- ListRevoked returns what was revoked by transactions at or above the horizon.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strconv"
 	"testing"
 	"time"
 
@@ -211,5 +212,32 @@ func TestActorCacheForgetsWhatIsBeingRead(t *testing.T) {
 	<-old
 	if b, err := c.get(t.Context(), "id", read); b.active || err != nil {
 		t.Errorf("get later = %+v, %v, want what was read after forget", b, err)
+	}
+}
+
+// After a crash PostgreSQL gives the numbers of transactions again that left
+// nothing: where to go on is not beyond the last revocation.
+func TestRevocationsGoOnAfterTheLast(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s := w.service(t)
+	if _, err := w.pool.Exec(t.Context(), "INSERT INTO revoked_tokens (id, kind, username, reason, expires_at) VALUES (gen_random_uuid(), 'access', 'ann', 'logout', now() + interval '1 hour')"); err != nil {
+		t.Fatal(err)
+	}
+	var last int64
+	if err := w.pool.QueryRow(t.Context(), "SELECT written_by FROM revoked_tokens").Scan(&last); err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		if _, err := w.pool.Exec(t.Context(), "SELECT pg_current_xact_id()"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	revoked, next, err := s.readRevoked(t.Context(), w.pool, "")
+	if err != nil || len(revoked) != 1 {
+		t.Fatalf("readRevoked = %v, %v", revoked, err)
+	}
+	if n, err := strconv.ParseInt(next, 10, 64); err != nil || n > last+1 {
+		t.Errorf("readRevoked goes on at %s, %v; want at most %d", next, err, last+1)
 	}
 }

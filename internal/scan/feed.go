@@ -56,6 +56,7 @@ type feed struct {
 	by      map[string]int // followers of each user
 
 	changed  chan struct{} // closed and replaced when there is something new
+	placed   bool          // whether it is known where to read on
 	from, to Position      // recent has all after from, up to to
 	read     time.Time     // when the oldest of recent was read
 	recent   []Event
@@ -205,7 +206,11 @@ func (s *Service) pollFeed(ctx context.Context, from db.DBTX) (next time.Duratio
 		if err != nil {
 			return feedPoll, err
 		}
-		events, to, more, err := s.readBelow(ctx, from, f.place(h.Horizon), h.Horizon, eventBatch)
+		at, err := s.place(ctx, from, h.Horizon)
+		if err != nil {
+			return feedPoll, err
+		}
+		events, to, more, err := s.readBelow(ctx, from, at, h.Horizon, eventBatch)
 		if err != nil {
 			return feedPoll, err
 		}
@@ -231,21 +236,33 @@ func (f *feed) followed() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.all == 0 {
-		f.recent, f.from, f.to = nil, Position{}, Position{}
+		f.recent, f.placed = nil, false
 	}
 	return f.all > 0
 }
 
-// place is where to read on: at the end of what was read, or at the horizon.
-func (f *feed) place(horizon int64) Position {
+// place is where to read on: at the end of what was read, or at that of all.
+func (s *Service) place(ctx context.Context, from db.DBTX, horizon int64) (Position, error) {
+	f := s.feed
+	if at, placed := f.end(); placed {
+		return at, nil
+	}
+	at, err := s.latest(ctx, from, horizon)
+	if err != nil {
+		return at, err
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.to == (Position{}) {
-		f.to = Position{tx: horizon}
-		f.from = f.to
-		f.tell() // who follows may be before it
-	}
-	return f.to
+	f.placed, f.from, f.to = true, at, at
+	f.tell() // who follows may be before it
+	return at, nil
+}
+
+// end is up to where it was read; placed is false where nobody followed.
+func (f *feed) end() (at Position, placed bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.to, f.placed
 }
 
 func (f *feed) add(events []Event, to Position, read time.Time) {
@@ -272,7 +289,7 @@ func (f *feed) after(p Position) (events []Event, to Position, changed <-chan st
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {
-	case f.to == (Position{}) || p.Compare(f.from) < 0, len(f.recent) > 0 && time.Since(f.read) > freshFor && p.Compare(f.to) < 0:
+	case !f.placed || p.Compare(f.from) < 0, len(f.recent) > 0 && time.Since(f.read) > freshFor && p.Compare(f.to) < 0:
 		return nil, p, f.changed, false
 	case p.Compare(f.to) >= 0:
 		return nil, p, f.changed, true

@@ -153,7 +153,10 @@ func listener(ctx context.Context) (actor.Actor, error) {
 func (s *Service) startOf(ctx context.Context, from Start) (Position, error) {
 	if from.Now {
 		h, err := s.horizon(ctx, s.pool)
-		return Position{tx: h.Horizon}, err
+		if err != nil {
+			return Position{}, err
+		}
+		return s.latest(ctx, s.pool, h.Horizon)
 	}
 	// The horizon first: it only rises.
 	h, err := s.horizon(ctx, s.pool)
@@ -182,6 +185,15 @@ func (s *Service) horizon(ctx context.Context, from db.DBTX) (db.EventHorizonRow
 	return h, nil
 }
 
+// latest returns the place of the last event below a horizon.
+func (s *Service) latest(ctx context.Context, from db.DBTX, horizon int64) (Position, error) {
+	last, err := s.q.LatestEvent(ctx, from, horizon)
+	if err != nil {
+		return Position{}, fmt.Errorf("ask for the last event: %w", err)
+	}
+	return Position{last.WrittenBy, last.Seq}, nil
+}
+
 // readEvents returns up to limit events after a position, with who may read
 // each at this time, and where to go on. more says that there may be others.
 func (s *Service) readEvents(ctx context.Context, from db.DBTX, after Position, limit int) (events []Event, next Position, more bool, err error) {
@@ -206,14 +218,13 @@ func (s *Service) readBelow(ctx context.Context, from db.DBTX, after Position, h
 			return nil, after, false, err
 		}
 	}
-	if len(rows) == limit {
-		return events, events[limit-1].Position, true, nil
+	// Not the horizon, though all below it was looked at: after a crash of
+	// PostgreSQL an event may have a number below what it was before.
+	next = after
+	if len(events) > 0 {
+		next = events[len(events)-1].Position
 	}
-	next = Position{tx: horizon} // all below it was looked at
-	if next.Compare(after) < 0 {
-		next = after
-	}
-	return events, next, false, nil
+	return events, next, len(rows) == limit, nil
 }
 
 func eventOf(r db.ListEventsRow) (e Event, err error) {

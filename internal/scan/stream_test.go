@@ -531,3 +531,39 @@ func TestHistory(t *testing.T) {
 		t.Errorf("history of a scan that was restored under another name = %q, want %q", got, want)
 	}
 }
+
+// After a crash PostgreSQL gives the numbers of transactions again that left
+// nothing: no place in the stream is beyond the last event, whatever was begun since.
+func TestPlacesAreOfEvents(t *testing.T) {
+	t.Parallel()
+	f := indexed(t)
+	if err := f.Create(as(t, ann), "s", nil); err != nil {
+		t.Fatal(err)
+	}
+	f.settled(t)
+	feeding(t, f.Service)
+	page := must[EventPage](t)(f.Events(as(t, ann), Start{Oldest: true}, EventFilter{}, 10))
+	last := page.Events[len(page.Events)-1].Position
+	for range 20 {
+		if _, err := f.pool.Exec(t.Context(), "SELECT pg_current_xact_id()"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, from := range map[string]Start{"oldest": {Oldest: true}, "now": {Now: true}, "the last": {After: last}} {
+		if got := must[EventPage](t)(f.Events(as(t, ann), from, EventFilter{}, 10)); got.Next != last {
+			t.Errorf("a page from %s ends at %s, want %s", name, got.Next, last)
+		}
+		follower := must[*Follower](t)(f.Follow(as(t, ann), from, EventFilter{}))
+		eventually(t, "the feed has read", func() bool { _, placed := f.feed.end(); return placed })
+		for more := true; more; {
+			var err error
+			if _, more, err = follower.Next(t.Context(), ann); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := follower.Position(); got != last {
+			t.Errorf("who follows from %s is at %s, want %s", name, got, last)
+		}
+		follower.Close()
+	}
+}

@@ -53,10 +53,13 @@ type Source struct {
 //
 // A reader that remembers the last time or number it saw misses what commits
 // after later ones. This one goes on from the oldest transaction that may still
-// run, so it misses nothing, however late a transaction commits. PostgreSQL 13
-// or newer. Rows that have run out may be deleted at any time.
+// run, so it misses nothing, however late a transaction commits, and not from
+// beyond the last row, since after a crash PostgreSQL gives the numbers of
+// transactions that left nothing again. PostgreSQL 13 or newer. Rows that have run out may be deleted at any time.
 func Table(name ...string) Read {
-	query := "SELECT id, until FROM " + pgx.Identifier(name).Sanitize() + " WHERE written_by >= $1 AND until > now()"
+	table := pgx.Identifier(name).Sanitize()
+	horizon := "SELECT least(pg_snapshot_xmin(pg_current_snapshot())::text::bigint, (SELECT coalesce(max(written_by) + 1, 0) FROM " + table + "))::text"
+	query := "SELECT id, until FROM " + table + " WHERE written_by >= $1 AND until > now()"
 	return func(ctx context.Context, db DB, since string) ([]tokenauth.Revocation, string, error) {
 		var begin int64
 		if since != "" {
@@ -67,7 +70,7 @@ func Table(name ...string) Read {
 		}
 		// First the horizon, then the rows: what commits between is in both.
 		var next string
-		if err := db.QueryRow(ctx, "SELECT pg_snapshot_xmin(pg_current_snapshot())::text").Scan(&next); err != nil {
+		if err := db.QueryRow(ctx, horizon).Scan(&next); err != nil {
 			return nil, "", fmt.Errorf("query horizon: %w", err)
 		}
 		rows, err := db.Query(ctx, query, begin)

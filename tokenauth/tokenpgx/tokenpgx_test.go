@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"testing"
 	"time"
 
@@ -234,4 +235,28 @@ func canceled() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	return ctx
+}
+
+// After a crash PostgreSQL gives the numbers of transactions again that left
+// nothing: where to go on is not beyond the last row.
+func TestTableGoesOnAfterTheLastRow(t *testing.T) {
+	t.Parallel()
+	pool := table(t)
+	insert(t, pool, "a", time.Now().Add(time.Hour))
+	for range 20 {
+		if _, err := pool.Exec(t.Context(), "SELECT pg_current_xact_id()"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	revoked, next, err := source(pool).Revoked(t.Context(), "")
+	if err != nil || len(revoked) != 1 {
+		t.Fatalf("Revoked = %v, %v", revoked, err)
+	}
+	var last int64
+	if err := pool.QueryRow(t.Context(), `SELECT max(written_by) FROM "Revoked ones"`).Scan(&last); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := strconv.ParseInt(next, 10, 64); err != nil || n > last+1 {
+		t.Errorf("Revoked goes on at %s, %v; want at most %d", next, err, last+1)
+	}
 }
