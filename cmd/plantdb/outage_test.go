@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"image"
 	"image/png"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -123,7 +124,7 @@ func TestDatabaseKilled(t *testing.T) {
 			soon(t, "POST "+path+" after a kill", func() string { return again(c.post(t, path, object{})) })
 		}
 		soon(t, "upload of a photo", func() string {
-			contentType, body := form(t, photo(t), "ext", "png")
+			contentType, body := form(t, photo(t, i), "ext", "png")
 			return again(there.send(t, http.MethodPost, "/files/kept/images/"+name, contentType, body))
 		})
 		soon(t, "the receiver is told", func() string {
@@ -141,6 +142,12 @@ func TestDatabaseKilled(t *testing.T) {
 			return ""
 		})
 		follower.compare(t, "after a kill", admin)
+		soon(t, "previews are made ahead", func() string {
+			if n := previewsIn(t, dir); n < 2*(i+1) { // a small one and a large one each
+				return fmt.Sprintf("%d previews", n)
+			}
+			return ""
+		})
 	}
 	if got := servertest.Run(t, servertest.Options{Env: []string{"ROMI_DB=" + dir}}, "check", "--digests"); got.Code != 0 {
 		t.Errorf("check = %s%s", got.Stdout, got.Stderr)
@@ -183,12 +190,27 @@ func receiver(t *testing.T, admin caller) func() []string {
 	}
 }
 
-// photo is a picture of which there are previews.
-func photo(t *testing.T) string {
+// photo is one of many pictures, of which there are two previews each.
+func photo(t *testing.T, i int) string {
 	t.Helper()
 	var b strings.Builder
-	if err := png.Encode(&b, image.NewGray(image.Rect(0, 0, 640, 480))); err != nil {
+	if err := png.Encode(&b, image.NewGray(image.Rect(0, 0, 640+i, 480))); err != nil {
 		t.Fatal(err)
 	}
 	return b.String()
+}
+
+// previewsIn counts the previews of a tree.
+func previewsIn(t *testing.T, dir string) (n int) {
+	t.Helper()
+	err := filepath.WalkDir(filepath.Join(dir, ".plantdb", "cache", "previews"), func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() && filepath.Base(path)[0] != '.' {
+			n++
+		}
+		return nil // what goes meanwhile
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
