@@ -33,7 +33,7 @@ import (
 func TestMain(m *testing.M) { os.Exit(servertest.Main(m)) }
 
 // patience bounds a whole visit; nothing is proven by it.
-const patience = 10 * time.Minute
+const patience = 15 * time.Minute
 
 // tab is a tab of a browser, and what it complained of.
 type tab struct {
@@ -55,7 +55,7 @@ func open(t *testing.T, server string, width, height int) *tab {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program), chromedp.WindowSize(width, height))
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program), chromedp.WSURLReadTimeout(patience), chromedp.WindowSize(width, height))
 	if os.Getuid() == 0 {
 		options = append(options, chromedp.NoSandbox)
 	}
@@ -132,7 +132,7 @@ func ask[T any](b *tab, script string) T {
 // wait waits until JavaScript is true.
 func (b *tab) wait(what, condition string) {
 	b.t.Helper()
-	if _, err := chromedp.Run(b.ctx, chromedp.Poll[bool](condition, chromedp.WithPollingTimeout(30*time.Second))); err != nil {
+	if _, err := chromedp.Run(b.ctx, chromedp.Poll[bool](condition, chromedp.WithPollingTimeout(patience))); err != nil {
 		b.picture("failed")
 		b.t.Fatalf("%s: %v", what, err)
 	}

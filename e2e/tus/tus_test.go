@@ -169,7 +169,7 @@ type said struct {
 
 func upload(t *testing.T, dir, endpoint, token, file, id, chunk, during string) said {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 	metadata := `{"scan":"real_plant","fileset":"images","file":"` + id + `","filename":"photo.PNG","metadata":"{\"channel\":\"rgb\"}"}`
 	cmd := exec.CommandContext(ctx, "node", "upload.mjs", endpoint, token, file, metadata, chunk, during)

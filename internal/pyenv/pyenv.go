@@ -20,8 +20,8 @@ import (
 	"time"
 )
 
-// buildTimeout bounds one installation; the packages are some 250 MB unpacked.
-const buildTimeout = 10 * time.Minute
+// buildTimeout bounds one installation, and the wait for another; the packages are some 250 MB unpacked.
+const buildTimeout = 30 * time.Minute
 
 // stamp is the file that says that an environment is complete.
 const stamp = ".complete"
