@@ -94,11 +94,7 @@ func lacking(raw json.RawMessage) bool {
 // lookup returns the value below the keys of nested objects; null is absent.
 func lookup(raw json.RawMessage, keys ...string) (json.RawMessage, bool) {
 	for _, key := range keys {
-		var object map[string]json.RawMessage
-		if json.Unmarshal(raw, &object) != nil {
-			return nil, false
-		}
-		raw = object[key]
+		raw, _ = Member(raw, key)
 	}
 	if len(raw) == 0 || string(raw) == "null" {
 		return nil, false

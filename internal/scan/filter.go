@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"bytes"
 	"encoding/json"
 	"io"
 	"math"
@@ -106,25 +107,59 @@ func (f Filter) Match(id string, metadata json.RawMessage) bool {
 	if f.Empty() {
 		return true
 	}
-	dec := json.NewDecoder(strings.NewReader(string(metadata)))
+	if len(f.words) > 0 {
+		target, ok := decoded(metadata).(map[string]any)
+		return ok && f.matchWords(id, target)
+	}
+	return f.matchObject(f.query, metadata, json.RawMessage("{}"))
+}
+
+// decoded returns JSON as Go's values, with numbers as they are spelled; nil for
+// what is none.
+func decoded(raw json.RawMessage) (v any) {
+	if len(raw) >= len(`""`) && raw[0] == '"' {
+		return string(keyOf(raw))
+	}
+	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.UseNumber()
-	var target map[string]any
-	if dec.Decode(&target) != nil {
+	if dec.Decode(&v) != nil {
+		return nil
+	}
+	return v
+}
+
+// matchObject says whether an object matches; a key that it lacks counts as
+// missing, if that is anything.
+func (f Filter) matchObject(query map[string]any, target, missing json.RawMessage) bool {
+	if len(target) == 0 || target[0] != '{' {
 		return false
 	}
-	if len(f.words) > 0 {
-		return f.matchWords(id, target)
-	}
-	for k, v := range f.query {
-		have, ok := target[k]
-		if !ok {
-			have = map[string]any{}
+	have := make(map[string]json.RawMessage, len(query))
+	eachMember(target, func(name, value []byte) {
+		if _, ok := query[string(keyOf(name))]; ok {
+			have[string(keyOf(name))] = value
 		}
-		if !f.match(v, have) {
+	})
+	for k, v := range query {
+		value, ok := have[k]
+		if !ok {
+			value = missing
+		}
+		if !f.matchRaw(v, value) {
 			return false
 		}
 	}
 	return true
+}
+
+func (f Filter) matchRaw(query any, target json.RawMessage) bool {
+	if len(target) == 0 {
+		return false
+	}
+	if object, ok := query.(map[string]any); ok {
+		return f.matchObject(object, target, nil)
+	}
+	return f.match(query, decoded(target))
 }
 
 func (f Filter) matchWords(id string, target any) bool {

@@ -28,16 +28,6 @@ func (s *Service) Metadata(ctx context.Context, name string) (json.RawMessage, e
 	return got.Document, nil
 }
 
-// Member returns one key of a metadata object; ok is false when it is missing.
-func Member(metadata json.RawMessage, key string) (value json.RawMessage, ok bool) {
-	var object map[string]json.RawMessage
-	if json.Unmarshal(metadata, &object) != nil {
-		return nil, false
-	}
-	value, ok = object[key]
-	return value, ok
-}
-
 // FilesetNames returns the ids of a scan's filesets that q finds, in the order
 // of files.json unless q says otherwise. Errors: those of finding the scan,
 // ErrFilter, ErrWhere, ErrSort.

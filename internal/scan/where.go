@@ -102,12 +102,7 @@ func below(raw json.RawMessage, path []string, found []any) []any {
 		return found
 	}
 	if raw[0] == '[' {
-		var items []json.RawMessage
-		if json.Unmarshal(raw, &items) == nil {
-			for _, item := range items {
-				found = below(item, path, found)
-			}
-		}
+		eachItem(raw, func(item []byte) { found = below(item, path, found) })
 		return found
 	}
 	if len(path) > 0 {
