@@ -73,10 +73,25 @@ func (q *Queries) CountVisibleScans(ctx context.Context, db DBTX, arg CountVisib
 	return count, err
 }
 
+const estimateScans = `-- name: EstimateScans :one
+SELECT (CASE WHEN c.reltuples > 0 AND c.relpages > 0 THEN c.reltuples / c.relpages ELSE 8 END
+        * (pg_relation_size(c.oid) / current_setting('block_size')::integer))::bigint AS scans
+FROM pg_catalog.pg_class c
+WHERE c.oid = 'scans'::regclass
+`
+
+// EstimateScans returns about how many scans there are, without counting them.
+func (q *Queries) EstimateScans(ctx context.Context, db DBTX) (int64, error) {
+	row := db.QueryRow(ctx, estimateScans)
+	var scans int64
+	err := row.Scan(&scans)
+	return scans, err
+}
+
 const findScans = `-- name: FindScans :many
 SELECT s.id, s.name, (CASE $1::text WHEN 'created' THEN s.created WHEN 'last_modified' THEN s.last_modified
             WHEN 'owner' THEN coalesce(s.owner, '') WHEN 'species' THEN s.species WHEN 'timelapse.scheduled' THEN s.due
-            WHEN 'size' THEN (SELECT z.key FROM scan_sizes z WHERE z.scan_id = s.id) ELSE '' END)::text AS key
+            WHEN 'size' THEN (SELECT z.key FROM scan_sizes z WHERE z.scan_id = s.id) ELSE '' END)::text AS key, true AS contained, true AS worded
 FROM scans s
 WHERE (s.visibility = ANY($2::text[]) OR s.owner = $3::text OR s.sharing && $4::text[])
   AND ($5::boolean OR s.broken IS NULL)
@@ -103,9 +118,11 @@ type FindScansParams struct {
 }
 
 type FindScansRow struct {
-	ID   uuid.UUID
-	Name string
-	Key  string
+	ID        uuid.UUID
+	Name      string
+	Key       string
+	Contained bool
+	Worded    bool
 }
 
 // FindScans returns scans that can match, found by the indexes of the
@@ -131,7 +148,13 @@ func (q *Queries) FindScans(ctx context.Context, db DBTX, arg FindScansParams) (
 	items := []FindScansRow{}
 	for rows.Next() {
 		var i FindScansRow
-		if err := rows.Scan(&i.ID, &i.Name, &i.Key); err != nil {
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.Key,
+			&i.Contained,
+			&i.Worded,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -145,15 +168,26 @@ func (q *Queries) FindScans(ctx context.Context, db DBTX, arg FindScansParams) (
 const listPrivateScans = `-- name: ListPrivateScans :many
 SELECT s.id, s.name, (CASE $1::text WHEN 'created' THEN s.created WHEN 'last_modified' THEN s.last_modified
             WHEN 'owner' THEN coalesce(s.owner, '') WHEN 'species' THEN s.species WHEN 'timelapse.scheduled' THEN s.due
-            WHEN 'size' THEN (SELECT z.key FROM scan_sizes z WHERE z.scan_id = s.id) ELSE '' END)::text AS key
+            WHEN 'size' THEN (SELECT z.key FROM scan_sizes z WHERE z.scan_id = s.id) ELSE '' END)::text AS key,
+       coalesce(($2::text IS NULL OR s.timelapse_id = (SELECT t.id FROM timelapses t WHERE t.name = $2::text))
+        AND ($3::text[] IS NULL OR s.owner = ANY($3::text[]))
+        AND ($4::text[] IS NULL OR s.species = ANY($4::text[]))
+        AND ($5::jsonb[] IS NULL OR s.metadata @> ANY($5::jsonb[])), false)::boolean AS contained,
+       ($6::text IS NULL OR s.search LIKE $6::text OR octet_length(s.search) > $7::integer)::boolean AS worded
 FROM scans s
-WHERE s.visibility = 'private' AND (s.owner = $2::text OR s.sharing && $3::text[])
-  AND ($4::boolean OR s.broken IS NULL)
-LIMIT $5::integer
+WHERE s.visibility = 'private' AND (s.owner = $8::text OR s.sharing && $9::text[])
+  AND ($10::boolean OR s.broken IS NULL)
+LIMIT $11::integer
 `
 
 type ListPrivateScansParams struct {
 	Sort       string
+	Timelapse  *string
+	Owners     []string
+	Species    []string
+	Contains   []json.RawMessage
+	Word       *string
+	Whole      int32
 	Username   string
 	Groups     []string
 	WithBroken bool
@@ -161,15 +195,23 @@ type ListPrivateScansParams struct {
 }
 
 type ListPrivateScansRow struct {
-	ID   uuid.UUID
-	Name string
-	Key  string
+	ID        uuid.UUID
+	Name      string
+	Key       string
+	Contained bool
+	Worded    bool
 }
 
 // ListPrivateScans returns the private scans that are the user's or shared with a group, in no order.
 func (q *Queries) ListPrivateScans(ctx context.Context, db DBTX, arg ListPrivateScansParams) ([]ListPrivateScansRow, error) {
 	rows, err := db.Query(ctx, listPrivateScans,
 		arg.Sort,
+		arg.Timelapse,
+		arg.Owners,
+		arg.Species,
+		arg.Contains,
+		arg.Word,
+		arg.Whole,
 		arg.Username,
 		arg.Groups,
 		arg.WithBroken,
@@ -182,7 +224,13 @@ func (q *Queries) ListPrivateScans(ctx context.Context, db DBTX, arg ListPrivate
 	items := []ListPrivateScansRow{}
 	for rows.Next() {
 		var i ListPrivateScansRow
-		if err := rows.Scan(&i.ID, &i.Name, &i.Key); err != nil {
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.Key,
+			&i.Contained,
+			&i.Worded,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -196,7 +244,7 @@ func (q *Queries) ListPrivateScans(ctx context.Context, db DBTX, arg ListPrivate
 const readScans = `-- name: ReadScans :many
 SELECT s.id, s.name, coalesce(s.owner, '')::text AS owner, s.visibility, coalesce(t.name, '')::text AS timelapse,
        s.created, s.last_modified, s.species, s.plant, s.environment, s.file_count, s.byte_count,
-       (CASE WHEN $1::boolean THEN s.search ELSE '' END)::text AS text,
+       (CASE WHEN $1::integer > 0 THEN left(s.search, $1::integer) ELSE '' END)::text AS text,
        (CASE WHEN $2::boolean THEN s.document ELSE 'null' END)::json AS document,
        (CASE WHEN $3::boolean THEN ARRAY(SELECT split_part(f.name, '_', 1) FROM filesets f WHERE f.scan_id = s.id)
              ELSE '{}' END)::text[] AS tasks
@@ -206,7 +254,7 @@ WHERE s.id = ANY($4::uuid[])
 `
 
 type ReadScansParams struct {
-	WithText     bool
+	TextSize     int32
 	WithDocument bool
 	WithTasks    bool
 	Ids          []uuid.UUID
@@ -230,10 +278,11 @@ type ReadScansRow struct {
 	Tasks        []string
 }
 
-// ReadScans returns what filters look at, of scans that were found before, in no order.
+// ReadScans returns what filters look at, of scans that were found before, in
+// no order, and of the search text the beginning.
 func (q *Queries) ReadScans(ctx context.Context, db DBTX, arg ReadScansParams) ([]ReadScansRow, error) {
 	rows, err := db.Query(ctx, readScans,
-		arg.WithText,
+		arg.TextSize,
 		arg.WithDocument,
 		arg.WithTasks,
 		arg.Ids,
@@ -273,16 +322,27 @@ func (q *Queries) ReadScans(ctx context.Context, db DBTX, arg ReadScansParams) (
 }
 
 const walkScansByCreated = `-- name: WalkScansByCreated :many
-SELECT s.id, s.name, (s.created)::text AS key
+SELECT s.id, s.name, (s.created)::text AS key,
+       coalesce(($1::text IS NULL OR s.timelapse_id = (SELECT t.id FROM timelapses t WHERE t.name = $1::text))
+        AND ($2::text[] IS NULL OR s.owner = ANY($2::text[]))
+        AND ($3::text[] IS NULL OR s.species = ANY($3::text[]))
+        AND ($4::jsonb[] IS NULL OR s.metadata @> ANY($4::jsonb[])), false)::boolean AS contained,
+       ($5::text IS NULL OR s.search LIKE $5::text OR octet_length(s.search) > $6::integer)::boolean AS worded
 FROM scans s
-WHERE s.visibility = $1 AND (s.created, s.name COLLATE "C") > ($2::text, $3::text)
-  AND ($4::boolean OR s.owner = $5::text OR s.sharing && $6::text[])
-  AND ($7::boolean OR s.broken IS NULL)
+WHERE s.visibility = $7 AND (s.created, s.name COLLATE "C") > ($8::text, $9::text)
+  AND ($10::boolean OR s.owner = $11::text OR s.sharing && $12::text[])
+  AND ($13::boolean OR s.broken IS NULL)
 ORDER BY s.created, s.name COLLATE "C"
-LIMIT $8::integer
+LIMIT $14::integer
 `
 
 type WalkScansByCreatedParams struct {
+	Timelapse  *string
+	Owners     []string
+	Species    []string
+	Contains   []json.RawMessage
+	Word       *string
+	Whole      int32
 	Visibility string
 	Key        string
 	After      string
@@ -294,14 +354,22 @@ type WalkScansByCreatedParams struct {
 }
 
 type WalkScansByCreatedRow struct {
-	ID   uuid.UUID
-	Name string
-	Key  string
+	ID        uuid.UUID
+	Name      string
+	Key       string
+	Contained bool
+	Worded    bool
 }
 
 // WalkScansByCreated walks by when they were made.
 func (q *Queries) WalkScansByCreated(ctx context.Context, db DBTX, arg WalkScansByCreatedParams) ([]WalkScansByCreatedRow, error) {
 	rows, err := db.Query(ctx, walkScansByCreated,
+		arg.Timelapse,
+		arg.Owners,
+		arg.Species,
+		arg.Contains,
+		arg.Word,
+		arg.Whole,
 		arg.Visibility,
 		arg.Key,
 		arg.After,
@@ -318,7 +386,13 @@ func (q *Queries) WalkScansByCreated(ctx context.Context, db DBTX, arg WalkScans
 	items := []WalkScansByCreatedRow{}
 	for rows.Next() {
 		var i WalkScansByCreatedRow
-		if err := rows.Scan(&i.ID, &i.Name, &i.Key); err != nil {
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.Key,
+			&i.Contained,
+			&i.Worded,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -330,16 +404,27 @@ func (q *Queries) WalkScansByCreated(ctx context.Context, db DBTX, arg WalkScans
 }
 
 const walkScansByCreatedDown = `-- name: WalkScansByCreatedDown :many
-SELECT s.id, s.name, (s.created)::text AS key
+SELECT s.id, s.name, (s.created)::text AS key,
+       coalesce(($1::text IS NULL OR s.timelapse_id = (SELECT t.id FROM timelapses t WHERE t.name = $1::text))
+        AND ($2::text[] IS NULL OR s.owner = ANY($2::text[]))
+        AND ($3::text[] IS NULL OR s.species = ANY($3::text[]))
+        AND ($4::jsonb[] IS NULL OR s.metadata @> ANY($4::jsonb[])), false)::boolean AS contained,
+       ($5::text IS NULL OR s.search LIKE $5::text OR octet_length(s.search) > $6::integer)::boolean AS worded
 FROM scans s
-WHERE s.visibility = $1 AND (s.created, s.name COLLATE "C") < ($2::text, $3::text)
-  AND ($4::boolean OR s.owner = $5::text OR s.sharing && $6::text[])
-  AND ($7::boolean OR s.broken IS NULL)
+WHERE s.visibility = $7 AND (s.created, s.name COLLATE "C") < ($8::text, $9::text)
+  AND ($10::boolean OR s.owner = $11::text OR s.sharing && $12::text[])
+  AND ($13::boolean OR s.broken IS NULL)
 ORDER BY s.created DESC, s.name COLLATE "C" DESC
-LIMIT $8::integer
+LIMIT $14::integer
 `
 
 type WalkScansByCreatedDownParams struct {
+	Timelapse  *string
+	Owners     []string
+	Species    []string
+	Contains   []json.RawMessage
+	Word       *string
+	Whole      int32
 	Visibility string
 	Key        string
 	After      string
@@ -351,14 +436,22 @@ type WalkScansByCreatedDownParams struct {
 }
 
 type WalkScansByCreatedDownRow struct {
-	ID   uuid.UUID
-	Name string
-	Key  string
+	ID        uuid.UUID
+	Name      string
+	Key       string
+	Contained bool
+	Worded    bool
 }
 
 // WalkScansByCreatedDown walks by when they were made, the last first.
 func (q *Queries) WalkScansByCreatedDown(ctx context.Context, db DBTX, arg WalkScansByCreatedDownParams) ([]WalkScansByCreatedDownRow, error) {
 	rows, err := db.Query(ctx, walkScansByCreatedDown,
+		arg.Timelapse,
+		arg.Owners,
+		arg.Species,
+		arg.Contains,
+		arg.Word,
+		arg.Whole,
 		arg.Visibility,
 		arg.Key,
 		arg.After,
@@ -375,7 +468,13 @@ func (q *Queries) WalkScansByCreatedDown(ctx context.Context, db DBTX, arg WalkS
 	items := []WalkScansByCreatedDownRow{}
 	for rows.Next() {
 		var i WalkScansByCreatedDownRow
-		if err := rows.Scan(&i.ID, &i.Name, &i.Key); err != nil {
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.Key,
+			&i.Contained,
+			&i.Worded,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -387,16 +486,27 @@ func (q *Queries) WalkScansByCreatedDown(ctx context.Context, db DBTX, arg WalkS
 }
 
 const walkScansByDue = `-- name: WalkScansByDue :many
-SELECT s.id, s.name, (s.due)::text AS key
+SELECT s.id, s.name, (s.due)::text AS key,
+       coalesce(($1::text IS NULL OR s.timelapse_id = (SELECT t.id FROM timelapses t WHERE t.name = $1::text))
+        AND ($2::text[] IS NULL OR s.owner = ANY($2::text[]))
+        AND ($3::text[] IS NULL OR s.species = ANY($3::text[]))
+        AND ($4::jsonb[] IS NULL OR s.metadata @> ANY($4::jsonb[])), false)::boolean AS contained,
+       ($5::text IS NULL OR s.search LIKE $5::text OR octet_length(s.search) > $6::integer)::boolean AS worded
 FROM scans s
-WHERE s.visibility = $1 AND (s.due, s.name COLLATE "C") > ($2::text, $3::text)
-  AND ($4::boolean OR s.owner = $5::text OR s.sharing && $6::text[])
-  AND ($7::boolean OR s.broken IS NULL)
+WHERE s.visibility = $7 AND (s.due, s.name COLLATE "C") > ($8::text, $9::text)
+  AND ($10::boolean OR s.owner = $11::text OR s.sharing && $12::text[])
+  AND ($13::boolean OR s.broken IS NULL)
 ORDER BY s.due, s.name COLLATE "C"
-LIMIT $8::integer
+LIMIT $14::integer
 `
 
 type WalkScansByDueParams struct {
+	Timelapse  *string
+	Owners     []string
+	Species    []string
+	Contains   []json.RawMessage
+	Word       *string
+	Whole      int32
 	Visibility string
 	Key        string
 	After      string
@@ -408,14 +518,22 @@ type WalkScansByDueParams struct {
 }
 
 type WalkScansByDueRow struct {
-	ID   uuid.UUID
-	Name string
-	Key  string
+	ID        uuid.UUID
+	Name      string
+	Key       string
+	Contained bool
+	Worded    bool
 }
 
 // WalkScansByDue walks by when they were due.
 func (q *Queries) WalkScansByDue(ctx context.Context, db DBTX, arg WalkScansByDueParams) ([]WalkScansByDueRow, error) {
 	rows, err := db.Query(ctx, walkScansByDue,
+		arg.Timelapse,
+		arg.Owners,
+		arg.Species,
+		arg.Contains,
+		arg.Word,
+		arg.Whole,
 		arg.Visibility,
 		arg.Key,
 		arg.After,
@@ -432,7 +550,13 @@ func (q *Queries) WalkScansByDue(ctx context.Context, db DBTX, arg WalkScansByDu
 	items := []WalkScansByDueRow{}
 	for rows.Next() {
 		var i WalkScansByDueRow
-		if err := rows.Scan(&i.ID, &i.Name, &i.Key); err != nil {
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.Key,
+			&i.Contained,
+			&i.Worded,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -444,16 +568,27 @@ func (q *Queries) WalkScansByDue(ctx context.Context, db DBTX, arg WalkScansByDu
 }
 
 const walkScansByDueDown = `-- name: WalkScansByDueDown :many
-SELECT s.id, s.name, (s.due)::text AS key
+SELECT s.id, s.name, (s.due)::text AS key,
+       coalesce(($1::text IS NULL OR s.timelapse_id = (SELECT t.id FROM timelapses t WHERE t.name = $1::text))
+        AND ($2::text[] IS NULL OR s.owner = ANY($2::text[]))
+        AND ($3::text[] IS NULL OR s.species = ANY($3::text[]))
+        AND ($4::jsonb[] IS NULL OR s.metadata @> ANY($4::jsonb[])), false)::boolean AS contained,
+       ($5::text IS NULL OR s.search LIKE $5::text OR octet_length(s.search) > $6::integer)::boolean AS worded
 FROM scans s
-WHERE s.visibility = $1 AND (s.due, s.name COLLATE "C") < ($2::text, $3::text)
-  AND ($4::boolean OR s.owner = $5::text OR s.sharing && $6::text[])
-  AND ($7::boolean OR s.broken IS NULL)
+WHERE s.visibility = $7 AND (s.due, s.name COLLATE "C") < ($8::text, $9::text)
+  AND ($10::boolean OR s.owner = $11::text OR s.sharing && $12::text[])
+  AND ($13::boolean OR s.broken IS NULL)
 ORDER BY s.due DESC, s.name COLLATE "C" DESC
-LIMIT $8::integer
+LIMIT $14::integer
 `
 
 type WalkScansByDueDownParams struct {
+	Timelapse  *string
+	Owners     []string
+	Species    []string
+	Contains   []json.RawMessage
+	Word       *string
+	Whole      int32
 	Visibility string
 	Key        string
 	After      string
@@ -465,14 +600,22 @@ type WalkScansByDueDownParams struct {
 }
 
 type WalkScansByDueDownRow struct {
-	ID   uuid.UUID
-	Name string
-	Key  string
+	ID        uuid.UUID
+	Name      string
+	Key       string
+	Contained bool
+	Worded    bool
 }
 
 // WalkScansByDueDown walks by when they were due, the last first.
 func (q *Queries) WalkScansByDueDown(ctx context.Context, db DBTX, arg WalkScansByDueDownParams) ([]WalkScansByDueDownRow, error) {
 	rows, err := db.Query(ctx, walkScansByDueDown,
+		arg.Timelapse,
+		arg.Owners,
+		arg.Species,
+		arg.Contains,
+		arg.Word,
+		arg.Whole,
 		arg.Visibility,
 		arg.Key,
 		arg.After,
@@ -489,7 +632,13 @@ func (q *Queries) WalkScansByDueDown(ctx context.Context, db DBTX, arg WalkScans
 	items := []WalkScansByDueDownRow{}
 	for rows.Next() {
 		var i WalkScansByDueDownRow
-		if err := rows.Scan(&i.ID, &i.Name, &i.Key); err != nil {
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.Key,
+			&i.Contained,
+			&i.Worded,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -502,16 +651,27 @@ func (q *Queries) WalkScansByDueDown(ctx context.Context, db DBTX, arg WalkScans
 
 const walkScansByID = `-- name: WalkScansByID :many
 
-SELECT s.id, s.name, (''::text)::text AS key
+SELECT s.id, s.name, (''::text)::text AS key,
+       coalesce(($1::text IS NULL OR s.timelapse_id = (SELECT t.id FROM timelapses t WHERE t.name = $1::text))
+        AND ($2::text[] IS NULL OR s.owner = ANY($2::text[]))
+        AND ($3::text[] IS NULL OR s.species = ANY($3::text[]))
+        AND ($4::jsonb[] IS NULL OR s.metadata @> ANY($4::jsonb[])), false)::boolean AS contained,
+       ($5::text IS NULL OR s.search LIKE $5::text OR octet_length(s.search) > $6::integer)::boolean AS worded
 FROM scans s
-WHERE s.visibility = $1 AND $2::text = $2::text AND s.name COLLATE "C" > $3::text
-  AND ($4::boolean OR s.owner = $5::text OR s.sharing && $6::text[])
-  AND ($7::boolean OR s.broken IS NULL)
+WHERE s.visibility = $7 AND $8::text = $8::text AND s.name COLLATE "C" > $9::text
+  AND ($10::boolean OR s.owner = $11::text OR s.sharing && $12::text[])
+  AND ($13::boolean OR s.broken IS NULL)
 ORDER BY s.name COLLATE "C"
-LIMIT $8::integer
+LIMIT $14::integer
 `
 
 type WalkScansByIDParams struct {
+	Timelapse  *string
+	Owners     []string
+	Species    []string
+	Contains   []json.RawMessage
+	Word       *string
+	Whole      int32
 	Visibility string
 	Key        string
 	After      string
@@ -523,18 +683,30 @@ type WalkScansByIDParams struct {
 }
 
 type WalkScansByIDRow struct {
-	ID   uuid.UUID
-	Name string
-	Key  string
+	ID        uuid.UUID
+	Name      string
+	Key       string
+	Contained bool
+	Worded    bool
 }
 
 // Lists of scans in pages. A walk goes along the index of its order, over the
 // scans of one visibility: all of them, or with everything false those that
 // are the user's or shared with a group. A page merges the walks of both.
 // Names are compared by their bytes, as Go does.
+//
+// They say of each scan whether it is what indexes can look up: contained is
+// all of it but the word, worded the word, or that the text may have been cut
+// before it. What is not need not be read.
 // WalkScansByID walks by id.
 func (q *Queries) WalkScansByID(ctx context.Context, db DBTX, arg WalkScansByIDParams) ([]WalkScansByIDRow, error) {
 	rows, err := db.Query(ctx, walkScansByID,
+		arg.Timelapse,
+		arg.Owners,
+		arg.Species,
+		arg.Contains,
+		arg.Word,
+		arg.Whole,
 		arg.Visibility,
 		arg.Key,
 		arg.After,
@@ -551,7 +723,13 @@ func (q *Queries) WalkScansByID(ctx context.Context, db DBTX, arg WalkScansByIDP
 	items := []WalkScansByIDRow{}
 	for rows.Next() {
 		var i WalkScansByIDRow
-		if err := rows.Scan(&i.ID, &i.Name, &i.Key); err != nil {
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.Key,
+			&i.Contained,
+			&i.Worded,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -563,16 +741,27 @@ func (q *Queries) WalkScansByID(ctx context.Context, db DBTX, arg WalkScansByIDP
 }
 
 const walkScansByIDDown = `-- name: WalkScansByIDDown :many
-SELECT s.id, s.name, (''::text)::text AS key
+SELECT s.id, s.name, (''::text)::text AS key,
+       coalesce(($1::text IS NULL OR s.timelapse_id = (SELECT t.id FROM timelapses t WHERE t.name = $1::text))
+        AND ($2::text[] IS NULL OR s.owner = ANY($2::text[]))
+        AND ($3::text[] IS NULL OR s.species = ANY($3::text[]))
+        AND ($4::jsonb[] IS NULL OR s.metadata @> ANY($4::jsonb[])), false)::boolean AS contained,
+       ($5::text IS NULL OR s.search LIKE $5::text OR octet_length(s.search) > $6::integer)::boolean AS worded
 FROM scans s
-WHERE s.visibility = $1 AND $2::text = $2::text AND s.name COLLATE "C" < $3::text
-  AND ($4::boolean OR s.owner = $5::text OR s.sharing && $6::text[])
-  AND ($7::boolean OR s.broken IS NULL)
+WHERE s.visibility = $7 AND $8::text = $8::text AND s.name COLLATE "C" < $9::text
+  AND ($10::boolean OR s.owner = $11::text OR s.sharing && $12::text[])
+  AND ($13::boolean OR s.broken IS NULL)
 ORDER BY s.name COLLATE "C" DESC
-LIMIT $8::integer
+LIMIT $14::integer
 `
 
 type WalkScansByIDDownParams struct {
+	Timelapse  *string
+	Owners     []string
+	Species    []string
+	Contains   []json.RawMessage
+	Word       *string
+	Whole      int32
 	Visibility string
 	Key        string
 	After      string
@@ -584,14 +773,22 @@ type WalkScansByIDDownParams struct {
 }
 
 type WalkScansByIDDownRow struct {
-	ID   uuid.UUID
-	Name string
-	Key  string
+	ID        uuid.UUID
+	Name      string
+	Key       string
+	Contained bool
+	Worded    bool
 }
 
 // WalkScansByIDDown walks by id, the last first.
 func (q *Queries) WalkScansByIDDown(ctx context.Context, db DBTX, arg WalkScansByIDDownParams) ([]WalkScansByIDDownRow, error) {
 	rows, err := db.Query(ctx, walkScansByIDDown,
+		arg.Timelapse,
+		arg.Owners,
+		arg.Species,
+		arg.Contains,
+		arg.Word,
+		arg.Whole,
 		arg.Visibility,
 		arg.Key,
 		arg.After,
@@ -608,7 +805,13 @@ func (q *Queries) WalkScansByIDDown(ctx context.Context, db DBTX, arg WalkScansB
 	items := []WalkScansByIDDownRow{}
 	for rows.Next() {
 		var i WalkScansByIDDownRow
-		if err := rows.Scan(&i.ID, &i.Name, &i.Key); err != nil {
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.Key,
+			&i.Contained,
+			&i.Worded,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -620,16 +823,27 @@ func (q *Queries) WalkScansByIDDown(ctx context.Context, db DBTX, arg WalkScansB
 }
 
 const walkScansByLastModified = `-- name: WalkScansByLastModified :many
-SELECT s.id, s.name, (s.last_modified)::text AS key
+SELECT s.id, s.name, (s.last_modified)::text AS key,
+       coalesce(($1::text IS NULL OR s.timelapse_id = (SELECT t.id FROM timelapses t WHERE t.name = $1::text))
+        AND ($2::text[] IS NULL OR s.owner = ANY($2::text[]))
+        AND ($3::text[] IS NULL OR s.species = ANY($3::text[]))
+        AND ($4::jsonb[] IS NULL OR s.metadata @> ANY($4::jsonb[])), false)::boolean AS contained,
+       ($5::text IS NULL OR s.search LIKE $5::text OR octet_length(s.search) > $6::integer)::boolean AS worded
 FROM scans s
-WHERE s.visibility = $1 AND (s.last_modified, s.name COLLATE "C") > ($2::text, $3::text)
-  AND ($4::boolean OR s.owner = $5::text OR s.sharing && $6::text[])
-  AND ($7::boolean OR s.broken IS NULL)
+WHERE s.visibility = $7 AND (s.last_modified, s.name COLLATE "C") > ($8::text, $9::text)
+  AND ($10::boolean OR s.owner = $11::text OR s.sharing && $12::text[])
+  AND ($13::boolean OR s.broken IS NULL)
 ORDER BY s.last_modified, s.name COLLATE "C"
-LIMIT $8::integer
+LIMIT $14::integer
 `
 
 type WalkScansByLastModifiedParams struct {
+	Timelapse  *string
+	Owners     []string
+	Species    []string
+	Contains   []json.RawMessage
+	Word       *string
+	Whole      int32
 	Visibility string
 	Key        string
 	After      string
@@ -641,14 +855,22 @@ type WalkScansByLastModifiedParams struct {
 }
 
 type WalkScansByLastModifiedRow struct {
-	ID   uuid.UUID
-	Name string
-	Key  string
+	ID        uuid.UUID
+	Name      string
+	Key       string
+	Contained bool
+	Worded    bool
 }
 
 // WalkScansByLastModified walks by when their metadata changed last.
 func (q *Queries) WalkScansByLastModified(ctx context.Context, db DBTX, arg WalkScansByLastModifiedParams) ([]WalkScansByLastModifiedRow, error) {
 	rows, err := db.Query(ctx, walkScansByLastModified,
+		arg.Timelapse,
+		arg.Owners,
+		arg.Species,
+		arg.Contains,
+		arg.Word,
+		arg.Whole,
 		arg.Visibility,
 		arg.Key,
 		arg.After,
@@ -665,7 +887,13 @@ func (q *Queries) WalkScansByLastModified(ctx context.Context, db DBTX, arg Walk
 	items := []WalkScansByLastModifiedRow{}
 	for rows.Next() {
 		var i WalkScansByLastModifiedRow
-		if err := rows.Scan(&i.ID, &i.Name, &i.Key); err != nil {
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.Key,
+			&i.Contained,
+			&i.Worded,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -677,16 +905,27 @@ func (q *Queries) WalkScansByLastModified(ctx context.Context, db DBTX, arg Walk
 }
 
 const walkScansByLastModifiedDown = `-- name: WalkScansByLastModifiedDown :many
-SELECT s.id, s.name, (s.last_modified)::text AS key
+SELECT s.id, s.name, (s.last_modified)::text AS key,
+       coalesce(($1::text IS NULL OR s.timelapse_id = (SELECT t.id FROM timelapses t WHERE t.name = $1::text))
+        AND ($2::text[] IS NULL OR s.owner = ANY($2::text[]))
+        AND ($3::text[] IS NULL OR s.species = ANY($3::text[]))
+        AND ($4::jsonb[] IS NULL OR s.metadata @> ANY($4::jsonb[])), false)::boolean AS contained,
+       ($5::text IS NULL OR s.search LIKE $5::text OR octet_length(s.search) > $6::integer)::boolean AS worded
 FROM scans s
-WHERE s.visibility = $1 AND (s.last_modified, s.name COLLATE "C") < ($2::text, $3::text)
-  AND ($4::boolean OR s.owner = $5::text OR s.sharing && $6::text[])
-  AND ($7::boolean OR s.broken IS NULL)
+WHERE s.visibility = $7 AND (s.last_modified, s.name COLLATE "C") < ($8::text, $9::text)
+  AND ($10::boolean OR s.owner = $11::text OR s.sharing && $12::text[])
+  AND ($13::boolean OR s.broken IS NULL)
 ORDER BY s.last_modified DESC, s.name COLLATE "C" DESC
-LIMIT $8::integer
+LIMIT $14::integer
 `
 
 type WalkScansByLastModifiedDownParams struct {
+	Timelapse  *string
+	Owners     []string
+	Species    []string
+	Contains   []json.RawMessage
+	Word       *string
+	Whole      int32
 	Visibility string
 	Key        string
 	After      string
@@ -698,14 +937,22 @@ type WalkScansByLastModifiedDownParams struct {
 }
 
 type WalkScansByLastModifiedDownRow struct {
-	ID   uuid.UUID
-	Name string
-	Key  string
+	ID        uuid.UUID
+	Name      string
+	Key       string
+	Contained bool
+	Worded    bool
 }
 
 // WalkScansByLastModifiedDown walks by when their metadata changed last, the last first.
 func (q *Queries) WalkScansByLastModifiedDown(ctx context.Context, db DBTX, arg WalkScansByLastModifiedDownParams) ([]WalkScansByLastModifiedDownRow, error) {
 	rows, err := db.Query(ctx, walkScansByLastModifiedDown,
+		arg.Timelapse,
+		arg.Owners,
+		arg.Species,
+		arg.Contains,
+		arg.Word,
+		arg.Whole,
 		arg.Visibility,
 		arg.Key,
 		arg.After,
@@ -722,7 +969,13 @@ func (q *Queries) WalkScansByLastModifiedDown(ctx context.Context, db DBTX, arg 
 	items := []WalkScansByLastModifiedDownRow{}
 	for rows.Next() {
 		var i WalkScansByLastModifiedDownRow
-		if err := rows.Scan(&i.ID, &i.Name, &i.Key); err != nil {
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.Key,
+			&i.Contained,
+			&i.Worded,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -734,16 +987,27 @@ func (q *Queries) WalkScansByLastModifiedDown(ctx context.Context, db DBTX, arg 
 }
 
 const walkScansByOwner = `-- name: WalkScansByOwner :many
-SELECT s.id, s.name, (coalesce(s.owner, ''))::text AS key
+SELECT s.id, s.name, (coalesce(s.owner, ''))::text AS key,
+       coalesce(($1::text IS NULL OR s.timelapse_id = (SELECT t.id FROM timelapses t WHERE t.name = $1::text))
+        AND ($2::text[] IS NULL OR s.owner = ANY($2::text[]))
+        AND ($3::text[] IS NULL OR s.species = ANY($3::text[]))
+        AND ($4::jsonb[] IS NULL OR s.metadata @> ANY($4::jsonb[])), false)::boolean AS contained,
+       ($5::text IS NULL OR s.search LIKE $5::text OR octet_length(s.search) > $6::integer)::boolean AS worded
 FROM scans s
-WHERE s.visibility = $1 AND ((coalesce(s.owner, '') COLLATE "C"), s.name COLLATE "C") > ($2::text, $3::text)
-  AND ($4::boolean OR s.owner = $5::text OR s.sharing && $6::text[])
-  AND ($7::boolean OR s.broken IS NULL)
+WHERE s.visibility = $7 AND ((coalesce(s.owner, '') COLLATE "C"), s.name COLLATE "C") > ($8::text, $9::text)
+  AND ($10::boolean OR s.owner = $11::text OR s.sharing && $12::text[])
+  AND ($13::boolean OR s.broken IS NULL)
 ORDER BY (coalesce(s.owner, '') COLLATE "C"), s.name COLLATE "C"
-LIMIT $8::integer
+LIMIT $14::integer
 `
 
 type WalkScansByOwnerParams struct {
+	Timelapse  *string
+	Owners     []string
+	Species    []string
+	Contains   []json.RawMessage
+	Word       *string
+	Whole      int32
 	Visibility string
 	Key        string
 	After      string
@@ -755,14 +1019,22 @@ type WalkScansByOwnerParams struct {
 }
 
 type WalkScansByOwnerRow struct {
-	ID   uuid.UUID
-	Name string
-	Key  string
+	ID        uuid.UUID
+	Name      string
+	Key       string
+	Contained bool
+	Worded    bool
 }
 
 // WalkScansByOwner walks by owner.
 func (q *Queries) WalkScansByOwner(ctx context.Context, db DBTX, arg WalkScansByOwnerParams) ([]WalkScansByOwnerRow, error) {
 	rows, err := db.Query(ctx, walkScansByOwner,
+		arg.Timelapse,
+		arg.Owners,
+		arg.Species,
+		arg.Contains,
+		arg.Word,
+		arg.Whole,
 		arg.Visibility,
 		arg.Key,
 		arg.After,
@@ -779,7 +1051,13 @@ func (q *Queries) WalkScansByOwner(ctx context.Context, db DBTX, arg WalkScansBy
 	items := []WalkScansByOwnerRow{}
 	for rows.Next() {
 		var i WalkScansByOwnerRow
-		if err := rows.Scan(&i.ID, &i.Name, &i.Key); err != nil {
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.Key,
+			&i.Contained,
+			&i.Worded,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -791,16 +1069,27 @@ func (q *Queries) WalkScansByOwner(ctx context.Context, db DBTX, arg WalkScansBy
 }
 
 const walkScansByOwnerDown = `-- name: WalkScansByOwnerDown :many
-SELECT s.id, s.name, (coalesce(s.owner, ''))::text AS key
+SELECT s.id, s.name, (coalesce(s.owner, ''))::text AS key,
+       coalesce(($1::text IS NULL OR s.timelapse_id = (SELECT t.id FROM timelapses t WHERE t.name = $1::text))
+        AND ($2::text[] IS NULL OR s.owner = ANY($2::text[]))
+        AND ($3::text[] IS NULL OR s.species = ANY($3::text[]))
+        AND ($4::jsonb[] IS NULL OR s.metadata @> ANY($4::jsonb[])), false)::boolean AS contained,
+       ($5::text IS NULL OR s.search LIKE $5::text OR octet_length(s.search) > $6::integer)::boolean AS worded
 FROM scans s
-WHERE s.visibility = $1 AND ((coalesce(s.owner, '') COLLATE "C"), s.name COLLATE "C") < ($2::text, $3::text)
-  AND ($4::boolean OR s.owner = $5::text OR s.sharing && $6::text[])
-  AND ($7::boolean OR s.broken IS NULL)
+WHERE s.visibility = $7 AND ((coalesce(s.owner, '') COLLATE "C"), s.name COLLATE "C") < ($8::text, $9::text)
+  AND ($10::boolean OR s.owner = $11::text OR s.sharing && $12::text[])
+  AND ($13::boolean OR s.broken IS NULL)
 ORDER BY (coalesce(s.owner, '') COLLATE "C") DESC, s.name COLLATE "C" DESC
-LIMIT $8::integer
+LIMIT $14::integer
 `
 
 type WalkScansByOwnerDownParams struct {
+	Timelapse  *string
+	Owners     []string
+	Species    []string
+	Contains   []json.RawMessage
+	Word       *string
+	Whole      int32
 	Visibility string
 	Key        string
 	After      string
@@ -812,14 +1101,22 @@ type WalkScansByOwnerDownParams struct {
 }
 
 type WalkScansByOwnerDownRow struct {
-	ID   uuid.UUID
-	Name string
-	Key  string
+	ID        uuid.UUID
+	Name      string
+	Key       string
+	Contained bool
+	Worded    bool
 }
 
 // WalkScansByOwnerDown walks by owner, the last first.
 func (q *Queries) WalkScansByOwnerDown(ctx context.Context, db DBTX, arg WalkScansByOwnerDownParams) ([]WalkScansByOwnerDownRow, error) {
 	rows, err := db.Query(ctx, walkScansByOwnerDown,
+		arg.Timelapse,
+		arg.Owners,
+		arg.Species,
+		arg.Contains,
+		arg.Word,
+		arg.Whole,
 		arg.Visibility,
 		arg.Key,
 		arg.After,
@@ -836,7 +1133,13 @@ func (q *Queries) WalkScansByOwnerDown(ctx context.Context, db DBTX, arg WalkSca
 	items := []WalkScansByOwnerDownRow{}
 	for rows.Next() {
 		var i WalkScansByOwnerDownRow
-		if err := rows.Scan(&i.ID, &i.Name, &i.Key); err != nil {
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.Key,
+			&i.Contained,
+			&i.Worded,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -848,17 +1151,28 @@ func (q *Queries) WalkScansByOwnerDown(ctx context.Context, db DBTX, arg WalkSca
 }
 
 const walkScansBySize = `-- name: WalkScansBySize :many
-SELECT s.id, s.name, (z.key)::text AS key
+SELECT s.id, s.name, (z.key)::text AS key,
+       coalesce(($1::text IS NULL OR s.timelapse_id = (SELECT t.id FROM timelapses t WHERE t.name = $1::text))
+        AND ($2::text[] IS NULL OR s.owner = ANY($2::text[]))
+        AND ($3::text[] IS NULL OR s.species = ANY($3::text[]))
+        AND ($4::jsonb[] IS NULL OR s.metadata @> ANY($4::jsonb[])), false)::boolean AS contained,
+       ($5::text IS NULL OR s.search LIKE $5::text OR octet_length(s.search) > $6::integer)::boolean AS worded
 FROM scan_sizes z
 JOIN scans s ON s.id = z.scan_id
-WHERE z.visibility = $1 AND (z.key, z.name COLLATE "C") > ($2::text, $3::text)
-  AND ($4::boolean OR s.owner = $5::text OR s.sharing && $6::text[])
-  AND ($7::boolean OR s.broken IS NULL)
+WHERE z.visibility = $7 AND (z.key, z.name COLLATE "C") > ($8::text, $9::text)
+  AND ($10::boolean OR s.owner = $11::text OR s.sharing && $12::text[])
+  AND ($13::boolean OR s.broken IS NULL)
 ORDER BY z.key, z.name COLLATE "C"
-LIMIT $8::integer
+LIMIT $14::integer
 `
 
 type WalkScansBySizeParams struct {
+	Timelapse  *string
+	Owners     []string
+	Species    []string
+	Contains   []json.RawMessage
+	Word       *string
+	Whole      int32
 	Visibility string
 	Key        string
 	After      string
@@ -870,14 +1184,22 @@ type WalkScansBySizeParams struct {
 }
 
 type WalkScansBySizeRow struct {
-	ID   uuid.UUID
-	Name string
-	Key  string
+	ID        uuid.UUID
+	Name      string
+	Key       string
+	Contained bool
+	Worded    bool
 }
 
 // WalkScansBySize walks by size.
 func (q *Queries) WalkScansBySize(ctx context.Context, db DBTX, arg WalkScansBySizeParams) ([]WalkScansBySizeRow, error) {
 	rows, err := db.Query(ctx, walkScansBySize,
+		arg.Timelapse,
+		arg.Owners,
+		arg.Species,
+		arg.Contains,
+		arg.Word,
+		arg.Whole,
 		arg.Visibility,
 		arg.Key,
 		arg.After,
@@ -894,7 +1216,13 @@ func (q *Queries) WalkScansBySize(ctx context.Context, db DBTX, arg WalkScansByS
 	items := []WalkScansBySizeRow{}
 	for rows.Next() {
 		var i WalkScansBySizeRow
-		if err := rows.Scan(&i.ID, &i.Name, &i.Key); err != nil {
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.Key,
+			&i.Contained,
+			&i.Worded,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -906,17 +1234,28 @@ func (q *Queries) WalkScansBySize(ctx context.Context, db DBTX, arg WalkScansByS
 }
 
 const walkScansBySizeDown = `-- name: WalkScansBySizeDown :many
-SELECT s.id, s.name, (z.key)::text AS key
+SELECT s.id, s.name, (z.key)::text AS key,
+       coalesce(($1::text IS NULL OR s.timelapse_id = (SELECT t.id FROM timelapses t WHERE t.name = $1::text))
+        AND ($2::text[] IS NULL OR s.owner = ANY($2::text[]))
+        AND ($3::text[] IS NULL OR s.species = ANY($3::text[]))
+        AND ($4::jsonb[] IS NULL OR s.metadata @> ANY($4::jsonb[])), false)::boolean AS contained,
+       ($5::text IS NULL OR s.search LIKE $5::text OR octet_length(s.search) > $6::integer)::boolean AS worded
 FROM scan_sizes z
 JOIN scans s ON s.id = z.scan_id
-WHERE z.visibility = $1 AND (z.key, z.name COLLATE "C") < ($2::text, $3::text)
-  AND ($4::boolean OR s.owner = $5::text OR s.sharing && $6::text[])
-  AND ($7::boolean OR s.broken IS NULL)
+WHERE z.visibility = $7 AND (z.key, z.name COLLATE "C") < ($8::text, $9::text)
+  AND ($10::boolean OR s.owner = $11::text OR s.sharing && $12::text[])
+  AND ($13::boolean OR s.broken IS NULL)
 ORDER BY z.key DESC, z.name COLLATE "C" DESC
-LIMIT $8::integer
+LIMIT $14::integer
 `
 
 type WalkScansBySizeDownParams struct {
+	Timelapse  *string
+	Owners     []string
+	Species    []string
+	Contains   []json.RawMessage
+	Word       *string
+	Whole      int32
 	Visibility string
 	Key        string
 	After      string
@@ -928,14 +1267,22 @@ type WalkScansBySizeDownParams struct {
 }
 
 type WalkScansBySizeDownRow struct {
-	ID   uuid.UUID
-	Name string
-	Key  string
+	ID        uuid.UUID
+	Name      string
+	Key       string
+	Contained bool
+	Worded    bool
 }
 
 // WalkScansBySizeDown walks by size, the last first.
 func (q *Queries) WalkScansBySizeDown(ctx context.Context, db DBTX, arg WalkScansBySizeDownParams) ([]WalkScansBySizeDownRow, error) {
 	rows, err := db.Query(ctx, walkScansBySizeDown,
+		arg.Timelapse,
+		arg.Owners,
+		arg.Species,
+		arg.Contains,
+		arg.Word,
+		arg.Whole,
 		arg.Visibility,
 		arg.Key,
 		arg.After,
@@ -952,7 +1299,13 @@ func (q *Queries) WalkScansBySizeDown(ctx context.Context, db DBTX, arg WalkScan
 	items := []WalkScansBySizeDownRow{}
 	for rows.Next() {
 		var i WalkScansBySizeDownRow
-		if err := rows.Scan(&i.ID, &i.Name, &i.Key); err != nil {
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.Key,
+			&i.Contained,
+			&i.Worded,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -964,16 +1317,27 @@ func (q *Queries) WalkScansBySizeDown(ctx context.Context, db DBTX, arg WalkScan
 }
 
 const walkScansBySpecies = `-- name: WalkScansBySpecies :many
-SELECT s.id, s.name, (s.species)::text AS key
+SELECT s.id, s.name, (s.species)::text AS key,
+       coalesce(($1::text IS NULL OR s.timelapse_id = (SELECT t.id FROM timelapses t WHERE t.name = $1::text))
+        AND ($2::text[] IS NULL OR s.owner = ANY($2::text[]))
+        AND ($3::text[] IS NULL OR s.species = ANY($3::text[]))
+        AND ($4::jsonb[] IS NULL OR s.metadata @> ANY($4::jsonb[])), false)::boolean AS contained,
+       ($5::text IS NULL OR s.search LIKE $5::text OR octet_length(s.search) > $6::integer)::boolean AS worded
 FROM scans s
-WHERE s.visibility = $1 AND (s.species, s.name COLLATE "C") > ($2::text, $3::text)
-  AND ($4::boolean OR s.owner = $5::text OR s.sharing && $6::text[])
-  AND ($7::boolean OR s.broken IS NULL)
+WHERE s.visibility = $7 AND (s.species, s.name COLLATE "C") > ($8::text, $9::text)
+  AND ($10::boolean OR s.owner = $11::text OR s.sharing && $12::text[])
+  AND ($13::boolean OR s.broken IS NULL)
 ORDER BY s.species, s.name COLLATE "C"
-LIMIT $8::integer
+LIMIT $14::integer
 `
 
 type WalkScansBySpeciesParams struct {
+	Timelapse  *string
+	Owners     []string
+	Species    []string
+	Contains   []json.RawMessage
+	Word       *string
+	Whole      int32
 	Visibility string
 	Key        string
 	After      string
@@ -985,14 +1349,22 @@ type WalkScansBySpeciesParams struct {
 }
 
 type WalkScansBySpeciesRow struct {
-	ID   uuid.UUID
-	Name string
-	Key  string
+	ID        uuid.UUID
+	Name      string
+	Key       string
+	Contained bool
+	Worded    bool
 }
 
 // WalkScansBySpecies walks by species.
 func (q *Queries) WalkScansBySpecies(ctx context.Context, db DBTX, arg WalkScansBySpeciesParams) ([]WalkScansBySpeciesRow, error) {
 	rows, err := db.Query(ctx, walkScansBySpecies,
+		arg.Timelapse,
+		arg.Owners,
+		arg.Species,
+		arg.Contains,
+		arg.Word,
+		arg.Whole,
 		arg.Visibility,
 		arg.Key,
 		arg.After,
@@ -1009,7 +1381,13 @@ func (q *Queries) WalkScansBySpecies(ctx context.Context, db DBTX, arg WalkScans
 	items := []WalkScansBySpeciesRow{}
 	for rows.Next() {
 		var i WalkScansBySpeciesRow
-		if err := rows.Scan(&i.ID, &i.Name, &i.Key); err != nil {
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.Key,
+			&i.Contained,
+			&i.Worded,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -1021,16 +1399,27 @@ func (q *Queries) WalkScansBySpecies(ctx context.Context, db DBTX, arg WalkScans
 }
 
 const walkScansBySpeciesDown = `-- name: WalkScansBySpeciesDown :many
-SELECT s.id, s.name, (s.species)::text AS key
+SELECT s.id, s.name, (s.species)::text AS key,
+       coalesce(($1::text IS NULL OR s.timelapse_id = (SELECT t.id FROM timelapses t WHERE t.name = $1::text))
+        AND ($2::text[] IS NULL OR s.owner = ANY($2::text[]))
+        AND ($3::text[] IS NULL OR s.species = ANY($3::text[]))
+        AND ($4::jsonb[] IS NULL OR s.metadata @> ANY($4::jsonb[])), false)::boolean AS contained,
+       ($5::text IS NULL OR s.search LIKE $5::text OR octet_length(s.search) > $6::integer)::boolean AS worded
 FROM scans s
-WHERE s.visibility = $1 AND (s.species, s.name COLLATE "C") < ($2::text, $3::text)
-  AND ($4::boolean OR s.owner = $5::text OR s.sharing && $6::text[])
-  AND ($7::boolean OR s.broken IS NULL)
+WHERE s.visibility = $7 AND (s.species, s.name COLLATE "C") < ($8::text, $9::text)
+  AND ($10::boolean OR s.owner = $11::text OR s.sharing && $12::text[])
+  AND ($13::boolean OR s.broken IS NULL)
 ORDER BY s.species DESC, s.name COLLATE "C" DESC
-LIMIT $8::integer
+LIMIT $14::integer
 `
 
 type WalkScansBySpeciesDownParams struct {
+	Timelapse  *string
+	Owners     []string
+	Species    []string
+	Contains   []json.RawMessage
+	Word       *string
+	Whole      int32
 	Visibility string
 	Key        string
 	After      string
@@ -1042,14 +1431,22 @@ type WalkScansBySpeciesDownParams struct {
 }
 
 type WalkScansBySpeciesDownRow struct {
-	ID   uuid.UUID
-	Name string
-	Key  string
+	ID        uuid.UUID
+	Name      string
+	Key       string
+	Contained bool
+	Worded    bool
 }
 
 // WalkScansBySpeciesDown walks by species, the last first.
 func (q *Queries) WalkScansBySpeciesDown(ctx context.Context, db DBTX, arg WalkScansBySpeciesDownParams) ([]WalkScansBySpeciesDownRow, error) {
 	rows, err := db.Query(ctx, walkScansBySpeciesDown,
+		arg.Timelapse,
+		arg.Owners,
+		arg.Species,
+		arg.Contains,
+		arg.Word,
+		arg.Whole,
 		arg.Visibility,
 		arg.Key,
 		arg.After,
@@ -1066,7 +1463,13 @@ func (q *Queries) WalkScansBySpeciesDown(ctx context.Context, db DBTX, arg WalkS
 	items := []WalkScansBySpeciesDownRow{}
 	for rows.Next() {
 		var i WalkScansBySpeciesDownRow
-		if err := rows.Scan(&i.ID, &i.Name, &i.Key); err != nil {
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.Key,
+			&i.Contained,
+			&i.Worded,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

@@ -2,10 +2,19 @@
 -- scans of one visibility: all of them, or with everything false those that
 -- are the user's or shared with a group. A page merges the walks of both.
 -- Names are compared by their bytes, as Go does.
+--
+-- They say of each scan whether it is what indexes can look up: contained is
+-- all of it but the word, worded the word, or that the text may have been cut
+-- before it. What is not need not be read.
 
 -- name: WalkScansByID :many
 -- WalkScansByID walks by id.
-SELECT s.id, s.name, (''::text)::text AS key
+SELECT s.id, s.name, (''::text)::text AS key,
+       coalesce((sqlc.narg(timelapse)::text IS NULL OR s.timelapse_id = (SELECT t.id FROM timelapses t WHERE t.name = sqlc.narg(timelapse)::text))
+        AND (sqlc.narg(owners)::text[] IS NULL OR s.owner = ANY(sqlc.narg(owners)::text[]))
+        AND (sqlc.narg(species)::text[] IS NULL OR s.species = ANY(sqlc.narg(species)::text[]))
+        AND (sqlc.narg(contains)::jsonb[] IS NULL OR s.metadata @> ANY(sqlc.narg(contains)::jsonb[])), false)::boolean AS contained,
+       (sqlc.narg(word)::text IS NULL OR s.search LIKE sqlc.narg(word)::text OR octet_length(s.search) > @whole::integer)::boolean AS worded
 FROM scans s
 WHERE s.visibility = @visibility AND @key::text = @key::text AND s.name COLLATE "C" > @after::text
   AND (@everything::boolean OR s.owner = @username::text OR s.sharing && @groups::text[])
@@ -15,7 +24,12 @@ LIMIT @size::integer;
 
 -- name: WalkScansByIDDown :many
 -- WalkScansByIDDown walks by id, the last first.
-SELECT s.id, s.name, (''::text)::text AS key
+SELECT s.id, s.name, (''::text)::text AS key,
+       coalesce((sqlc.narg(timelapse)::text IS NULL OR s.timelapse_id = (SELECT t.id FROM timelapses t WHERE t.name = sqlc.narg(timelapse)::text))
+        AND (sqlc.narg(owners)::text[] IS NULL OR s.owner = ANY(sqlc.narg(owners)::text[]))
+        AND (sqlc.narg(species)::text[] IS NULL OR s.species = ANY(sqlc.narg(species)::text[]))
+        AND (sqlc.narg(contains)::jsonb[] IS NULL OR s.metadata @> ANY(sqlc.narg(contains)::jsonb[])), false)::boolean AS contained,
+       (sqlc.narg(word)::text IS NULL OR s.search LIKE sqlc.narg(word)::text OR octet_length(s.search) > @whole::integer)::boolean AS worded
 FROM scans s
 WHERE s.visibility = @visibility AND @key::text = @key::text AND s.name COLLATE "C" < @after::text
   AND (@everything::boolean OR s.owner = @username::text OR s.sharing && @groups::text[])
@@ -25,7 +39,12 @@ LIMIT @size::integer;
 
 -- name: WalkScansByCreated :many
 -- WalkScansByCreated walks by when they were made.
-SELECT s.id, s.name, (s.created)::text AS key
+SELECT s.id, s.name, (s.created)::text AS key,
+       coalesce((sqlc.narg(timelapse)::text IS NULL OR s.timelapse_id = (SELECT t.id FROM timelapses t WHERE t.name = sqlc.narg(timelapse)::text))
+        AND (sqlc.narg(owners)::text[] IS NULL OR s.owner = ANY(sqlc.narg(owners)::text[]))
+        AND (sqlc.narg(species)::text[] IS NULL OR s.species = ANY(sqlc.narg(species)::text[]))
+        AND (sqlc.narg(contains)::jsonb[] IS NULL OR s.metadata @> ANY(sqlc.narg(contains)::jsonb[])), false)::boolean AS contained,
+       (sqlc.narg(word)::text IS NULL OR s.search LIKE sqlc.narg(word)::text OR octet_length(s.search) > @whole::integer)::boolean AS worded
 FROM scans s
 WHERE s.visibility = @visibility AND (s.created, s.name COLLATE "C") > (@key::text, @after::text)
   AND (@everything::boolean OR s.owner = @username::text OR s.sharing && @groups::text[])
@@ -35,7 +54,12 @@ LIMIT @size::integer;
 
 -- name: WalkScansByCreatedDown :many
 -- WalkScansByCreatedDown walks by when they were made, the last first.
-SELECT s.id, s.name, (s.created)::text AS key
+SELECT s.id, s.name, (s.created)::text AS key,
+       coalesce((sqlc.narg(timelapse)::text IS NULL OR s.timelapse_id = (SELECT t.id FROM timelapses t WHERE t.name = sqlc.narg(timelapse)::text))
+        AND (sqlc.narg(owners)::text[] IS NULL OR s.owner = ANY(sqlc.narg(owners)::text[]))
+        AND (sqlc.narg(species)::text[] IS NULL OR s.species = ANY(sqlc.narg(species)::text[]))
+        AND (sqlc.narg(contains)::jsonb[] IS NULL OR s.metadata @> ANY(sqlc.narg(contains)::jsonb[])), false)::boolean AS contained,
+       (sqlc.narg(word)::text IS NULL OR s.search LIKE sqlc.narg(word)::text OR octet_length(s.search) > @whole::integer)::boolean AS worded
 FROM scans s
 WHERE s.visibility = @visibility AND (s.created, s.name COLLATE "C") < (@key::text, @after::text)
   AND (@everything::boolean OR s.owner = @username::text OR s.sharing && @groups::text[])
@@ -45,7 +69,12 @@ LIMIT @size::integer;
 
 -- name: WalkScansByLastModified :many
 -- WalkScansByLastModified walks by when their metadata changed last.
-SELECT s.id, s.name, (s.last_modified)::text AS key
+SELECT s.id, s.name, (s.last_modified)::text AS key,
+       coalesce((sqlc.narg(timelapse)::text IS NULL OR s.timelapse_id = (SELECT t.id FROM timelapses t WHERE t.name = sqlc.narg(timelapse)::text))
+        AND (sqlc.narg(owners)::text[] IS NULL OR s.owner = ANY(sqlc.narg(owners)::text[]))
+        AND (sqlc.narg(species)::text[] IS NULL OR s.species = ANY(sqlc.narg(species)::text[]))
+        AND (sqlc.narg(contains)::jsonb[] IS NULL OR s.metadata @> ANY(sqlc.narg(contains)::jsonb[])), false)::boolean AS contained,
+       (sqlc.narg(word)::text IS NULL OR s.search LIKE sqlc.narg(word)::text OR octet_length(s.search) > @whole::integer)::boolean AS worded
 FROM scans s
 WHERE s.visibility = @visibility AND (s.last_modified, s.name COLLATE "C") > (@key::text, @after::text)
   AND (@everything::boolean OR s.owner = @username::text OR s.sharing && @groups::text[])
@@ -55,7 +84,12 @@ LIMIT @size::integer;
 
 -- name: WalkScansByLastModifiedDown :many
 -- WalkScansByLastModifiedDown walks by when their metadata changed last, the last first.
-SELECT s.id, s.name, (s.last_modified)::text AS key
+SELECT s.id, s.name, (s.last_modified)::text AS key,
+       coalesce((sqlc.narg(timelapse)::text IS NULL OR s.timelapse_id = (SELECT t.id FROM timelapses t WHERE t.name = sqlc.narg(timelapse)::text))
+        AND (sqlc.narg(owners)::text[] IS NULL OR s.owner = ANY(sqlc.narg(owners)::text[]))
+        AND (sqlc.narg(species)::text[] IS NULL OR s.species = ANY(sqlc.narg(species)::text[]))
+        AND (sqlc.narg(contains)::jsonb[] IS NULL OR s.metadata @> ANY(sqlc.narg(contains)::jsonb[])), false)::boolean AS contained,
+       (sqlc.narg(word)::text IS NULL OR s.search LIKE sqlc.narg(word)::text OR octet_length(s.search) > @whole::integer)::boolean AS worded
 FROM scans s
 WHERE s.visibility = @visibility AND (s.last_modified, s.name COLLATE "C") < (@key::text, @after::text)
   AND (@everything::boolean OR s.owner = @username::text OR s.sharing && @groups::text[])
@@ -65,7 +99,12 @@ LIMIT @size::integer;
 
 -- name: WalkScansByOwner :many
 -- WalkScansByOwner walks by owner.
-SELECT s.id, s.name, (coalesce(s.owner, ''))::text AS key
+SELECT s.id, s.name, (coalesce(s.owner, ''))::text AS key,
+       coalesce((sqlc.narg(timelapse)::text IS NULL OR s.timelapse_id = (SELECT t.id FROM timelapses t WHERE t.name = sqlc.narg(timelapse)::text))
+        AND (sqlc.narg(owners)::text[] IS NULL OR s.owner = ANY(sqlc.narg(owners)::text[]))
+        AND (sqlc.narg(species)::text[] IS NULL OR s.species = ANY(sqlc.narg(species)::text[]))
+        AND (sqlc.narg(contains)::jsonb[] IS NULL OR s.metadata @> ANY(sqlc.narg(contains)::jsonb[])), false)::boolean AS contained,
+       (sqlc.narg(word)::text IS NULL OR s.search LIKE sqlc.narg(word)::text OR octet_length(s.search) > @whole::integer)::boolean AS worded
 FROM scans s
 WHERE s.visibility = @visibility AND ((coalesce(s.owner, '') COLLATE "C"), s.name COLLATE "C") > (@key::text, @after::text)
   AND (@everything::boolean OR s.owner = @username::text OR s.sharing && @groups::text[])
@@ -75,7 +114,12 @@ LIMIT @size::integer;
 
 -- name: WalkScansByOwnerDown :many
 -- WalkScansByOwnerDown walks by owner, the last first.
-SELECT s.id, s.name, (coalesce(s.owner, ''))::text AS key
+SELECT s.id, s.name, (coalesce(s.owner, ''))::text AS key,
+       coalesce((sqlc.narg(timelapse)::text IS NULL OR s.timelapse_id = (SELECT t.id FROM timelapses t WHERE t.name = sqlc.narg(timelapse)::text))
+        AND (sqlc.narg(owners)::text[] IS NULL OR s.owner = ANY(sqlc.narg(owners)::text[]))
+        AND (sqlc.narg(species)::text[] IS NULL OR s.species = ANY(sqlc.narg(species)::text[]))
+        AND (sqlc.narg(contains)::jsonb[] IS NULL OR s.metadata @> ANY(sqlc.narg(contains)::jsonb[])), false)::boolean AS contained,
+       (sqlc.narg(word)::text IS NULL OR s.search LIKE sqlc.narg(word)::text OR octet_length(s.search) > @whole::integer)::boolean AS worded
 FROM scans s
 WHERE s.visibility = @visibility AND ((coalesce(s.owner, '') COLLATE "C"), s.name COLLATE "C") < (@key::text, @after::text)
   AND (@everything::boolean OR s.owner = @username::text OR s.sharing && @groups::text[])
@@ -85,7 +129,12 @@ LIMIT @size::integer;
 
 -- name: WalkScansBySpecies :many
 -- WalkScansBySpecies walks by species.
-SELECT s.id, s.name, (s.species)::text AS key
+SELECT s.id, s.name, (s.species)::text AS key,
+       coalesce((sqlc.narg(timelapse)::text IS NULL OR s.timelapse_id = (SELECT t.id FROM timelapses t WHERE t.name = sqlc.narg(timelapse)::text))
+        AND (sqlc.narg(owners)::text[] IS NULL OR s.owner = ANY(sqlc.narg(owners)::text[]))
+        AND (sqlc.narg(species)::text[] IS NULL OR s.species = ANY(sqlc.narg(species)::text[]))
+        AND (sqlc.narg(contains)::jsonb[] IS NULL OR s.metadata @> ANY(sqlc.narg(contains)::jsonb[])), false)::boolean AS contained,
+       (sqlc.narg(word)::text IS NULL OR s.search LIKE sqlc.narg(word)::text OR octet_length(s.search) > @whole::integer)::boolean AS worded
 FROM scans s
 WHERE s.visibility = @visibility AND (s.species, s.name COLLATE "C") > (@key::text, @after::text)
   AND (@everything::boolean OR s.owner = @username::text OR s.sharing && @groups::text[])
@@ -95,7 +144,12 @@ LIMIT @size::integer;
 
 -- name: WalkScansBySpeciesDown :many
 -- WalkScansBySpeciesDown walks by species, the last first.
-SELECT s.id, s.name, (s.species)::text AS key
+SELECT s.id, s.name, (s.species)::text AS key,
+       coalesce((sqlc.narg(timelapse)::text IS NULL OR s.timelapse_id = (SELECT t.id FROM timelapses t WHERE t.name = sqlc.narg(timelapse)::text))
+        AND (sqlc.narg(owners)::text[] IS NULL OR s.owner = ANY(sqlc.narg(owners)::text[]))
+        AND (sqlc.narg(species)::text[] IS NULL OR s.species = ANY(sqlc.narg(species)::text[]))
+        AND (sqlc.narg(contains)::jsonb[] IS NULL OR s.metadata @> ANY(sqlc.narg(contains)::jsonb[])), false)::boolean AS contained,
+       (sqlc.narg(word)::text IS NULL OR s.search LIKE sqlc.narg(word)::text OR octet_length(s.search) > @whole::integer)::boolean AS worded
 FROM scans s
 WHERE s.visibility = @visibility AND (s.species, s.name COLLATE "C") < (@key::text, @after::text)
   AND (@everything::boolean OR s.owner = @username::text OR s.sharing && @groups::text[])
@@ -105,7 +159,12 @@ LIMIT @size::integer;
 
 -- name: WalkScansByDue :many
 -- WalkScansByDue walks by when they were due.
-SELECT s.id, s.name, (s.due)::text AS key
+SELECT s.id, s.name, (s.due)::text AS key,
+       coalesce((sqlc.narg(timelapse)::text IS NULL OR s.timelapse_id = (SELECT t.id FROM timelapses t WHERE t.name = sqlc.narg(timelapse)::text))
+        AND (sqlc.narg(owners)::text[] IS NULL OR s.owner = ANY(sqlc.narg(owners)::text[]))
+        AND (sqlc.narg(species)::text[] IS NULL OR s.species = ANY(sqlc.narg(species)::text[]))
+        AND (sqlc.narg(contains)::jsonb[] IS NULL OR s.metadata @> ANY(sqlc.narg(contains)::jsonb[])), false)::boolean AS contained,
+       (sqlc.narg(word)::text IS NULL OR s.search LIKE sqlc.narg(word)::text OR octet_length(s.search) > @whole::integer)::boolean AS worded
 FROM scans s
 WHERE s.visibility = @visibility AND (s.due, s.name COLLATE "C") > (@key::text, @after::text)
   AND (@everything::boolean OR s.owner = @username::text OR s.sharing && @groups::text[])
@@ -115,7 +174,12 @@ LIMIT @size::integer;
 
 -- name: WalkScansByDueDown :many
 -- WalkScansByDueDown walks by when they were due, the last first.
-SELECT s.id, s.name, (s.due)::text AS key
+SELECT s.id, s.name, (s.due)::text AS key,
+       coalesce((sqlc.narg(timelapse)::text IS NULL OR s.timelapse_id = (SELECT t.id FROM timelapses t WHERE t.name = sqlc.narg(timelapse)::text))
+        AND (sqlc.narg(owners)::text[] IS NULL OR s.owner = ANY(sqlc.narg(owners)::text[]))
+        AND (sqlc.narg(species)::text[] IS NULL OR s.species = ANY(sqlc.narg(species)::text[]))
+        AND (sqlc.narg(contains)::jsonb[] IS NULL OR s.metadata @> ANY(sqlc.narg(contains)::jsonb[])), false)::boolean AS contained,
+       (sqlc.narg(word)::text IS NULL OR s.search LIKE sqlc.narg(word)::text OR octet_length(s.search) > @whole::integer)::boolean AS worded
 FROM scans s
 WHERE s.visibility = @visibility AND (s.due, s.name COLLATE "C") < (@key::text, @after::text)
   AND (@everything::boolean OR s.owner = @username::text OR s.sharing && @groups::text[])
@@ -125,7 +189,12 @@ LIMIT @size::integer;
 
 -- name: WalkScansBySize :many
 -- WalkScansBySize walks by size.
-SELECT s.id, s.name, (z.key)::text AS key
+SELECT s.id, s.name, (z.key)::text AS key,
+       coalesce((sqlc.narg(timelapse)::text IS NULL OR s.timelapse_id = (SELECT t.id FROM timelapses t WHERE t.name = sqlc.narg(timelapse)::text))
+        AND (sqlc.narg(owners)::text[] IS NULL OR s.owner = ANY(sqlc.narg(owners)::text[]))
+        AND (sqlc.narg(species)::text[] IS NULL OR s.species = ANY(sqlc.narg(species)::text[]))
+        AND (sqlc.narg(contains)::jsonb[] IS NULL OR s.metadata @> ANY(sqlc.narg(contains)::jsonb[])), false)::boolean AS contained,
+       (sqlc.narg(word)::text IS NULL OR s.search LIKE sqlc.narg(word)::text OR octet_length(s.search) > @whole::integer)::boolean AS worded
 FROM scan_sizes z
 JOIN scans s ON s.id = z.scan_id
 WHERE z.visibility = @visibility AND (z.key, z.name COLLATE "C") > (@key::text, @after::text)
@@ -136,7 +205,12 @@ LIMIT @size::integer;
 
 -- name: WalkScansBySizeDown :many
 -- WalkScansBySizeDown walks by size, the last first.
-SELECT s.id, s.name, (z.key)::text AS key
+SELECT s.id, s.name, (z.key)::text AS key,
+       coalesce((sqlc.narg(timelapse)::text IS NULL OR s.timelapse_id = (SELECT t.id FROM timelapses t WHERE t.name = sqlc.narg(timelapse)::text))
+        AND (sqlc.narg(owners)::text[] IS NULL OR s.owner = ANY(sqlc.narg(owners)::text[]))
+        AND (sqlc.narg(species)::text[] IS NULL OR s.species = ANY(sqlc.narg(species)::text[]))
+        AND (sqlc.narg(contains)::jsonb[] IS NULL OR s.metadata @> ANY(sqlc.narg(contains)::jsonb[])), false)::boolean AS contained,
+       (sqlc.narg(word)::text IS NULL OR s.search LIKE sqlc.narg(word)::text OR octet_length(s.search) > @whole::integer)::boolean AS worded
 FROM scan_sizes z
 JOIN scans s ON s.id = z.scan_id
 WHERE z.visibility = @visibility AND (z.key, z.name COLLATE "C") < (@key::text, @after::text)
@@ -149,7 +223,12 @@ LIMIT @size::integer;
 -- ListPrivateScans returns the private scans that are the user's or shared with a group, in no order.
 SELECT s.id, s.name, (CASE @sort::text WHEN 'created' THEN s.created WHEN 'last_modified' THEN s.last_modified
             WHEN 'owner' THEN coalesce(s.owner, '') WHEN 'species' THEN s.species WHEN 'timelapse.scheduled' THEN s.due
-            WHEN 'size' THEN (SELECT z.key FROM scan_sizes z WHERE z.scan_id = s.id) ELSE '' END)::text AS key
+            WHEN 'size' THEN (SELECT z.key FROM scan_sizes z WHERE z.scan_id = s.id) ELSE '' END)::text AS key,
+       coalesce((sqlc.narg(timelapse)::text IS NULL OR s.timelapse_id = (SELECT t.id FROM timelapses t WHERE t.name = sqlc.narg(timelapse)::text))
+        AND (sqlc.narg(owners)::text[] IS NULL OR s.owner = ANY(sqlc.narg(owners)::text[]))
+        AND (sqlc.narg(species)::text[] IS NULL OR s.species = ANY(sqlc.narg(species)::text[]))
+        AND (sqlc.narg(contains)::jsonb[] IS NULL OR s.metadata @> ANY(sqlc.narg(contains)::jsonb[])), false)::boolean AS contained,
+       (sqlc.narg(word)::text IS NULL OR s.search LIKE sqlc.narg(word)::text OR octet_length(s.search) > @whole::integer)::boolean AS worded
 FROM scans s
 WHERE s.visibility = 'private' AND (s.owner = @username::text OR s.sharing && @groups::text[])
   AND (@with_broken::boolean OR s.broken IS NULL)
@@ -160,7 +239,7 @@ LIMIT @size::integer;
 -- conditions that are given, in no order; it runs after AvoidTableScans.
 SELECT s.id, s.name, (CASE @sort::text WHEN 'created' THEN s.created WHEN 'last_modified' THEN s.last_modified
             WHEN 'owner' THEN coalesce(s.owner, '') WHEN 'species' THEN s.species WHEN 'timelapse.scheduled' THEN s.due
-            WHEN 'size' THEN (SELECT z.key FROM scan_sizes z WHERE z.scan_id = s.id) ELSE '' END)::text AS key
+            WHEN 'size' THEN (SELECT z.key FROM scan_sizes z WHERE z.scan_id = s.id) ELSE '' END)::text AS key, true AS contained, true AS worded
 FROM scans s
 WHERE (s.visibility = ANY(@visibilities::text[]) OR s.owner = @username::text OR s.sharing && @groups::text[])
   AND (@with_broken::boolean OR s.broken IS NULL)
@@ -176,16 +255,24 @@ LIMIT @size::integer;
 SELECT set_config('enable_seqscan', 'off', true);
 
 -- name: ReadScans :many
--- ReadScans returns what filters look at, of scans that were found before, in no order.
+-- ReadScans returns what filters look at, of scans that were found before, in
+-- no order, and of the search text the beginning.
 SELECT s.id, s.name, coalesce(s.owner, '')::text AS owner, s.visibility, coalesce(t.name, '')::text AS timelapse,
        s.created, s.last_modified, s.species, s.plant, s.environment, s.file_count, s.byte_count,
-       (CASE WHEN @with_text::boolean THEN s.search ELSE '' END)::text AS text,
+       (CASE WHEN @text_size::integer > 0 THEN left(s.search, @text_size::integer) ELSE '' END)::text AS text,
        (CASE WHEN @with_document::boolean THEN s.document ELSE 'null' END)::json AS document,
        (CASE WHEN @with_tasks::boolean THEN ARRAY(SELECT split_part(f.name, '_', 1) FROM filesets f WHERE f.scan_id = s.id)
              ELSE '{}' END)::text[] AS tasks
 FROM scans s
 LEFT JOIN timelapses t ON t.id = s.timelapse_id
 WHERE s.id = ANY(@ids::uuid[]);
+
+-- name: EstimateScans :one
+-- EstimateScans returns about how many scans there are, without counting them.
+SELECT (CASE WHEN c.reltuples > 0 AND c.relpages > 0 THEN c.reltuples / c.relpages ELSE 8 END
+        * (pg_relation_size(c.oid) / current_setting('block_size')::integer))::bigint AS scans
+FROM pg_catalog.pg_class c
+WHERE c.oid = 'scans'::regclass;
 
 -- name: CountVisibleScans :one
 -- CountVisibleScans counts the public scans if asked to, and the private ones

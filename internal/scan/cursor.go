@@ -16,6 +16,24 @@ const maxCursor = 1 << 10
 // passed, by what the list is ordered by and its name.
 type place struct{ key, name string }
 
+// way is how a list was come along; see search.run. It only saves the next page
+// from finding out again.
+type way byte
+
+const (
+	anyWay way = iota + 1
+	// byWalk: the indexes found too much, for whoever asks.
+	byWalk
+	// byIndex: the indexes found little.
+	byIndex
+)
+
+// start is where a page begins.
+type start struct {
+	place
+	by way
+}
+
 // queryDigest names what a list shows and in which order, so that a cursor is
 // only good for the list that it was made for.
 func queryDigest(list string, q Query) [8]byte {
@@ -23,33 +41,34 @@ func queryDigest(list string, q Query) [8]byte {
 	return [8]byte(sum[:8])
 }
 
-// cursor is the text of a place, which clients hand back unread. It holds
+// cursor is the text of a start, which clients hand back unread. It holds
 // nothing that who gets it may not know.
-func cursor(query [8]byte, p place) string {
-	raw := append([]byte{1}, query[:]...)
-	raw = binary.AppendUvarint(raw, uint64(len(p.key)))
-	raw = append(append(raw, p.key...), p.name...)
+func cursor(query [8]byte, from start) string {
+	raw := append([]byte{byte(from.by)}, query[:]...)
+	raw = binary.AppendUvarint(raw, uint64(len(from.key)))
+	raw = append(append(raw, from.key...), from.name...)
 	return base64.RawURLEncoding.EncodeToString(raw)
 }
 
 // parseCursor is the inverse of cursor. ErrCursor for anything that was not
 // made for this very query.
-func parseCursor(query [8]byte, text string) (place, error) {
+func parseCursor(query [8]byte, text string) (start, error) {
 	if len(text) > maxCursor {
-		return place{}, ErrCursor
+		return start{}, ErrCursor
 	}
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(text)
-	if err != nil || strings.ContainsAny(text, "\r\n") || len(raw) < 10 || raw[0] != 1 || !bytes.Equal(raw[1:9], query[:]) {
-		return place{}, ErrCursor
+	if err != nil || strings.ContainsAny(text, "\r\n") || len(raw) < 10 || !bytes.Equal(raw[1:9], query[:]) {
+		return start{}, ErrCursor
 	}
+	by := way(raw[0])
 	length, n := binary.Uvarint(raw[9:])
 	rest := raw[9+max(n, 0):]
-	if n <= 0 || length > uint64(len(rest)) {
-		return place{}, ErrCursor
+	if by < anyWay || by > byIndex || n <= 0 || length > uint64(len(rest)) {
+		return start{}, ErrCursor
 	}
-	p := place{string(rest[:length]), string(rest[length:])}
-	if !storable(p.key) || !storable(p.name) || cursor(query, p) != text {
-		return place{}, ErrCursor
+	from := start{place{string(rest[:length]), string(rest[length:])}, by}
+	if !storable(from.key) || !storable(from.name) || cursor(query, from) != text {
+		return start{}, ErrCursor
 	}
-	return p, nil
+	return from, nil
 }

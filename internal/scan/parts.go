@@ -41,7 +41,7 @@ func (p part) record(needs needs) *record {
 		id: p.name, filename: p.filename, bytes: p.size, document: p.document,
 		created: instant(textAt(p.document, "created")), lastModified: instant(textAt(p.document, "last_modified")),
 	}
-	if needs.text {
+	if needs.text > 0 {
 		r.text = searchText(p.name, p.document)
 	}
 	return r
@@ -145,10 +145,11 @@ func pageOfParts(list string, of subject, q Query, next func(o order, from place
 	if err != nil {
 		return page, err
 	}
-	from, limit, err := q.begin(list, o)
+	begins, limit, err := q.begin(list, o)
 	if err != nil {
 		return page, err
 	}
+	from := begins.place
 	needs := needsOf(want)
 	all, _ := want.(allOf)
 	begin := from == o.first()
@@ -163,7 +164,7 @@ func pageOfParts(list string, of subject, q Query, next func(o order, from place
 	page.Total = total
 	for _, p := range parts {
 		if len(page.Names) == limit {
-			page.Next = cursor(queryDigest(list, q), from)
+			page.Next = cursor(queryDigest(list, q), start{from, anyWay})
 			break
 		}
 		if want.holds(p.record(needs)) {
@@ -173,7 +174,7 @@ func pageOfParts(list string, of subject, q Query, next func(o order, from place
 	}
 	exhausted := page.Next == "" && len(parts) < window || budget == math.MaxInt && page.Next == ""
 	if !exhausted && page.Next == "" {
-		page.Next = cursor(queryDigest(list, q), from)
+		page.Next = cursor(queryDigest(list, q), start{from, anyWay})
 	}
 	if len(all) > 0 {
 		page.Total, page.AtLeast = len(page.Names), !begin || !exhausted

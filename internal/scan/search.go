@@ -16,21 +16,31 @@ import (
 	"github.com/romi/plantdb-go/internal/postgres"
 )
 
-// Bounds of what one page may cost.
+// Bounds of what one page may have.
 const (
 	// MaxLimit is the largest page.
 	MaxLimit = 1000
 	// defaultLimit is the page of who asks for what comes after one.
 	defaultLimit = 100
-	// maxFound is how many scans an index may find for them to be looked at
-	// all; above it the list is walked along instead.
-	maxFound = 1000
-	// maxExamined is how many scans a page looks at whose metadata it has to
-	// read, maxGlanced how many where a few columns tell.
-	maxExamined, maxGlanced = 500, 2000
+	// maxExamined is how many files a page looks at.
+	maxExamined = 500
 	// maxCounted is how far a list without a filter is counted.
 	maxCounted = 1000
 )
+
+// pageBounds are what a page of scans may cost.
+type pageBounds struct {
+	// found is how many scans an index may find for them to be looked at all;
+	// above it the list is walked along instead.
+	found int
+	// examined is how many scans a page looks at whose metadata it has to
+	// read, glanced how many in all.
+	examined, glanced int
+	// sample is how many tell what to expect of the others.
+	sample int
+}
+
+var defaultBounds = pageBounds{found: 1000, examined: 500, glanced: 2000, sample: 100}
 
 // Page is a part of a list.
 type Page struct {
@@ -99,15 +109,19 @@ type hit struct {
 	ID   uuid.UUID
 	Name string
 	Key  string
+	// What indexes could look up of it: all but the word, and the word.
+	Contained, Worded bool
 }
 
 func (h hit) place() place { return place{h.Key, h.Name} }
 
 // hits makes hits of rows, which are all alike.
 func hits[R ~struct {
-	ID   uuid.UUID
-	Name string
-	Key  string
+	ID        uuid.UUID
+	Name      string
+	Key       string
+	Contained bool
+	Worded    bool
 }](rows []R, err error) ([]hit, error) {
 	list := make([]hit, len(rows))
 	for i, r := range rows {
@@ -168,23 +182,65 @@ func (q Query) condition(of subject) (condition, error) {
 
 // collect returns every scan of the list, in its order.
 func (x *search) collect(ctx context.Context) ([]hit, error) {
-	found, _, _, err := x.run(ctx, x.order.first(), 0)
-	return found, err
+	got, err := x.run(ctx, start{place: x.order.first(), by: byIndex}, 0)
+	return got.found, err
 }
 
-// run returns at most limit scans after a place, all with 0, and where the
-// list goes on, if it does.
-func (x *search) run(ctx context.Context, from place, limit int) (found []hit, next *place, total Page, err error) {
-	if x.index.useful() {
-		all, complete, err := x.find(ctx)
-		if err != nil {
-			return nil, nil, total, err
+// stretch is what there is of a list from a place on.
+type stretch struct {
+	found   []hit
+	next    *start // where the list goes on, if it does
+	total   int
+	atLeast bool
+}
+
+// run returns at most limit scans after a place, all with 0. There are two ways
+// to them, which come to the same list. Where indexes find few that can match,
+// these are all looked at. Where they find many, or know nothing, it is walked
+// along the index of the order until the page is full, or enough were looked
+// at. Which it is to be, the first scans of the walk tell: to ask the indexes for
+// what nearly all scans have costs as much as there are scans.
+func (x *search) run(ctx context.Context, from start, limit int) (stretch, error) {
+	if from.by == byIndex && x.index.useful() {
+		if got, few, err := x.lookUp(ctx, from.place, limit); few || err != nil {
+			return got, err
 		}
-		if complete {
-			return x.ofFound(ctx, all, from, limit)
+		from.by = byWalk
+	}
+	w, err := x.newWalk(ctx, from.place, limit)
+	if err != nil {
+		return stretch{}, err
+	}
+	choose := x.index.useful() && from.by == anyWay
+	for !w.over() {
+		if err := w.step(ctx, choose); err != nil {
+			return stretch{}, err
+		}
+		if !choose || w.exhausted {
+			continue
+		}
+		choose = false
+		few, err := w.expectsFew(ctx)
+		if err != nil {
+			return stretch{}, err
+		}
+		if few {
+			if got, few, err := x.lookUp(ctx, from.place, limit); few || err != nil {
+				return got, err
+			}
+			from.by = byWalk
 		}
 	}
-	return x.walk(ctx, from, limit)
+	return w.stretch(ctx, from.by)
+}
+
+// lookUp makes a page of what indexes find; few is false where that is too much.
+func (x *search) lookUp(ctx context.Context, from place, limit int) (got stretch, few bool, err error) {
+	all, few, err := x.find(ctx)
+	if err == nil && few {
+		got, err = x.ofFound(ctx, all, from, limit)
+	}
+	return got, few, err
 }
 
 // find returns what the index finds; complete is false when that is too much.
@@ -196,7 +252,8 @@ func (x *search) find(ctx context.Context) (found []hit, complete bool, err erro
 		}
 		arg := db.FindScansParams{
 			Sort: x.order.key, Visibilities: may.visibilities, Username: may.username, Groups: may.groups, WithBroken: x.withBroken,
-			Timelapse: x.index.timelapse, Contains: x.index.contains, Owners: x.index.owners, Species: x.index.species, Size: maxFound + 1,
+			Timelapse: x.index.timelapse, Contains: x.index.contains, Owners: x.index.owners, Species: x.index.species,
+			Size: int32(x.bounds.found + 1), //nolint:gosec // a bound of ours
 		}
 		if x.index.word != "" {
 			indexed, err := x.q.CanFindText(ctx, tx)
@@ -204,14 +261,13 @@ func (x *search) find(ctx context.Context) (found []hit, complete bool, err erro
 				return err
 			}
 			if indexed {
-				pattern := "%" + strings.NewReplacer(`\`, `\\`, "%", `\%`, "_", `\_`).Replace(x.index.word) + "%"
-				arg.Word = &pattern
+				arg.Word = x.index.pattern()
 			} else if !x.index.withoutWord() {
 				return nil
 			}
 		}
 		found, err = hits(x.q.FindScans(ctx, tx, arg))
-		complete = len(found) <= maxFound
+		complete = len(found) <= x.bounds.found
 		return err
 	})
 	if err != nil {
@@ -221,84 +277,37 @@ func (x *search) find(ctx context.Context) (found []hit, complete bool, err erro
 }
 
 // ofFound makes the page of all that can match.
-func (x *search) ofFound(ctx context.Context, all []hit, from place, limit int) (found []hit, next *place, total Page, err error) {
+func (x *search) ofFound(ctx context.Context, all []hit, from place, limit int) (got stretch, err error) {
 	slices.SortFunc(all, func(a, b hit) int { return x.order.compare(a.place(), b.place()) })
 	var matched []hit
-	for chunk := range slices.Chunk(all, maxExamined) {
+	for chunk := range slices.Chunk(all, x.bounds.examined) {
 		some, err := x.matching(ctx, chunk)
 		if err != nil {
-			return nil, nil, total, err
+			return got, err
 		}
 		matched = append(matched, some...)
 	}
-	total.Total = len(matched)
+	got.total = len(matched)
 	for i, h := range matched {
 		if x.order.compare(h.place(), from) <= 0 {
 			continue
 		}
-		found = append(found, h)
-		if len(found) == limit && i+1 < len(matched) {
-			p := h.place()
-			return found, &p, total, nil
+		got.found = append(got.found, h)
+		if len(got.found) == limit && i+1 < len(matched) {
+			got.next = &start{h.place(), byIndex}
+			break
 		}
 	}
-	return found, nil, total, nil
-}
-
-// walk goes along the list until the page is full, all were passed, or enough
-// were looked at; without a limit to the end.
-func (x *search) walk(ctx context.Context, from place, limit int) (found []hit, next *place, total Page, err error) {
-	streams, err := x.streams(ctx)
-	if err != nil {
-		return nil, nil, total, err
-	}
-	begin := from == x.order.first()
-	window, budget := limit+1, maxGlanced
-	switch {
-	case x.want != nil && needsOf(x.want).document:
-		window, budget = maxExamined/2, maxExamined
-	case x.want != nil || limit == 0 || x.actor.Scope != nil:
-		window = maxGlanced
-	}
-	for examined := 0; ; {
-		passed, err := x.window(ctx, streams, from, window)
-		if err != nil {
-			return nil, nil, total, err
-		}
-		matched, err := x.matching(ctx, passed)
-		if err != nil {
-			return nil, nil, total, err
-		}
-		exhausted := len(passed) < window
-		if room := limit - len(found); limit > 0 && len(matched) >= room {
-			found = append(found, matched[:room]...)
-			last := found[len(found)-1].place()
-			if !exhausted || passed[len(passed)-1].place() != last {
-				next = &last
-			}
-			total, err = x.total(ctx, len(found)+len(matched)-room, begin && exhausted)
-			return found, next, total, err
-		}
-		found = append(found, matched...)
-		if exhausted {
-			total, err = x.total(ctx, len(found), begin)
-			return found, nil, total, err
-		}
-		from = passed[len(passed)-1].place()
-		if examined += len(passed); limit > 0 && examined >= budget {
-			total, err = x.total(ctx, len(found), false)
-			return found, &from, total, err
-		}
-	}
+	return got, nil
 }
 
 // total counts a list of which some were found; all says that these are all.
-func (x *search) total(ctx context.Context, found int, all bool) (Page, error) {
+func (x *search) total(ctx context.Context, found int, all bool) (total int, atLeast bool, err error) {
 	if all {
-		return Page{Total: found}, nil
+		return found, false, nil
 	}
 	if x.want != nil || x.actor.Scope != nil {
-		return Page{Total: found, AtLeast: true}, nil
+		return found, true, nil
 	}
 	may := sightOf(x.actor)
 	n, err := x.q.CountVisibleScans(ctx, x.pool, db.CountVisibleScansParams{
@@ -306,37 +315,46 @@ func (x *search) total(ctx context.Context, found int, all bool) (Page, error) {
 		WithBroken: x.withBroken, Username: may.username, Groups: may.groups, Size: maxCounted + 1,
 	})
 	if err != nil {
-		return Page{}, fmt.Errorf("count scans: %w", err)
+		return 0, false, fmt.Errorf("count scans: %w", err)
 	}
-	return Page{Total: min(int(n), maxCounted), AtLeast: n > maxCounted}, nil
+	return min(int(n), maxCounted), n > maxCounted, nil
 }
 
 // matching returns those of the hits that the actor may read and that match.
 func (x *search) matching(ctx context.Context, list []hit) ([]hit, error) {
 	list = withinScope(x.actor, slices.Clone(list), func(h hit) string { return h.Name })
-	if x.want == nil || len(list) == 0 {
+	if x.want == nil {
 		return list, nil
+	}
+	list = slices.DeleteFunc(list, func(h hit) bool { return !h.Contained || !h.Worded })
+	matches := make(map[uuid.UUID]bool, len(list))
+	err := x.read(ctx, list, needsOf(x.want), func(id uuid.UUID, r *record) { matches[id] = x.want.holds(r) })
+	return slices.DeleteFunc(list, func(h hit) bool { return !matches[h.ID] }), err
+}
+
+// read calls visit with each scan of the list, in no order.
+func (x *search) read(ctx context.Context, list []hit, needs needs, visit func(uuid.UUID, *record)) error {
+	if len(list) == 0 {
+		return nil
 	}
 	ids := make([]uuid.UUID, len(list))
 	for i, h := range list {
 		ids[i] = h.ID
 	}
-	needs := needsOf(x.want)
 	rows, err := x.q.ReadScans(ctx, x.pool, db.ReadScansParams{
-		Ids: ids, WithText: needs.text, WithDocument: needs.document, WithTasks: needs.tasks,
+		Ids: ids, TextSize: int32(needs.text), WithDocument: needs.document, WithTasks: needs.tasks,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read scans: %w", err)
+		return fmt.Errorf("read scans: %w", err)
 	}
-	matches := make(map[uuid.UUID]bool, len(rows))
 	for _, r := range rows {
-		matches[r.ID] = x.want.holds(&record{
+		visit(r.ID, &record{
 			id: r.Name, owner: r.Owner, visibility: r.Visibility, timelapse: r.Timelapse, created: r.Created, lastModified: r.LastModified,
 			species: r.Species, plant: r.Plant, environment: r.Environment, text: r.Text, tasks: r.Tasks,
 			files: int64(r.FileCount), bytes: r.ByteCount, document: r.Document,
 		})
 	}
-	return slices.DeleteFunc(list, func(h hit) bool { return !matches[h.ID] }), nil
+	return nil
 }
 
 // ScanPage returns a page of the ids of scans that the actor may read and that
@@ -362,10 +380,10 @@ func (s *Service) scanPage(ctx context.Context, q Query, withBroken bool) (Page,
 	if !storable(q.Timelapse) {
 		return Page{Names: []string{}}, nil
 	}
-	found, next, page, err := x.run(ctx, from, limit)
-	page.Names = namesOf(found)
-	if next != nil {
-		page.Next = cursor(queryDigest("scans", q), *next)
+	got, err := x.run(ctx, from, limit)
+	page := Page{Names: namesOf(got.found), Total: got.total, AtLeast: got.atLeast}
+	if got.next != nil {
+		page.Next = cursor(queryDigest("scans", q), *got.next)
 	}
 	return page, err
 }
@@ -379,12 +397,12 @@ func namesOf(found []hit) []string {
 }
 
 // begin says where a page begins and how many it may have.
-func (q Query) begin(list string, o order) (from place, limit int, err error) {
+func (q Query) begin(list string, o order) (from start, limit int, err error) {
 	if limit = min(q.Limit, MaxLimit); limit <= 0 {
 		limit = defaultLimit
 	}
 	if q.After == "" {
-		return o.first(), limit, nil
+		return start{o.first(), anyWay}, limit, nil
 	}
 	from, err = parseCursor(queryDigest(list, q), q.After)
 	return from, limit, err

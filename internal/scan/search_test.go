@@ -331,12 +331,12 @@ func FuzzWhere(f *testing.F) {
 }
 
 func FuzzCursor(f *testing.F) {
-	f.Add("2026-01-05", "scan", "AQ")
-	f.Add("", "", "")
-	f.Add("\U0010FFFF", "é", "not a cursor")
-	f.Fuzz(func(t *testing.T, key, name, text string) {
+	f.Add("2026-01-05", "scan", byte(0), "AQ")
+	f.Add("", "", byte(1), "")
+	f.Add("\U0010FFFF", "é", byte(2), "not a cursor")
+	f.Fuzz(func(t *testing.T, key, name string, by byte, text string) {
 		digest := queryDigest("scans", Query{Sort: key})
-		want := place{key, name}
+		want := start{place{key, name}, anyWay + way(by%3)}
 		made := cursor(digest, want)
 		got, err := parseCursor(digest, made)
 		if storable(key) && storable(name) && len(made) <= maxCursor && (err != nil || got != want) {

@@ -150,6 +150,7 @@ type Service struct {
 	log    *slog.Logger
 	now    func() time.Time
 
+	bounds   pageBounds
 	uploads  batcher
 	feed     *feed
 	folds    folds
@@ -178,6 +179,7 @@ func New(pool postgres.DB, tree *fsdb.Tree, groups Groups, c Config, log *slog.L
 	}
 	s := &Service{
 		pool: pool, q: db.New(), tree: tree, groups: groups, config: c, log: log, now: time.Now, feed: newFeed(),
+		bounds: defaultBounds,
 	}
 	s.uploads.flush = s.flushFiles
 	s.folds.wake = make(chan struct{}, 1)

@@ -142,7 +142,7 @@ func (s *Service) TimelapsePage(ctx context.Context, q Query) (Page, error) {
 			id: r.Name, owner: r.Owner, created: instant(r.CreatedAt), document: r.Document,
 			lastModified: instant(textAt(r.Document, "last_modified")),
 		}
-		if needs.text {
+		if needs.text > 0 {
 			rec.text = searchText(r.Name, r.Document)
 		}
 		if want.holds(rec) {
@@ -152,12 +152,12 @@ func (s *Service) TimelapsePage(ctx context.Context, q Query) (Page, error) {
 	slices.SortFunc(places, o.compare)
 	page.Total = len(places)
 	for i, p := range places {
-		if o.compare(p, from) <= 0 {
+		if o.compare(p, from.place) <= 0 {
 			continue
 		}
 		page.Names = append(page.Names, p.name)
 		if len(page.Names) == limit && i+1 < len(places) {
-			page.Next = cursor(queryDigest(list, q), p)
+			page.Next = cursor(queryDigest(list, q), start{p, anyWay})
 			break
 		}
 	}

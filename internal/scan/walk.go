@@ -7,6 +7,10 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
 
 	"github.com/romi/plantdb-go/db"
 )
@@ -69,14 +73,15 @@ func (x *search) walker() func(context.Context, db.WalkScansByIDParams) ([]hit, 
 // ones that the actor may see. Of few of the latter the index of their owners
 // and groups tells, so that nobody walks past all that others keep private.
 func (x *search) streams(ctx context.Context) ([]stream, error) {
-	may := sightOf(x.actor)
+	may, i := sightOf(x.actor), &x.index
 	along := func(visibility string, everything bool) stream {
 		walk := x.walker()
 		return func(ctx context.Context, from place, n int) ([]hit, error) {
 			return walk(ctx, db.WalkScansByIDParams{
 				Visibility: visibility, Key: from.key, After: from.name, Everything: everything,
 				Username: may.username, Groups: may.groups, WithBroken: x.withBroken,
-				Size: int32(n), //nolint:gosec // bounded by MaxLimit and maxGlanced
+				Timelapse: i.timelapse, Owners: i.owners, Species: i.species, Contains: i.contains, Word: i.pattern(), Whole: wholeText,
+				Size: int32(n), //nolint:gosec // bounded by MaxLimit and pageBounds
 			})
 		}
 	}
@@ -91,12 +96,14 @@ func (x *search) streams(ctx context.Context) ([]stream, error) {
 		return streams, nil
 	}
 	mine, err := hits(x.q.ListPrivateScans(ctx, x.pool, db.ListPrivateScansParams{
-		Sort: x.order.key, Username: may.username, Groups: may.groups, WithBroken: x.withBroken, Size: maxFound + 1,
+		Sort: x.order.key, Username: may.username, Groups: may.groups, WithBroken: x.withBroken,
+		Timelapse: i.timelapse, Owners: i.owners, Species: i.species, Contains: i.contains, Word: i.pattern(), Whole: wholeText,
+		Size: int32(x.bounds.found + 1), //nolint:gosec // a bound of ours
 	}))
 	if err != nil {
 		return nil, fmt.Errorf("list private scans: %w", err)
 	}
-	if len(mine) > maxFound {
+	if len(mine) > x.bounds.found {
 		return append(streams, along(Private, false)), nil
 	}
 	slices.SortFunc(mine, func(a, b hit) int { return x.order.compare(a.place(), b.place()) })
@@ -125,15 +132,177 @@ func (x *search) window(ctx context.Context, streams []stream, from place, n int
 	return all[:min(len(all), n)], nil
 }
 
+// walk is a way along a list, in steps: until the page is full, all were passed,
+// or enough were looked at; without a limit to the end.
+type walk struct {
+	*search
+	streams []stream
+	limit   int
+	begin   bool // it began with the list
+	needs   needs
+
+	at      place
+	found   []hit
+	further int // matched beyond the limit
+	passed  int
+	// documents is how many needed a closer look, proposed how many an index
+	// would find.
+	documents, proposed int
+
+	full, exhausted bool
+	more            bool // something follows what was found, though all were passed
+}
+
+func (x *search) newWalk(ctx context.Context, from place, limit int) (*walk, error) {
+	streams, err := x.streams(ctx)
+	w := &walk{search: x, streams: streams, limit: limit, begin: from == x.order.first(), at: from}
+	if x.want != nil {
+		w.needs = needsOf(x.want)
+	}
+	return w, err
+}
+
+// over says whether the walk has ended.
+func (w *walk) over() bool {
+	return w.full || w.exhausted || w.limit > 0 && w.passed > 0 && w.room() <= 0
+}
+
+// room is how many scans may still be looked at for a page.
+func (w *walk) room() int {
+	room := w.bounds.glanced - w.passed
+	if w.needs.document {
+		left := w.bounds.examined - w.documents
+		if w.passed > 0 && w.documents > 0 && left > 0 {
+			left = left * w.passed / w.documents
+		}
+		if w.passed == 0 || w.documents > 0 {
+			room = min(room, left)
+		}
+	}
+	return room
+}
+
+// size is how many scans the next step looks at: as many as the page will want
+// if the others are like those before.
+func (w *walk) size() int {
+	switch {
+	case w.limit == 0 && w.needs.document:
+		return w.bounds.examined
+	case w.limit == 0:
+		return w.bounds.glanced
+	case w.want == nil && w.actor.Scope == nil:
+		return w.limit + 1
+	}
+	n := 2 * w.limit
+	if w.passed > 0 {
+		n = (w.limit - len(w.found) + 1) * (w.passed + 1) / (len(w.found) + 1) * 5 / 4
+	}
+	return max(1, min(max(n, w.bounds.sample), w.room()))
+}
+
+// step looks at some more scans; counted says whether those that an index would
+// find are to be counted.
+func (w *walk) step(ctx context.Context, counted bool) error {
+	size := w.size()
+	passed, err := w.window(ctx, w.streams, w.at, size)
+	if err != nil {
+		return err
+	}
+	matched, err := w.matching(ctx, passed)
+	if err == nil && counted {
+		err = w.count(ctx, passed)
+	}
+	if err != nil {
+		return err
+	}
+	w.passed += len(passed)
+	for _, h := range passed {
+		if h.Contained && h.Worded {
+			w.documents++
+		}
+	}
+	w.exhausted = len(passed) < size
+	if len(passed) > 0 {
+		w.at = passed[len(passed)-1].place()
+	}
+	if room := w.limit - len(w.found); w.limit > 0 && len(matched) >= room {
+		w.found = append(w.found, matched[:room]...)
+		w.full, w.further = true, len(matched)-room
+		last := w.found[len(w.found)-1].place()
+		w.more = !w.exhausted || w.at != last
+		w.at = last
+		return nil
+	}
+	w.found = append(w.found, matched...)
+	return nil
+}
+
+// count counts those of the scans that an index would find: that of the words
+// finds what has all trigrams of one, be it that it has not the word.
+func (w *walk) count(ctx context.Context, passed []hit) error {
+	var unsure []hit
+	for _, h := range passed {
+		switch {
+		case h.Contained && h.Worded:
+			w.proposed++
+		case h.Contained:
+			unsure = append(unsure, h)
+		}
+	}
+	return w.read(ctx, unsure, needs{text: sampleText}, func(_ uuid.UUID, r *record) {
+		if hasTrigrams(r.text, w.index.word) {
+			w.proposed++
+		}
+	})
+}
+
+// expectsFew says whether, if all scans are like those that were looked at, an
+// index would find few.
+func (w *walk) expectsFew(ctx context.Context) (few bool, err error) {
+	scans, err := w.q.EstimateScans(ctx, w.pool)
+	if err != nil {
+		return false, fmt.Errorf("estimate the number of scans: %w", err)
+	}
+	// Half as many again, for it is a guess: to have asked the index in vain costs
+	// little, and what it finds is counted.
+	return int64(w.proposed)*scans*2 <= int64(w.bounds.found)*int64(w.passed)*3, nil
+}
+
+// stretch is what the walk has come along.
+func (w *walk) stretch(ctx context.Context, by way) (got stretch, err error) {
+	got.found = w.found
+	if w.full && w.more || !w.full && !w.exhausted {
+		got.next = &start{w.at, by}
+	}
+	got.total, got.atLeast, err = w.total(ctx, len(w.found)+w.further, w.begin && w.exhausted)
+	return got, err
+}
+
 // needs are what has to be read for a condition.
-type needs struct{ document, text, tasks bool }
+type needs struct {
+	document, tasks bool
+	text            textSize
+}
+
+// textSize is how much of the search text has to be read.
+type textSize int32
+
+const (
+	// wholeText is what no text exceeds that was not cut.
+	wholeText = maxSearchText - utf8.UTFMax
+	// sampleText tells whether an index would find a scan.
+	sampleText textSize = 4096
+)
 
 func needsOf(c condition) (n needs) {
 	add := func(m needs) {
-		n = needs{n.document || m.document, n.text || m.text, n.tasks || m.tasks}
+		n = needs{n.document || m.document, n.tasks || m.tasks, max(n.text, m.text)}
 	}
 	path := func(p []string) {
-		add(needs{document: p[0] == "metadata", text: p[0] == "text", tasks: p[0] == "tasks"})
+		add(needs{document: p[0] == "metadata", tasks: p[0] == "tasks"})
+		if p[0] == "text" {
+			n.text = maxSearchText
+		}
 	}
 	switch c := c.(type) {
 	case allOf:
@@ -214,6 +383,65 @@ func (i *lookups) take(c condition) {
 			for _, w := range c.words {
 				i.takeWord(w)
 			}
+		}
+	}
+}
+
+// pattern is what LIKE takes for the word; nil without one.
+func (i *lookups) pattern() *string {
+	if i.word == "" {
+		return nil
+	}
+	p := "%" + strings.NewReplacer(`\`, `\\`, "%", `\%`, "_", `\_`).Replace(i.word) + "%"
+	return &p
+}
+
+// hasTrigrams says whether a text has, somewhere, all pieces of a word that the
+// index of the text knows: three letters or digits in a row, and the first and last
+// two next to anything else within the word.
+func hasTrigrams(text, word string) bool {
+	if strings.Contains(text, word) {
+		return true
+	}
+	letters := []rune(word)
+	inner := func(c rune) bool { return unicode.IsLetter(c) || unicode.IsDigit(c) }
+	for from := 0; from < len(letters); from++ {
+		to := from
+		for to < len(letters) && inner(letters[to]) {
+			to++
+		}
+		run := letters[from:to]
+		for n := range run[:max(0, len(run)-2)] {
+			if !strings.Contains(text, string(run[n:n+3])) {
+				return false
+			}
+		}
+		if len(run) > 0 && from > 0 && !hasBeside(text, string(run[:min(2, len(run))]), inner, true) {
+			return false
+		}
+		if len(run) > 0 && to < len(letters) && !hasBeside(text, string(run[max(0, len(run)-2):]), inner, false) {
+			return false
+		}
+		from = to
+	}
+	return true
+}
+
+// hasBeside says whether the piece stands in the text without a letter before
+// it, or after it.
+func hasBeside(text, piece string, letter func(rune) bool, before bool) bool {
+	for at := 0; ; at++ {
+		n := strings.Index(text[at:], piece)
+		if n < 0 {
+			return false
+		}
+		at += n
+		c, _ := utf8.DecodeRuneInString(text[at+len(piece):])
+		if before {
+			c, _ = utf8.DecodeLastRuneInString(text[:at])
+		}
+		if !letter(c) {
+			return true
 		}
 	}
 }

@@ -96,13 +96,18 @@ func (r *record) values(path []string) []any {
 	return nil
 }
 
-// below appends the values under a path of raw; of a list those of each item.
+// below appends the values under a path of raw; of a list those of each item,
+// but for items that are lists themselves.
 func below(raw json.RawMessage, path []string, found []any) []any {
 	if len(raw) == 0 {
 		return found
 	}
 	if raw[0] == '[' {
-		eachItem(raw, func(item []byte) { found = below(item, path, found) })
+		eachItem(raw, func(item []byte) {
+			if item[0] != '[' {
+				found = below(item, path, found)
+			}
+		})
 		return found
 	}
 	if len(path) > 0 {
