@@ -50,7 +50,8 @@ func (b *bench) openPaged(ctx context.Context, name string) (paged, error) {
 	if err != nil {
 		return paged{}, err
 	}
-	s, err := b.openSite(ctx, name)
+	// Else previews of all that was just imported are made beside the first pages.
+	s, err := b.openSite(ctx, name, "--previews", "on-demand")
 	return paged{s, wide}, err
 }
 
