@@ -13,6 +13,16 @@ import (
 	"github.com/google/uuid"
 )
 
+const analyzeIndex = `-- name: AnalyzeIndex :exec
+ANALYZE scans, scan_sizes, filesets, files, timelapses
+`
+
+// AnalyzeIndex tells the planner of what the index has come to hold.
+func (q *Queries) AnalyzeIndex(ctx context.Context, db DBTX) error {
+	_, err := db.Exec(ctx, analyzeIndex)
+	return err
+}
+
 const countScans = `-- name: CountScans :one
 SELECT count(*) FROM scans WHERE broken IS NULL
 `
@@ -32,6 +42,17 @@ DELETE FROM scans WHERE name = $1
 // DeleteScan forgets a scan that is no longer in the tree.
 func (q *Queries) DeleteScan(ctx context.Context, db DBTX, name string) error {
 	_, err := db.Exec(ctx, deleteScan, name)
+	return err
+}
+
+const flushIndex = `-- name: FlushIndex :exec
+SELECT gin_clean_pending_list(i) FROM unnest(ARRAY[to_regclass('scans_metadata_idx'), to_regclass('scans_search_idx')]) AS i WHERE i IS NOT NULL
+`
+
+// FlushIndex sorts what was added to the indexes of metadata and text, which
+// they else read through for whatever they are asked.
+func (q *Queries) FlushIndex(ctx context.Context, db DBTX) error {
+	_, err := db.Exec(ctx, flushIndex)
 	return err
 }
 

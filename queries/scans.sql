@@ -207,3 +207,12 @@ FROM scans s
 JOIN timelapses t ON t.id = s.timelapse_id
 WHERE t.name = @timelapse
 ORDER BY s.name;
+
+-- name: AnalyzeIndex :exec
+-- AnalyzeIndex tells the planner of what the index has come to hold.
+ANALYZE scans, scan_sizes, filesets, files, timelapses;
+
+-- name: FlushIndex :exec
+-- FlushIndex sorts what was added to the indexes of metadata and text, which
+-- they else read through for whatever they are asked.
+SELECT gin_clean_pending_list(i) FROM unnest(ARRAY[to_regclass('scans_metadata_idx'), to_regclass('scans_search_idx')]) AS i WHERE i IS NOT NULL;

@@ -76,7 +76,25 @@ func (s *Service) Reconcile(ctx context.Context) (Reconciled, error) {
 		return done, err
 	}
 	s.met.Store(true)
+	s.settleIndex(ctx, done)
 	return done, nil
+}
+
+// settleIndex has PostgreSQL look at what the index has come to hold, if much of it is
+// new: until it does so by itself, after a minute, it plans as for an empty
+// table, and sorts all scans for a page.
+func (s *Service) settleIndex(ctx context.Context, done Reconciled) {
+	const much = 500
+	if done.Read < much || done.Read < done.Scans/10 {
+		return
+	}
+	err := s.q.AnalyzeIndex(ctx, s.pool)
+	if err == nil {
+		err = s.q.FlushIndex(ctx, s.pool)
+	}
+	if err != nil && ctx.Err() == nil {
+		s.log.WarnContext(ctx, "searches are slow until PostgreSQL has analyzed the index", "error", err)
+	}
 }
 
 // uniqueScans drops the timelapses and, since ids are unique over the whole

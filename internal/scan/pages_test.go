@@ -257,3 +257,33 @@ func TestHasTrigrams(t *testing.T) {
 		}
 	}
 }
+
+// After much was read, PostgreSQL plans for what there is now.
+func TestSettleIndex(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.New(t)
+	for _, c := range cards(50) {
+		if err := c.insert(t.Context(), pool); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tree := must[*fsdb.Tree](t)(fsdb.Create(t.TempDir()))
+	t.Cleanup(func() { _ = tree.Close() }) // only read
+	var log strings.Builder
+	s := New(pool, tree, groupList{}, DefaultConfig(), slog.New(slog.NewTextHandler(&log, nil)))
+	for _, tt := range []struct {
+		done Reconciled
+		want float64
+	}{
+		{Reconciled{Scans: 50, Read: 50}, -1}, {Reconciled{Scans: 100_000, Read: 600}, -1}, {Reconciled{Scans: 600, Read: 600}, 50},
+	} {
+		s.settleIndex(t.Context(), tt.done)
+		var known float64
+		if err := pool.QueryRow(t.Context(), "SELECT reltuples FROM pg_class WHERE oid = 'scans'::regclass").Scan(&known); err != nil || known != tt.want {
+			t.Errorf("after %+v PostgreSQL knows of %v scans, %v, want %v", tt.done, known, err, tt.want)
+		}
+	}
+	if log.Len() > 0 {
+		t.Errorf("settleIndex logs %s", log.String())
+	}
+}
