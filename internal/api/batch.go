@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"mime"
 	"net/http"
 	"reflect"
@@ -50,14 +49,9 @@ func (b *batchBody) Resolve(ctx huma.Context) []error {
 	if err != nil || media != ndjson && media != "application/ndjson" {
 		return []error{errNotNDJSON}
 	}
-	var body []byte
-	if r := ctx.BodyReader(); r != nil {
-		if body, err = io.ReadAll(io.LimitReader(r, maxJSONBody+1)); err != nil {
-			return []error{errInvalid}
-		}
-	}
-	if len(body) > maxJSONBody {
-		return []error{errTooLarge.With("The body is larger than %d bytes.", maxJSONBody)}
+	body, err := readJSON(ctx, maxJSONBody)
+	if err != nil {
+		return []error{err}
 	}
 	for line := range bytes.Lines(body) {
 		if line = bytes.TrimSpace(line); len(line) == 0 {

@@ -18,8 +18,38 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// maxJSONBody bounds a JSON body; files come another way.
-const maxJSONBody = 16 << 20
+// Bounds of a JSON body; files come another way.
+const (
+	// maxJSONBody is that of one which holds metadata, or changes of many scans.
+	maxJSONBody = 16 << 20
+	// maxPlainBody is that of all others: names, lists of them, settings.
+	maxPlainBody = 1 << 20
+)
+
+// boundOf is the bound of a body that is decoded into a type.
+func boundOf(t reflect.Type) int64 {
+	if holdsJSON(t) {
+		return maxJSONBody
+	}
+	return maxPlainBody
+}
+
+// holdsJSON says whether a type has a place for JSON of any form.
+func holdsJSON(t reflect.Type) bool {
+	switch t.Kind() { //nolint:exhaustive // The others hold no values.
+	case reflect.Pointer, reflect.Map:
+		return holdsJSON(t.Elem())
+	case reflect.Slice:
+		return t.ConvertibleTo(reflect.TypeFor[json.RawMessage]()) || holdsJSON(t.Elem())
+	case reflect.Struct:
+		for field := range t.Fields() {
+			if holdsJSON(field.Type) {
+				return true
+			}
+		}
+	}
+	return false
+}
 
 // jsonFormat writes as upstream does: ASCII with escapes, a newline at the end.
 var jsonFormat = huma.Format{
@@ -128,7 +158,7 @@ func (b *Strict[T]) Resolve(ctx huma.Context) []error {
 	if !isJSON(ctx.Header("Content-Type")) {
 		return []error{errNotJSON}
 	}
-	body, err := readJSON(ctx)
+	body, err := readJSON(ctx, boundOf(reflect.TypeFor[T]()))
 	if err != nil {
 		return []error{err}
 	}
@@ -144,7 +174,7 @@ type Lenient[T any] struct{ Value T }
 
 // Resolve reads the body.
 func (b *Lenient[T]) Resolve(ctx huma.Context) []error {
-	body, err := readJSON(ctx)
+	body, err := readJSON(ctx, boundOf(reflect.TypeFor[T]()))
 	if err != nil {
 		return []error{err}
 	}
@@ -162,18 +192,19 @@ func isJSON(contentType string) bool {
 	return err == nil && (media == "application/json" || strings.HasPrefix(media, "application/") && strings.HasSuffix(media, "+json"))
 }
 
-// readJSON reads the body by way of ctx, which puts back what a token finder read.
-func readJSON(ctx huma.Context) ([]byte, error) {
+// readJSON reads the body by way of ctx, which puts back what a token finder read,
+// and no more of it than the bound.
+func readJSON(ctx huma.Context, bound int64) ([]byte, error) {
 	reader := ctx.BodyReader()
 	if reader == nil {
 		return nil, nil
 	}
-	body, err := io.ReadAll(io.LimitReader(reader, maxJSONBody+1))
+	body, err := io.ReadAll(io.LimitReader(reader, bound+1))
 	if err != nil {
 		return nil, errInvalid
 	}
-	if len(body) > maxJSONBody {
-		return nil, errTooLarge.With("The body is larger than %d bytes.", maxJSONBody)
+	if int64(len(body)) > bound {
+		return nil, errTooLarge.With("The body is larger than %d bytes.", bound)
 	}
 	return body, nil
 }

@@ -114,7 +114,7 @@ type logoutInput struct {
 
 // Resolve implements huma.Resolver. Old clients send any body, or none.
 func (in *logoutInput) Resolve(ctx huma.Context) []error {
-	text, err := readJSON(ctx)
+	text, err := readJSON(ctx, maxPlainBody)
 	if err != nil {
 		return []error{err}
 	}

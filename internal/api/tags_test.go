@@ -71,6 +71,12 @@ func TestTagsOfAScan(t *testing.T) {
 	wantProblem(t, "POST to what is no list", s.do(http.MethodPost, path, `{"add":["x"]}`, bearer(carol), asJSON), http.StatusConflict, "no_tag_list")
 	want("PUT over what is no list", s.do(http.MethodPut, path, `{"tags":["x"]}`, bearer(carol), asJSON), "[x]")
 
+	// What is too much is refused once that is known, and not read to its end.
+	much := `{"tags":["` + strings.Repeat(`x","`, 1<<18) + `"]}`
+	for _, method := range []string{http.MethodPut, http.MethodPost} {
+		wantProblem(t, method+" of a megabyte", s.do(method, path, much, bearer(carol), asJSON), http.StatusRequestEntityTooLarge, "too_large")
+	}
+
 	// What one may not see has no tags to set either.
 	if a := s.do(http.MethodPut, "/api/v1/scans/tagged/visibility", `{"visibility":"private"}`, bearer(carol), asJSON); a.status != http.StatusOK {
 		t.Fatalf("PUT of the visibility = %d %s", a.status, a.body)

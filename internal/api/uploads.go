@@ -136,6 +136,9 @@ func (c TusChecksum) piece(at int64, body *tusPiece) (scan.Piece, error) {
 		return piece, errTusChecksum
 	}
 	piece.Sum, piece.Want = newSum(), want
+	if len(want) != piece.Sum.Size() {
+		return piece, errTusChecksum // of no body
+	}
 	return piece, nil
 }
 
@@ -310,8 +313,8 @@ func (s *server) resumeUpload(ctx context.Context, in *struct {
 	if err := in.check(); err != nil {
 		return nil, err
 	}
-	at, err := strconv.ParseInt(in.Offset, 10, 64)
-	if err != nil || at < 0 {
+	at, ok := tusNumber(in.Offset)
+	if !ok {
 		return nil, errTusOffset
 	}
 	if in.Piece.contentType != tusBody {
@@ -332,8 +335,8 @@ func (s *server) resumeUpload(ctx context.Context, in *struct {
 // newResumable reads what an upload is to make.
 func newResumable(length, described string) (scan.NewResumable, error) {
 	n := scan.NewResumable{Described: described}
-	var err error
-	if n.Size, err = strconv.ParseInt(length, 10, 64); err != nil || n.Size < 0 {
+	var ok bool
+	if n.Size, ok = tusNumber(length); !ok {
 		return n, errTusLength
 	}
 	values, err := tusMetadata(described)
@@ -358,6 +361,12 @@ func newResumable(length, described string) (scan.NewResumable, error) {
 		n.Metadata = json.RawMessage(text)
 	}
 	return n, nil
+}
+
+// tusNumber reads a number of bytes: digits, without a sign.
+func tusNumber(text string) (int64, bool) {
+	n, err := strconv.ParseUint(text, 10, 63)
+	return int64(n), err == nil //nolint:gosec // It has 63 bits.
 }
 
 // tusMetadata decodes the header Upload-Metadata.
