@@ -31,6 +31,12 @@ type Reconciled struct {
 // Several may run at once, also on several machines. It acts for the server
 // itself and asks for no permission.
 func (s *Service) Reconcile(ctx context.Context) (Reconciled, error) {
+	return s.reconcile(ctx, false)
+}
+
+// reconcile is Reconcile, sparing if nobody waits for it: what did not change is
+// then looked at by one core alone, and requests have the others.
+func (s *Service) reconcile(ctx context.Context, sparing bool) (Reconciled, error) {
 	entries, err := s.tree.Entries(ctx)
 	if err != nil {
 		return Reconciled{}, fmt.Errorf("list the tree: %w", err)
@@ -56,7 +62,7 @@ func (s *Service) Reconcile(ctx context.Context) (Reconciled, error) {
 	if err != nil {
 		return Reconciled{}, err
 	}
-	done, err := s.indexChanged(ctx, scans, known, unseen)
+	done, err := s.indexChanged(ctx, scans, known, unseen, sparing)
 	if err != nil {
 		return done, err
 	}
@@ -154,23 +160,32 @@ func (t *tally) add(read, broken bool) {
 	}
 }
 
-func (s *Service) indexChanged(ctx context.Context, scans []fsdb.Entry, known map[string]db.ListScanSignaturesRow, unseen seen) (Reconciled, error) {
+func (s *Service) indexChanged(ctx context.Context, scans []fsdb.Entry, known map[string]db.ListScanSignaturesRow, unseen seen, sparing bool) (Reconciled, error) {
 	t := tally{done: Reconciled{Scans: len(scans)}, progress: s.progress}
 	group, ctx := errgroup.WithContext(ctx)
 	// Twice the cores: half of them wait for the database.
 	group.SetLimit(2 * runtime.GOMAXPROCS(0))
+	same := func(e fsdb.Entry) bool {
+		row, ok := known[e.Loc.Scan]
+		ok = ok && row.Timelapse == e.Loc.Timelapse && s.unchanged(ctx, e, row.Signature)
+		if ok {
+			t.add(false, row.Broken)
+		}
+		return ok
+	}
 	for _, e := range scans {
+		if sparing && same(e) {
+			continue
+		}
 		group.Go(func() error {
-			row, ok := known[e.Loc.Scan]
-			if ok && row.Timelapse == e.Loc.Timelapse && s.unchanged(ctx, e, row.Signature) {
-				t.add(false, row.Broken)
+			if !sparing && same(e) {
 				return nil
 			}
 			broken, err := s.index(ctx, e, unseen)
 			if err != nil {
 				return err
 			}
-			if ok {
+			if _, ok := known[e.Loc.Scan]; ok {
 				s.watching.prefer(e.Loc)
 			}
 			t.add(true, broken)

@@ -18,16 +18,16 @@ func (s *Service) Refresh(ctx context.Context) (int64, error) {
 	if _, err := acting(ctx); err != nil {
 		return 0, err
 	}
-	if err := s.reload.do(ctx, s.reconcileAndTell); err != nil {
+	if err := s.reload.do(ctx, func(ctx context.Context) error { return s.reconcileAndTell(ctx, false) }); err != nil {
 		return 0, err
 	}
 	return s.Count(ctx)
 }
 
-// reconcileAndTell is Reconcile with a line in the log.
-func (s *Service) reconcileAndTell(ctx context.Context) error {
+// reconcileAndTell is reconcile with a line in the log.
+func (s *Service) reconcileAndTell(ctx context.Context, sparing bool) error {
 	began := time.Now()
-	done, err := s.Reconcile(ctx)
+	done, err := s.reconcile(ctx, sparing)
 	if err != nil {
 		return err
 	}

@@ -415,7 +415,7 @@ func (k *keeper) lookAtTimelapse(ctx context.Context, id string) error {
 // than nothing if it failed.
 func (k *keeper) sweep(ctx context.Context) time.Duration {
 	began := time.Now()
-	if err := k.reconcileAndTell(ctx); err != nil {
+	if err := k.reconcileAndTell(ctx, k.met.Load()); err != nil {
 		k.warnOfFailure(ctx, "compare the tree with its index", err)
 		return -1
 	}
