@@ -366,7 +366,7 @@ func newResumable(length, described string) (scan.NewResumable, error) {
 // tusNumber reads a number of bytes: digits, without a sign.
 func tusNumber(text string) (int64, bool) {
 	n, err := strconv.ParseUint(text, 10, 63)
-	return int64(n), err == nil //nolint:gosec // It has 63 bits.
+	return int64(n), err == nil
 }
 
 // tusMetadata decodes the header Upload-Metadata.

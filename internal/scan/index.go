@@ -99,7 +99,7 @@ func (s *Service) settleIndex(ctx context.Context, done Reconciled) {
 		err = s.q.FlushIndex(ctx, s.pool)
 	}
 	if err != nil && ctx.Err() == nil {
-		s.log.WarnContext(ctx, "searches are slow until PostgreSQL has analyzed the index", "error", err)
+		s.log.WarnContext(ctx, "searches are slow until PostgreSQL has analyzed the index", slog.Any("err", err))
 	}
 }
 
