@@ -194,6 +194,41 @@ func rot(t testing.TB, name, content string) {
 	}
 }
 
+// A bound on how fast bytes are read holds for checks and for the scrub: one that
+// has no time to wait so long fails, and says nothing of the file.
+func TestCheckRate(t *testing.T) {
+	t.Parallel()
+	f := indexed(t, plainScan("s", `{}`))
+	if err := upload(as(t, ann), f.Service, "s", "images", "large", ".txt", strings.Repeat("x", 2*checkChunk), "{}"); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(as(t, actor.System()), time.Hour)
+	defer cancel()
+	scrub := func(rate int64) error {
+		f.config.ScrubRate = rate
+		return f.Scrub(ctx, time.Now().Add(time.Hour))
+	}
+	check := func(rate int64) error {
+		_, _, err := f.Check(ctx, CheckOptions{Digests: true, BytesPerSecond: rate, Report: func(found Finding) error {
+			t.Errorf("at %d bytes a second it found %+v", rate, found)
+			return nil
+		}})
+		return err
+	}
+	for name, read := range map[string]func(rate int64) error{"Check": check, "Scrub": scrub} {
+		if err := read(10); !errors.Is(err, errPace) { // seven hours
+			t.Errorf("%s at 10 bytes a second for an hour = %v, want %v", name, err, errPace)
+		}
+		if err := read(4 * checkChunk); err != nil {
+			t.Errorf("%s at a megabyte a second = %v", name, err)
+		}
+	}
+	var found int
+	if err := f.pool.QueryRow(t.Context(), `SELECT count(*) FROM care_findings`).Scan(&found); err != nil || found != 0 {
+		t.Errorf("the scrub found %d faults, %v", found, err)
+	}
+}
+
 // A check of a tree that is written to all the time finds nothing, and loses
 // nothing when it mends.
 func TestCheckBesideWriters(t *testing.T) {

@@ -53,6 +53,8 @@ func (c *checker) digest(ctx context.Context, dir *fsdb.ScanDir, f fsdb.ListedFi
 	switch {
 	case ctx.Err() != nil:
 		return "", "", ctx.Err()
+	case errors.Is(err, errPace):
+		return "", "", err
 	case errors.Is(err, fsdb.ErrNotFound):
 		return "", "", nil // gone meanwhile
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ENOMEM):
@@ -81,13 +83,20 @@ func (c *checker) keepDigest(ctx context.Context, r db.ListCheckedFilesRow, sum 
 	return nil
 }
 
+// errPace says that there is no time left to read so slowly, which is no fault of
+// a file.
+var errPace = errors.New("wait for more bytes to be allowed")
+
 // pace waits until n more bytes may be read.
 func (c *checker) pace(ctx context.Context, n int) error {
 	c.read.Add(int64(n))
 	if c.limit == nil {
 		return nil
 	}
-	return c.limit.WaitN(ctx, n)
+	if err := c.limit.WaitN(ctx, n); err != nil {
+		return fmt.Errorf("%w: %w", errPace, err)
+	}
+	return nil
 }
 
 // lastOf is the cause of an error, without the paths before it.
