@@ -271,6 +271,9 @@ func (w *walk) expectsFew(ctx context.Context) (few bool, err error) {
 // stretch is what the walk has come along.
 func (w *walk) stretch(ctx context.Context, by way) (got stretch, err error) {
 	got.found = w.found
+	if w.begin && w.exhausted && w.index.useful() {
+		by = byIndex // The whole list is short, and an index tells how long.
+	}
 	if w.full && w.more || !w.full && !w.exhausted {
 		got.next = &start{w.at, by}
 	}
