@@ -75,9 +75,8 @@ func TestTwoHundredLoginsAtOnceAreBounded(t *testing.T) {
 	const (
 		logins = 200
 		mib    = 1 << 20
-		// What a hash takes, and what else may be in use, or not yet collected: all
-		// at once would take near four thousand MiB.
-		hash, beside, slack = 19 * mib, 64 * mib, 128 * mib
+		// What a hash takes, and what else may be in use.
+		hash, beside, slack = 19 * mib, 64 * mib, 16 * mib
 	)
 	sv := newSite(t).start()
 	alice := sv.user("alice", "reader")

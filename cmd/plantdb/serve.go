@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -81,11 +80,6 @@ func (p *program) serve(ctx context.Context) error {
 	cores := runtime.GOMAXPROCS(0)
 	runtime.GOMAXPROCS(2 * cores)
 	defer runtime.GOMAXPROCS(cores)
-	// Each hash leaves 19 MiB of garbage. Collecting it somewhat later is a
-	// tenth more logins, and fits the memory that they are promised to need.
-	if os.Getenv("GOGC") == "" {
-		defer debug.SetGCPercent(debug.SetGCPercent(140))
-	}
 	if err := p.config.Check(); err != nil {
 		return err
 	}
