@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/romi/plantdb-go/client"
+	"github.com/romi/plantdb-go/internal/postgres/cluster"
 	"github.com/romi/plantdb-go/internal/pyenv"
 )
 
@@ -30,26 +31,27 @@ func upstream(t *testing.T) string {
 	server := exec.CommandContext(context.WithoutCancel(t.Context()), python, "-c", "from plantdb.server.cli.fsdb_rest_api import main; main()",
 		"--test", "--empty", "--host", "127.0.0.1", "--port", "0")
 	server.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "PYTHONPATH=" + stub, "PYTHONUNBUFFERED=1", "SESSION_TIMEOUT=3", "MAX_SESSION=100"}
-	server.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	server.SysProcAttr = &syscall.SysProcAttr{}
 	out, in, err := os.Pipe()
 	must(t, "Pipe", err)
 	server.Stdout, server.Stderr = in, in
-	must(t, "start the Python server", server.Start())
+	running, err := cluster.Spawn(server)
+	must(t, "start the Python server", err)
 	_ = in.Close()
 	t.Cleanup(func() {
-		_ = server.Process.Signal(os.Interrupt)
-		hard := time.AfterFunc(10*time.Second, func() { _ = server.Process.Kill() })
+		running.Signal(os.Interrupt)
+		hard := time.AfterFunc(10*time.Second, func() { running.Signal(os.Kill) })
 		defer hard.Stop()
-		_ = server.Wait()
+		<-running.Done()
 		_ = out.Close()
 	})
-	running := regexp.MustCompile(`Running on (http://127\.0\.0\.1:\d+)`)
+	address := regexp.MustCompile(`Running on (http://127\.0\.0\.1:\d+)`)
 	url := make(chan string, 1)
 	go func() {
 		defer close(url)
 		lines := bufio.NewScanner(out)
 		for lines.Scan() {
-			if m := running.FindStringSubmatch(lines.Text()); m != nil {
+			if m := address.FindStringSubmatch(lines.Text()); m != nil {
 				url <- m[1]
 			}
 		}
