@@ -401,13 +401,14 @@ type Reservation struct {
 }
 
 type RevokedToken struct {
-	ID        uuid.UUID
-	Kind      string
-	Username  string
-	Reason    string
-	RevokedAt time.Time
-	ExpiresAt time.Time
-	WrittenBy int64
+	ID         uuid.UUID
+	Kind       string
+	Username   string
+	Reason     string
+	RevokedAt  time.Time
+	ExpiresAt  time.Time
+	WrittenBy  int64
+	CountsFrom *time.Time
 }
 
 type Scan struct {

@@ -113,29 +113,32 @@ WITH advanced AS (
     FROM refresh_tokens r, users u
     WHERE s.id = $3 AND r.id = $4 AND r.session_id = s.id AND r.generation = s.generation
       AND u.id = s.user_id AND u.is_active AND s.ended_at IS NULL AND s.absolute_expires_at > $1::timestamptz
-    RETURNING s.id, s.generation, s.expires_at, u.username, r.id AS used_id, r.access_id, r.access_expires_at
+    RETURNING s.id, s.generation, s.expires_at, u.username, r.id AS used_id, r.access_id, r.access_expires_at,
+        CASE WHEN r.generation > 0 THEN nullif(greatest(r.issued_at + make_interval(secs => $5::float8), $1::timestamptz), $1::timestamptz) END AS counts_from
 ), used AS (
     UPDATE refresh_tokens SET used_at = $1::timestamptz
     FROM advanced a
     WHERE refresh_tokens.id = a.used_id
 ), revoked AS (
-    INSERT INTO revoked_tokens (id, kind, username, reason, expires_at)
-    SELECT a.access_id, 'access', a.username, 'rotated', a.access_expires_at + interval '1 minute'
+    INSERT INTO revoked_tokens (id, kind, username, reason, counts_from, expires_at)
+    SELECT a.access_id, 'access', a.username, 'rotated', a.counts_from, a.access_expires_at + interval '1 minute'
     FROM advanced a
-    WHERE a.access_expires_at > $5::timestamptz
+    WHERE a.access_expires_at > $6::timestamptz
     ON CONFLICT ON CONSTRAINT revoked_tokens_pkey DO NOTHING
+    RETURNING revoked_tokens.id, revoked_tokens.counts_from
 ), recorded AS (
     INSERT INTO auth_events (id, at, kind, username, session_id, address, user_agent, request_id, detail)
-    SELECT $6, $1::timestamptz, $7, a.username, a.id, $8, $9, $10, $11
+    SELECT $7, $1::timestamptz, $8, a.username, a.id, $9, $10, $11, $12
     FROM advanced a
 ), added AS (
     INSERT INTO refresh_tokens (id, session_id, generation, access_id, issued_at, expires_at, access_expires_at)
-    SELECT $12, a.id, a.generation, $13, $14, a.expires_at, least($15::timestamptz, a.expires_at)
+    SELECT $13, a.id, a.generation, $14, $15, a.expires_at, least($16::timestamptz, a.expires_at)
     FROM advanced a
     RETURNING id, session_id, generation, access_id, issued_at, expires_at, access_expires_at, used_at
 )
-SELECT added.id, added.session_id, added.generation, added.access_id, added.issued_at, added.expires_at, added.access_expires_at, added.used_at, a.username, a.access_id AS old_access_id, a.access_expires_at AS old_access_expires_at
-FROM added JOIN advanced a ON a.id = added.session_id
+SELECT added.id, added.session_id, added.generation, added.access_id, added.issued_at, added.expires_at, added.access_expires_at, added.used_at, a.username, a.access_id AS old_access_id, a.access_expires_at AS old_access_expires_at,
+    v.counts_from AS old_access_counts_from
+FROM added JOIN advanced a ON a.id = added.session_id LEFT JOIN revoked v ON v.id = a.access_id
 `
 
 type TradePairParams struct {
@@ -143,6 +146,7 @@ type TradePairParams struct {
 	ExpiresAt       time.Time
 	SessionID       uuid.UUID
 	UsedID          uuid.UUID
+	GraceSeconds    float64
 	AliveSince      time.Time
 	EventID         uuid.UUID
 	EventKind       string
@@ -157,24 +161,27 @@ type TradePairParams struct {
 }
 
 type TradePairRow struct {
-	ID                 uuid.UUID
-	SessionID          uuid.UUID
-	Generation         int32
-	AccessID           uuid.UUID
-	IssuedAt           time.Time
-	ExpiresAt          time.Time
-	AccessExpiresAt    time.Time
-	UsedAt             *time.Time
-	Username           string
-	OldAccessID        uuid.UUID
-	OldAccessExpiresAt time.Time
+	ID                  uuid.UUID
+	SessionID           uuid.UUID
+	Generation          int32
+	AccessID            uuid.UUID
+	IssuedAt            time.Time
+	ExpiresAt           time.Time
+	AccessExpiresAt     time.Time
+	UsedAt              *time.Time
+	Username            string
+	OldAccessID         uuid.UUID
+	OldAccessExpiresAt  time.Time
+	OldAccessCountsFrom *time.Time
 }
 
 // TradePair uses up the pair of a refresh token if it is the current one of a
 // live session, and puts the next in its place: the old access token is revoked
 // if it may still be alive, for a minute longer, which is more than any leeway
 // of a clock, and the event is recorded. Otherwise it changes nothing and
-// returns no row.
+// returns no row. The revocation of an access token that a refresh gave less than
+// the grace ago counts from the end of that grace: of threads that share a
+// client, one may trade in what another has just got and is about to use.
 //
 // One statement, so that a refresh is one journey to the database and one
 // commit. Those that race wait for the session's row and then compare the
@@ -185,6 +192,7 @@ func (q *Queries) TradePair(ctx context.Context, db DBTX, arg TradePairParams) (
 		arg.ExpiresAt,
 		arg.SessionID,
 		arg.UsedID,
+		arg.GraceSeconds,
 		arg.AliveSince,
 		arg.EventID,
 		arg.EventKind,
@@ -210,6 +218,7 @@ func (q *Queries) TradePair(ctx context.Context, db DBTX, arg TradePairParams) (
 		&i.Username,
 		&i.OldAccessID,
 		&i.OldAccessExpiresAt,
+		&i.OldAccessCountsFrom,
 	)
 	return i, err
 }

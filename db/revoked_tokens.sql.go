@@ -27,14 +27,15 @@ func (q *Queries) DeleteExpiredRevocations(ctx context.Context, db DBTX, before 
 }
 
 const listRevoked = `-- name: ListRevoked :many
-SELECT id, expires_at
+SELECT id, counts_from, expires_at
 FROM revoked_tokens
 WHERE written_by >= $1::bigint AND expires_at > $2::timestamptz
 `
 
 type ListRevokedRow struct {
-	ID        uuid.UUID
-	ExpiresAt time.Time
+	ID         uuid.UUID
+	CountsFrom *time.Time
+	ExpiresAt  time.Time
 }
 
 // ListRevoked returns what was revoked by transactions at or above the horizon.
@@ -47,7 +48,7 @@ func (q *Queries) ListRevoked(ctx context.Context, db DBTX, horizon int64, now t
 	items := []ListRevokedRow{}
 	for rows.Next() {
 		var i ListRevokedRow
-		if err := rows.Scan(&i.ID, &i.ExpiresAt); err != nil {
+		if err := rows.Scan(&i.ID, &i.CountsFrom, &i.ExpiresAt); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

@@ -11,7 +11,9 @@ SELECT * FROM refresh_tokens WHERE session_id = @session_id AND generation = @ge
 -- live session, and puts the next in its place: the old access token is revoked
 -- if it may still be alive, for a minute longer, which is more than any leeway
 -- of a clock, and the event is recorded. Otherwise it changes nothing and
--- returns no row.
+-- returns no row. The revocation of an access token that a refresh gave less than
+-- the grace ago counts from the end of that grace: of threads that share a
+-- client, one may trade in what another has just got and is about to use.
 --
 -- One statement, so that a refresh is one journey to the database and one
 -- commit. Those that race wait for the session's row and then compare the
@@ -23,17 +25,19 @@ WITH advanced AS (
     FROM refresh_tokens r, users u
     WHERE s.id = @session_id AND r.id = @used_id AND r.session_id = s.id AND r.generation = s.generation
       AND u.id = s.user_id AND u.is_active AND s.ended_at IS NULL AND s.absolute_expires_at > @now::timestamptz
-    RETURNING s.id, s.generation, s.expires_at, u.username, r.id AS used_id, r.access_id, r.access_expires_at
+    RETURNING s.id, s.generation, s.expires_at, u.username, r.id AS used_id, r.access_id, r.access_expires_at,
+        CASE WHEN r.generation > 0 THEN nullif(greatest(r.issued_at + make_interval(secs => @grace_seconds::float8), @now::timestamptz), @now::timestamptz) END AS counts_from
 ), used AS (
     UPDATE refresh_tokens SET used_at = @now::timestamptz
     FROM advanced a
     WHERE refresh_tokens.id = a.used_id
 ), revoked AS (
-    INSERT INTO revoked_tokens (id, kind, username, reason, expires_at)
-    SELECT a.access_id, 'access', a.username, 'rotated', a.access_expires_at + interval '1 minute'
+    INSERT INTO revoked_tokens (id, kind, username, reason, counts_from, expires_at)
+    SELECT a.access_id, 'access', a.username, 'rotated', a.counts_from, a.access_expires_at + interval '1 minute'
     FROM advanced a
     WHERE a.access_expires_at > @alive_since::timestamptz
     ON CONFLICT ON CONSTRAINT revoked_tokens_pkey DO NOTHING
+    RETURNING revoked_tokens.id, revoked_tokens.counts_from
 ), recorded AS (
     INSERT INTO auth_events (id, at, kind, username, session_id, address, user_agent, request_id, detail)
     SELECT @event_id, @now::timestamptz, @event_kind, a.username, a.id, sqlc.narg(address), @user_agent, @request_id, @detail
@@ -44,8 +48,9 @@ WITH advanced AS (
     FROM advanced a
     RETURNING *
 )
-SELECT added.*, a.username, a.access_id AS old_access_id, a.access_expires_at AS old_access_expires_at
-FROM added JOIN advanced a ON a.id = added.session_id;
+SELECT added.*, a.username, a.access_id AS old_access_id, a.access_expires_at AS old_access_expires_at,
+    v.counts_from AS old_access_counts_from
+FROM added JOIN advanced a ON a.id = added.session_id LEFT JOIN revoked v ON v.id = a.access_id;
 
 -- name: DeleteExpiredPairs :execrows
 -- DeleteExpiredPairs removes pairs whose tokens the verification of a JWT

@@ -7,7 +7,7 @@ SELECT least(pg_snapshot_xmin(pg_current_snapshot())::text::bigint, (SELECT coal
 
 -- name: ListRevoked :many
 -- ListRevoked returns what was revoked by transactions at or above the horizon.
-SELECT id, expires_at
+SELECT id, counts_from, expires_at
 FROM revoked_tokens
 WHERE written_by >= @horizon::bigint AND expires_at > @now::timestamptz;
 

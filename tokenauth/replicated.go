@@ -28,11 +28,13 @@ const (
 // cause of an ErrCheckerFailed, a 503.
 var ErrStale = errors.New("what was revoked elsewhere is not known to be up to date")
 
-// Revocation is a jti or sid that no longer counts, to be remembered until
-// nothing of it can be alive: the latest exp of the tokens concerned, plus the
-// leeway of the verifier.
+// Revocation is a jti or sid that no longer counts.
 type Revocation struct {
-	ID    string
+	ID string
+	// From is when it stops to count; zero is at once.
+	From time.Time
+	// Until is how long to remember it: until nothing of it can be alive, which
+	// is the latest exp of the tokens concerned, plus the leeway of the verifier.
 	Until time.Time
 }
 
@@ -96,7 +98,7 @@ type Replicated struct {
 	Timeout time.Duration
 	// Fresh is how long an answer counts; 0 means DefaultReplicatedFresh.
 	Fresh time.Duration
-	// Now is the clock of Prune; nil means time.Now.
+	// Now is the clock of Revocation.From and Prune; nil means time.Now.
 	Now func() time.Time
 	// Changed is called when the set has grown, before Revoke, Load or Sync
 	// returns: to drop what else is remembered of a bearer. It may be nil.
@@ -115,9 +117,9 @@ type Replicated struct {
 
 // IsRevoked says whether the token's ID or its SessionID is in the set; if
 // not, and the set may lack something, the error is ErrStale.
-func (r *Replicated) IsRevoked(ctx context.Context, c *Claims) (bool, string, error) {
-	if revoked, reason, err := r.set.IsRevoked(ctx, c); revoked || err != nil {
-		return revoked, reason, err
+func (r *Replicated) IsRevoked(_ context.Context, c *Claims) (bool, string, error) {
+	if revoked, reason := r.set.isRevoked(c, r.Now); revoked {
+		return true, reason, nil
 	}
 	r.mu.Lock()
 	asked := r.asked
@@ -159,10 +161,7 @@ func (r *Replicated) Doubt() {
 // Prune drops what has run out and returns how much that was, as that of
 // Memory does: call it about once a minute.
 func (r *Replicated) Prune() int {
-	if r.Now == nil {
-		return r.set.Prune()
-	}
-	return r.set.pruneAt(r.Now())
+	return r.set.prune(r.Now)
 }
 
 // Len returns how many ids the set holds.
@@ -206,7 +205,7 @@ func (r *Replicated) read(ctx context.Context, from Reader, everything bool) err
 func (r *Replicated) add(revoked []Revocation) {
 	grown := false
 	for _, v := range revoked {
-		grown = r.set.add(v.ID, v.Until) || grown
+		grown = r.set.add(v) || grown
 	}
 	if grown && r.Changed != nil {
 		r.Changed()

@@ -383,6 +383,56 @@ func TestReplicatedPrunes(t *testing.T) {
 	}
 }
 
+// A revocation may begin to count later. Of two of one id the earlier begins and
+// the later ends, in whatever order they come.
+func TestReplicatedCountsFrom(t *testing.T) {
+	t.Parallel()
+	var now time.Time
+	l := &ledger{}
+	changes := 0
+	r := replicated(l)
+	r.Now, r.Changed = func() time.Time { return now }, func() { changes++ }
+	if err := r.Load(t.Context()); err != nil {
+		t.Fatalf("Load: %v", err)
+	}
+	end := epoch.Add(time.Hour)
+	at := func(id string, seconds ...int) {
+		for _, s := range seconds {
+			r.Revoke(tokenauth.Revocation{ID: id, From: epoch.Add(time.Duration(s) * time.Second), Until: end})
+		}
+	}
+	at("ten", 10)
+	at("seven", 10, 7)
+	at("eight", 8, 10)
+	at("at once", 10)
+	r.Revoke(tokenauth.Revocation{ID: "at once", Until: end})
+	at("still at once", -1)
+	if changes != 7 { // all but the later one of "eight"
+		t.Errorf("Changed was called %d times, want 7", changes)
+	}
+	for second, want := range map[int][]string{
+		0: {"at once", "still at once"}, 7: {"at once", "seven", "still at once"}, 9: {"at once", "eight", "seven", "still at once"},
+		10: {"at once", "eight", "seven", "still at once", "ten"},
+	} {
+		now = epoch.Add(time.Duration(second) * time.Second)
+		var got []string
+		for _, id := range []string{"at once", "eight", "seven", "still at once", "ten"} {
+			for _, c := range []*tokenauth.Claims{{ID: id}, {ID: "token", SessionID: id}} {
+				if revoked, _, err := r.IsRevoked(t.Context(), c); err != nil {
+					t.Errorf("IsRevoked(%s) = %v", id, err)
+				} else if revoked && c.ID == id {
+					got = append(got, id)
+				} else if revoked != slices.Contains(got, id) {
+					t.Errorf("second %d: the session %s is revoked = %t, unlike the token", second, id, revoked)
+				}
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("second %d: revoked are %v, want %v", second, got, want)
+		}
+	}
+}
+
 // A look asks the source nothing and takes no memory.
 func TestReplicatedLooksIntoMemory(t *testing.T) {
 	l := &ledger{}

@@ -17,6 +17,13 @@ type modelToken struct {
 	used time.Time // zero: not yet
 }
 
+// revoked says whether the access token is, when its pair is traded in now.
+func (t modelToken) revoked(generation int, now time.Time, c Config) bool {
+	issued, ends := t.pair.AccessClaims.IssuedAt, t.pair.AccessClaims.ExpiresAt
+	young := generation > 0 && now.Before(issued.Add(c.RefreshGrace))
+	return !young && now.Before(ends.Add(c.Leeway))
+}
+
 // modelSession is all that the rules of refresh say of a session: a line of
 // pairs, the last of which is current.
 type modelSession struct {
@@ -128,10 +135,10 @@ func (m *modelSession) refresh(t *testing.T, s *Service, generation int, now tim
 	if got.RefreshClaims.Generation != len(m.line) || got.RefreshClaims.SessionID != current.pair.RefreshClaims.SessionID {
 		return fmt.Errorf("Refresh(generation %d) = %+v, want generation %d of the same session", generation, got.RefreshClaims, len(m.line))
 	}
-	// Where the old access token has not run out, it is revoked at once.
-	alive := now.Before(current.pair.AccessClaims.ExpiresAt.Add(s.c.Leeway))
-	if dead, _, _ := s.revoked.IsRevoked(t.Context(), &current.pair.AccessClaims); alive && !dead {
-		return errors.New("the access token of the pair before is alive")
+	// Where the old access token has not run out, it is revoked: at once, or if a
+	// refresh gave it less than the grace ago, at the end of that.
+	if dead, _, _ := s.revoked.IsRevoked(t.Context(), &current.pair.AccessClaims); dead != current.revoked(generation, now, s.c) {
+		return fmt.Errorf("the access token of the pair before is revoked = %t, want %t", dead, !dead)
 	}
 	m.line[len(m.line)-1].used = now
 	m.line = append(m.line, modelToken{pair: got})

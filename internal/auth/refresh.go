@@ -67,7 +67,9 @@ func (s *Service) mint(username string, p db.RefreshToken) (Pair, error) {
 // Refresh trades a refresh token for the session's next pair; the old pair is
 // dead then. A token that was traded in less than Config.RefreshGrace ago gets
 // the pair that is current, again and to the byte: clients that race, or never
-// saw the answer, converge on one pair, and a session never forks.
+// saw the answer, converge on one pair, and a session never forks. An access
+// token that came of a refresh lives for the grace even if its pair is traded in
+// before: threads that share a client without a lock do that to each other.
 //
 // Any later use of a token that was traded in means that two hold it. The
 // session is ended for both, that verdict is kept, and the error is
@@ -122,7 +124,8 @@ func (t *trade) run(ctx context.Context) error {
 }
 
 // rotate puts the next pair in place of the one shown, and revokes the access
-// token of that one unless it has run out by itself, as it usually has. It
+// token of that one, at the end of its grace if need be, unless it has run out by
+// itself, as it usually has. It
 // returns false, and nothing has changed, if the pair shown is not the current
 // one of a session that lives.
 func (t *trade) rotate(ctx context.Context, tx db.DBTX) (bool, error) {
@@ -130,7 +133,7 @@ func (t *trade) rotate(ctx context.Context, tx db.DBTX) (bool, error) {
 	e := eventRow(ctx, t.now, event{kind: eventRefresh, username: t.claims.Subject})
 	row, err := t.s.q.TradePair(ctx, tx, db.TradePairParams{
 		UsedID: t.token, SessionID: t.session, Now: t.now, AliveSince: t.now.Add(-t.s.c.Leeway),
-		ID: next.ID, NextAccessID: next.AccessID,
+		GraceSeconds: t.s.c.RefreshGrace.Seconds(), ID: next.ID, NextAccessID: next.AccessID,
 		IssuedAt: next.IssuedAt, ExpiresAt: next.ExpiresAt, AccessExpiresAt: next.AccessExpiresAt,
 		EventID: e.ID, EventKind: e.Kind, Address: e.Address, UserAgent: e.UserAgent, RequestID: e.RequestID, Detail: e.Detail,
 	})
@@ -145,7 +148,7 @@ func (t *trade) rotate(ctx context.Context, tx db.DBTX) (bool, error) {
 		IssuedAt: row.IssuedAt, ExpiresAt: row.ExpiresAt, AccessExpiresAt: row.AccessExpiresAt,
 	}
 	if t.now.Before(row.OldAccessExpiresAt.Add(t.s.c.Leeway)) {
-		t.revoked = []tokenauth.Revocation{{ID: row.OldAccessID.String(), Until: row.OldAccessExpiresAt.Add(revokedMargin)}}
+		t.revoked = []tokenauth.Revocation{{ID: row.OldAccessID.String(), From: orZero(row.OldAccessCountsFrom), Until: row.OldAccessExpiresAt.Add(revokedMargin)}}
 	}
 	return true, nil
 }

@@ -35,6 +35,74 @@ func TestRefreshRotates(t *testing.T) {
 	wantEvent(t, w, "alice", eventRefresh)
 }
 
+// Threads that share a client without a lock trade in what another of them has
+// just got and is about to use.
+func TestAccessTokenOfARefreshLivesForTheGrace(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	here, there := w.service(t), w.service(t)
+	register(t, here, "alice")
+	first := login(t, here, "alice")
+	w.step(time.Minute)
+	pairs := []Pair{first}
+	for range 3 {
+		next, err := here.Refresh(t.Context(), pairs[len(pairs)-1].Refresh)
+		if err != nil {
+			t.Fatalf("Refresh = %v", err)
+		}
+		pairs = append(pairs, next)
+	}
+	holds := func(when string, s *Service, revoked ...bool) {
+		t.Helper()
+		if err := s.revoked.Sync(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for i, want := range revoked {
+			if got, _, err := s.Checker().IsRevoked(t.Context(), &pairs[i].AccessClaims); got != want || err != nil {
+				t.Errorf("%s: IsRevoked(access token %d) = %t, %v, want %t", when, i, got, err, want)
+			}
+		}
+	}
+	restarted := w.service(t)
+	for name, s := range map[string]*Service{"here": here, "elsewhere": there, "after a restart": restarted} {
+		holds(name, s, true, false, false, false)
+	}
+	w.step(here.c.RefreshGrace - time.Second)
+	holds("within the grace", there, true, false, false, false)
+	w.step(time.Second)
+	for name, s := range map[string]*Service{"here": here, "elsewhere": there, "after a restart": restarted} {
+		holds(name+", after the grace", s, true, true, true, false)
+	}
+}
+
+// What lives on for the grace dies with its session.
+func TestEndOfTheSessionEndsTheGrace(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s := w.service(t)
+	register(t, s, "alice")
+	first := login(t, s, "alice")
+	second, err := s.Refresh(t.Context(), first.Refresh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	third, err := s.Refresh(t.Context(), second.Refresh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Actor(t.Context(), &second.AccessClaims); err != nil {
+		t.Errorf("Actor within the grace = %v, want nil", err)
+	}
+	if _, err := s.Logout(t.Context(), &third.AccessClaims); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]*tokenauth.Claims{"the one before": &second.AccessClaims, "the last": &third.AccessClaims} {
+		if revoked, _, err := s.Checker().IsRevoked(t.Context(), c); !revoked || err != nil {
+			t.Errorf("after the logout: IsRevoked(%s) = %t, %v, want true", name, revoked, err)
+		}
+	}
+}
+
 func TestRefreshWritesNoRevocationForADeadAccessToken(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

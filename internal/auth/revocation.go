@@ -61,9 +61,17 @@ func (s *Service) readRevoked(ctx context.Context, from tokenpgx.DB, since strin
 	}
 	revoked := make([]tokenauth.Revocation, 0, len(rows))
 	for _, row := range rows {
-		revoked = append(revoked, tokenauth.Revocation{ID: row.ID.String(), Until: row.ExpiresAt})
+		revoked = append(revoked, tokenauth.Revocation{ID: row.ID.String(), From: orZero(row.CountsFrom), Until: row.ExpiresAt})
 	}
 	return revoked, strconv.FormatInt(next, 10), nil
+}
+
+// orZero returns the zero time where there is none.
+func orZero(t *time.Time) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return *t
 }
 
 // sleep returns false when ctx ended first.

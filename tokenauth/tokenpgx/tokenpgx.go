@@ -77,7 +77,7 @@ func Table(name ...string) Read {
 		if err != nil {
 			return nil, "", fmt.Errorf("query revocations: %w", err)
 		}
-		revoked, err := pgx.CollectRows(rows, pgx.RowToStructByPos[tokenauth.Revocation])
+		revoked, err := pgx.CollectRows(rows, pgx.RowToStructByNameLax[tokenauth.Revocation])
 		if err != nil {
 			return nil, "", fmt.Errorf("query revocations: %w", err)
 		}
