@@ -26,12 +26,12 @@ func TestGrowTree(t *testing.T) {
 		t.Fatalf("Open() = %v", err)
 	}
 	defer func() { _ = tree.Close() }() // only read
-	entries, err := tree.Entries(t.Context())
-	if err != nil || len(entries) != scans+1 {
-		t.Fatalf("Entries() = %d, %v, want %d", len(entries), err, scans+1)
+	list, err := tree.List(t.Context())
+	if err != nil || list.IDs() != scans+1 {
+		t.Fatalf("List() = %v, %v, want %d scans", list, err, scans+1)
 	}
-	for _, e := range entries {
-		if e.Broken != "" {
+	for e := range list.Scans() {
+		if e = tree.Look(e); e.Broken != "" {
 			t.Errorf("scan %s is broken: %s", e.Loc.Dir(), e.Broken)
 		}
 	}

@@ -411,8 +411,18 @@ func (q *Queries) ListScanNames(ctx context.Context, db DBTX, arg ListScanNamesP
 
 const listScanSignatures = `-- name: ListScanSignatures :many
 SELECT s.name, coalesce(t.name, '')::text AS timelapse, s.signature, (s.broken IS NOT NULL)::boolean AS broken
-FROM scans s
+FROM (
+    (SELECT name, timelapse_id, signature, broken FROM scans
+     WHERE visibility = 'public' AND name COLLATE "C" > $1::text
+     ORDER BY name COLLATE "C" LIMIT $2::integer)
+    UNION ALL
+    (SELECT name, timelapse_id, signature, broken FROM scans
+     WHERE visibility = 'private' AND name COLLATE "C" > $1::text
+     ORDER BY name COLLATE "C" LIMIT $2::integer)
+) AS s
 LEFT JOIN timelapses t ON t.id = s.timelapse_id
+ORDER BY s.name COLLATE "C"
+LIMIT $2::integer
 `
 
 type ListScanSignaturesRow struct {
@@ -422,9 +432,11 @@ type ListScanSignaturesRow struct {
 	Broken    bool
 }
 
-// ListScanSignatures returns what a reconcile compares with the tree.
-func (q *Queries) ListScanSignatures(ctx context.Context, db DBTX) ([]ListScanSignaturesRow, error) {
-	rows, err := db.Query(ctx, listScanSignatures)
+// ListScanSignatures returns what a reconcile compares with the tree: of so many
+// scans that follow a name, in the order of its bytes. The index has that order
+// for each visibility alone.
+func (q *Queries) ListScanSignatures(ctx context.Context, db DBTX, after string, size int32) ([]ListScanSignaturesRow, error) {
+	rows, err := db.Query(ctx, listScanSignatures, after, size)
 	if err != nil {
 		return nil, err
 	}

@@ -59,10 +59,22 @@ ORDER BY name;
 SELECT count(*) FROM scans WHERE broken IS NULL;
 
 -- name: ListScanSignatures :many
--- ListScanSignatures returns what a reconcile compares with the tree.
+-- ListScanSignatures returns what a reconcile compares with the tree: of so many
+-- scans that follow a name, in the order of its bytes. The index has that order
+-- for each visibility alone.
 SELECT s.name, coalesce(t.name, '')::text AS timelapse, s.signature, (s.broken IS NOT NULL)::boolean AS broken
-FROM scans s
-LEFT JOIN timelapses t ON t.id = s.timelapse_id;
+FROM (
+    (SELECT name, timelapse_id, signature, broken FROM scans
+     WHERE visibility = 'public' AND name COLLATE "C" > @after::text
+     ORDER BY name COLLATE "C" LIMIT @size::integer)
+    UNION ALL
+    (SELECT name, timelapse_id, signature, broken FROM scans
+     WHERE visibility = 'private' AND name COLLATE "C" > @after::text
+     ORDER BY name COLLATE "C" LIMIT @size::integer)
+) AS s
+LEFT JOIN timelapses t ON t.id = s.timelapse_id
+ORDER BY s.name COLLATE "C"
+LIMIT @size::integer;
 
 -- name: WriteScan :exec
 -- WriteScan writes a scan with its filesets and files as they were read from

@@ -15,6 +15,7 @@ import (
 	"github.com/romi/plantdb-go/internal/actor"
 	"github.com/romi/plantdb-go/internal/auth"
 	"github.com/romi/plantdb-go/internal/config"
+	"github.com/romi/plantdb-go/internal/fsdb"
 	"github.com/romi/plantdb-go/internal/scan"
 )
 
@@ -91,14 +92,15 @@ func (p *program) importTree(ctx context.Context, s *store, dryRun bool) error {
 
 // lookThrough says what the tree holds.
 func (p *program) lookThrough(ctx context.Context, s *store) error {
-	entries, err := s.tree.Entries(ctx)
+	list, err := s.tree.List(ctx)
 	if err != nil {
 		return err
 	}
-	scans, timelapses := 0, 0
-	for _, e := range entries {
-		switch {
+	scans, timelapses, damaged := 0, 0, 0
+	count := func(e fsdb.Entry) {
+		switch e = s.tree.Look(e); {
 		case e.Broken != "":
+			damaged++
 			fmt.Fprintf(p.stdout, "damaged: %s: %s\n", e.Loc.Dir(), e.Broken)
 		case e.Timelapse:
 			timelapses++
@@ -106,7 +108,16 @@ func (p *program) lookThrough(ctx context.Context, s *store) error {
 			scans++
 		}
 	}
-	fmt.Fprintf(p.stdout, "dry run: %d scans and %d timelapses in %s, %d directories damaged\n", scans, timelapses, describe(s.tree.Dir()), len(entries)-scans-timelapses)
+	for _, e := range list.Timelapses() {
+		count(e)
+	}
+	for first, others := range list.Scans() {
+		count(first)
+		for _, e := range others {
+			count(e)
+		}
+	}
+	fmt.Fprintf(p.stdout, "dry run: %d scans and %d timelapses in %s, %d directories damaged\n", scans, timelapses, describe(s.tree.Dir()), damaged)
 	return nil
 }
 

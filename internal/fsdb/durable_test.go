@@ -549,7 +549,7 @@ func trashState(t *testing.T, tree *Tree) string {
 func state(t *testing.T, tree *Tree) string {
 	t.Helper()
 	var b strings.Builder
-	for _, e := range must[[]Entry](t)(tree.Entries(ctx)) {
+	for _, e := range entriesOf(t, tree) {
 		if e.Timelapse {
 			tl := must[*Timelapse](t)(tree.ReadTimelapse(ctx, e.Loc.Timelapse))
 			fmt.Fprintf(&b, "%s: %v %s %v\n", tl.ID, tl.Scans, tl.Metadata, tl.Warnings)

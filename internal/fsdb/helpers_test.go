@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -162,4 +163,20 @@ func staged(t testing.TB, tree *Tree) []string {
 		names = append(names, e.Name())
 	}
 	return names
+}
+
+// entriesOf is all that List says, and Look of each: the timelapses first.
+func entriesOf(t testing.TB, tree *Tree) []Entry {
+	t.Helper()
+	list, err := tree.List(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := slices.Clone(list.Timelapses())
+	for first, others := range list.Scans() {
+		for _, e := range append([]Entry{first}, others...) {
+			all = append(all, tree.Look(e))
+		}
+	}
+	return all
 }

@@ -93,19 +93,18 @@ func values(t *testing.T, raw json.RawMessage) (v map[string]any) {
 func ours(t *testing.T, tree *fsdb.Tree) found {
 	t.Helper()
 	all := found{Scans: map[string]foundScan{}, Timelapses: map[string]foundTimelapse{}}
-	entries, err := tree.Entries(t.Context())
+	list, err := tree.List(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, e := range entries {
-		if e.Timelapse {
-			tl, err := tree.ReadTimelapse(t.Context(), e.Loc.Timelapse)
-			if err != nil {
-				t.Fatal(err)
-			}
-			all.Timelapses[tl.ID] = foundTimelapse{CreatedAt: tl.CreatedAt, Owner: tl.Owner, Metadata: values(t, tl.Metadata)}
-			continue
+	for _, e := range list.Timelapses() {
+		tl, err := tree.ReadTimelapse(t.Context(), e.Loc.Timelapse)
+		if err != nil {
+			t.Fatal(err)
 		}
+		all.Timelapses[tl.ID] = foundTimelapse{CreatedAt: tl.CreatedAt, Owner: tl.Owner, Metadata: values(t, tl.Metadata)}
+	}
+	for e := range list.Scans() {
 		s, err := tree.ReadScan(t.Context(), e.Loc)
 		if err != nil || s.Broken != "" || len(s.Warnings) > 0 {
 			t.Fatalf("ReadScan(%v) = %+v, %v", e.Loc, s, err)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -43,28 +44,33 @@ func TestOpen(t *testing.T) {
 	}
 }
 
-func TestEntries(t *testing.T) {
+func TestList(t *testing.T) {
 	t.Parallel()
 	tree := newTree(t,
 		legacy().under("b"), legacy().under("a"), legacy().under("tl/z"), legacy().under("tl/y"), legacy().under(".hidden"), legacy().under("configs"),
+		legacy().under("um/y"), legacy().under("y"), legacy().under("Z"),
 		files{
 			"models/m.pt": "", "empty/": "", "no-index/metadata/": "", "tl/timelapse.json": `{"id":"tl"}`, "tl/broken/": "", "tl/.x/": "", "tl/configs/": "",
+			"um/timelapse.json": "{}", "vain/timelapse.json": "{}",
 			"users.json": "[]", "groups.json": "{}", "torn/files.json": "{", "torn/metadata/": "",
-			"c\xe9/metadata/": "",
+			"c\xe9/metadata/": "", `c\xe9/metadata/`: "",
 		})
 	for link, to := range map[string]string{"link": "a", "out": "/etc", "dangling": "nowhere", "tofile": "users.json"} {
 		if err := os.Symlink(to, filepath.Join(tree.Dir(), link)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	got, err := tree.Entries(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
+	got := entriesOf(t, tree)
 	const noMetadata, noIndex, link = "it has no metadata directory", "it has no files.json", "it is a symbolic link"
 	want := []Entry{
+		{Loc: Loc{Timelapse: "tl"}, Timelapse: true},
+		{Loc: Loc{Timelapse: "um"}, Timelapse: true},
+		{Loc: Loc{Timelapse: "vain"}, Timelapse: true},
+		{Loc: Loc{Scan: "Z"}},
 		{Loc: Loc{Scan: "a"}},
 		{Loc: Loc{Scan: "b"}},
+		{Loc: Loc{Timelapse: "tl", Scan: "broken"}, Broken: noMetadata},
+		{Loc: Loc{Scan: `c\xe9`}, Broken: noIndex},
 		{Loc: Loc{Scan: `c\xe9`}, Broken: "the directory's name is not UTF-8"},
 		{Loc: Loc{Scan: "dangling"}, Broken: link},
 		{Loc: Loc{Scan: "empty"}, Broken: noMetadata},
@@ -72,14 +78,29 @@ func TestEntries(t *testing.T) {
 		{Loc: Loc{Scan: "models"}, Broken: noMetadata},
 		{Loc: Loc{Scan: "no-index"}, Broken: noIndex},
 		{Loc: Loc{Scan: "out"}, Broken: link},
-		{Loc: Loc{Timelapse: "tl"}, Timelapse: true},
-		{Loc: Loc{Timelapse: "tl", Scan: "broken"}, Broken: noMetadata},
-		{Loc: Loc{Timelapse: "tl", Scan: "y"}},
-		{Loc: Loc{Timelapse: "tl", Scan: "z"}},
 		{Loc: Loc{Scan: "torn"}},
+		{Loc: Loc{Timelapse: "tl", Scan: "y"}},
+		{Loc: Loc{Timelapse: "um", Scan: "y"}},
+		{Loc: Loc{Scan: "y"}},
+		{Loc: Loc{Timelapse: "tl", Scan: "z"}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("Entries (-want +got):\n%s", diff)
+		t.Errorf("List and Look (-want +got):\n%s", diff)
+	}
+	list := must[*Listing](t)(tree.List(t.Context()))
+	if n := list.IDs(); n != 14 || !list.InTimelapses() || !list.HasTimelapse("vain") || list.HasTimelapse("a") {
+		t.Errorf("List() = %d ids, timelapses %v", n, list.Timelapses())
+	}
+	for id, places := range map[string]int{"y": 3, "z": 1, "Z": 1, "a": 1, `c\xe9`: 2, "tl": 0, "": 0, "zz": 0, "configs": 0, "x": 0} {
+		all := list.Scan(id)
+		if len(all) != places || list.Has(id) != (places > 0) {
+			t.Errorf("Scan(%q) = %v, want %d", id, all, places)
+		}
+		for _, e := range all {
+			if e.Loc.Scan != id || !list.holds(e.Loc) || list.holds(Loc{Timelapse: "vain", Scan: id}) {
+				t.Errorf("Scan(%q) has %+v, or the listing does not hold it", id, e)
+			}
+		}
 	}
 	for _, e := range got {
 		if e.Timelapse || strings.Contains(e.Loc.Scan, `\x`) {
@@ -94,8 +115,40 @@ func TestEntries(t *testing.T) {
 	}
 	canceled, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := tree.Entries(canceled); !errors.Is(err, context.Canceled) {
-		t.Errorf("Entries(canceled) = %v, want context.Canceled", err)
+	if _, err := tree.List(canceled); !errors.Is(err, context.Canceled) {
+		t.Errorf("List(canceled) = %v, want context.Canceled", err)
+	}
+}
+
+// What is kept of a scan is its name and a few bytes, however many there are.
+func TestListOfMany(t *testing.T) {
+	t.Parallel()
+	tree := newTree(t, files{"tl/timelapse.json": "{}"})
+	const scans = 3*listBatch + 1 // several reads of the directory
+	for n := range scans {
+		dir := tree.Dir()
+		if n%3 == 0 {
+			dir = filepath.Join(dir, "tl")
+		}
+		if err := os.Mkdir(filepath.Join(dir, fmt.Sprintf("scan_%05d", n)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list := must[*Listing](t)(tree.List(t.Context()))
+	n := 0
+	for e, others := range list.Scans() {
+		if want := fmt.Sprintf("scan_%05d", n); e.Loc.Scan != want || (e.Loc.Timelapse == "tl") != (n%3 == 0) || len(others) > 0 {
+			t.Fatalf("scan %d is %+v, %v, want %s", n, e, others, want)
+		}
+		n++
+	}
+	if n != scans || list.IDs() != scans {
+		t.Errorf("Scans() tells %d, IDs() = %d, want %d", n, list.IDs(), scans)
+	}
+	// A slice that grew has room for a quarter more, or twice if it is small.
+	held := cap(list.scans)*int(unsafe.Sizeof(listed{})) + cap(list.names)
+	if most := 2 * scans * (16 + len("scan_00000")); held > most {
+		t.Errorf("the listing holds %d bytes of %d scans, want %d at the most", held, scans, most)
 	}
 }
 

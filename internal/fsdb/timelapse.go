@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/romi/plantdb-go/internal/fsdb/meta"
 )
@@ -179,15 +180,15 @@ func (t *Tree) TimelapseScans(ctx context.Context, id string) ([]string, error) 
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("list timelapse %q: %w", id, err)
 	}
-	found, err := t.directories(id)
-	if err != nil {
-		return nil, wrap("list timelapse", id, err)
-	}
-	names := make([]string, 0, len(found))
-	for _, d := range found {
+	names := []string{}
+	err := t.directories(ctx, id, func(d directory) {
 		if !d.broken() {
 			names = append(names, d.name)
 		}
+	})
+	if err != nil {
+		return nil, wrap("list timelapse", id, err)
 	}
+	slices.Sort(names)
 	return names, nil
 }

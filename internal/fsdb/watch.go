@@ -190,24 +190,24 @@ func (w *Watcher) State() Watched {
 	return s
 }
 
-// Follow makes the watched directories be those of what Entries returned, as
-// far as there is room. Who calls it before he reads the scans misses no change.
-func (w *Watcher) Follow(entries []Entry) {
+// Follow makes the watched directories be those of a listing, as far as there is
+// room. Who calls it before he reads the scans misses no change.
+func (w *Watcher) Follow(l *Listing) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.leaveStale(entries)
+	w.leaveStale(l)
 	w.enter(filepath.Join(w.root, locksDir), watchedDir{kind: lockDir})
-	lapses := 0
+	for _, e := range l.timelapses[:min(len(l.timelapses), w.lapses)] {
+		w.enterTimelapse(e.Loc.Timelapse)
+	}
 	w.unwatched = 0
-	for _, e := range entries {
-		known := w.scans.Contains(e.Loc)
+	for _, s := range l.scans {
+		loc := l.entry(s).Loc
+		known := w.scans.Contains(loc)
 		switch {
-		case e.Timelapse && lapses < w.lapses:
-			lapses++
-			w.enterTimelapse(e.Loc.Timelapse)
-		case e.Timelapse, known && !w.lost:
+		case known && !w.lost:
 		case known, w.scans.Len() < w.room:
-			w.enterScan(e.Loc)
+			w.enterScan(loc)
 		default:
 			w.unwatched++
 		}
@@ -216,18 +216,14 @@ func (w *Watcher) Follow(entries []Entry) {
 }
 
 // leaveStale drops what is no longer in the tree, or no longer what it was.
-func (w *Watcher) leaveStale(entries []Entry) {
-	there := make(map[Loc]bool, len(entries))
-	for _, e := range entries {
-		there[e.Loc] = true
-	}
+func (w *Watcher) leaveStale(l *Listing) {
 	for path, d := range w.dirs {
-		if d.kind == timelapseDir && !there[d.loc] {
+		if d.kind == timelapseDir && !l.HasTimelapse(d.loc.Timelapse) {
 			w.leave(path)
 		}
 	}
 	for _, loc := range w.scans.Keys() {
-		if !there[loc] {
+		if !l.holds(loc) {
 			w.scans.Remove(loc)
 		}
 	}
@@ -320,7 +316,7 @@ func (w *Watcher) drop(path string) {
 	}
 }
 
-// Find returns the entry of one place, as Entries would; ErrNotFound if nothing
+// Find returns the entry of one place as List and Look would; ErrNotFound if nothing
 // there is, or should be, a scan.
 func (t *Tree) Find(ctx context.Context, loc Loc) (Entry, error) {
 	if err := loc.check(); err != nil {
@@ -333,7 +329,6 @@ func (t *Tree) Find(ctx context.Context, loc Loc) (Entry, error) {
 	if outside || loc.Scan == configsDir || loc.Timelapse == "" && t.isTimelapse(loc.Scan) {
 		return Entry{}, ErrNotFound
 	}
-	d := directory{name: loc.Scan}
 	info, err := t.root.Lstat(loc.Dir())
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENOTDIR):
@@ -341,12 +336,12 @@ func (t *Tree) Find(ctx context.Context, loc Loc) (Entry, error) {
 	case err != nil:
 		return Entry{}, fmt.Errorf("find scan %q: %w", loc.Dir(), err)
 	case info.Mode()&fs.ModeSymlink != 0:
-		d.linked = true
 		if t.linksToFile(loc.Dir()) {
 			return Entry{}, ErrNotFound
 		}
+		return Entry{Loc: loc, Broken: reason(errLinked)}, nil
 	case !info.IsDir():
 		return Entry{}, ErrNotFound
 	}
-	return t.scanEntry(loc, d), nil
+	return t.Look(Entry{Loc: loc}), nil
 }

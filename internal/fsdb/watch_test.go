@@ -20,7 +20,7 @@ type watch struct {
 	before []string // may still be told, for one write is several events
 }
 
-// watchTree watches a tree and what Entries says of it; the first Take is done.
+// watchTree watches a tree and what List says of it; the first Take is done.
 func watchTree(t *testing.T, tree *Tree, limit int) *watch {
 	t.Helper()
 	w := must[*Watcher](t)(tree.Watch(limit))
@@ -29,7 +29,7 @@ func watchTree(t *testing.T, tree *Tree, limit int) *watch {
 			t.Errorf("Close() = %v", err)
 		}
 	})
-	w.Follow(must[[]Entry](t)(tree.Entries(t.Context())))
+	w.Follow(must[*Listing](t)(tree.List(t.Context())))
 	<-w.Changed()
 	if !w.Take().All {
 		t.Error("at first not everything counts as touched")
@@ -89,7 +89,7 @@ func put(t *testing.T, tree *Tree, name, content string) {
 func followed(t *testing.T, w *watch, tree *Tree, scan string) {
 	t.Helper()
 	for n := 0; ; n++ {
-		w.Follow(must[[]Entry](t)(tree.Entries(t.Context())))
+		w.Follow(must[*Listing](t)(tree.List(t.Context())))
 		put(t, tree, scan+"/metadata/metadata.json", fmt.Sprintf(`{"followed": %d}`, n))
 		select {
 		case <-w.Changed():
@@ -280,7 +280,7 @@ func TestWatchOverflow(t *testing.T) {
 	w.mu.Lock()
 	w.dirs[w.root] = watchedDir{kind: treeDir}
 	w.mu.Unlock()
-	w.Follow(must[[]Entry](t)(tree.Entries(t.Context())))
+	w.Follow(must[*Listing](t)(tree.List(t.Context())))
 	w.Take()
 	put(t, tree, "a/metadata/metadata.json", `{"x": 1}`)
 	seen(t, w, "after it", "a")
@@ -305,7 +305,7 @@ func TestWatchTooMuch(t *testing.T) {
 	}
 }
 
-// Find says of each place what Entries says of it.
+// Find says of each place what List and Look say of it.
 func TestFind(t *testing.T) {
 	t.Parallel()
 	tree := newTree(t, smallScan("a"), smallScan("tl/c"), files{
@@ -317,7 +317,7 @@ func TestFind(t *testing.T) {
 		}
 	}
 	want := map[Loc]Entry{}
-	for _, e := range must[[]Entry](t)(tree.Entries(t.Context())) {
+	for _, e := range entriesOf(t, tree) {
 		if !e.Timelapse {
 			want[e.Loc] = e
 		}

@@ -1,7 +1,6 @@
 package scan
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -184,7 +183,11 @@ func (c *checker) run(ctx context.Context) (done bool, err error) {
 			return false, err
 		}
 	}
-	entries, err := c.entries(ctx)
+	list, err := c.tree.List(ctx)
+	if err != nil {
+		return false, fmt.Errorf("list the tree: %w", err)
+	}
+	entries, err := c.entries(ctx, list)
 	if err != nil {
 		return false, err
 	}
@@ -200,7 +203,7 @@ func (c *checker) run(ctx context.Context) (done bool, err error) {
 			return false, err
 		}
 	}
-	if err := c.lost(ctx, entries); err != nil {
+	if err := c.lost(ctx, list); err != nil {
 		return false, err
 	}
 	if whole && c.o.Previews != nil {
@@ -213,31 +216,36 @@ func (c *checker) run(ctx context.Context) (done bool, err error) {
 
 // entries returns the scans of the tree that are to be looked at, by name, and
 // reports those directories that are in each other's way.
-func (c *checker) entries(ctx context.Context) ([]fsdb.Entry, error) {
-	entries, err := c.tree.Entries(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("list the tree: %w", err)
+func (c *checker) entries(ctx context.Context, list *fsdb.Listing) (scans []fsdb.Entry, err error) {
+	if len(c.only) == 0 && c.o.After == "" {
+		for _, e := range list.Timelapses() {
+			if err := c.marker(e); err != nil {
+				return nil, err
+			}
+		}
 	}
-	scans, err := c.uniqueScans(ctx, entries)
-	if err != nil {
-		return nil, err
-	}
-	used := make(map[string]fsdb.Loc, len(scans))
-	for _, e := range scans {
-		used[e.Loc.Scan] = e.Loc
-	}
-	for _, e := range entries {
-		if !c.wanted(e.Loc.Scan) && (!e.Timelapse || len(c.only) != 0 || c.o.After != "") {
+	for first, others := range list.Scans() {
+		if !c.wanted(first.Loc.Scan) {
 			continue
 		}
-		if err := c.entry(e, used); err != nil {
+		used, err := c.choose(ctx, first, others)
+		if err != nil {
 			return nil, err
 		}
+		for _, e := range slices.Concat([]fsdb.Entry{first}, others) {
+			if e.Loc == used.Loc {
+				continue
+			}
+			if err := c.report(Finding{
+				Kind: DuplicateScan, Scan: e.Loc.Scan, Path: e.Loc.Dir(), Detail: "another scan has the id and is used: " + used.Loc.Dir(),
+			}); err != nil {
+				return nil, err
+			}
+		}
+		scans = append(scans, used)
 	}
-	scans = slices.DeleteFunc(scans, func(e fsdb.Entry) bool { return !c.wanted(e.Loc.Scan) })
-	slices.SortFunc(scans, func(a, b fsdb.Entry) int { return cmp.Compare(a.Loc.Scan, b.Loc.Scan) })
 	for name := range c.only {
-		if _, there := used[name]; there {
+		if list.Has(name) {
 			continue
 		}
 		if _, err := c.scan(ctx, c.pool, name); err != nil {
@@ -247,14 +255,8 @@ func (c *checker) entries(ctx context.Context) ([]fsdb.Entry, error) {
 	return scans, nil
 }
 
-// entry reports what shows in the listing of the tree alone.
-func (c *checker) entry(e fsdb.Entry, used map[string]fsdb.Loc) error {
-	if !e.Timelapse {
-		if by := used[e.Loc.Scan]; by != e.Loc {
-			return c.report(Finding{Kind: DuplicateScan, Scan: e.Loc.Scan, Path: e.Loc.Dir(), Detail: "another scan has the id and is used: " + by.Dir()})
-		}
-		return nil
-	}
+// marker reports what shows of a timelapse in the listing and its marker.
+func (c *checker) marker(e fsdb.Entry) error {
 	damage := e.Broken
 	if damage == "" {
 		said, err := c.tree.MarkerDamage(e.Loc.Timelapse)

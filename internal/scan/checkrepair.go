@@ -86,50 +86,45 @@ func (c *checker) reindex(ctx context.Context, e fsdb.Entry, findings []Finding)
 }
 
 // lost reports scans that the index has and the tree does not.
-func (c *checker) lost(ctx context.Context, entries []fsdb.Entry) error {
-	rows, err := c.q.ListScanSignatures(ctx, c.pool)
-	if err != nil {
-		return fmt.Errorf("list the index: %w", err)
-	}
-	there := make(map[string]bool, len(entries))
-	for _, e := range entries {
-		there[cleanText(e.Loc.Scan)] = true
-	}
-	for _, r := range rows {
-		if !c.wanted(r.Name) || there[r.Name] {
-			continue
+func (c *checker) lost(ctx context.Context, list *fsdb.Listing) error {
+	for r, err := range c.signatures("").all(ctx) {
+		if err == nil && c.wanted(r.Name) && !list.Has(r.Name) {
+			err = c.lostOne(ctx, r.Name)
 		}
-		gone := false
-		err := c.lockedRows(ctx, func(tx pgx.Tx) error {
-			found, err := c.scan(ctx, tx, r.Name)
-			if errors.Is(err, ErrUnknownScan) {
-				return nil
-			}
-			if err != nil {
-				return err
-			}
-			present, err := c.present(ctx, found.loc())
-			gone = !present
-			return err
-		}, r.Name)
 		if err != nil {
-			return err
-		}
-		if !gone {
-			continue
-		}
-		f := Finding{Kind: RowWithoutScan, Scan: r.Name, Path: path.Join(r.Timelapse, r.Name), Detail: "the index has it, the tree does not"}
-		if c.o.Repair {
-			if _, err := c.forget(ctx, r.Name); err != nil {
-				return err
-			}
-			f.Repaired = "forgotten by the index"
-		}
-		if err := c.report(f); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (c *checker) lostOne(ctx context.Context, name string) error {
+	var at fsdb.Loc
+	gone := false
+	err := c.lockedRows(ctx, func(tx pgx.Tx) error {
+		found, err := c.scan(ctx, tx, name)
+		if errors.Is(err, ErrUnknownScan) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		at = found.loc()
+		present, err := c.present(ctx, at)
+		gone = !present
+		return err
+	}, name)
+	if err != nil || !gone {
+		return err
+	}
+	f := Finding{Kind: RowWithoutScan, Scan: name, Path: at.Dir(), Detail: "the index has it, the tree does not"}
+	if c.o.Repair {
+		if _, err := c.forget(ctx, name); err != nil {
+			return err
+		}
+		f.Repaired = "forgotten by the index"
+	}
+	return c.report(f)
 }
 
 // leftovers looks at what is ours: the trash and the staging directory.

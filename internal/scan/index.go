@@ -37,39 +37,30 @@ func (s *Service) Reconcile(ctx context.Context) (Reconciled, error) {
 // reconcile is Reconcile, sparing if nobody waits for it: what did not change is
 // then looked at by one core alone, and requests have the others.
 func (s *Service) reconcile(ctx context.Context, sparing bool) (Reconciled, error) {
-	entries, err := s.tree.Entries(ctx)
+	list, err := s.tree.List(ctx)
 	if err != nil {
 		return Reconciled{}, fmt.Errorf("list the tree: %w", err)
 	}
-	rows, err := s.q.ListScanSignatures(ctx, s.pool)
+	rows := s.signatures("")
+	indexed, err := rows.more(ctx)
 	if err != nil {
-		return Reconciled{}, fmt.Errorf("list the index: %w", err)
+		return Reconciled{}, err
 	}
 	// Before the scans are read, so that no change is missed in between.
-	s.watching.follow(entries)
+	s.watching.follow(list)
 	unseen := indexedBefore
-	if len(rows) == 0 && !s.met.Load() {
+	if !indexed && !s.met.Load() {
 		unseen = firstRead // nothing happened to the tree: it is met
 	}
-	if err := s.reconcileTimelapses(ctx, entries, unseen); err != nil {
+	if err := s.reconcileTimelapses(ctx, list, unseen); err != nil {
 		return Reconciled{}, err
 	}
-	known := make(map[string]db.ListScanSignaturesRow, len(rows))
-	for _, r := range rows {
-		known[r.Name] = r
-	}
-	scans, err := s.uniqueScans(ctx, entries)
-	if err != nil {
-		return Reconciled{}, err
-	}
-	done, err := s.indexChanged(ctx, scans, known, unseen, sparing)
+	done, lost, err := s.indexChanged(ctx, list, rows, unseen, sparing)
 	if err != nil {
 		return done, err
 	}
-	for _, e := range scans {
-		delete(known, e.Loc.Scan)
-	}
-	for name := range known {
+	// Last, so that a scan that has another name is there by it before it goes.
+	for _, name := range lost {
 		gone, err := s.forget(ctx, name)
 		if err != nil {
 			return done, err
@@ -78,7 +69,7 @@ func (s *Service) reconcile(ctx context.Context, sparing bool) (Reconciled, erro
 			done.Removed++
 		}
 	}
-	if err := s.forgetTimelapses(ctx, entries); err != nil {
+	if err := s.forgetTimelapses(ctx, list); err != nil {
 		return done, err
 	}
 	s.met.Store(true)
@@ -103,38 +94,27 @@ func (s *Service) settleIndex(ctx context.Context, done Reconciled) {
 	}
 }
 
-// uniqueScans drops the timelapses and, since ids are unique over the whole
-// tree, all but one scan of each id: of those that look sound the one that the
-// index has, for somebody was told that it is there, else the first.
-func (s *Service) uniqueScans(ctx context.Context, entries []fsdb.Entry) ([]fsdb.Entry, error) {
-	place := make(map[string]int, len(entries))
-	scans := make([]fsdb.Entry, 0, len(entries))
-	for _, e := range entries {
-		if e.Timelapse {
-			continue
-		}
-		i, taken := place[e.Loc.Scan]
-		if !taken {
-			place[e.Loc.Scan] = len(scans)
-			scans = append(scans, e)
-			continue
-		}
-		used, ignored := scans[i], e
-		better := used.Broken != "" && e.Broken == ""
-		if (used.Broken == "") == (e.Broken == "") {
+// choose returns the scan that counts of those that have one id, since ids are
+// unique over the whole tree: of those that look sound the one that the index
+// has, for somebody was told that it is there, else the first.
+func (s *Service) choose(ctx context.Context, used fsdb.Entry, others []fsdb.Entry) (fsdb.Entry, error) {
+	for _, e := range others {
+		usedSound, sound := s.tree.Look(used).Broken == "", s.tree.Look(e).Broken == ""
+		better := sound
+		if sound == usedSound {
 			r, err := s.scan(ctx, s.pool, e.Loc.Scan)
 			if err != nil && !errors.Is(err, ErrUnknownScan) {
-				return nil, err
+				return used, err
 			}
 			better = err == nil && r.loc() == e.Loc
 		}
+		ignored := e
 		if better {
-			used, ignored = ignored, used
+			used, ignored = e, used
 		}
-		scans[i] = used
 		s.warn(ctx, ignored.Loc.Dir(), "another scan has the id and is used: "+used.Loc.Dir(), nil)
 	}
-	return scans, nil
+	return used, nil
 }
 
 // tally counts what became of scans that are indexed side by side.
@@ -160,40 +140,43 @@ func (t *tally) add(read, broken bool) {
 	}
 }
 
-func (s *Service) indexChanged(ctx context.Context, scans []fsdb.Entry, known map[string]db.ListScanSignaturesRow, unseen seen, sparing bool) (Reconciled, error) {
-	t := tally{done: Reconciled{Scans: len(scans)}, progress: s.progress}
+// indexChanged reads the scans of the tree that are not as their rows say, and
+// returns the names of those that only the index has.
+func (s *Service) indexChanged(ctx context.Context, list *fsdb.Listing, rows *signatures, unseen seen, sparing bool) (done Reconciled, lost []string, err error) {
+	t := tally{done: Reconciled{Scans: list.IDs()}, progress: s.progress}
 	group, ctx := errgroup.WithContext(ctx)
 	// Twice the cores: half of them wait for the database.
 	group.SetLimit(2 * runtime.GOMAXPROCS(0))
-	same := func(e fsdb.Entry) bool {
-		row, ok := known[e.Loc.Scan]
-		ok = ok && row.Timelapse == e.Loc.Timelapse && s.unchanged(ctx, e, row.Signature)
+	same := func(e fsdb.Entry, row db.ListScanSignaturesRow) bool {
+		ok := row.Name != "" && row.Timelapse == e.Loc.Timelapse && s.unchanged(ctx, e, row.Signature)
 		if ok {
 			t.add(false, row.Broken)
 		}
 		return ok
 	}
-	for _, e := range scans {
-		if sparing && same(e) {
-			continue
+	lost, err = s.beside(ctx, list, rows, func(e fsdb.Entry, row db.ListScanSignaturesRow) {
+		if sparing && same(e, row) {
+			return
 		}
 		group.Go(func() error {
-			if !sparing && same(e) {
+			if !sparing && same(e, row) {
 				return nil
 			}
 			broken, err := s.index(ctx, e, unseen)
 			if err != nil {
 				return err
 			}
-			if _, ok := known[e.Loc.Scan]; ok {
+			if row.Name != "" {
 				s.watching.prefer(e.Loc)
 			}
 			t.add(true, broken)
 			return nil
 		})
+	})
+	if failed := group.Wait(); failed != nil {
+		err = failed // what was told of it is the consequence
 	}
-	err := group.Wait()
-	return t.done, err
+	return t.done, lost, err
 }
 
 // unchanged says whether a scan is as it was when it had that signature. What

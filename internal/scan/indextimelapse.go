@@ -14,7 +14,7 @@ import (
 
 // reconcileTimelapses reads the timelapses that changed; it comes before their
 // scans, whose rows name them.
-func (s *Service) reconcileTimelapses(ctx context.Context, entries []fsdb.Entry, unseen seen) error {
+func (s *Service) reconcileTimelapses(ctx context.Context, list *fsdb.Listing, unseen seen) error {
 	rows, err := s.q.ListTimelapses(ctx, s.pool)
 	if err != nil {
 		return fmt.Errorf("list timelapses: %w", err)
@@ -23,13 +23,10 @@ func (s *Service) reconcileTimelapses(ctx context.Context, entries []fsdb.Entry,
 	for _, r := range rows {
 		known[r.Name] = r.Signature
 	}
-	for _, e := range entries {
-		if !e.Timelapse {
-			if e.Loc.Timelapse != "" {
-				s.warnOfPython(ctx)
-			}
-			continue
-		}
+	if list.InTimelapses() {
+		s.warnOfPython(ctx)
+	}
+	for _, e := range list.Timelapses() {
 		id := e.Loc.Timelapse
 		signature, err := s.tree.TimelapseSignature(ctx, id)
 		if err == nil && string(signature[:]) == string(known[id]) {
@@ -92,19 +89,13 @@ func (s *Service) writeTimelapseAs(ctx context.Context, tx pgx.Tx, t *fsdb.Timel
 
 // forgetTimelapses removes the rows of those that are gone; it comes after
 // their scans.
-func (s *Service) forgetTimelapses(ctx context.Context, entries []fsdb.Entry) error {
-	present := map[string]bool{}
-	for _, e := range entries {
-		if e.Timelapse {
-			present[e.Loc.Timelapse] = true
-		}
-	}
+func (s *Service) forgetTimelapses(ctx context.Context, list *fsdb.Listing) error {
 	rows, err := s.q.ListTimelapses(ctx, s.pool)
 	if err != nil {
 		return fmt.Errorf("list timelapses: %w", err)
 	}
 	for _, r := range rows {
-		if present[r.Name] {
+		if list.HasTimelapse(r.Name) {
 			continue
 		}
 		err := s.lockedRows(ctx, func(tx pgx.Tx) error {

@@ -124,15 +124,13 @@ func (s *Service) AllNames(ctx context.Context) ([]string, error) {
 	if !may(a, opListAll, Access{}) {
 		return nil, forbidden(a, opListAll)
 	}
-	rows, err := s.q.ListScanSignatures(ctx, s.pool)
-	if err != nil {
-		return nil, fmt.Errorf("list scans: %w", err)
+	names := []string{}
+	for r, err := range s.signatures("").all(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, r.Name)
 	}
-	names := make([]string, len(rows))
-	for i, r := range rows {
-		names[i] = r.Name
-	}
-	slices.Sort(names)
 	return names, nil
 }
 

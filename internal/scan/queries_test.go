@@ -96,6 +96,7 @@ func TestPlans(t *testing.T) {
 			return count(n, err, 10)
 		},
 		"Infos of one": func() error { n, err := s.Infos(ctx, Query{Timelapse: "tl7"}); return count(n, err, 10) },
+		"signatures":   func() error { _, err := s.signatures("scan5").more(ctx); return err },
 		"Create": func() error {
 			_, err := s.q.NameTaken(ctx, s.pool, "scan77")
 			return err

@@ -97,19 +97,13 @@ func (s *Service) locate(ctx context.Context, r row, known bool, name string) (f
 			return fsdb.Entry{Loc: r.loc()}, nil
 		}
 	}
-	entries, err := s.tree.Entries(ctx)
+	list, err := s.tree.List(ctx)
 	if err != nil {
 		return fsdb.Entry{}, fmt.Errorf("list the tree: %w", err)
 	}
-	scans, err := s.uniqueScans(ctx, entries)
-	if err != nil {
-		return fsdb.Entry{}, err
-	}
-	for _, e := range scans {
-		if e.Loc.Scan != name {
-			continue
-		}
-		if e.Loc.Timelapse != "" {
+	if all := list.Scan(name); len(all) > 0 {
+		e, err := s.choose(ctx, all[0], all[1:])
+		if err == nil && e.Loc.Timelapse != "" {
 			err = s.indexTimelapse(ctx, e.Loc.Timelapse, indexedBefore)
 		}
 		return e, err

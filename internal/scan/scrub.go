@@ -72,20 +72,17 @@ func (s *Service) Scrub(ctx context.Context, until time.Time) error {
 	if s.config.ScrubRate > 0 {
 		c.limit = rate.NewLimiter(rate.Limit(s.config.ScrubRate), checkChunk)
 	}
-	rows, err := s.q.ListScanSignatures(ctx, s.pool)
-	if err != nil {
-		return fmt.Errorf("list the index: %w", err)
-	}
-	slices.SortFunc(rows, func(a, b db.ListScanSignaturesRow) int { return strings.Compare(a.Name, b.Name) })
-	for _, r := range rows {
-		from := filePath{}
-		switch scan, fileset, file := scrubPlace(after); {
-		case r.Name < scan || r.Name == scan && fileset == "":
-			continue
-		case r.Name == scan:
-			from = filePath{fileset, file}
+	scan, fileset, file := scrubPlace(after)
+	if fileset != "" {
+		if done, err := c.scrubRest(ctx, scan, filePath{fileset, file}); err != nil || !done {
+			return err
 		}
-		done, err := c.scrub(ctx, fsdb.Entry{Loc: fsdb.Loc{Timelapse: r.Timelapse, Scan: r.Name}}, from)
+	}
+	for r, err := range s.signatures(scan).all(ctx) {
+		if err != nil {
+			return err
+		}
+		done, err := c.scrub(ctx, fsdb.Entry{Loc: fsdb.Loc{Timelapse: r.Timelapse, Scan: r.Name}}, filePath{})
 		if err != nil || !done {
 			return err
 		}
@@ -115,6 +112,18 @@ func scrubPlace(after string) (scan, fileset, file string) {
 	scan, rest, _ := strings.Cut(after, "/")
 	fileset, file, _ = strings.Cut(rest, "/")
 	return scan, fileset, file
+}
+
+// scrubRest is scrub of a scan that was begun, which may be gone.
+func (c *checker) scrubRest(ctx context.Context, name string, from filePath) (done bool, err error) {
+	r, err := c.scan(ctx, c.pool, name)
+	if errors.Is(err, ErrUnknownScan) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return c.scrub(ctx, fsdb.Entry{Loc: r.loc()}, from)
 }
 
 // scrub looks at a scan, from a file of it on; done is false if the time was up.

@@ -151,6 +151,7 @@ type Service struct {
 	now    func() time.Time
 
 	bounds   pageBounds
+	rowsHeld int32
 	uploads  batcher
 	feed     *feed
 	folds    folds
@@ -179,7 +180,7 @@ func New(pool postgres.DB, tree *fsdb.Tree, groups Groups, c Config, log *slog.L
 	}
 	s := &Service{
 		pool: pool, q: db.New(), tree: tree, groups: groups, config: c, log: log, now: time.Now, feed: newFeed(),
-		bounds: defaultBounds,
+		bounds: defaultBounds, rowsHeld: rowsHeld,
 	}
 	s.uploads.flush = s.flushFiles
 	s.folds.wake = make(chan struct{}, 1)

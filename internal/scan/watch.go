@@ -65,9 +65,9 @@ type watching struct {
 }
 
 // follow has the watcher follow what was listed, before it is read.
-func (w *watching) follow(entries []fsdb.Entry) {
+func (w *watching) follow(list *fsdb.Listing) {
 	if watcher := w.watcher.Load(); watcher != nil {
-		watcher.Follow(entries)
+		watcher.Follow(list)
 	}
 }
 
