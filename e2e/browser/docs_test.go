@@ -172,9 +172,15 @@ func insert(text string) chromedp.Action[chromedp.Void] {
 // operation is where the page has an operation.
 func operation(id string) chromedp.CSS { return chromedp.CSS(`.opblock[id$="-` + id + `"]`) }
 
-// unfold opens an operation.
-func (b *tab) unfold(id string) {
+// group is where the page has the name of a group of operations.
+func group(name string) chromedp.CSS { return chromedp.CSS("#operations-tag-" + name) }
+
+// unfold opens an operation, and its group where it is closed.
+func (b *tab) unfold(name, id string) {
 	b.t.Helper()
+	if ask[bool](b, fmt.Sprintf("document.querySelector(%q).dataset.isOpen !== 'true'", group(name))) {
+		b.do("open "+name, chromedp.Click(group(name)+" button.expand-operation"), chromedp.WaitVisible(operation(id)))
+	}
 	b.do("unfold "+id,
 		chromedp.Click(operation(id)+" .opblock-summary-control"),
 		chromedp.WaitVisible(operation(id)+" button.execute"))
@@ -217,13 +223,15 @@ func photo(t *testing.T) string {
 }
 
 // TestDocs opens /docs, logs in, authorizes, lists, uploads and downloads, by
-// mouse; then by keys, and on the screen of a telephone.
+// mouse; then by keys, by the search and by links, and on the screen of a
+// telephone.
 func TestDocs(t *testing.T) {
 	t.Parallel()
 	server := servertest.Start(t, servertest.Options{}, servertest.Dir(t), "--test", "--demo")
 	prepare(t, server.URL)
 	t.Run("mouse", func(t *testing.T) { byMouse(t, server.URL) })
 	t.Run("keys", func(t *testing.T) { byKeys(t, server.URL) })
+	t.Run("search", func(t *testing.T) { bySearch(t, server.URL) })
 	t.Run("telephone", func(t *testing.T) { onTelephone(t, server.URL) })
 }
 
@@ -247,10 +255,10 @@ func prepare(t *testing.T, url string) {
 
 func byMouse(t *testing.T, url string) {
 	b := open(t, url, 1280, 900)
-	b.do("open /docs", chromedp.Navigate(url+"/docs/"), chromedp.WaitVisible(operation("login")))
+	b.do("open /docs", chromedp.Navigate(url+"/docs/"), chromedp.WaitVisible(group("auth")))
 	b.picture("docs")
 
-	b.unfold("login")
+	b.unfold("auth", "login")
 	b.fill(operation("login")+" textarea.body-param__text", `{"username": "admin", "password": "admin"}`)
 	b.execute("login", http.StatusOK)
 	var login struct {
@@ -271,7 +279,7 @@ func byMouse(t *testing.T, url string) {
 		chromedp.WaitVisible(chromedp.CSS(".modal-ux .auth-container button.auth:not(.authorize)")),
 		chromedp.Click(chromedp.CSS(".modal-ux button.close-modal")))
 
-	b.unfold("list-scans")
+	b.unfold("scans", "list-scans")
 	b.picture("list")
 	if filled := ask[int](b, fmt.Sprintf("[...document.querySelectorAll(%q)].filter(i => i.value).length", operation("list-scans")+" .parameters input")); filled != 0 {
 		t.Errorf("%d fields of list-scans that need not be given are filled in", filled)
@@ -281,7 +289,7 @@ func byMouse(t *testing.T, url string) {
 	}
 
 	path := map[string]string{"scan_id": "seen", "fileset_id": "images", "file_id": "00000_rgb"}
-	b.unfold("create-file")
+	b.unfold("files", "create-file")
 	b.parameters("create-file", path)
 	b.fill(operation("create-file")+` tr[data-property-name="ext"] input`, "jpg")
 	b.do("choose a file", chromedp.SetUploadFiles(operation("create-file")+` input[type="file"]`, []string{photo(t)}))
@@ -290,7 +298,7 @@ func byMouse(t *testing.T, url string) {
 	}
 	b.picture("upload")
 
-	b.unfold("get-file")
+	b.unfold("files", "get-file")
 	b.parameters("get-file", path)
 	b.execute("get-file", http.StatusOK)
 	b.wait("see the image", fmt.Sprintf("(document.querySelector(%q) || {}).naturalWidth === 64", operation("get-file")+" .live-responses-table img"))
@@ -299,7 +307,7 @@ func byMouse(t *testing.T, url string) {
 
 func byKeys(t *testing.T, url string) {
 	b := open(t, url, 1280, 900)
-	b.do("open /docs", chromedp.Navigate(url+"/docs/"), chromedp.WaitVisible(operation("get-health")))
+	b.do("open /docs", chromedp.Navigate(url+"/docs/"), chromedp.WaitVisible(group("server")))
 	reach := func(what, condition string) {
 		for range 400 {
 			if ask[bool](b, "(() => { const at = document.activeElement; return "+condition+" })()") {
@@ -310,6 +318,8 @@ func byKeys(t *testing.T, url string) {
 		b.picture("failed")
 		t.Fatalf("Tab does not reach %s", what)
 	}
+	reach("a group", fmt.Sprintf("!!at.closest(%q) && at.matches('button')", group("server")))
+	b.do("press Enter", chromedp.KeyEvent(kb.Enter), chromedp.WaitVisible(operation("get-health")))
 	reach("an operation", fmt.Sprintf("!!at.closest(%q) && at.matches('.opblock-summary-control')", operation("get-health")))
 	if !ask[bool](b, "document.activeElement.matches(':focus-visible') && getComputedStyle(document.activeElement).outlineStyle !== 'none'") {
 		t.Error("the operation that has the focus does not show it")
@@ -320,9 +330,50 @@ func byKeys(t *testing.T, url string) {
 	b.picture("keys")
 }
 
+// shown is JavaScript that lists the operations that the page shows.
+const shown = `[...document.querySelectorAll(".opblock")].filter(o => o.getClientRects().length).map(o => o.id.replace(/^operations-/, "")).sort().join(" ")`
+
+func bySearch(t *testing.T, url string) {
+	b := open(t, url, 1280, 900)
+	b.do("open /docs", chromedp.Navigate(url+"/docs/"), chromedp.WaitVisible(group("server")))
+	if found := ask[string](b, shown); found != "" {
+		t.Errorf("the page begins with the operations %s", found)
+	}
+	const field = ".operation-filter-input"
+	b.fill(field, "Token SCANS get")
+	b.wait("find nothing", `document.querySelectorAll(".opblock-tag").length === 0`)
+	b.fill(field, "LIST scan get")
+	b.wait("find the list", fmt.Sprintf(`(%s).split(" ").includes("scans-list-scans")`, shown))
+	b.picture("search")
+	for _, found := range strings.Fields(ask[string](b, shown)) {
+		if !strings.Contains(found, "list") && !strings.Contains(found, "scan") {
+			t.Errorf("the search shows %s", found)
+		}
+	}
+	b.fill(field, "/groups")
+	b.wait("find a path", fmt.Sprintf(`(%s).startsWith("groups-")`, shown))
+	b.do("empty the field", chromedp.Click(chromedp.CSS(field)), chromedp.KeyEvent("a", chromedp.KeyModifiers(chromedp.ModifierCtrl)), chromedp.KeyEvent(kb.Delete))
+	b.wait("see the groups again", fmt.Sprintf(`(%s) === "" && document.querySelectorAll(".opblock-tag").length > 10`, shown))
+
+	button := chromedp.CSS(".filter-container button")
+	b.do("open all", chromedp.Click(button))
+	operations := fmt.Sprintf(`(%s).split(" ").length`, shown)
+	b.wait("see all operations", operations+" > 100 && document.querySelector('.filter-container button').textContent === 'Close all'")
+	b.do("close all", chromedp.Click(button))
+	b.wait("see no operation", fmt.Sprintf(`(%s) === ""`, shown))
+	if at := ask[string](b, "location.hash"); at != "" {
+		t.Errorf("opening all groups leaves %q in the address", at)
+	}
+
+	b.do("leave", chromedp.Navigate("about:blank"))
+	b.do("follow a link to an operation", chromedp.Navigate(url+"/docs/#/files/create-file"), chromedp.WaitVisible(operation("create-file")+" button.execute"))
+	b.wait("see the operation", fmt.Sprintf("(r => r.top >= 0 && r.top < innerHeight)(document.querySelector(%q).getBoundingClientRect())", operation("create-file")))
+	b.picture("link")
+}
+
 func onTelephone(t *testing.T, url string) {
 	b := open(t, url, 390, 844)
-	b.do("open /docs", chromedp.Navigate(url+"/docs/"), chromedp.WaitVisible(operation("get-health")))
+	b.do("open /docs", chromedp.Navigate(url+"/docs/"), chromedp.WaitVisible(group("server")))
 	fits := func(what string) {
 		if w := ask[int](b, "document.documentElement.scrollWidth"); w > 390 {
 			t.Errorf("%s is %d pixels wide on a screen of 390", what, w)
@@ -330,9 +381,9 @@ func onTelephone(t *testing.T, url string) {
 	}
 	fits("the page")
 	b.picture("telephone")
-	b.unfold("create-file")
+	b.unfold("files", "create-file")
 	fits("an operation with a form")
-	b.unfold("get-scan")
+	b.unfold("scans", "get-scan")
 	b.parameters("get-scan", map[string]string{"scan_id": "seen"})
 	b.execute("get-scan", http.StatusOK)
 	fits("an operation with its answer")
