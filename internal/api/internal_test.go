@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -334,6 +335,24 @@ func TestExamples(t *testing.T) {
 	}
 	for id := range unused {
 		t.Errorf("examples.json has %q, which is no operation", id)
+	}
+}
+
+// What answers an older path in a way of its own does so under an id of the table.
+func TestOlderPathsAreOfTheTable(t *testing.T) {
+	t.Parallel()
+	s := newServer(Services{Log: slog.New(slog.DiscardHandler), Metrics: observe.NewMetrics(nil)}, Config{})
+	for id := range s.different {
+		if !slices.ContainsFunc(aliases, func(a alias) bool { return a.id == id }) {
+			t.Errorf("%q is none of the aliases", id)
+		}
+	}
+	served := 0
+	for _, item := range s.legacy.OpenAPI().Paths {
+		served += len(operationsOf(item))
+	}
+	if len(s.different) == 0 || served != len(aliases) {
+		t.Errorf("%d older paths are served, %d of them in a way of their own; want %d", served, len(s.different), len(aliases))
 	}
 }
 

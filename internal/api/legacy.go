@@ -41,13 +41,14 @@ type alias struct {
 	surface          surface
 }
 
-// aliases is every older path that is answered by the very operation that
-// succeeded it. Those whose input or answer is another one are in older, which
-// calls the same methods of the services.
+// aliases is every older path. Most are answered by the very operation that
+// succeeded them; those whose input or answer is another one by what older.go
+// says under their id, which calls the same methods of the services.
 var aliases = []alias{
 	{"get-health-015", http.MethodGet, "/health", "get-health", v015},
 	{"refresh-015", http.MethodGet, "/refresh", "reload-scans", v015},
 
+	{"login-015", http.MethodPost, "/login", "login", v015},
 	{"check-username-015", http.MethodGet, "/login", "check-username", v015},
 	{"register-user-015", http.MethodPost, "/register", "register-user", v015},
 	{"logout-015", http.MethodPost, "/logout", "logout", v015},
@@ -59,6 +60,9 @@ var aliases = []alias{
 	{"inspect-optional-token-015", http.MethodGet, "/token/optional", "inspect-optional-token", v015},
 	{"inspect-mandatory-token-015", http.MethodGet, "/token/mandatory", "inspect-mandatory-token", v015},
 
+	{"list-scans-015", http.MethodGet, "/scans", "list-scans", v015},
+	{"list-scan-infos-015", http.MethodGet, "/scans_info", "list-scan-infos", v015},
+	{"get-scan-015", http.MethodGet, "/scan/{scan_id}", "get-scan", v015},
 	{"create-scan-015", http.MethodPost, "/scan/{scan_id}", "create-scan", v015},
 	{"get-scan-metadata-015", http.MethodGet, "/scan/{scan_id}/metadata", "get-scan-metadata", v015},
 	{"update-scan-metadata-015", http.MethodPost, "/scan/{scan_id}/metadata", "update-scan-metadata", v015},
@@ -74,12 +78,21 @@ var aliases = []alias{
 
 	{"get-asset-015", http.MethodGet, "/files/{path}", "get-asset", v015},
 	{"get-image-015", http.MethodGet, "/image/{scan_id}/{fileset_id}/{file_id}", "get-image", v015},
+	{"get-pointcloud-015", http.MethodGet, "/pointcloud/{scan_id}/{fileset_id}/{file_id}", "get-pointcloud", v015},
+	{"get-ground-truth-015", http.MethodGet, "/pcGroundTruth/{scan_id}/{fileset_id}/{file_id}", "get-pointcloud", v015},
+	{"get-mesh-015", http.MethodGet, "/mesh/{scan_id}/{fileset_id}/{file_id}", "get-mesh", v015},
 	{"get-skeleton-015", http.MethodGet, "/skeleton/{scan_id}", "get-skeleton", v015},
 	{"get-sequence-015", http.MethodGet, "/sequence/{scan_id}", "get-sequence", v015},
 	{"get-archive-015", http.MethodGet, "/archive/{scan_id}", "get-archive", v015},
 	// 0.14 and 0.15 share it; the former sends no token.
 	{"create-scan-from-archive-014", http.MethodPost, "/archive/{scan_id}", "create-scan-from-archive", v014},
 
+	{"get-scan-014", http.MethodGet, "/scans/{scan_id}", "get-scan", v014},
+	{"create-scan-014", http.MethodPost, "/scans/{scan_id}", "create-scan", v014},
+	{"create-named-scan-014", http.MethodPost, "/api/scan", "create-scan", v014},
+	{"create-fileset-014", http.MethodPost, "/api/fileset", "create-fileset", v014},
+	{"create-file-014", http.MethodPost, "/api/file", "create-file", v014},
+	{"create-raw-file-014", http.MethodPost, "/files/{path}", "create-file", v014},
 	{"get-scan-metadata-014", http.MethodGet, "/api/scan/{scan_id}/metadata", "get-scan-metadata", v014},
 	{"update-scan-metadata-014", http.MethodPost, "/api/scan/{scan_id}/metadata", "update-scan-metadata", v014},
 	{"list-filesets-014", http.MethodGet, "/api/scan/{scan_id}/filesets", "list-filesets", v014},
@@ -91,19 +104,25 @@ var aliases = []alias{
 }
 
 func (s *server) registerLegacy() {
+	s.registerDifferent()
 	for _, a := range aliases {
+		if add, ok := s.different[a.id]; ok {
+			add(a)
+			continue
+		}
 		s.aliased[a.of](a)
 	}
-	s.registerOlder()
 }
 
-// registerOlder adds an operation that only an older path has, whose successor
-// is a.of. What r says of method and path is that of a.
-func registerOlder[I, O any](s *server, a alias, r route, handler func(context.Context, *I) (*O, error)) {
-	of := s.routes[a.of]
-	r.method, r.path = a.method, of.path
-	r.doc, r.faults = cmp.Or(r.doc, of.doc), append(r.faults, of.faults...)
-	addAlias(s, a, r, answering(s, handler))
+// registerOlder says what answers the alias of an id in place of the operation
+// that succeeded it. Method and path of r are those of the alias.
+func registerOlder[I, O any](s *server, id string, r route, handler func(context.Context, *I) (*O, error)) {
+	s.different[id] = func(a alias) {
+		of := s.routes[a.of]
+		r.method, r.path = a.method, of.path
+		r.doc, r.faults = cmp.Or(r.doc, of.doc), append(r.faults, of.faults...)
+		addAlias(s, a, r, answering(s, handler))
+	}
 }
 
 // addAlias adds r, whose path is that of the successor, to the older paths.

@@ -15,8 +15,9 @@ import (
 	"github.com/romi/plantdb-go/internal/scan"
 )
 
-// registerOlder adds the older paths that are no mere aliases.
-func (s *server) registerOlder() {
+// registerDifferent says what answers the older paths whose input or answer is
+// not that of their successor.
+func (s *server) registerDifferent() {
 	s.registerOlderLogin()
 	s.registerOlderInfos()
 	s.registerOlderModels()
@@ -35,7 +36,7 @@ type olderLogin struct {
 }
 
 func (s *server) registerOlderLogin() {
-	registerOlder(s, alias{"login-015", http.MethodPost, "/login", "login", v015}, route{
+	registerOlder(s, "login-015", route{
 		tag: tagAuth, security: public, rate: rateLogin, summary: "Log in",
 		errors: []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusConflict, http.StatusUnsupportedMediaType, http.StatusRequestEntityTooLarge},
 	}, func(ctx context.Context, in *loginInput) (*withCookies[olderLogin], error) {
@@ -70,7 +71,7 @@ func (s *server) registerOlderInfos() {
 	infos := &huma.Schema{Type: huma.TypeArray, Items: infoSchema}
 	ids := &huma.Schema{Type: huma.TypeArray, Items: &huma.Schema{Type: huma.TypeString}}
 
-	registerOlder(s, alias{"list-scans-015", http.MethodGet, "/scans", "list-scans", v015}, route{
+	registerOlder(s, "list-scans-015", route{
 		tag: tagScans, security: optional, rate: rateList, summary: "List scan ids",
 		doc:    "Their ids; with filterQuery, be it empty, their scan-info objects.",
 		errors: []int{http.StatusBadRequest},
@@ -95,19 +96,19 @@ func (s *server) registerOlderInfos() {
 			_ = jsonFormat.Marshal(ctx.BodyWriter(), answer.Body)
 		}}, nil
 	})
-	registerOlder(s, alias{"list-scan-infos-015", http.MethodGet, "/scans_info", "list-scan-infos", v015}, route{
+	registerOlder(s, "list-scan-infos-015", route{
 		tag: tagScans, security: optional, rate: rateRead, summary: "List scans at a glance", errors: []int{http.StatusBadRequest},
 		responses: answers("Scan-info objects.", map[string]*huma.Schema{"application/json": infos}),
 	}, s.olderInfos)
 	oneInfo := answers("The scan-info object.", map[string]*huma.Schema{"application/json": infoSchema})
-	registerOlder(s, alias{"get-scan-015", http.MethodGet, "/scan/{scan_id}", "get-scan", v015}, route{
+	registerOlder(s, "get-scan-015", route{
 		tag: tagScans, security: optional, needs: toRead, rate: rateRead, summary: "Read a scan at a glance",
 		errors: []int{http.StatusNotFound, http.StatusForbidden}, responses: oneInfo,
 	}, func(ctx context.Context, in *ScanPath) (*rawReply, error) {
 		info, err := s.scans.Info(ctx, in.Scan)
 		return rawJSON(scan.OlderInfo(info), err)
 	})
-	registerOlder(s, alias{"get-scan-014", http.MethodGet, "/scans/{scan_id}", "get-scan", v014}, route{
+	registerOlder(s, "get-scan-014", route{
 		tag: tagScans, security: optional, needs: toRead, rate: rateRead, summary: "Read all that the explorer shows of a scan",
 		doc:    "The scan-info object with the skeleton and the measures in data, angles in radians.",
 		errors: []int{http.StatusNotFound, http.StatusForbidden}, responses: oneInfo,
@@ -134,18 +135,17 @@ type olderModelInput struct {
 
 // registerOlderModels adds the models by fileset and file: any PLY file.
 func (s *server) registerOlderModels() {
-	const file = "/{scan_id}/{fileset_id}/{file_id}"
 	for _, m := range []struct {
-		alias
+		id      string
 		summary string
 		schema  *huma.Schema
 		send    func(context.Context, *scan.Content, ModelQuery) (*download, error)
 	}{
-		{alias{"get-pointcloud-015", http.MethodGet, "/pointcloud" + file, "get-pointcloud", v015}, "Download a point cloud", s.points(), s.pointCloud},
-		{alias{"get-ground-truth-015", http.MethodGet, "/pcGroundTruth" + file, "get-pointcloud", v015}, "Download a point cloud", s.points(), s.pointCloud},
-		{alias{"get-mesh-015", http.MethodGet, "/mesh" + file, "get-mesh", v015}, "Download a mesh", s.triangles(), s.mesh},
+		{"get-pointcloud-015", "Download a point cloud", s.points(), s.pointCloud},
+		{"get-ground-truth-015", "Download a point cloud", s.points(), s.pointCloud},
+		{"get-mesh-015", "Download a mesh", s.triangles(), s.mesh},
 	} {
-		registerOlder(s, m.alias, route{
+		registerOlder(s, m.id, route{
 			tag: tagAssets, security: optional, needs: toRead, rate: rateModel, summary: m.summary, doc: "Any PLY file, by fileset and file.",
 			errors: modelErrors, responses: modelResponses(m.schema),
 		}, func(ctx context.Context, in *olderModelInput) (*download, error) {
@@ -184,7 +184,7 @@ func (s *server) registerOlderWrites() {
 	failures := []int{
 		http.StatusForbidden, http.StatusNotFound, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusLocked, http.StatusInsufficientStorage,
 	}
-	registerOlder(s, alias{"create-scan-014", http.MethodPost, "/scans/{scan_id}", "create-scan", v014}, route{
+	registerOlder(s, "create-scan-014", route{
 		tag: tagScans, security: required, needs: toCreate, rate: rateCreate, summary: "Create a scan", status: http.StatusCreated, errors: failures,
 	}, func(ctx context.Context, in *struct {
 		ScanPath
@@ -193,7 +193,7 @@ func (s *server) registerOlderWrites() {
 		err := s.scans.Create(ctx, in.Scan, json.RawMessage(in.Payload.Value.Metadata))
 		return replyOf(createdScan{"Scan created successfully", in.Scan}, err)
 	})
-	registerOlder(s, alias{"create-named-scan-014", http.MethodPost, "/api/scan", "create-scan", v014}, route{
+	registerOlder(s, "create-named-scan-014", route{
 		tag: tagScans, security: required, needs: toCreate, rate: rateCreate, summary: "Create a scan", status: http.StatusCreated, errors: failures,
 	}, func(ctx context.Context, in *struct{ Payload Lenient[olderScan] }) (*reply[created], error) {
 		b := in.Payload.Value
@@ -206,7 +206,7 @@ func (s *server) registerOlderWrites() {
 		err := s.scans.Create(ctx, b.Name, json.RawMessage(b.Metadata))
 		return replyOf(created{fmt.Sprintf("Scan '%s' created successfully.", b.Name), b.Name}, err)
 	})
-	registerOlder(s, alias{"create-fileset-014", http.MethodPost, "/api/fileset", "create-fileset", v014}, route{
+	registerOlder(s, "create-fileset-014", route{
 		tag: tagFilesets, security: required, needs: toWrite, rate: rateFileset, summary: "Create a fileset", status: http.StatusCreated, errors: failures,
 	}, func(ctx context.Context, in *struct{ Payload Lenient[olderFileset] }) (*reply[created], error) {
 		b := in.Payload.Value
@@ -221,7 +221,7 @@ func (s *server) registerOlderWrites() {
 		err := s.scans.CreateFileset(ctx, b.Scan, b.Fileset, json.RawMessage(b.Metadata))
 		return replyOf(created{fmt.Sprintf("Fileset '%s' created successfully in '%s'.", b.Fileset, b.Scan), b.Fileset}, err)
 	})
-	registerOlder(s, alias{"create-file-014", http.MethodPost, "/api/file", "create-file", v014}, route{
+	registerOlder(s, "create-file-014", route{
 		tag: tagFiles, security: required, needs: toWrite, summary: "Upload a file", status: http.StatusCreated, errors: failures,
 		doc: "In the form, scan_id, fileset_id and file_id come before the file, which is written as it comes.",
 	}, s.createOlderFile)

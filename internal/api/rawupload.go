@@ -118,7 +118,7 @@ func (h RawHeaders) check(length int64, named bool) error {
 }
 
 func (s *server) registerRawUpload() {
-	registerOlder(s, alias{"create-raw-file-014", http.MethodPost, "/files/{path}", "create-file", v014}, route{
+	registerOlder(s, "create-raw-file-014", route{
 		tag: tagFiles, security: required, needs: toWrite, rate: rateFileset, status: http.StatusCreated, rest: true,
 		must:    []string{"Content-Disposition", "X-File-Path"},
 		faults:  []error{errRawHeaders, errRawPath, errRawLength, errRawChunk, errRawPieces, errRawNoFile, errRawShort, errInvalidName, scan.ErrUnknownScan, fsdb.ErrName, fsdb.ErrReserved, fsdb.ErrFileExists, scan.ErrQuota},

@@ -78,10 +78,11 @@ type server struct {
 	api huma.API
 	// legacy is the API of older clients: the same operations, in a document
 	// of their own.
-	legacy  huma.API
-	routes  map[string]route       // by operation id
-	aliased map[string]func(alias) // by operation id
-	mux     *http.ServeMux
+	legacy    huma.API
+	routes    map[string]route       // by operation id
+	aliased   map[string]func(alias) // by operation id
+	different map[string]func(alias) // by the id of the alias
+	mux       *http.ServeMux
 	// later runs once all operations are registered: what Huma would act on
 	// if it stood in the document before.
 	later []func()
@@ -108,7 +109,7 @@ func newServer(services Services, config Config) *server {
 	s := &server{
 		config: config, auth: services.Auth, scans: services.Scans, webhooks: services.Webhooks, previews: services.Previews,
 		metrics: services.Metrics, ready: services.Ready, log: services.Log, mux: http.NewServeMux(),
-		archives: scan.NewArchives(services.Scans), models: modelSlots(), aliased: map[string]func(alias){}, routes: map[string]route{},
+		archives: scan.NewArchives(services.Scans), models: modelSlots(), aliased: map[string]func(alias){}, different: map[string]func(alias){}, routes: map[string]route{},
 	}
 	s.authenticator = &tokenauth.Authenticator{
 		Verifier: services.Verifier, Locations: config.TokenLocations, Log: services.Log,
