@@ -43,9 +43,11 @@
 //
 // # What a job may rely on, and what not
 //
-// It is done at least once: a server that is killed leaves its jobs to be done
-// again, a minute or two after their timeout. So a job first looks whether it
-// is still to be done, and one whose object is gone returns nil. Its context
+// It is done at least once: a server that is killed, or cannot tell PostgreSQL of
+// the end because that is away for more than some seconds, leaves its jobs to be done
+// again: once their timeout is over, within two minutes where that is 90 s or less. So
+// a job first looks whether it is still to be done, and one whose object is gone
+// returns nil. Its context
 // ends at the timeout and when the server stops; work of hours goes in slices
 // of a minute, each of which inserts the next.
 //

@@ -18,17 +18,22 @@ import (
 	"github.com/romi/plantdb-go/internal/fault"
 	"github.com/romi/plantdb-go/internal/fsdb"
 	"github.com/romi/plantdb-go/internal/jobs"
+	"github.com/romi/plantdb-go/internal/postgres"
 	"github.com/romi/plantdb-go/internal/preview"
 )
 
 const (
-	// previewTimeout is more than the previews of one job take on a slow disk.
-	previewTimeout = 5 * time.Minute
+	// previewSlice is how long one job works; the next goes on where it stopped.
+	// So the timeout, which all jobs of a server that was killed wait for, or lost the
+	// database, need not be that of a scan with thousands of images: it is this, the
+	// wait for quiet, and forty seconds for one file.
+	previewSlice   = 20 * time.Second
+	previewTimeout = previewSlice + quietWithin + 40*time.Second
 	// quietFor is how long after the last upload nothing is made, so that a
 	// scanner gets the machine for itself.
 	quietFor = 500 * time.Millisecond
 	// quietWithin bounds the wait for that: a job is not put off for ever.
-	quietWithin = time.Minute
+	quietWithin = 30 * time.Second
 	// longestPause bounds how long the maker rests after a preview. It rests
 	// as long as it worked.
 	longestPause = 100 * time.Millisecond
@@ -51,8 +56,10 @@ type Previews interface {
 type previewArgs struct {
 	Scan    string `json:"scan"`
 	Fileset string `json:"fileset,omitempty"`
-	// Files are ids; none are all files of the scan.
+	// Files are ids; none are all files of the scan, but for those that a job before
+	// this one went through.
 	Files []string `json:"files,omitempty"`
+	Done  int      `json:"done,omitempty"`
 }
 
 // Kind implements jobs.Args.
@@ -106,8 +113,12 @@ func (s *Service) Previewer(p Previews) jobs.Worker {
 		if p == nil {
 			return nil
 		}
-		m := previewMaker{Service: s, previews: p}
-		return m.make(actor.NewContext(ctx, actor.System()), job.Args)
+		m := previewMaker{Service: s, previews: p, began: s.now()}
+		rest, err := m.make(actor.NewContext(ctx, actor.System()), job.Args)
+		if err != nil || rest == nil {
+			return err
+		}
+		return postgres.InTx(ctx, s.pool, func(tx pgx.Tx) error { return s.previewQueue.Insert(ctx, tx, *rest) })
 	}, jobs.Bounds{Timeout: previewTimeout})
 }
 
@@ -115,44 +126,65 @@ func (s *Service) Previewer(p Previews) jobs.Worker {
 type previewMaker struct {
 	*Service
 	previews Previews
+	began    time.Time
 	waited   time.Duration
+	worked   bool // something was made, or could not be
 }
 
-func (m *previewMaker) make(ctx context.Context, a previewArgs) error {
-	if len(a.Files) > 0 {
-		for _, file := range a.Files {
-			// A new image is likely to be opened, not only listed.
-			if err := m.file(ctx, a.Scan, a.Fileset, file, true); err != nil {
-				return err
-			}
-		}
-		return nil
+// over says whether the slice is used up.
+func (m *previewMaker) over() bool { return m.now().Sub(m.began) >= previewSlice+m.waited }
+
+// make goes through one file at least and returns what is left after the slice,
+// nil if nothing is.
+func (m *previewMaker) make(ctx context.Context, a previewArgs) (rest *previewArgs, err error) {
+	if len(a.Files) == 0 {
+		return m.makeAll(ctx, a)
 	}
+	for i, file := range a.Files {
+		if m.worked && m.over() {
+			a.Files = a.Files[i:]
+			return &a, nil
+		}
+		// A new image is likely to be opened, not only listed.
+		if err := m.file(ctx, a.Scan, a.Fileset, file, true); err != nil {
+			return nil, err
+		}
+	}
+	return nil, nil
+}
+
+// makeAll is make for a whole scan.
+func (m *previewMaker) makeAll(ctx context.Context, a previewArgs) (rest *previewArgs, err error) {
 	r, err := m.scan(ctx, m.pool, a.Scan)
 	if errors.Is(err, ErrUnknownScan) {
-		return nil
+		return nil, nil
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	files, err := m.q.ListScanFiles(ctx, m.pool, r.id)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for _, f := range files {
-		if !hasPreview(f.Filename) {
+	for i := max(0, a.Done); i < len(files); i++ {
+		if !hasPreview(files[i].Filename) {
 			continue
 		}
-		if err := m.file(ctx, a.Scan, f.Fileset, f.Name, false); err != nil {
-			return err
+		if m.worked && m.over() {
+			a.Done = i
+			return &a, nil
+		}
+		if err := m.file(ctx, a.Scan, files[i].Fileset, files[i].Name, false); err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 // file makes the previews of one file. What is no fault of the server (a file
 // that went, or is no image) is no error.
 func (m *previewMaker) file(ctx context.Context, scan, fileset, file string, large bool) error {
+	m.worked = true
 	if !m.previews.Room(0.1) {
 		return nil
 	}

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -117,12 +118,16 @@ type made struct {
 	list []string
 	full float64
 	err  error
+	each func() // nil for nothing
 }
 
 func (m *made) note(s preview.Source, size string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.list = append(m.list, s.Key+" "+size)
+	if m.each != nil {
+		m.each()
+	}
 	return m.err
 }
 
@@ -230,6 +235,57 @@ func TestPreviewsOfImportAreMadeAhead(t *testing.T) {
 	f.finished(t, 2)
 	if now := f.version(t, "images", "00000_rgb") + " thumb"; now == want[0] || !slices.Contains(m.asked(), now) {
 		t.Errorf("made %q, want also %q", m.asked(), now)
+	}
+}
+
+// What takes long is done by one job after another, each of which goes on where the
+// one before it stopped.
+func TestPreviewsAreMadeInSlices(t *testing.T) {
+	t.Parallel()
+	scan := files{"s/metadata/metadata.json": "{}", "s/notes/x.txt": "no image",
+		"s/files.json": `{"filesets": [{"id": "images", "files": [{"id": "a", "file": "a.jpg"}, {"id": "b", "file": "b.jpg"}, {"id": "c", "file": "c.jpg"}]},
+			{"id": "notes", "files": [{"id": "x", "file": "x.txt"}]}]}`}
+	for _, id := range []string{"a", "b", "c"} {
+		scan["s/images/"+id+".jpg"] = photo(t)
+	}
+	some := previewArgs{Scan: "s", Fileset: "images", Files: []string{"a", "b", "c"}}
+	for name, tt := range map[string]struct {
+		args previewArgs
+		took time.Duration // by each preview
+		jobs int
+		want string
+	}{
+		"a scan at once":       {previewArgs{Scan: "s"}, time.Second, 1, "a thumb, b thumb, c thumb"},
+		"a scan, two a job":    {previewArgs{Scan: "s"}, previewSlice/2 + 1, 2, "a thumb, b thumb, c thumb"},
+		"a scan, one a job":    {previewArgs{Scan: "s"}, previewSlice, 3, "a thumb, b thumb, c thumb"},
+		"a scan that shrank":   {previewArgs{Scan: "s", Done: 7}, time.Second, 1, ""},
+		"some files at once":   {some, time.Second, 1, "a thumb, a large, b thumb, b large, c thumb, c large"},
+		"some files, one each": {some, previewSlice, 3, "a thumb, a large, b thumb, b large, c thumb, c large"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newAhead(t, scan)
+			f.PreviewAhead(nil)
+			f.reconcile(t)
+			f.PreviewAhead(f.queue)
+			var passed atomic.Int64
+			began := time.Now()
+			f.now = func() time.Time { return began.Add(time.Duration(passed.Load())) }
+			m := &made{Previews: f.cache, each: func() { passed.Add(int64(tt.took)) }}
+			err := postgres.InTx(t.Context(), f.pool, func(tx pgx.Tx) error { return f.queue.Insert(t.Context(), tx, tt.args) })
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.work(t, m)
+			f.finished(t, tt.jobs)
+			got := strings.Join(m.asked(), ", ")
+			for _, id := range []string{"a", "b", "c"} {
+				got = strings.ReplaceAll(got, f.version(t, "images", id), id)
+			}
+			if got != tt.want {
+				t.Errorf("made %s, want %s", got, tt.want)
+			}
+		})
 	}
 }
 
