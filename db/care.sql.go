@@ -117,6 +117,41 @@ func (q *Queries) InsertFinding(ctx context.Context, db DBTX, arg InsertFindingP
 	return err
 }
 
+const keepDigests = `-- name: KeepDigests :exec
+WITH k AS (
+    SELECT unnest($1::uuid[]) AS id, unnest($2::bigint[]) AS size,
+           unnest($3::timestamptz[]) AS modified_at, unnest($4::bytea[]) AS sha256
+), held AS (
+    SELECT f.id, k.sha256
+    FROM k
+    JOIN files f ON f.id = k.id AND f.size = k.size AND f.modified_at = k.modified_at AND f.sha256 IS NULL
+    FOR NO KEY UPDATE OF f SKIP LOCKED
+)
+UPDATE files SET sha256 = held.sha256
+FROM held
+WHERE files.id = held.id
+`
+
+type KeepDigestsParams struct {
+	Ids      []uuid.UUID
+	Sizes    []int64
+	Modified []time.Time
+	Sha256s  [][]byte
+}
+
+// KeepDigests keeps the digests of files that had none, of those that are still
+// the files whose bytes were read. It waits for nobody: who holds a row is about
+// to change it.
+func (q *Queries) KeepDigests(ctx context.Context, db DBTX, arg KeepDigestsParams) error {
+	_, err := db.Exec(ctx, keepDigests,
+		arg.Ids,
+		arg.Sizes,
+		arg.Modified,
+		arg.Sha256s,
+	)
+	return err
+}
+
 const listCheckedFiles = `-- name: ListCheckedFiles :many
 SELECT s.name AS scan, fs.name AS fileset, f.id, f.name, f.filename, f.size, f.modified_at, f.sha256,
        (f.document::text = '{}')::boolean AS bare
@@ -274,30 +309,6 @@ func (q *Queries) MovePass(ctx context.Context, db DBTX, arg MovePassParams) err
 		arg.Bytes,
 		arg.Findings,
 		arg.Kind,
-	)
-	return err
-}
-
-const setDigest = `-- name: SetDigest :exec
-UPDATE files SET sha256 = $1
-WHERE id = $2 AND sha256 IS NULL AND size = $3 AND modified_at = $4
-`
-
-type SetDigestParams struct {
-	Sha256     []byte
-	ID         uuid.UUID
-	Size       int64
-	ModifiedAt time.Time
-}
-
-// SetDigest keeps the digest of a file that had none, if it is still the file
-// whose bytes were read.
-func (q *Queries) SetDigest(ctx context.Context, db DBTX, arg SetDigestParams) error {
-	_, err := db.Exec(ctx, setDigest,
-		arg.Sha256,
-		arg.ID,
-		arg.Size,
-		arg.ModifiedAt,
 	)
 	return err
 }

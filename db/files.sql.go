@@ -37,7 +37,7 @@ func (q *Queries) DeleteFile(ctx context.Context, db DBTX, id uuid.UUID) error {
 
 const findFile = `-- name: FindFile :one
 SELECT s.id AS scan_id, s.name AS scan, coalesce(t.name, '')::text AS timelapse, s.owner, s.sharing, s.visibility,
-    fs.name AS fileset, f.name, f.filename, f.size, f.modified_at, f.sha256, f.document
+    fs.name AS fileset, f.id AS file_id, f.name, f.filename, f.size, f.modified_at, f.sha256, f.document
 FROM scans s
 LEFT JOIN timelapses t ON t.id = s.timelapse_id
 LEFT JOIN filesets fs ON fs.scan_id = s.id AND fs.name = $1
@@ -63,6 +63,7 @@ type FindFileRow struct {
 	Sharing    []string
 	Visibility string
 	Fileset    *string
+	FileID     *uuid.UUID
 	Name       *string
 	Filename   *string
 	Size       *int64
@@ -90,6 +91,7 @@ func (q *Queries) FindFile(ctx context.Context, db DBTX, arg FindFileParams) (Fi
 		&i.Sharing,
 		&i.Visibility,
 		&i.Fileset,
+		&i.FileID,
 		&i.Name,
 		&i.Filename,
 		&i.Size,
@@ -223,22 +225,23 @@ func (q *Queries) InsertFiles(ctx context.Context, db DBTX, arg InsertFilesParam
 }
 
 const listFileDigests = `-- name: ListFileDigests :many
-SELECT fs.name AS fileset, f.filename, f.size, f.modified_at, f.sha256
+SELECT fs.name AS fileset, f.id, f.filename, f.size, f.modified_at, f.sha256
 FROM filesets fs
 JOIN files f ON f.fileset_id = fs.id
-WHERE fs.scan_id = $1 AND f.sha256 IS NOT NULL
+WHERE fs.scan_id = $1
 `
 
 type ListFileDigestsRow struct {
 	Fileset    string
+	ID         uuid.UUID
 	Filename   string
 	Size       int64
 	ModifiedAt time.Time
 	Sha256     []byte
 }
 
-// ListFileDigests returns the digests that are known of the files of a scan,
-// and of which size and time they are.
+// ListFileDigests returns the digests of the files of a scan, null where they
+// are not known, and of which size and time the files are.
 func (q *Queries) ListFileDigests(ctx context.Context, db DBTX, scanID uuid.UUID) ([]ListFileDigestsRow, error) {
 	rows, err := db.Query(ctx, listFileDigests, scanID)
 	if err != nil {
@@ -250,6 +253,7 @@ func (q *Queries) ListFileDigests(ctx context.Context, db DBTX, scanID uuid.UUID
 		var i ListFileDigestsRow
 		if err := rows.Scan(
 			&i.Fileset,
+			&i.ID,
 			&i.Filename,
 			&i.Size,
 			&i.ModifiedAt,

@@ -15,11 +15,22 @@ FROM scans s
 LEFT JOIN timelapses t ON t.id = s.timelapse_id
 WHERE s.name = ANY(@names::text[]);
 
--- name: SetDigest :exec
--- SetDigest keeps the digest of a file that had none, if it is still the file
--- whose bytes were read.
-UPDATE files SET sha256 = @sha256
-WHERE id = @id AND sha256 IS NULL AND size = @size AND modified_at = @modified_at;
+-- name: KeepDigests :exec
+-- KeepDigests keeps the digests of files that had none, of those that are still
+-- the files whose bytes were read. It waits for nobody: who holds a row is about
+-- to change it.
+WITH k AS (
+    SELECT unnest(@ids::uuid[]) AS id, unnest(@sizes::bigint[]) AS size,
+           unnest(@modified::timestamptz[]) AS modified_at, unnest(@sha256s::bytea[]) AS sha256
+), held AS (
+    SELECT f.id, k.sha256
+    FROM k
+    JOIN files f ON f.id = k.id AND f.size = k.size AND f.modified_at = k.modified_at AND f.sha256 IS NULL
+    FOR NO KEY UPDATE OF f SKIP LOCKED
+)
+UPDATE files SET sha256 = held.sha256
+FROM held
+WHERE files.id = held.id;
 
 -- name: GetPass :one
 -- GetPass returns how far a pass came.

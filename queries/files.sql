@@ -28,12 +28,12 @@ WHERE fs.scan_id = @scan_id
 ORDER BY fs.position, fs.name, f.position, f.name;
 
 -- name: ListFileDigests :many
--- ListFileDigests returns the digests that are known of the files of a scan,
--- and of which size and time they are.
-SELECT fs.name AS fileset, f.filename, f.size, f.modified_at, f.sha256
+-- ListFileDigests returns the digests of the files of a scan, null where they
+-- are not known, and of which size and time the files are.
+SELECT fs.name AS fileset, f.id, f.filename, f.size, f.modified_at, f.sha256
 FROM filesets fs
 JOIN files f ON f.fileset_id = fs.id
-WHERE fs.scan_id = @scan_id AND f.sha256 IS NOT NULL;
+WHERE fs.scan_id = @scan_id;
 
 -- name: InsertFiles :exec
 -- InsertFiles adds files at the end of a fileset, with an event for each, and
@@ -92,7 +92,7 @@ DELETE FROM files WHERE id = @id;
 -- of its filesets a file, found by its id, or by its file name where no id
 -- matches, or the other way round; null for what is not there.
 SELECT s.id AS scan_id, s.name AS scan, coalesce(t.name, '')::text AS timelapse, s.owner, s.sharing, s.visibility,
-    fs.name AS fileset, f.name, f.filename, f.size, f.modified_at, f.sha256, f.document
+    fs.name AS fileset, f.id AS file_id, f.name, f.filename, f.size, f.modified_at, f.sha256, f.document
 FROM scans s
 LEFT JOIN timelapses t ON t.id = s.timelapse_id
 LEFT JOIN filesets fs ON fs.scan_id = s.id AND fs.name = @fileset

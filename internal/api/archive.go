@@ -188,7 +188,7 @@ func (s *server) getArchive(ctx context.Context, in *archiveInput) (*download, e
 		return nil, err
 	}
 	return &download{func(ctx huma.Context) {
-		defer a.Close() // Nothing was written to it.
+		defer s.close(ctx.Context(), a)
 		r, w := humago.Unwrap(ctx)
 		fileHeaders(w.Header(), a.Name, a.Version)
 		w.Header().Set("Content-Type", "application/zip")
@@ -202,6 +202,12 @@ func (s *server) getArchive(ctx context.Context, in *archiveInput) (*download, e
 				slog.String("scan", in.Scan), slog.Any("err", content.err))
 		}
 	}}, nil
+}
+
+func (s *server) close(ctx context.Context, a *scan.Archive) {
+	if err := a.Close(ctx); err != nil { // it was sent all the same
+		s.log.WarnContext(ctx, "close of archive failed", slog.String("request_id", observe.RequestID(ctx)), slog.Any("err", err))
+	}
 }
 
 // archiveContent is an archive as http.ServeContent takes it.

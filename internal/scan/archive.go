@@ -35,8 +35,8 @@ const (
 	// they are what they were when their archive began. Those beyond are
 	// opened when their turn comes, and end the archive if they have changed.
 	archiveFiles = 4096
-	// restless is well above the steps in which file systems count time.
-	restless = time.Second
+	// keepTimeout bounds what the end of an archive waits for the index.
+	keepTimeout = 5 * time.Second
 )
 
 // Archives makes archives of scans. It remembers checksums, so that an archive
@@ -89,33 +89,7 @@ type Archive struct {
 	dir      *fsdb.ScanDir
 	files    []*archived
 	known    map[string]digest // by name below the scan
-}
-
-// digest is the SHA-256 of a file as the index has it, and of which version.
-type digest struct {
-	size     int64
-	modified time.Time
-	sha256   []byte
-}
-
-func (s *Service) digests(ctx context.Context, r row) (map[string]digest, error) {
-	rows, err := s.q.ListFileDigests(ctx, s.pool, r.id)
-	if err != nil {
-		return nil, fmt.Errorf("list digests of scan %q: %w", r.Name, err)
-	}
-	known := make(map[string]digest, len(rows))
-	for _, f := range rows {
-		known[f.Fileset+"/"+f.Filename] = digest{f.Size, f.ModifiedAt, f.Sha256}
-	}
-	return known, nil
-}
-
-// of returns the digest if it is that of a file of this size and time.
-func (d digest) of(size int64, modified time.Time) []byte {
-	if d.size == size && d.modified.Equal(modified.Truncate(time.Microsecond)) {
-		return d.sha256
-	}
-	return nil
+	computed []digest          // that the index has not
 }
 
 // Open lays out the archive of a scan; the caller closes it. It holds all
@@ -149,14 +123,17 @@ func (a *Archives) Open(ctx context.Context, name string, filesets []string) (*A
 	}
 	out := &Archive{Name: r.Name + ".zip", archives: a, dir: dir, known: known}
 	if err := out.layOut(ctx, keep); err != nil {
-		return nil, errors.Join(fmt.Errorf("archive scan %q: %w", r.Name, err), out.Close())
+		return nil, errors.Join(fmt.Errorf("archive scan %q: %w", r.Name, err), out.Close(ctx))
 	}
 	return out, nil
 }
 
-// Close lets the files go. Nothing can be written afterwards.
-func (a *Archive) Close() error {
-	errs := []error{a.dir.Close()}
+// Close lets the files go, and keeps in the index what digests it lacked, also
+// when ctx has ended. Nothing can be written afterwards.
+func (a *Archive) Close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keepTimeout)
+	defer cancel()
+	errs := []error{a.dir.Close(), keepDigests(ctx, a.archives.scans.q, a.archives.scans.pool, a.computed...)}
 	for _, f := range a.files {
 		if f.held != nil {
 			errs = append(errs, f.held.Close())
@@ -317,15 +294,19 @@ func (f *archived) sums(ctx context.Context) (sums, error) {
 	if err != nil {
 		return sums{}, err
 	}
-	s, err := sumsOf(ctx, c, f.version.size, f.archive.known[f.name].of(f.version.size, f.modified))
+	known := f.archive.known[f.name]
+	s, err := sumsOf(ctx, c, f.version.size, known.of(f.version.size, f.modified))
 	if err := errors.Join(err, c.Close()); err != nil {
 		return sums{}, fmt.Errorf("sum %q: %w", f.name, err)
 	}
 	f.summed = &s
-	// A file that has only just changed may change again without its time
-	// showing it.
-	if time.Since(f.modified) > restless {
-		cache.Add(f.version, s)
+	if time.Since(f.modified) <= restless {
+		return s, nil
+	}
+	cache.Add(f.version, s)
+	if known.sha256 == nil && known.is(f.version.size, f.modified) {
+		known.sha256 = s.sha256[:]
+		f.archive.computed = append(f.archive.computed, known)
 	}
 	return s, nil
 }

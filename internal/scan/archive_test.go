@@ -3,13 +3,19 @@ package scan
 import (
 	"archive/zip"
 	"bytes"
+	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/romi/plantdb-go/internal/actor"
 	"github.com/romi/plantdb-go/internal/storedzip"
@@ -45,7 +51,7 @@ func openArchive(t testing.TB, archives *Archives, who actor.Actor, name string)
 		t.Fatalf("Open(%s) = %v", name, err)
 	}
 	t.Cleanup(func() {
-		if err := a.Close(); err != nil {
+		if err := a.Close(context.WithoutCancel(t.Context())); err != nil {
 			t.Errorf("Close = %v", err)
 		}
 	})
@@ -172,6 +178,58 @@ func TestArchiveTakesKnownDigests(t *testing.T) {
 	}
 }
 
+// What an archive had to hash stands in the index afterwards, but of files that
+// may change within one tick of the clock, or are not those that were indexed.
+func TestArchiveKeepsDigests(t *testing.T) {
+	t.Parallel()
+	content := plainScan("s", `{}`)
+	for _, id := range []string{"young", "older", "known"} {
+		content["s/images/"+id+".jpg"] = id
+	}
+	content["s/files.json"] = `{"filesets": [{"id": "images", "files": [{"id": "00000_rgb", "file": "00000_rgb.jpg"}, {"id": "young", "file": "young.jpg"},
+		{"id": "older", "file": "older.jpg"}, {"id": "known", "file": "known.jpg"}]}]}`
+	f := indexed(t, content).aged(t)
+	future := time.Now().Add(time.Hour)
+	if err := os.Chtimes(filepath.Join(f.dir, "s/images/young.jpg"), future, future); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.RefreshScan(as(t, guest), "s"); err != nil {
+		t.Fatal(err)
+	}
+	for _, q := range []string{
+		"UPDATE files SET modified_at = modified_at - interval '1 second' WHERE name = 'older'",
+		"UPDATE files SET sha256 = decode(repeat('ab', 32), 'hex') WHERE name = 'known'",
+	} {
+		if _, err := f.pool.Exec(t.Context(), q); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a, err := NewArchives(f.Service).Open(as(t, guest), "s", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := write(t, a); err != nil {
+		t.Fatalf("WriteRange = %v", err)
+	}
+	gone, cancel := context.WithCancel(t.Context()) // as that of a request is
+	cancel()
+	if err := a.Close(gone); err != nil {
+		t.Fatalf("Close = %v", err)
+	}
+	rows, _ := f.pool.Query(t.Context(), "SELECT name || ' ' || coalesce(encode(sha256, 'hex'), 'none') FROM files ORDER BY name")
+	got, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		fmt.Sprintf("00000_rgb %x", sha256.Sum256([]byte(content["s/images/00000_rgb.jpg"]))),
+		"known " + strings.Repeat("ab", 32), "older none", "young none",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("digests (-want +got):\n%s", diff)
+	}
+}
+
 func TestArchiveCloseLetsFilesGo(t *testing.T) {
 	t.Parallel()
 	f := indexed(t, plainScan("s", `{}`))
@@ -180,7 +238,7 @@ func TestArchiveCloseLetsFilesGo(t *testing.T) {
 	if err != nil || archives.open.Load() != 7 {
 		t.Fatalf("Open = %v, %d files held, want 7", err, archives.open.Load())
 	}
-	if err := a.Close(); err != nil || archives.open.Load() != 0 {
+	if err := a.Close(t.Context()); err != nil || archives.open.Load() != 0 {
 		t.Errorf("Close = %v, %d files held, want none", err, archives.open.Load())
 	}
 	if _, err := write(t, a); err == nil {

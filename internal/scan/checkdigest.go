@@ -76,11 +76,7 @@ func (c *checker) keepDigest(ctx context.Context, r db.ListCheckedFilesRow, sum 
 	if !c.o.Record || r.ID == uuid.Nil {
 		return nil
 	}
-	err := c.q.SetDigest(ctx, c.pool, db.SetDigestParams{Sha256: sum, ID: r.ID, Size: r.Size, ModifiedAt: r.ModifiedAt})
-	if err != nil {
-		return fmt.Errorf("keep the digest of file %q: %w", r.Name, err)
-	}
-	return nil
+	return keepDigests(ctx, c.q, c.pool, digest{r.ID, r.Size, r.ModifiedAt, sum})
 }
 
 // errPace says that there is no time left to read so slowly, which is no fault of

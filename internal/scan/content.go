@@ -23,7 +23,8 @@ type Content struct {
 	// known, else a text made of path, size and time.
 	Version string
 
-	reopen opener
+	reopen     opener
+	undigested *digest // its row, if that lacks the digest of this version
 }
 
 type opener func(context.Context) (*os.File, iofs.FileInfo, error)
@@ -51,9 +52,18 @@ func (s *Service) OpenFile(ctx context.Context, name, fileset, file string) (*Co
 // name gives c, which was opened by the path of the row, the digest of the row
 // for its version if it is still the file that was hashed.
 func (f *fileRow) name(c *Content) {
-	if sum := (digest{f.size, f.modified, f.sha256}).of(c.Size, c.Modified); sum != nil {
-		c.Version = hex.EncodeToString(sum)
+	if f.is(c.Size, c.Modified) {
+		c.named(f.digest)
 	}
+}
+
+// named gives c the digest of its version.
+func (c *Content) named(d digest) {
+	if d.sha256 == nil {
+		c.undigested = &d
+		return
+	}
+	c.Version, c.undigested = hex.EncodeToString(d.sha256), nil
 }
 
 // openContent opens what lies at a path of the tree.

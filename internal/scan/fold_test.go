@@ -125,7 +125,7 @@ func TestPendingIsRead(t *testing.T) {
 		t.Parallel()
 		f := pending(t)
 		a := must[*Archive](t)(NewArchives(f.Service).Open(as(t, ann), "s", nil))
-		defer a.Close()
+		defer a.Close(context.WithoutCancel(t.Context()))
 		var out bytes.Buffer
 		if err := a.WriteRange(t.Context(), &out, 0, a.Size()); err != nil {
 			t.Fatal(err)

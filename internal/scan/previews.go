@@ -212,6 +212,11 @@ func (m *previewMaker) file(ctx context.Context, scan, fileset, file string, lar
 // previewsOf closes c.
 func (m *previewMaker) previewsOf(ctx context.Context, c *Content, large bool) error {
 	defer c.Close() // Only read.
+	// What was imported has no digest yet. It is read now anyway, and a preview
+	// under its name stays when the scrub comes.
+	if err := m.hash(ctx, c); err != nil {
+		return err
+	}
 	source := preview.Source{Key: c.Version, Open: func() (io.ReadSeekCloser, int64, error) {
 		f, err := c.Again(context.WithoutCancel(ctx))
 		return f, c.Size, err

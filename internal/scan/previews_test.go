@@ -3,7 +3,9 @@ package scan
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"image"
 	"image/jpeg"
 	iofs "io/fs"
@@ -246,7 +248,7 @@ func TestPreviewsAreMadeInSlices(t *testing.T) {
 		"s/files.json": `{"filesets": [{"id": "images", "files": [{"id": "a", "file": "a.jpg"}, {"id": "b", "file": "b.jpg"}, {"id": "c", "file": "c.jpg"}]},
 			{"id": "notes", "files": [{"id": "x", "file": "x.txt"}]}]}`}
 	for _, id := range []string{"a", "b", "c"} {
-		scan["s/images/"+id+".jpg"] = photo(t)
+		scan["s/images/"+id+".jpg"] = photo(t) + id // other bytes, and so another version
 	}
 	some := previewArgs{Scan: "s", Fileset: "images", Files: []string{"a", "b", "c"}}
 	for name, tt := range map[string]struct {
@@ -286,6 +288,34 @@ func TestPreviewsAreMadeInSlices(t *testing.T) {
 				t.Errorf("made %s, want %s", got, tt.want)
 			}
 		})
+	}
+}
+
+// Images that were imported are named by their digest before their previews are
+// made, so that a scrub does not make these useless.
+func TestPreviewsOfImportKeepDigests(t *testing.T) {
+	t.Parallel()
+	content := plainScan("s", "{}")
+	content["s/images/00000_rgb.jpg"] = photo(t)
+	f := newAhead(t, content)
+	f.aged(t)
+	future := time.Now().Add(time.Hour)
+	if err := os.Chtimes(filepath.Join(f.dir, "s/images/00001_rgb.jpg"), future, future); err != nil {
+		t.Fatal(err)
+	}
+	f.reconcile(t)
+	m := &made{Previews: f.cache}
+	f.work(t, m)
+	f.finished(t, 1)
+	first, young := f.version(t, "images", "00000_rgb"), f.version(t, "images", "00001_rgb")
+	if want := fmt.Sprintf("%x", sha256.Sum256([]byte(photo(t)))); first != want {
+		t.Errorf("version of an image = %q, want its digest %s", first, want)
+	}
+	if len(young) == 2*sha256.Size {
+		t.Errorf("version of an image that may still change = %q, want none by its bytes", young)
+	}
+	if diff := cmp.Diff([]string{first + " thumb", young + " thumb"}, m.asked()); diff != "" {
+		t.Errorf("made (-want +got):\n%s", diff)
 	}
 }
 

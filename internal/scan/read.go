@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"time"
 
 	"github.com/romi/plantdb-go/db"
 )
@@ -93,10 +92,8 @@ func (s *Service) FileMetadata(ctx context.Context, name, fileset, file string) 
 type fileRow struct {
 	scan              row
 	fileset, filename string
-	size              int64
-	modified          time.Time
-	sha256            []byte // nil where it is not known
-	document          json.RawMessage
+	digest
+	document json.RawMessage
 }
 
 // readFile finds a file of a scan that the actor may read, by its id or its
@@ -126,10 +123,10 @@ func (s *Service) lookUp(ctx context.Context, name, fileset, file string, byFile
 		return fileRow{}, err
 	case got.Fileset == nil:
 		return fileRow{scan: r}, unknownFileset(r.Name, fileset)
-	case got.Filename == nil || got.Size == nil || got.ModifiedAt == nil:
+	case got.FileID == nil || got.Filename == nil || got.Size == nil || got.ModifiedAt == nil:
 		return fileRow{scan: r}, unknownFile(r.Name, *got.Fileset, file)
 	}
-	return fileRow{r, *got.Fileset, *got.Filename, *got.Size, *got.ModifiedAt, got.Sha256, got.Document}, nil
+	return fileRow{r, *got.Fileset, *got.Filename, digest{*got.FileID, *got.Size, *got.ModifiedAt, got.Sha256}, got.Document}, nil
 }
 
 // findable is a name to look for: one that cannot be stored is nowhere, as the
