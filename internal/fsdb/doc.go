@@ -45,11 +45,13 @@
 //
 // cccccccc is the CRC-32C of the rest of the line in hex, a newline ends it. From
 // the first line on that does not check, the journal was cut short by a crash
-// and nobody was told that it worked. A file counts if its fileset is listed
-// and its bytes lie there with the size that the journal says, so that an entry
-// may be durable before the name of its file is, and may come twice. The
-// metadata file of an entry need not be durable before Fold, which makes it so,
-// or writes it anew from the journal.
+// and nobody was told that it worked; or its sync failed, and a mark behind what
+// was to be synced says so. A torn journal is folded before more is added.
+//
+// A file counts if its fileset is listed and its bytes lie there with the size
+// that the journal says, so that an entry may be durable before the name of its
+// file is, and may come twice. The metadata file of an entry need not be durable
+// before Fold, which makes it so, or writes it anew from the journal.
 //
 // # Links
 //

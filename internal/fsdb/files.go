@@ -168,6 +168,12 @@ func (b *batch) commit(ctx context.Context) error {
 		syncs = append(syncs, func() error { return b.tree.disk.syncDir(journalDir) })
 	}
 	err = together(len(syncs), func(i int) error { return syncs[i]() })
+	if err != nil {
+		// The system may count as written what it could not write, so that no later
+		// sync tries it again: nothing must come to lie behind it. Whoever adds next
+		// finds the journal torn and folds it.
+		_, _ = journal.Write(tornMark)
+	}
 	return errors.Join(err, journal.Close(), b.ledger.look(b.tree))
 }
 

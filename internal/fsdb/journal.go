@@ -28,6 +28,9 @@ const (
 	journalVersion = 1
 )
 
+// tornMark is the beginning of a line, and never more.
+var tornMark = []byte{'-'}
+
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // Added is a file that was added to a fileset, as its journal says: ID and File

@@ -128,6 +128,36 @@ func TestQuota(t *testing.T) {
 	}
 }
 
+// Who goes away once all bytes are there leaves a file that is on its way: the room
+// for it stays taken until it counts by itself.
+func TestQuotaOfWhatIsLeft(t *testing.T) {
+	t.Parallel()
+	f := limitedFixture(t, Quota{Kind: UserQuota, Name: "ann", MaxBytes: new(int64(plainBytes + 10))})
+	release := hold(t, f, "s") // so that the first waits
+	ctx, leave := context.WithCancel(as(t, ann))
+	up := must[*Upload](t)(f.BeginUpload(ctx, "s", "images", "left"))
+	if err := errors.Join(up.Expect(ctx, 10), up.Stage(ctx, strings.NewReader("0123456789"))); err != nil {
+		t.Fatal(err)
+	}
+	leave()
+	if err := up.Commit(ctx, "png", nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("Commit of who leaves = %v", err)
+	}
+	up.Discard()
+	if err := charged(as(t, ann), f.Service, "s", "second", "0123456789", 10); !errors.Is(err, ErrQuota) {
+		t.Errorf("another one meanwhile = %v, want ErrQuota", err)
+	}
+	release()
+	want := Amount{plainBytes + 10, plainFiles + 1}
+	deadline := time.Now().Add(2 * time.Minute)
+	for got := f.usage(t); got.Held != want || got.Reserved != (Amount{}); got = f.usage(t) {
+		if time.Now().After(deadline) {
+			t.Fatalf("usage = %+v, want %+v held and nothing reserved", got, want)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
 func TestQuotaOfFilesAndGroups(t *testing.T) {
 	t.Parallel()
 	f := limitedFixture(t, Quota{Kind: GroupQuota, Name: "lab", MaxFiles: new(int64(2*plainFiles + 2))})
