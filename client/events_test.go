@@ -89,13 +89,17 @@ func eventsGoOn(t *testing.T, one, two string) {
 	createScans(t, writer, all[1:3]...)
 	c := loggedIn(t, two)
 	before := c.Tokens()
+	written := make(chan error, 1)
 	go func() {
+		var errs error
 		for _, name := range all[3:] {
 			time.Sleep(2 * time.Second) // three are longer than a token lives
-			createScans(t, writer, name)
+			errs = errors.Join(errs, writer.Create(t.Context(), client.Path{Scan: name}, nil))
 		}
+		written <- errs
 	}()
 	seen := follow(t.Context(), c, client.EventQuery{Kinds: created, After: first.at}, 5)
+	must(t, "Create", <-written) // an event can come before the answer
 	if seen.err != nil || !slices.Equal(seen.scans, all[1:]) {
 		t.Errorf("events after %s = %+v, want %v", first.at, seen, all[1:])
 	}

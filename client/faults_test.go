@@ -28,10 +28,11 @@ func faulty(t *testing.T, fn http.HandlerFunc, options ...client.Option) (*clien
 	t.Helper()
 	s := httptest.NewServer(fn)
 	t.Cleanup(s.Close)
-	return connect(t, s.URL, append([]client.Option{client.WithRetry(quick)}, options...)...), s
+	return stranger(t, s.URL, append([]client.Option{client.WithRetry(quick)}, options...)...), s
 }
 
-func connect(t *testing.T, url string, options ...client.Option) *client.Client {
+// stranger is a client of what is not our server.
+func stranger(t *testing.T, url string, options ...client.Option) *client.Client {
 	t.Helper()
 	c, err := client.New(url, options...)
 	if err != nil {
@@ -85,9 +86,9 @@ func TestWrongPlaces(t *testing.T) {
 	}
 	gone := "http://" + listener.Addr().String()
 	_ = listener.Close()
-	_, err = connect(t, gone, client.WithRetry(quick)).Health(ctx)
+	_, err = stranger(t, gone, client.WithRetry(quick)).Health(ctx)
 	says(t, "Health of nothing", err, client.ErrUnreachable, "GET /api/v1/health", "refused", "check the URL")
-	_, err = connect(t, "http://no-such-host.invalid", client.WithRetry(quick)).Health(ctx)
+	_, err = stranger(t, "http://no-such-host.invalid", client.WithRetry(quick)).Health(ctx)
 	says(t, "Health of no host", err, client.ErrUnreachable, "no-such-host.invalid", "check the URL")
 
 	page, s := faulty(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -96,7 +97,7 @@ func TestWrongPlaces(t *testing.T) {
 	})
 	_, err = page.Health(ctx)
 	says(t, "Health of a web page", err, client.ErrNotPlantDB, "not as a PlantDB", "check the URL")
-	_, err = connect(t, strings.Replace(s.URL, "http:", "https:", 1), client.WithRetry(quick)).Health(ctx)
+	_, err = stranger(t, strings.Replace(s.URL, "http:", "https:", 1), client.WithRetry(quick)).Health(ctx)
 	says(t, "Health by TLS of a server without", err, client.ErrNotPlantDB, "check the URL")
 
 	empty, _ := faulty(t, http.NotFound)
@@ -126,7 +127,7 @@ func TestWrongPlaces(t *testing.T) {
 			_ = conn.Close()
 		}
 	}()
-	_, err = connect(t, "http://"+raw.Addr().String(), client.WithRetry(client.Retry{})).Health(ctx)
+	_, err = stranger(t, "http://"+raw.Addr().String(), client.WithRetry(client.Retry{})).Health(ctx)
 	says(t, "Health of a mail server", err, client.ErrNotPlantDB, "check the URL")
 }
 
@@ -331,7 +332,7 @@ func TestDownloadGoesOn(t *testing.T) {
 	}
 	// In two sittings.
 	got.Reset()
-	once := connect(t, serving(t, f), client.WithRetry(client.Retry{}))
+	once := stranger(t, serving(t, f), client.WithRetry(client.Retry{}))
 	at, err = once.Download(t.Context(), file, &got)
 	if !errors.Is(err, client.ErrUnreachable) || at.Bytes != int64(got.Len()) || at.Bytes == 0 {
 		t.Fatalf("Download = %+v, %v, want a part", at, err)

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -23,6 +24,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/romi/plantdb-go/client"
+	"github.com/romi/plantdb-go/internal/contract"
 	"github.com/romi/plantdb-go/internal/servertest"
 	plantdbapi "github.com/romi/plantdb-go/openapi/clients/go"
 )
@@ -54,6 +56,28 @@ func photo(t *testing.T) []byte {
 		t.Fatal(err)
 	}
 	return b.Bytes()
+}
+
+// connect is a client of our server, each answer of which is held against the
+// document. Those of the examples, which people make, are as New makes them.
+func connect(t *testing.T, url string, options ...client.Option) *client.Client {
+	t.Helper()
+	return stranger(t, url, append([]client.Option{client.WithHTTPClient(&http.Client{Transport: held(t, url)})}, options...)...)
+}
+
+// held fails the test for each answer that is not as the document says. It has
+// connections of its own, as each client has.
+func held(t *testing.T, address string) *contract.Transport {
+	t.Helper()
+	at, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := http.DefaultTransport.(*http.Transport).Clone()
+	t.Cleanup(base.CloseIdleConnections)
+	transport := contract.Held(t, base)
+	transport.Prefix = at.Path
+	return transport
 }
 
 func must(t *testing.T, call string, err error) {
@@ -235,7 +259,7 @@ const shortLife = 4100 * time.Millisecond
 // of the other server live as usual.
 func oneRefresh(t *testing.T, url, other string) {
 	ctx := t.Context()
-	count := &counting{RoundTripper: http.DefaultTransport}
+	count := &counting{RoundTripper: held(t, url)}
 	c := connect(t, url, client.WithHTTPClient(&http.Client{Transport: count}))
 	must(t, "Login", c.Login(ctx, "admin", "admin"))
 	var wg sync.WaitGroup
@@ -415,7 +439,7 @@ func lostAnswers(t *testing.T, url string, p client.Path, content []byte) {
 	t.Helper()
 	ctx := t.Context()
 	deafened := func() *client.Client {
-		c := connect(t, url, client.WithRetry(quick), client.WithHTTPClient(&http.Client{Transport: &deaf{RoundTripper: http.DefaultTransport}}))
+		c := connect(t, url, client.WithRetry(quick), client.WithHTTPClient(&http.Client{Transport: &deaf{RoundTripper: held(t, url)}}))
 		must(t, "Login", c.Login(ctx, "admin", "admin"))
 		return c
 	}

@@ -325,10 +325,13 @@ func fileIsAnother(t *testing.T, url string) {
 
 // tampering changes requests before they go out; what it returns is answered in
 // place of the server, if it is not nil.
-type tampering func(*http.Request) *http.Response
+type tampering struct {
+	http.RoundTripper
+	with func(*http.Request) *http.Response
+}
 
 func (f tampering) RoundTrip(r *http.Request) (*http.Response, error) {
-	if resp := f(r); resp != nil {
+	if resp := f.with(r); resp != nil {
 		if r.Body != nil {
 			_, _ = io.Copy(io.Discard, r.Body)
 			_ = r.Body.Close()
@@ -336,11 +339,12 @@ func (f tampering) RoundTrip(r *http.Request) (*http.Response, error) {
 		resp.Request = r
 		return resp, nil
 	}
-	return http.DefaultTransport.RoundTrip(r)
+	return f.RoundTripper.RoundTrip(r)
 }
 
-func through(f tampering) client.Option {
-	return client.WithHTTPClient(&http.Client{Transport: f})
+func through(t *testing.T, url string, with func(*http.Request) *http.Response) client.Option {
+	t.Helper()
+	return client.WithHTTPClient(&http.Client{Transport: tampering{held(t, url), with}})
 }
 
 // flipped changes one byte.
@@ -358,7 +362,7 @@ func damaged(t *testing.T, url string) {
 	content, name := noise(t, 3<<20)
 	var last atomic.Int32
 	damage := func(in func(*http.Request) bool) client.Option {
-		return through(func(r *http.Request) *http.Response {
+		return through(t, url, func(r *http.Request) *http.Response {
 			if r.Method == http.MethodPatch && in(r) {
 				r.Body = flipped{r.Body}
 			}
@@ -386,7 +390,7 @@ func serverIsBusy(t *testing.T, url string) {
 	var pieces atomic.Int32
 	var asked atomic.Bool
 	began := time.Now()
-	c := loggedIn(t, url, client.WithRetry(client.Retry{Attempts: 2, Wait: time.Millisecond, Most: 2 * time.Second}), through(func(r *http.Request) *http.Response {
+	c := loggedIn(t, url, client.WithRetry(client.Retry{Attempts: 2, Wait: time.Millisecond, Most: 2 * time.Second}), through(t, url, func(r *http.Request) *http.Response {
 		if r.Method != http.MethodPatch {
 			return nil
 		}
@@ -416,7 +420,7 @@ func serverIsBusy(t *testing.T, url string) {
 	arrived(t, c, p, content)
 
 	// One that stays away is the end, after which nothing is left.
-	gone := loggedIn(t, url, client.WithRetry(quick), through(func(r *http.Request) *http.Response {
+	gone := loggedIn(t, url, client.WithRetry(quick), through(t, url, func(r *http.Request) *http.Response {
 		if r.Method != http.MethodPatch {
 			return nil
 		}
@@ -428,7 +432,7 @@ func serverIsBusy(t *testing.T, url string) {
 
 	// The last answer is lost: the file is there.
 	p = fileset(t, c)
-	deafened := loggedIn(t, url, client.WithRetry(quick), client.WithHTTPClient(&http.Client{Transport: &deaf{RoundTripper: http.DefaultTransport}}))
+	deafened := loggedIn(t, url, client.WithRetry(quick), client.WithHTTPClient(&http.Client{Transport: &deaf{RoundTripper: held(t, url)}}))
 	id, err := c.BeginUpload(t.Context(), p, "ply", int64(len(content)), nil) // a second would lie there
 	must(t, "BeginUpload", err)
 	must(t, "ResumeUpload", deafened.ResumeUpload(t.Context(), id, open(t, name), client.InPieces(1<<20)))
@@ -484,7 +488,7 @@ func piecesRefused(t *testing.T, url string) {
 	must(t, "UploadFile", c.UploadFile(ctx, p, name, map[string]any{"text": strings.Repeat("x", 10_000)}, client.InPieces(1<<20)))
 	arrived(t, c, p, content)
 	// And a server that is no more.
-	gone := connect(t, "http://127.0.0.1:1", client.WithRetry(client.Retry{}), client.WithToken("x"))
+	gone := stranger(t, "http://127.0.0.1:1", client.WithRetry(client.Retry{}), client.WithToken("x"))
 	says(t, "UploadFile", gone.UploadFile(ctx, p, name, nil, client.InPieces(1<<20)), client.ErrUnreachable, "check the URL")
 }
 

@@ -62,7 +62,7 @@ func TestTokenIsRefreshedInTime(t *testing.T) {
 		for age := time.Duration(0); age < 4*time.Second; age += 50 * time.Millisecond {
 			synctest.Test(t, func(t *testing.T) {
 				s := new(seconds)
-				c := connect(t, "http://plants.example.org", client.WithHTTPClient(&http.Client{Transport: s}))
+				c := stranger(t, "http://plants.example.org", client.WithHTTPClient(&http.Client{Transport: s}))
 				time.Sleep(made)
 				must(t, "Login", c.Login(t.Context(), "ann", "x"))
 				time.Sleep(age)

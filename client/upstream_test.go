@@ -74,7 +74,7 @@ func TestUpstream(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	url := upstream(t)
-	c := connect(t, url)
+	c := stranger(t, url)
 	if h, err := c.Health(ctx); err != nil || h.Status != "healthy" {
 		t.Fatalf("Health = %+v, %v", h, err)
 	}
@@ -151,7 +151,7 @@ func TestUpstream(t *testing.T) {
 		t.Error("the tokens have not been refreshed")
 	}
 
-	guest := connect(t, url)
+	guest := stranger(t, url)
 	must(t, "Login as guest", guest.Login(ctx, "guest", "guest"))
 	says(t, "SetMetadata as guest", guest.SetMetadata(ctx, scan, map[string]any{"quality": "bad"}), client.ErrForbidden, "ask the owner")
 	_, err = c.Scan(ctx, "no_such_scan")

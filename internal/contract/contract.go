@@ -222,25 +222,58 @@ type Transport struct {
 	Base      http.RoundTripper
 	Documents *Documents
 	Report    func(error)
+	// Prefix stands before the paths of the documents.
+	Prefix string
 }
 
-// RoundTrip implements http.RoundTripper. It reads the whole answer, but for a
-// stream of events, which has no end.
+// RoundTrip implements http.RoundTripper. It reads JSON before it returns, and
+// of anything else, which may be large or never end, the first byte at most.
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := t.Base.RoundTrip(r)
-	if err != nil || strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") {
-		return resp, err
-	}
-	body, err := io.ReadAll(resp.Body)
-	if closed := resp.Body.Close(); err == nil {
-		err = closed
-	}
 	if err != nil {
-		return nil, fmt.Errorf("read answer: %w", err)
+		return nil, err //nolint:wrapcheck // As if this were not between.
 	}
-	resp.Body = io.NopCloser(bytes.NewReader(body))
-	if err := t.Documents.Check(r, resp.StatusCode, resp.Header, body); err != nil {
+	read, err := begin(resp)
+	if err != nil {
+		// Whoever reads the body meets what this met.
+		resp.Body = body{io.MultiReader(bytes.NewReader(read), broken{err}), resp.Body}
+		return resp, nil
+	}
+	said := r.Clone(r.Context())
+	said.URL.Path = strings.TrimPrefix(r.URL.Path, t.Prefix)
+	said.URL.RawPath = strings.TrimPrefix(r.URL.RawPath, t.Prefix)
+	if err := t.Documents.Check(said, resp.StatusCode, resp.Header, read); err != nil {
 		t.Report(fmt.Errorf("%s %s: %w", r.Method, r.URL.Path, err))
+	}
+	if !strings.HasPrefix(resp.Header.Get("Content-Type"), eventStream) {
+		resp.Body = body{io.MultiReader(bytes.NewReader(read), resp.Body), resp.Body}
 	}
 	return resp, nil
 }
+
+const eventStream = "text/event-stream"
+
+// begin reads as much of an answer as is held against the document: all of
+// JSON, else whether there is anything. A stream of events has some in time.
+func begin(resp *http.Response) (read []byte, err error) {
+	switch contentType := resp.Header.Get("Content-Type"); {
+	case strings.HasPrefix(contentType, eventStream):
+		return []byte{0}, nil
+	case strings.HasPrefix(contentType, "application/json"):
+		read, err = io.ReadAll(resp.Body)
+	default:
+		read, err = io.ReadAll(io.LimitReader(resp.Body, 1))
+	}
+	return read, err //nolint:wrapcheck // As if this were not between.
+}
+
+// body reads from one and closes another.
+type body struct {
+	io.Reader
+	io.Closer
+}
+
+// broken is an answer that ends in a failure.
+type broken struct{ err error }
+
+func (b broken) Read([]byte) (int, error) { return 0, b.err }

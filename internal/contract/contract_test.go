@@ -1,6 +1,7 @@
 package contract
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -49,6 +50,8 @@ func TestTransport(t *testing.T) {
 		{"/things/a", "application/json", `{"id":"a"}`, 418, "418, which is not documented"},
 		{"/things/a", "", "", 204, ""},
 		{"/things/all", "application/json", `[{"id":"a"},{"id":"b","x":1}]`, 200, "[1].x is not documented"},
+		{"/files/a/b/c", "text/event-stream", "data: x\n\n", 200, "get-file answers 200 with text/event-stream"},
+		{"/files/a/b/c", "application/octet-stream", "bytes", 200, ""},
 		{"/files/a/b/c", "text/html", `<html>`, 200, "get-file answers 200 with text/html"},
 		{"/elsewhere", "text/html", `<html>`, 200, ""},
 	} {
@@ -58,8 +61,8 @@ func TestTransport(t *testing.T) {
 			_, _ = io.WriteString(w, tt.body)
 		}))
 		var reports []string
-		client := &http.Client{Transport: &Transport{http.DefaultTransport, documents, func(err error) { reports = append(reports, err.Error()) }}}
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+tt.path, nil)
+		client := &http.Client{Transport: &Transport{Base: http.DefaultTransport, Documents: documents, Report: func(err error) { reports = append(reports, err.Error()) }, Prefix: "/below"}}
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+"/below"+tt.path, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -75,6 +78,47 @@ func TestTransport(t *testing.T) {
 		said := strings.Join(reports, "\n")
 		if (said == "") != (tt.want == "") || !strings.Contains(said, tt.want) {
 			t.Errorf("%s %d %s: report = %q, want %q", tt.path, tt.status, tt.body, said, tt.want)
+		}
+	}
+}
+
+// An answer that breaks off reaches who reads it as it came, and is held against
+// nothing; one that is no JSON is not waited for.
+func TestTransportPassesOn(t *testing.T) {
+	t.Parallel()
+	documents, err := Load([]string{"path"}, []byte(document))
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Content-Length", "100")
+		if strings.HasPrefix(r.URL.Path, "/files/") {
+			w.Header().Set("Content-Type", "application/octet-stream")
+			_, _ = io.WriteString(w, "ab")
+			_ = http.NewResponseController(w).Flush()
+			<-next
+		}
+		_, _ = io.WriteString(w, `{"id":`)
+	}))
+	defer server.Close()
+	client := &http.Client{Transport: &Transport{Base: http.DefaultTransport, Documents: documents, Report: func(err error) { t.Error(err) }}}
+	for path, want := range map[string]string{"/things/a": `{"id":`, "/files/a": `ab{"id":`} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasPrefix(path, "/files/") {
+			close(next)
+		}
+		body, err := io.ReadAll(resp.Body)
+		if string(body) != want || !errors.Is(err, io.ErrUnexpectedEOF) || resp.Body.Close() != nil {
+			t.Errorf("%s = %q, %v, want %q and an end too early", path, body, err, want)
 		}
 	}
 }
