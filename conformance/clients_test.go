@@ -28,9 +28,11 @@ const clientLimit = 20 * time.Minute
 // clients are those of openapi/clients that generate.sh makes and that have
 // packages of their own.
 var clients = map[string]client{
-	"python":     {"python", "plantdb_api", installPython},
-	"typescript": {"ts", "src", installTypeScript},
-	"java":       {"java", "src/main/java", installJava},
+	"python": {"python", "plantdb_api", []string{"openapi/clients/python/elsewhere.py"}, installPython},
+	"typescript": {"ts", "src", []string{
+		"openapi/clients/typescript/elsewhere.ts", "openapi/clients/typescript/openapi-ts.config.mjs", "tools/openapi-ts/package-lock.json",
+	}, installTypeScript},
+	"java": {"java", "src/main/java", []string{"openapi/clients/java/templates"}, installJava},
 }
 
 type client struct {
@@ -38,6 +40,8 @@ type client struct {
 	// generated is the directory, below that of the language, that
 	// generate.sh writes.
 	generated string
+	// inputs are what it is made of, beside the document and generate.sh.
+	inputs []string
 	// install installs the client with its packages into dir, where it has
 	// been copied to, and returns what runs a program there.
 	install func(t *testing.T, dir string) runner
@@ -328,47 +332,45 @@ func TestClientsAreFresh(t *testing.T) {
 			t.Fatal(err)
 		}
 		var got strings.Builder
-		for _, input := range []string{"openapi/openapi-clients.yaml", "openapi/clients/generate.sh"} {
-			fmt.Fprintf(&got, "%s  %s\n", digest(t, top, input), input)
+		for _, input := range append([]string{"openapi/openapi-clients.yaml", "openapi/clients/generate.sh"}, c.inputs...) {
+			fmt.Fprintf(&got, "%s  %s\n", digest(t, top, ".", input), input)
 		}
-		fmt.Fprintf(&got, "%s  %s\n", digestAll(t, top, dir, c.generated), c.generated)
+		fmt.Fprintf(&got, "%s  %s\n", digest(t, top, dir, c.generated), c.generated)
 		if got.String() != string(want) {
 			t.Errorf("%s is stale, run make clients: its GENERATED.sum has\n%s, want\n%s", dir, want, got.String())
 		}
 	}
 }
 
-func digest(t *testing.T, tree fs.FS, name string) string {
-	t.Helper()
-	content, err := fs.ReadFile(tree, name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return fmt.Sprintf("%x", sha256.Sum256(content))
-}
-
-// digestAll is the digest of the digests of all files below a directory, which
-// are named from dir on.
-func digestAll(t *testing.T, tree fs.FS, dir, below string) string {
+// digest is that of a file, or the digest of the digests of all files below a
+// directory, which are named from dir on.
+func digest(t *testing.T, tree fs.FS, dir, name string) string {
 	t.Helper()
 	sub, err := fs.Sub(tree, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var names []string
-	err = fs.WalkDir(sub, below, func(path string, d fs.DirEntry, err error) error {
+	var files []string
+	err = fs.WalkDir(sub, name, func(path string, d fs.DirEntry, err error) error {
 		if err == nil && d.Type().IsRegular() {
-			names = append(names, path)
+			files = append(files, path)
 		}
 		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	slices.Sort(names)
-	sums := sha256.New()
-	for _, name := range names {
-		fmt.Fprintf(sums, "%s  %s\n", digest(t, sub, name), name)
+	slices.Sort(files)
+	all := sha256.New()
+	for _, path := range files {
+		content, err := fs.ReadFile(sub, path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if path == name {
+			return fmt.Sprintf("%x", sha256.Sum256(content))
+		}
+		fmt.Fprintf(all, "%x  %s\n", sha256.Sum256(content), path)
 	}
-	return fmt.Sprintf("%x", sums.Sum(nil))
+	return fmt.Sprintf("%x", all.Sum(nil))
 }

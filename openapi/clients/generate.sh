@@ -46,7 +46,7 @@ generate_python() {
 	touch "$work/plantdb_api/py.typed" # the types are for programs that use it, too
 	# As it comes, a page of another server is a list of its characters.
 	amend "$work/plantdb_api/api_client.py" '^        # deserialize response data$' python/elsewhere.py
-	replace python plantdb_api "$work/plantdb_api"
+	replace python plantdb_api "$work/plantdb_api" openapi/clients/python/elsewhere.py
 }
 
 generate_java() {
@@ -64,7 +64,7 @@ generate_java() {
 	# As it comes, a page of another server is taken for a file.
 	sed -i 's|if (localVarResponse.statusCode()/ 100 != 2) {|if (localVarResponse.statusCode() / 100 != 2 \|\| ApiException.isPage(localVarResponse.headers())) {|' "$sources"/api/*.java
 	sed -i 's|return new ApiException(response.statusCode(), message, response.headers(), body);|return new ApiException(response.statusCode(), message, response.headers(), body, response.uri());|' "$sources"/api/*.java
-	replace java src/main/java "$work/src/main/java"
+	replace java src/main/java "$work/src/main/java" openapi/clients/java/templates
 }
 
 # openapi-ts is pinned by tools/openapi-ts, and its options are in openapi-ts.config.mjs.
@@ -79,7 +79,8 @@ generate_typescript() {
 	sed -i -E 's|^    if \(response\.ok\) \{$|    if (response.ok \&\& !isPage(response)) {|; s|jsonError \?\? textError|isProblem(jsonError) ? jsonError : elsewhere(response, textError)|' "$call"
 	sed -i -E 's|^      let finalError = error;$|      let finalError: unknown = noAnswer(request, error);|' "$call"
 	cat openapi/clients/typescript/elsewhere.ts >>"$call"
-	replace typescript src "$work/src"
+	replace typescript src "$work/src" openapi/clients/typescript/elsewhere.ts \
+		openapi/clients/typescript/openapi-ts.config.mjs tools/openapi-ts/package-lock.json
 }
 
 # amend FILE PATTERN SNIPPET puts a snippet of ours before the one line that
@@ -92,17 +93,30 @@ amend() {
 	}" "$1"
 }
 
-# replace LANGUAGE GENERATED NEW puts what was made in its place, and writes
-# into GENERATED.sum what it was made of: a test compares.
+# replace LANGUAGE GENERATED NEW INPUT... puts what was made in its place, and
+# writes into GENERATED.sum what it was made of, INPUT beside the document and
+# this script: a test compares.
 replace() {
-	local dir=openapi/clients/$1 generated=$2
+	local dir=openapi/clients/$1 generated=$2 new=$3
 	rm -rf "${dir:?}/$generated"
 	mkdir -p "$(dirname "$dir/$generated")"
-	mv "$3" "$dir/$generated"
+	mv "$new" "$dir/$generated"
 	{
-		sha256sum "$simple" openapi/clients/generate.sh
-		(cd "$dir" && find "$generated" -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum) | sha256sum | sed "s|-|$generated|"
+		local input
+		for input in "$simple" openapi/clients/generate.sh "${@:4}"; do
+			digest . "$input"
+		done
+		digest "$dir" "$generated"
 	} >"$dir/GENERATED.sum"
+}
+
+# digest DIRECTORY NAME is one line for a file or all files below a directory.
+digest() {
+	if [[ -d $1/$2 ]]; then
+		(cd "$1" && find "$2" -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum) | sha256sum | sed "s|-|$2|"
+	else
+		(cd "$1" && sha256sum "$2")
+	fi
 }
 
 for language in "$@"; do
