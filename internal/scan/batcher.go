@@ -39,8 +39,9 @@ const maxBatch = 64
 const flushTimeout = time.Minute
 
 // submit returns when the file has been written or refused. A caller that goes
-// away leaves its file to be written: it was complete.
-func (b *batcher) submit(ctx context.Context, key uploadKey, a actor.Actor, file fsdb.NewFile) error {
+// away leaves its file to be written, for it was complete: then left tells what
+// became of it.
+func (b *batcher) submit(ctx context.Context, key uploadKey, a actor.Actor, file fsdb.NewFile) (left <-chan error, err error) {
 	p := pending{a, originOf(ctx).by(a), file, make(chan error, 1)}
 	b.mu.Lock()
 	queue, running := b.waiting[key]
@@ -56,9 +57,9 @@ func (b *batcher) submit(ctx context.Context, key uploadKey, a actor.Actor, file
 	}
 	select {
 	case err := <-p.done:
-		return err
+		return nil, err
 	case <-ctx.Done():
-		return ctx.Err()
+		return p.done, ctx.Err()
 	}
 }
 

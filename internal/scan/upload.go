@@ -111,7 +111,17 @@ func (u *Upload) Commit(ctx context.Context, ext string, metadata json.RawMessag
 	}
 	file := fsdb.NewFile{ID: u.file, Name: u.file + ext, Content: u.staged, Metadata: metadata}
 	u.staged = nil // the batch's from here on
-	return u.s.uploads.submit(ctx, uploadKey{u.scan, u.fileset}, u.actor, file)
+	left, err := u.s.uploads.submit(ctx, uploadKey{u.scan, u.fileset}, u.actor, file)
+	if left != nil && u.held != nil {
+		// It is written all the same, and does not count by itself before.
+		held := u.held
+		u.held = nil
+		go func() {
+			<-left
+			held.release(context.WithoutCancel(ctx))
+		}()
+	}
+	return err
 }
 
 // extension returns ext in its stored form: lower case with a dot.
