@@ -89,7 +89,15 @@ func (t *Tree) trashPart(ctx context.Context, e *Trashed) error {
 	}
 	err := t.changeIndex(ctx, e.Loc(), rewrite{
 		change: func(x *index) (changed bool, err error) {
-			e.Listed, err = t.unlist(x, e)
+			if e.Listed, err = t.unlist(x, e); err != nil {
+				return false, err
+			}
+			// What another program took away is not deleted, and no entry can hold it.
+			parts := e.parts()
+			there, err := t.exists(parts[len(parts)-1].tree)
+			if err == nil && !there {
+				err = ErrNotFound
+			}
 			return true, err
 		},
 		before: func() error {

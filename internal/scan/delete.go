@@ -117,7 +117,10 @@ func (s *Service) leftover(ctx context.Context, tx pgx.Tx, e fsdb.Trashed) (*fsd
 	}
 	for _, o := range slices.Backward(entries) {
 		if !known[o.ID] && o.Kind == e.Kind && o.Loc() == e.Loc() && o.Fileset == e.Fileset && o.File == e.File {
-			_, err := s.tree.SettleTrash(ctx, o.ID)
+			gone, err := s.tree.SettleTrash(ctx, o.ID)
+			if gone {
+				continue // it held nothing
+			}
 			return &o, err
 		}
 	}

@@ -491,3 +491,53 @@ func TestConditionalDelete(t *testing.T) {
 		}
 	}
 }
+
+// What another program took away is not there to be deleted, whatever files.json says:
+// nothing changes, and nothing comes into the trash.
+func TestDeleteOfWhatIsGone(t *testing.T) {
+	t.Parallel()
+	f := indexed(t, plainScan("s", `{"owner": "ann"}`))
+	listed := f.read(t, "s/files.json")
+	f.remove(t, "s/images/00000_rgb.jpg")
+	if _, err := f.DeleteFile(as(t, ann), "s", "images", "00000_rgb", Match{}); !errors.Is(err, ErrUnknownFile) {
+		t.Errorf("DeleteFile() of a file whose bytes are gone = %v, want ErrUnknownFile", err)
+	}
+	f.remove(t, "s/images")
+	if _, err := f.DeleteFileset(as(t, ann), "s", "images", Match{}); !errors.Is(err, ErrUnknownFileset) {
+		t.Errorf("DeleteFileset() of one whose directory is gone = %v, want ErrUnknownFileset", err)
+	}
+	if got := f.read(t, "s/files.json"); got != listed {
+		t.Errorf("files.json = %s, want it as it was", got)
+	}
+	f.nothingInTrash(t)
+}
+
+// An entry that a deletion left without content, and no row, is not shown as what is
+// in the trash.
+func TestDeleteLeftWithoutContent(t *testing.T) {
+	t.Parallel()
+	f := indexed(t, plainScan("s", `{"owner": "ann"}`))
+	r := must[row](t)(f.scan(t.Context(), f.pool, "s"))
+	e := f.newTrash(ann, fsdb.TrashFile, r, 1, 11)
+	e.Fileset, e.File = "images", "00000_rgb"
+	if err := f.tree.Trash(t.Context(), e); err != nil {
+		t.Fatal(err)
+	}
+	f.remove(t, ".plantdb/trash/"+e.ID+"/content")
+	if _, err := f.DeleteFile(as(t, ann), "s", "images", "00000_rgb", Match{}); !errors.Is(err, ErrUnknownFile) {
+		t.Errorf("DeleteFile() = %v, want ErrUnknownFile", err)
+	}
+	f.nothingInTrash(t)
+}
+
+func (f fixture) nothingInTrash(t *testing.T) {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Join(f.dir, ".plantdb/trash"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) || len(entries) > 0 {
+		t.Errorf("the trash holds %v, %v", entries, err)
+	}
+	var rows int
+	if err := f.pool.QueryRow(t.Context(), "SELECT count(*) FROM trash").Scan(&rows); err != nil || rows > 0 {
+		t.Errorf("the index has %d entries of the trash, %v", rows, err)
+	}
+}
