@@ -30,7 +30,8 @@ const clientLimit = 20 * time.Minute
 var clients = map[string]client{
 	"python": {"python", "plantdb_api", []string{"openapi/clients/python/elsewhere.py"}, installPython},
 	"typescript": {"ts", "src", []string{
-		"openapi/clients/typescript/elsewhere.ts", "openapi/clients/typescript/openapi-ts.config.mjs", "tools/openapi-ts/package-lock.json",
+		"openapi/clients/typescript/elsewhere.ts", "openapi/clients/typescript/broken.ts",
+		"openapi/clients/typescript/openapi-ts.config.mjs", "tools/openapi-ts/package-lock.json",
 	}, installTypeScript},
 	"java": {"java", "src/main/java", []string{"openapi/clients/java/templates"}, installJava},
 }
@@ -62,8 +63,9 @@ func TestClients(t *testing.T) {
 	server := servertest.Start(t, servertest.Options{}, servertest.Dir(t), "--test", "--demo")
 	photo := sample(t, server.URL+"/api/v1/files/real_plant/images/00000_rgb")
 	// Subtests go on when this function has ended.
-	elsewhere := httptest.NewServer(http.HandlerFunc(page))
+	elsewhere := httptest.NewServer(strangers(t, server.URL))
 	t.Cleanup(elsewhere.Close)
+	full, code := fullServer(t)
 	for language, c := range clients {
 		t.Run(language, func(t *testing.T) {
 			t.Parallel()
@@ -73,7 +75,7 @@ func TestClients(t *testing.T) {
 				t.Fatalf("copy the client: %v", err)
 			}
 			run := c.install(t, dir)
-			program(t, dir, append(run.journey, server.URL, "journey_"+language, elsewhere.URL)...)
+			program(t, dir, append(run.journey, server.URL, "journey_"+language, elsewhere.URL, full, code)...)
 			readme(t, run, dir, language, server.URL)
 			tourAPI(t, run, dir, c.fence, server.URL, photo)
 		})
@@ -83,7 +85,7 @@ func TestClients(t *testing.T) {
 		dir := t.TempDir()
 		built := filepath.Join(dir, "journey")
 		program(t, ".", "go", "build", "-buildvcs=false", "-o", built, "../openapi/clients/go/tests")
-		program(t, dir, built, server.URL, "journey_go", elsewhere.URL)
+		program(t, dir, built, server.URL, "journey_go", elsewhere.URL, full, code)
 		readme(t, goProgram(t, dir), dir, "go", server.URL)
 	})
 	for language, snippet := range map[string]func(*testing.T, string) runner{"sh": shell, "go": goProgram} {
@@ -93,15 +95,6 @@ func TestClients(t *testing.T) {
 			tourAPI(t, snippet(t, dir), dir, language, server.URL, photo)
 		})
 	}
-}
-
-// page is a server that is no PlantDB.
-func page(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	if strings.HasPrefix(r.URL.Path, "/missing/") {
-		w.WriteHeader(http.StatusNotFound)
-	}
-	_, _ = io.WriteString(w, "<html><body>Log in to the network</body></html>") // the client may be gone
 }
 
 // readme runs the lines that the README of a client begins with.

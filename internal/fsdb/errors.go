@@ -21,7 +21,7 @@ var (
 	ErrName            = fault.New(fault.Invalid, "name_invalid", "the name is not allowed")
 	ErrReserved        = fault.New(fault.Invalid, "name_reserved", "the name is reserved")
 	ErrTooLarge        = fault.New(fault.TooLarge, "too_large", "the content is too large")
-	ErrNoSpace         = fault.New(fault.NoSpace, "no_space", "the disk or a quota is full")
+	ErrNoSpace         = fault.New(fault.NoSpace, "no_space", "the disk or a quota is full and nothing was kept: try again once there is room")
 	ErrReadOnly        = fault.New(fault.Unavailable, "read_only", "the tree cannot be written")
 )
 

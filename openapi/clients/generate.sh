@@ -78,9 +78,15 @@ generate_typescript() {
 	local call=$work/src/client/client.gen.ts
 	sed -i -E 's|^    if \(response\.ok\) \{$|    if (response.ok \&\& !isPage(response)) {|; s|jsonError \?\? textError|isProblem(jsonError) ? jsonError : elsewhere(response, textError)|' "$call"
 	sed -i -E 's|^      let finalError = error;$|      let finalError: unknown = noAnswer(request, error);|' "$call"
+	# As it comes, an answer that breaks off is thrown, also to who asked for errors.
+	sed -i -E "s|^      let data: any;\$|&\n      let broken: unknown;\n      const lost = (error: unknown): any => {\n        broken = brokeOff(response, error);\n      };|" "$call"
+	sed -i -E 's/^( +)data = await response\[parseAs\]\(\);$/\1data = await (response[parseAs]() as Promise<unknown>).catch(lost);/; s/^( +)const text = await response\.text\(\);$/\1const text: string | undefined = await response.text().catch(lost);/' "$call"
+	sed -i -E 's/^( +)const textError = await response\.text\(\);$/\1const textError = await response.text().catch((error) => JSON.stringify(brokeOff(response, error)));/' "$call"
+	amend "$call" "^      if \(parseAs === 'json'\) \{$" typescript/broken.ts
+	[[ $(grep -cE 'catch\(lost\)|brokeOff\(response, error\)' "$call") == 4 ]] || { echo "generate.sh: $call reads its answers in another way" >&2; exit 1; }
 	cat openapi/clients/typescript/elsewhere.ts >>"$call"
 	replace typescript src "$work/src" openapi/clients/typescript/elsewhere.ts \
-		openapi/clients/typescript/openapi-ts.config.mjs tools/openapi-ts/package-lock.json
+		openapi/clients/typescript/broken.ts openapi/clients/typescript/openapi-ts.config.mjs tools/openapi-ts/package-lock.json
 }
 
 # amend FILE PATTERN SNIPPET puts a snippet of ours before the one line that

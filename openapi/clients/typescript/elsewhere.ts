@@ -30,3 +30,8 @@ const noAnswer = (request: Request, error: unknown): unknown => {
   const cause = (error as {cause?: {message?: string}}).cause?.message ?? String(error);
   return problem(0, 'no_answer', 'No answer', `${request.url} does not answer (${cause}): look at the address, and whether the server runs.`, error);
 };
+
+const brokeOff = (response: Response, error: unknown) => {
+  const cause = (error as {cause?: {message?: string}}).cause?.message ?? String(error);
+  return problem(0, 'no_answer', 'No answer', `The answer of ${response.url} broke off (${cause}): try again.`, error);
+};

@@ -1,15 +1,18 @@
 // Command tests does with the generated client what programs do.
 //
-//	go run ./openapi/clients/go/tests URL SCAN ELSEWHERE
+//	go run ./openapi/clients/go/tests URL SCAN ELSEWHERE FULL CODE
 //
-// The server at URL runs with --test. SCAN is a name that nothing has yet, and
-// ELSEWHERE the address of a server that is no PlantDB.
+// The server at URL runs with --test. SCAN is a name that nothing has yet,
+// ELSEWHERE the address of a server that is no PlantDB, with a line that breaks
+// below /cut, and FULL that of one that has no room and says so by CODE.
 package main
 
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"log"
 	"mime/multipart"
 	"net/http"
@@ -22,8 +25,8 @@ import (
 )
 
 func main() {
-	if len(os.Args) != 4 {
-		log.Fatal("usage: tests URL SCAN ELSEWHERE")
+	if len(os.Args) != 6 {
+		log.Fatal("usage: tests URL SCAN ELSEWHERE FULL CODE")
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
@@ -35,6 +38,8 @@ func main() {
 	j.refresh()
 	j.refusals()
 	j.elsewhere(os.Args[3])
+	j.broken(os.Args[3])
+	j.full(os.Args[4], os.Args[5])
 	j.logOut()
 }
 
@@ -225,6 +230,23 @@ func (j *journey) elsewhere(url string) {
 	_, err = client("http://127.0.0.1:1", "").ListScansWithResponse(j.ctx, nil)
 	check(err != nil, "scans of nobody = %v", err)
 	fmt.Println(err)
+}
+
+// broken is a file of which half comes: never one that is taken for whole.
+func (j *journey) broken(url string) {
+	half, err := client(url+"/cut", "").GetFileWithResponse(j.ctx, "real_plant", "images", "00000_rgb")
+	check(errors.Is(err, io.ErrUnexpectedEOF), "half a file = %+v, %v", half, err)
+}
+
+// full is an upload for which there is no room.
+func (j *journey) full(url, code string) {
+	r, err := client(url, "").LoginWithResponse(j.ctx, nil, plantdbapi.Credentials{Username: "admin", Password: "admin"})
+	check(err == nil, "login = %v", err)
+	contentType, body := form(make([]byte, 1<<20))
+	api := client(url, *got("login", err, r.JSON200, r.JSONDefault).AccessToken)
+	file, err := api.CreateFileWithBodyWithResponse(j.ctx, "full", "images", "large", nil, contentType, body)
+	check(err == nil, "upload = %v", err)
+	refused(file.StatusCode(), file.JSONDefault, map[string]int{"no_space": 507, "quota_exceeded": 413}[code], code)
 }
 
 func (j *journey) logOut() {

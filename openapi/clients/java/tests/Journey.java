@@ -29,9 +29,10 @@ import java.util.regex.Pattern;
 /**
  * Does with the generated client what programs do, against the server at the given address.
  *
- * <pre>Journey URL SCAN ELSEWHERE</pre>
+ * <pre>Journey URL SCAN ELSEWHERE FULL CODE</pre>
  *
- * The server runs with --test. SCAN is a name that nothing has yet, and ELSEWHERE the address of a server that is no PlantDB.
+ * The server runs with --test. SCAN is a name that nothing has yet, ELSEWHERE the address of a server that is no PlantDB, with a line
+ * that breaks below /cut, and FULL that of one that has no room and says so by CODE.
  */
 public class Journey {
   private static final Pattern NEXT = Pattern.compile("[?&]after=([^&>]+)[^>]*>; rel=\"next\"");
@@ -182,6 +183,18 @@ public class Journey {
     refused(200, "no_plantdb", () -> other.files.getFile(scan, "images", "00000_rgb"));
     refused(404, "no_plantdb", () -> new Api(args[2] + "/missing", null).scans.listScans(APIListScansRequest.newBuilder().build()));
     refused(0, "no_answer", () -> new Api("http://127.0.0.1:1", null).scans.listScans(APIListScansRequest.newBuilder().build()));
+
+    // Half a file is never taken for whole.
+    Api cut = new Api(args[2] + "/cut", null);
+    refused(0, "no_answer", () -> cut.files.getFile("real_plant", "images", "00000_rgb"));
+    refused(0, "no_answer", () -> cut.scans.listScans(APIListScansRequest.newBuilder().build()));
+
+    // No room.
+    String full = args[3];
+    Api crammed = new Api(full, new Api(full, null).auth.login(new Credentials().username("admin").password("admin")).getAccessToken());
+    File large = File.createTempFile("large", ".jpg");
+    Files.write(large.toPath(), new byte[1 << 20]);
+    refused("no_space".equals(args[4]) ? 507 : 413, args[4], () -> crammed.files.createFile("full", "images", "large", "jpg", large, null));
 
     renewed.auth.logout(null);
     refused(401, "session_ended", () -> renewed.auth.getProfile());

@@ -1,9 +1,10 @@
 """Does with the generated client what programs do, against the server at the given address.
 
-    journey.py URL SCAN ELSEWHERE
+    journey.py URL SCAN ELSEWHERE FULL CODE
 
-The server runs with --test. SCAN is a name that nothing has yet, and ELSEWHERE the
-address of a server that is no PlantDB.
+The server runs with --test. SCAN is a name that nothing has yet, ELSEWHERE the address
+of a server that is no PlantDB, with a line that breaks below /cut, and FULL that of one
+that has no room and says so by CODE.
 """
 import json
 import re
@@ -70,7 +71,7 @@ def follow(events, after, kind, **filters):
     raise AssertionError(f"no event {kind}")
 
 
-def main(url, scan, elsewhere):
+def main(url, scan, elsewhere, full, code):
     guest = Api(url)
     login = guest.auth.login(plantdb_api.Credentials(username="admin", password="admin"))
     assert login.user.username == "admin" and login.access_token, f"login = {login!r}"
@@ -138,6 +139,18 @@ def main(url, scan, elsewhere):
         raise AssertionError(f"nobody answers {answer!r}")
     except HTTPError as e:
         assert "127.0.0.1" in str(e) and "refused" in str(e), f"nobody = {e}"
+
+    # Half a file is never taken for whole.
+    try:
+        answer = Api(elsewhere + "/cut").files.get_file("real_plant", "images", "00000_rgb")
+        raise AssertionError(f"half a file is {len(answer)} bytes")
+    except HTTPError as e:
+        assert "IncompleteRead" in str(e), f"half a file = {e}"
+
+    # No room.
+    login = Api(full).auth.login(plantdb_api.Credentials(username="admin", password="admin"))
+    crammed = Api(full, login.access_token)
+    refusal(ApiException, code, lambda: crammed.files.create_file("full", "images", "large", ext="jpg", file=("large.jpg", bytes(1 << 20))))
 
     api.auth.logout()
     refusal(UnauthorizedException, "session_ended", lambda: api.auth.get_profile())

@@ -1,9 +1,11 @@
 // Does with the generated client what programs do, against the server at the
 // given address:
 //
-//     journey.js URL SCAN
+//     journey.js URL SCAN ELSEWHERE FULL CODE
 //
-// The server runs with --test. SCAN is a name that nothing has yet.
+// The server runs with --test. SCAN is a name that nothing has yet, ELSEWHERE the
+// address of a server that is no PlantDB, with a line that breaks below /cut, and
+// FULL that of one that has no room and says so by CODE.
 import assert from 'node:assert/strict';
 import {setTimeout} from 'node:timers/promises';
 import {
@@ -12,8 +14,8 @@ import {
 } from 'plantdb-api';
 import {createClient, createConfig} from 'plantdb-api/client';
 
-const [url, scan, elsewhere] = process.argv.slice(2);
-if (!url || !scan) throw new Error('journey.js URL SCAN');
+const [url, scan, elsewhere, full, code] = process.argv.slice(2);
+if (!url || !scan || !code) throw new Error('journey.js URL SCAN ELSEWHERE FULL CODE');
 
 // as is a client that sends a token.
 const as = (token?: string) => createClient(createConfig({baseUrl: url, auth: token}));
@@ -126,6 +128,22 @@ await refused(404, 'no_plantdb', listScans({client: createClient({baseUrl: elsew
 const {error: nobody} = await listScans({client: createClient({baseUrl: 'http://127.0.0.1:1'})});
 assert.equal(nobody?.code, 'no_answer');
 assert.match(nobody.message, /127\.0\.0\.1:1/);
+
+// Half a file is never taken for whole.
+const cut = createClient({baseUrl: elsewhere + '/cut'});
+const {data: half, error: broken} = await getFile({client: cut, path: sample, parseAs: 'blob'});
+assert.equal(half, undefined);
+assert.equal(broken?.code, 'no_answer');
+assert.match(broken.message, /broke off/);
+await assert.rejects(listScans({client: cut, throwOnError: true}), (e: Problem) => e.code === 'no_answer');
+
+// No room.
+const there = createClient({baseUrl: full});
+const {data: login2} = await login({client: there, body: {username: 'admin', password: 'admin'}, throwOnError: true});
+await refused({no_space: 507, quota_exceeded: 413}[code] ?? 0, code, createFile({
+	client: createClient({baseUrl: full, auth: login2.access_token}),
+	path: {scan_id: 'full', fileset_id: 'images', file_id: 'large'}, body: {file: new File([new Uint8Array(1 << 20)], 'large.jpg'), ext: 'jpg'},
+}));
 
 await logout({client, throwOnError: true});
 await refused(401, 'session_ended', getProfile({client}));

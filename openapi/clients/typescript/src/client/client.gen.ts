@@ -168,17 +168,21 @@ export const createClient = (config: Config = {}): Client => {
       }
 
       let data: any;
+      let broken: unknown;
+      const lost = (error: unknown): any => {
+        broken = brokeOff(response, error);
+      };
       switch (parseAs) {
         case 'arrayBuffer':
         case 'blob':
         case 'formData':
         case 'text':
-          data = await response[parseAs]();
+          data = await (response[parseAs]() as Promise<unknown>).catch(lost);
           break;
         case 'json': {
           // Some servers return 200 with no Content-Length and empty body.
           // response.json() would throw; read as text and parse if non-empty.
-          const text = await response.text();
+          const text: string | undefined = await response.text().catch(lost);
           data = text ? JSON.parse(text) : {};
           break;
         }
@@ -189,6 +193,19 @@ export const createClient = (config: Config = {}): Client => {
                 data: response.body,
                 ...result,
               };
+      }
+
+      // Put here by generate.sh: of this answer a part came.
+      if (broken) {
+        if (opts.throwOnError) {
+          throw broken;
+        }
+        return opts.responseStyle === 'data'
+          ? undefined
+          : {
+              error: broken,
+              ...result,
+            };
       }
 
       if (parseAs === 'json') {
@@ -209,7 +226,7 @@ export const createClient = (config: Config = {}): Client => {
           };
     }
 
-    const textError = await response.text();
+    const textError = await response.text().catch((error) => JSON.stringify(brokeOff(response, error)));
     let jsonError: unknown;
 
     try {
@@ -327,4 +344,9 @@ const noAnswer = (request: Request, error: unknown): unknown => {
   }
   const cause = (error as {cause?: {message?: string}}).cause?.message ?? String(error);
   return problem(0, 'no_answer', 'No answer', `${request.url} does not answer (${cause}): look at the address, and whether the server runs.`, error);
+};
+
+const brokeOff = (response: Response, error: unknown) => {
+  const cause = (error as {cause?: {message?: string}}).cause?.message ?? String(error);
+  return problem(0, 'no_answer', 'No answer', `The answer of ${response.url} broke off (${cause}): try again.`, error);
 };
