@@ -24,7 +24,7 @@ import (
 // the middle of every answer.
 func strangers(t *testing.T, server string) http.Handler {
 	t.Helper()
-	real, err := url.Parse(server)
+	target, err := url.Parse(server)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +38,7 @@ func strangers(t *testing.T, server string) http.Handler {
 	})
 	mux.Handle("/cut/", http.StripPrefix("/cut", &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
-			r.SetURL(real)
+			r.SetURL(target)
 			r.Out.Header.Del("Accept-Encoding") // what is half of it can be told
 		},
 		ModifyResponse: func(resp *http.Response) error {

@@ -231,7 +231,7 @@ type Transport struct {
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := t.Base.RoundTrip(r)
 	if err != nil {
-		return nil, err //nolint:wrapcheck // As if this were not between.
+		return nil, err
 	}
 	read, err := begin(resp)
 	if err != nil {
@@ -264,7 +264,7 @@ func begin(resp *http.Response) (read []byte, err error) {
 	default:
 		read, err = io.ReadAll(io.LimitReader(resp.Body, 1))
 	}
-	return read, err //nolint:wrapcheck // As if this were not between.
+	return read, err
 }
 
 // body reads from one and closes another.
