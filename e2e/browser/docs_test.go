@@ -345,7 +345,7 @@ func bySearch(t *testing.T, url string) {
 	b.fill(field, "LIST scan get")
 	b.wait("find the list", fmt.Sprintf(`(%s).split(" ").includes("scans-list-scans")`, shown))
 	b.picture("search")
-	for _, found := range strings.Fields(ask[string](b, shown)) {
+	for found := range strings.FieldsSeq(ask[string](b, shown)) {
 		if !strings.Contains(found, "list") && !strings.Contains(found, "scan") {
 			t.Errorf("the search shows %s", found)
 		}

@@ -186,10 +186,11 @@ func (l *Listing) holds(loc Loc) bool {
 
 // after returns where the next id begins.
 func (l *Listing) after(i int) int {
-	id := l.id(l.scans[i])
-	for i++; i < len(l.scans) && bytes.Equal(l.id(l.scans[i]), id); i++ {
+	next := i + 1
+	for next < len(l.scans) && bytes.Equal(l.id(l.scans[next]), l.id(l.scans[i])) {
+		next++
 	}
-	return i
+	return next
 }
 
 // entries returns the scans that have the id of that one, which is the first of them.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
 	"strings"
 
@@ -117,7 +118,9 @@ func (u *Upload) Commit(ctx context.Context, ext string, metadata json.RawMessag
 		held := u.held
 		u.held = nil
 		go func() {
-			<-left
+			if err := <-left; err != nil { // there is nobody to be told
+				u.s.log.InfoContext(ctx, "upload whose client went away was refused", slog.String("scan", u.scan), slog.Any("err", err))
+			}
 			held.release(context.WithoutCancel(ctx))
 		}()
 	}

@@ -72,9 +72,7 @@ func client(url, token string) *api {
 
 // got ends the program unless the call had its answer.
 func got[T any](what string, err error, answer *T, problem *plantdbapi.Problem) *T {
-	if err != nil || answer == nil {
-		log.Fatalf("%s = %v, %+v", what, err, problem)
-	}
+	check(err == nil && answer != nil, "%s = %v, %+v", what, err, problem)
 	return answer
 }
 
