@@ -43,11 +43,11 @@
 //
 // # What a job may rely on, and what not
 //
-// It is done at least once: a server that is killed, or cannot tell PostgreSQL of
-// the end because that is away for more than some seconds, leaves its jobs to be done
-// again: once their timeout is over, within two or three minutes where that is 90 s or
-// less. So a job first looks whether it is still to be done, and one whose object
-// is gone returns nil. Its context ends at the timeout and when the server stops;
+// It is done at least once: a server that is killed leaves its jobs to be done again,
+// and PostgreSQL one that it had handed out without an answer when it died: once their timeout is over,
+// within two or three minutes where that is 90 s or less. The end of a job is told for
+// as long as PostgreSQL is away. So a job first looks whether it is still to be done,
+// and one whose object is gone returns nil. Its context ends at the timeout and when the server stops;
 // work of hours goes in slices of a minute, each of which inserts the next.
 //
 // A job that returns an error is logged, kept with the error's text, and tried

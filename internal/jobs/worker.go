@@ -11,8 +11,7 @@ import (
 // Bounds of the work on one job.
 type Bounds struct {
 	// Timeout ends the context of an attempt; 0 is a minute. The jobs of a
-	// server that was killed, or lost PostgreSQL, wait for it before they are tried
-	// again.
+	// server that was killed wait for it before they are tried again.
 	Timeout time.Duration
 	// Backoff is how long after its n-th failed attempt, from 1 on, a job is
 	// tried again; nil is n to the fourth seconds.
