@@ -164,7 +164,20 @@ func benchIn(t *testing.T, dir, database string, env ...string) *bench {
 		"": admin, "admin": admin, "reader": reader, "none": {base: b.server.URL},
 		"garbage": {b.server.URL, "s3cr3t.garb4ge.t0ken"}, "refresh": {b.server.URL, tokens.refresh},
 	}
+	b.folded(t, "photo") // so that from now on only requests change the tree
 	return b
+}
+
+// folded waits until files.json of the scan lists a file.
+func (b *bench) folded(t *testing.T, id string) {
+	t.Helper()
+	eventually(t, "files.json has the upload", func() string {
+		index, err := os.ReadFile(filepath.Join(b.dir, "kept/files.json"))
+		if err != nil || !strings.Contains(string(index), `"`+id+`"`) {
+			return fmt.Sprintf("%s, %v", index, err)
+		}
+		return ""
+	})
 }
 
 // send sends the request and holds the answer against what is wanted.

@@ -226,18 +226,6 @@ func (b *bench) writeMuchLog(t *testing.T) {
 	}
 }
 
-// folded waits until files.json of the scan lists a file.
-func (b *bench) folded(t *testing.T, id string) {
-	t.Helper()
-	eventually(t, "files.json has the upload", func() string {
-		index, err := os.ReadFile(filepath.Join(b.dir, "kept/files.json"))
-		if err != nil || !strings.Contains(string(index), `"`+id+`"`) {
-			return string(index)
-		}
-		return ""
-	})
-}
-
 // fill writes a file in dir that leaves no space and returns its path.
 func fill(t *testing.T, dir string) string {
 	t.Helper()
