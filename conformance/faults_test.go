@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -95,28 +94,11 @@ func fullServer(t *testing.T) (url, code string) {
 		}
 	}
 	if mounted {
-		fill(t, filepath.Join(dir, ".plantdb"))
+		servertest.Fill(t, filepath.Join(dir, ".plantdb"))
 		return server.URL, "no_space"
 	}
 	if r := servertest.Run(t, servertest.Options{Env: env}, "quota", "set", "admin", "--bytes", "1kB"); r.Code != 0 {
 		t.Fatalf("quota set = %d %s", r.Code, r.Stderr)
 	}
 	return server.URL, "quota_exceeded"
-}
-
-// fill writes a file into dir until there is no room.
-func fill(t *testing.T, dir string) {
-	t.Helper()
-	f, err := os.CreateTemp(dir, "filler")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = f.Close() }() // what counts is that the disk is full
-	for block := make([]byte, 1<<20); len(block) > 0; {
-		if _, err := f.Write(block); errors.Is(err, syscall.ENOSPC) {
-			block = block[:len(block)/2]
-		} else if err != nil {
-			t.Fatal(err)
-		}
-	}
 }

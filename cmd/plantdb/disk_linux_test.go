@@ -110,7 +110,7 @@ func testDiskFull(t *testing.T, b *bench) {
 		t.Errorf("upload that filled the disk changed the tree (-before +after):\n%s", diff)
 	}
 
-	filler := fill(t, filepath.Join(b.dir, ".plantdb"))
+	filler := servertest.Fill(t, filepath.Join(b.dir, ".plantdb"))
 	for name, call := range map[string]func() answer{
 		"create a scan":      func() answer { return admin.post(t, "/scans/new", object{}) },
 		"create a fileset":   func() answer { return admin.post(t, "/filesets/kept/new", object{}) },
@@ -167,7 +167,7 @@ func testDiskFullOfDatabase(t *testing.T, b *bench) {
 			t.Fatalf("upload = %d %s", a.Status, a.Text)
 		}
 	}
-	filler := fill(t, filepath.Join(b.dir, ".plantdb"))
+	filler := servertest.Fill(t, filepath.Join(b.dir, ".plantdb"))
 	checkProblem(t, admin.upload(t, "/files/kept/images/new", strings.Repeat("x", 1<<20)), http.StatusInsufficientStorage, "no_space")
 	// Each session is a row: at some point their table has no room.
 	for full := false; !full; {
@@ -224,24 +224,6 @@ func (b *bench) writeMuchLog(t *testing.T) {
 	for err == nil {
 		_, err = conn.Exec(t.Context(), "SELECT pg_logical_emit_message(true, 'filler', repeat('x', 4000000))")
 	}
-}
-
-// fill writes a file in dir that leaves no space and returns its path.
-func fill(t *testing.T, dir string) string {
-	t.Helper()
-	f, err := os.CreateTemp(dir, "filler")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = f.Close() }() // what counts is that the disk is full
-	for block := make([]byte, 1<<20); len(block) > 0; {
-		if _, err := f.Write(block); errors.Is(err, syscall.ENOSPC) {
-			block = block[:len(block)/2]
-		} else if err != nil {
-			t.Fatal(err)
-		}
-	}
-	return f.Name()
 }
 
 // TestDiskReadOnly has the disk of a running server become read-only, as a file
