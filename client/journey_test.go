@@ -34,9 +34,10 @@ func TestServer(t *testing.T) {
 	t.Parallel()
 	tree := servertest.Dir(t)
 	// --test makes the users admin and guest, whose passwords are their names.
-	plain := servertest.Start(t, servertest.Options{}, tree, "--test", "--demo")
+	// No session gives way to those of other subtests.
+	plain := servertest.Start(t, servertest.Options{Env: []string{"MAX_SESSION=100"}}, tree, "--test", "--demo")
 	short := servertest.Start(t, servertest.Options{
-		Env: []string{"SESSION_TIMEOUT=4", "JWT_LEEWAY=0", "REFRESH_GRACE=0", "PLANTDB_API_PREFIX=/plantdb"},
+		Env: []string{"SESSION_TIMEOUT=4", "JWT_LEEWAY=0", "REFRESH_GRACE=0", "PLANTDB_API_PREFIX=/plantdb", "MAX_SESSION=100"},
 	}, tree, "--test")
 	t.Run("journey", func(t *testing.T) { t.Parallel(); journey(t, plain.URL) })
 	t.Run("journey behind a prefix", func(t *testing.T) { t.Parallel(); journey(t, short.URL) })
@@ -326,12 +327,18 @@ func oneRefresh(t *testing.T, url, other string) {
 // sessionsEnd takes tokens back in all the ways there are.
 func sessionsEnd(t *testing.T, url string) {
 	ctx := t.Context()
-	c := connect(t, url)
-	must(t, "Login", c.Login(ctx, "guest", "guest"))
 	admin := connect(t, url)
 	must(t, "Login", admin.Login(ctx, "admin", "admin"))
+	// Nobody else loses the sessions and tokens that are ended here.
+	const user, password = "ends", "a long passphrase 1"
+	registered, err := admin.API().RegisterUserWithResponse(ctx, plantdbapi.Registration{Username: user, Fullname: "E", Password: password, Role: new(plantdbapi.RegistrationRoleContributor)})
+	if err != nil || registered.StatusCode() != http.StatusCreated {
+		t.Fatalf("RegisterUser = %+v, %v", registered, err)
+	}
+	c := connect(t, url)
+	must(t, "Login", c.Login(ctx, user, password))
 
-	ended, err := admin.API().EndUserSessionsWithResponse(ctx, "guest")
+	ended, err := admin.API().EndUserSessionsWithResponse(ctx, user)
 	if err != nil || ended.JSON200 == nil {
 		t.Fatalf("EndUserSessions = %+v, %v", ended, err)
 	}
@@ -342,35 +349,35 @@ func sessionsEnd(t *testing.T, url string) {
 	if _, err := collect(c.Scans(ctx, client.Query{})); !errors.Is(err, client.ErrSessionEnded) {
 		t.Errorf("Scans in a session that was ended = %v, want that and not what nobody may see", err)
 	}
-	must(t, "Login", c.Login(ctx, "guest", "guest"))
+	must(t, "Login", c.Login(ctx, user, password))
 	if _, err := c.Profile(ctx); err != nil {
 		t.Errorf("Profile after another login = %v", err)
 	}
 
-	made, err := admin.API().CreateAPITokenWithResponse(ctx, plantdbapi.CreateAPITokenJSONRequestBody{
+	made, err := c.API().CreateAPITokenWithResponse(ctx, plantdbapi.CreateAPITokenJSONRequestBody{
 		TokenExp: 3600, Datasets: map[string][]string{"*": {"READ"}},
 	})
 	if err != nil || made.JSON200 == nil {
 		t.Fatalf("CreateAPIToken = %+v, %v", made, err)
 	}
 	scanner := connect(t, url, client.WithToken(made.JSON200.APIToken))
-	if p, err := scanner.Profile(ctx); err != nil || p.Username != "admin" {
+	if p, err := scanner.Profile(ctx); err != nil || p.Username != user {
 		t.Fatalf("Profile by API token = %+v, %v", p, err)
 	}
 	refused(t, "Create by a token that may read", scanner.Create(ctx, client.Path{Scan: "journey_no"}, nil), client.ErrForbidden, 403, "forbidden")
-	tokens, err := admin.API().ListAPITokensWithResponse(ctx)
+	tokens, err := c.API().ListAPITokensWithResponse(ctx)
 	if err != nil || tokens.JSON200 == nil {
 		t.Fatalf("ListAPITokens = %+v, %v", tokens, err)
 	}
 	for _, one := range tokens.JSON200.APITokens {
-		if _, err := admin.API().RevokeAPITokenWithResponse(ctx, one.ID); err != nil {
+		if _, err := c.API().RevokeAPITokenWithResponse(ctx, one.ID); err != nil {
 			t.Fatal(err)
 		}
 	}
 	_, err = scanner.Profile(ctx)
 	says(t, "Profile by a token that was revoked", err, client.ErrTokenRevoked, "make another API token")
 
-	brief, err := admin.API().CreateAPITokenWithResponse(ctx, plantdbapi.CreateAPITokenJSONRequestBody{
+	brief, err := c.API().CreateAPITokenWithResponse(ctx, plantdbapi.CreateAPITokenJSONRequestBody{
 		TokenExp: 1, Datasets: map[string][]string{"*": {"READ"}},
 	})
 	if err != nil || brief.JSON200 == nil {

@@ -153,11 +153,12 @@ func absent(t *testing.T, c *client.Client, p client.Path) {
 	}
 }
 
-// TestUploadsInPieces has access tokens that live for four seconds.
+// TestUploadsInPieces has access tokens that live for four seconds, and sessions
+// that give way to none of another subtest.
 func TestUploadsInPieces(t *testing.T) {
 	t.Parallel()
 	tree := servertest.Dir(t)
-	s := servertest.Start(t, servertest.Options{Env: []string{"SESSION_TIMEOUT=4", "JWT_LEEWAY=0"}}, tree, "--test")
+	s := servertest.Start(t, servertest.Options{Env: []string{"SESSION_TIMEOUT=4", "JWT_LEEWAY=0", "MAX_SESSION=100"}}, tree, "--test")
 	t.Run("", func(t *testing.T) {
 		for name, test := range map[string]func(*testing.T, string){
 			"over a line that breaks":       lineBreaks,

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/romi/plantdb-go/internal/pgtest"
 	"github.com/romi/plantdb-go/internal/pyenv"
 	"github.com/romi/plantdb-go/internal/servertest"
 )
@@ -56,16 +57,22 @@ type runner struct {
 }
 
 // TestClients installs each generated client, does the journey of a program
-// with it, what its README begins with, and the tour of docs/api.md, all on the
-// built server.
+// with it, what its README begins with, and the tour of docs/api.md. Each
+// language has a built server of its own: what one makes and whose sessions it
+// ends is nothing to another.
 func TestClients(t *testing.T) {
 	t.Parallel()
-	server := servertest.Start(t, servertest.Options{}, servertest.Dir(t), "--test", "--demo")
-	photo := sample(t, server.URL+"/api/v1/files/real_plant/images/00000_rgb")
-	// Subtests go on when this function has ended.
-	elsewhere := httptest.NewServer(strangers(t, server.URL))
-	t.Cleanup(elsewhere.Close)
+	made := servertest.Dir(t)
+	if r := servertest.Run(t, servertest.Options{}, "demo", made); r.Code != 0 {
+		t.Fatalf("demo = %d %s", r.Code, r.Stderr)
+	}
 	full, code := fullServer(t)
+	journey := func(t *testing.T, dir, url, name string, command ...string) {
+		t.Helper()
+		elsewhere := httptest.NewServer(strangers(t, url))
+		t.Cleanup(elsewhere.Close)
+		program(t, dir, append(command, url, "journey_"+name, elsewhere.URL, full, code)...)
+	}
 	for language, c := range clients {
 		t.Run(language, func(t *testing.T) {
 			t.Parallel()
@@ -75,9 +82,10 @@ func TestClients(t *testing.T) {
 				t.Fatalf("copy the client: %v", err)
 			}
 			run := c.install(t, dir)
-			program(t, dir, append(run.journey, server.URL, "journey_"+language, elsewhere.URL, full, code)...)
-			readme(t, run, dir, language, server.URL)
-			tourAPI(t, run, dir, c.fence, server.URL, photo)
+			url := copied(t, made)
+			journey(t, dir, url, language, run.journey...)
+			readme(t, run, dir, language, url)
+			tourAPI(t, run, dir, c.fence, url)
 		})
 	}
 	t.Run("go, generated", func(t *testing.T) {
@@ -85,16 +93,28 @@ func TestClients(t *testing.T) {
 		dir := t.TempDir()
 		built := filepath.Join(dir, "journey")
 		program(t, ".", "go", "build", "-buildvcs=false", "-o", built, "../openapi/clients/go/tests")
-		program(t, dir, built, server.URL, "journey_go", elsewhere.URL, full, code)
-		readme(t, goProgram(t, dir), dir, "go", server.URL)
+		url := copied(t, made)
+		journey(t, dir, url, "go", built)
+		readme(t, goProgram(t, dir), dir, "go", url)
 	})
 	for language, snippet := range map[string]func(*testing.T, string) runner{"sh": shell, "go": goProgram} {
 		t.Run(language, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			tourAPI(t, snippet(t, dir), dir, language, server.URL, photo)
+			tourAPI(t, snippet(t, dir), dir, language, copied(t, made))
 		})
 	}
+}
+
+// copied serves a copy of a tree and returns its URL.
+func copied(t *testing.T, tree string) string {
+	t.Helper()
+	dir := servertest.Dir(t)
+	if err := os.CopyFS(dir, os.DirFS(tree)); err != nil {
+		t.Fatalf("copy the samples: %v", err)
+	}
+	env := []string{"DATABASE_URL=" + pgtest.URL(t), "PLANTDB_PREVIEWS=on-demand"}
+	return servertest.Start(t, servertest.Options{Env: env}, dir, "--test").URL
 }
 
 // readme runs the lines that the README of a client begins with.
@@ -109,8 +129,9 @@ func readme(t *testing.T, run runner, dir, language, url string) {
 }
 
 // tourAPI runs the blocks of a language in docs/api.md as one program, in dir.
-func tourAPI(t *testing.T, run runner, dir, language, url string, photo []byte) {
+func tourAPI(t *testing.T, run runner, dir, language, url string) {
 	t.Helper()
+	photo := sample(t, url+"/api/v1/files/real_plant/images/00000_rgb")
 	var code strings.Builder
 	tasks := 0
 	for _, b := range blocksOf(t, filepath.Join("..", "docs", "api.md")) {
