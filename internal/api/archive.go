@@ -101,7 +101,7 @@ func (p *archivePart) receive(ctx context.Context, up *scan.ArchiveUpload) error
 	}
 	taken := false
 	for {
-		part, err := p.reader.NextPart()
+		part, err := nextPart(p.reader)
 		if errors.Is(err, io.EOF) {
 			if !taken {
 				return errNoArchive
@@ -109,7 +109,7 @@ func (p *archivePart) receive(ctx context.Context, up *scan.ArchiveUpload) error
 			return p.end()
 		}
 		if err != nil {
-			return brokenUpload(err)
+			return err
 		}
 		if part.FormName() != "zip_file" {
 			continue

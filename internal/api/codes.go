@@ -100,7 +100,7 @@ var unknown = map[string]error{
 // names; the rest is for route.faults.
 func (r route) usual(op *huma.Operation) []error {
 	list := []error{
-		errInvalid, auth.ErrForbidden, errTooLarge, errHeadTooLarge, errNotJSON, errNoRange, errPrecondition, errRateLimited, errInternal, errUnavailable, errDatabaseFull,
+		errInvalid, auth.ErrForbidden, errTooLarge, errHeadTooLarge, errNoRange, errPrecondition, errRateLimited, errInternal, errUnavailable, errDatabaseFull,
 		scan.ErrBusy, fsdb.ErrNoSpace,
 	}
 	if len(r.security) > 0 {
@@ -108,6 +108,12 @@ func (r route) usual(op *huma.Operation) []error {
 		if !slices.ContainsFunc(r.security, func(s map[string][]string) bool { return len(s) == 0 }) {
 			list = append(list, tokenauth.ErrMissing)
 		}
+	}
+	if slices.Contains(r.errors, http.StatusUnsupportedMediaType) {
+		list = append(list, errNotJSON)
+	}
+	if op.RequestBody != nil {
+		list = append(list, errEncoding)
 	}
 	if r.method != http.MethodGet {
 		list = append(list, fsdb.ErrReadOnly)
@@ -155,7 +161,7 @@ var meanings = map[int]string{
 	http.StatusGone:                         "It was there and is not kept any more.",
 	http.StatusPreconditionFailed:           "A condition of the request does not hold.",
 	http.StatusRequestEntityTooLarge:        "Over a bound.",
-	http.StatusUnsupportedMediaType:         "The body is of a type that is not read here.",
+	http.StatusUnsupportedMediaType:         "The body is of a type, or in a content coding, that is not read here.",
 	http.StatusRequestedRangeNotSatisfiable: "No such range.",
 	http.StatusUnprocessableEntity:          "The stored file is not what its name says.",
 	http.StatusLocked:                       "Somebody else is writing there; try again after Retry-After.",
@@ -197,7 +203,7 @@ func exampleOf(status int, f failure) *Problem {
 	return p
 }
 
-// headersOf are the headers that every answer of the status carries.
+// headersOf are the headers that answers of the status carry.
 func headersOf(status int) map[string]*huma.Param {
 	header := func(kind, description string, example any) *huma.Param {
 		return &huma.Param{Description: description, Schema: &huma.Schema{Type: kind}, Example: example}
@@ -205,6 +211,8 @@ func headersOf(status int) map[string]*huma.Param {
 	switch status {
 	case http.StatusUnauthorized:
 		return map[string]*huma.Param{"WWW-Authenticate": header(huma.TypeString, "How to authenticate (RFC 6750).", "Bearer")}
+	case http.StatusUnsupportedMediaType:
+		return map[string]*huma.Param{"Accept-Encoding": header(huma.TypeString, "With `unsupported_encoding` alone: the one content coding that a body may have.", asItIs)}
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusLocked:
 		return map[string]*huma.Param{"Retry-After": header(huma.TypeInteger, "Seconds to wait before the same call may succeed.", 1)}
 	}

@@ -121,12 +121,12 @@ type form struct {
 // receive reads the parts in whatever order they come.
 func (f *filePart) receive(ctx context.Context, up stager) (got form, err error) {
 	for {
-		part, err := f.reader.NextPart()
+		part, err := nextPart(f.reader)
 		if errors.Is(err, io.EOF) {
 			return got, f.end()
 		}
 		if err != nil {
-			return got, brokenUpload(err)
+			return got, err
 		}
 		switch part.FormName() {
 		case "file":

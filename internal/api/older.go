@@ -276,12 +276,12 @@ func (s *server) createOlderFile(ctx context.Context, in *struct {
 
 func (s *server) receiveOlder(ctx context.Context, form *filePart, u *olderUpload) error {
 	for {
-		part, err := form.reader.NextPart()
+		part, err := nextPart(form.reader)
 		if errors.Is(err, io.EOF) {
 			return form.end()
 		}
 		if err != nil {
-			return brokenUpload(err)
+			return err
 		}
 		texts := map[string]*string{
 			"scan_id": &u.scan, "fileset_id": &u.fileset, "file_id": &u.id, "ext": &u.ext, "metadata": &u.metadata,

@@ -134,6 +134,10 @@ const codeForbidden = "forbidden"
 func faultProblem(f *fault.Error) *Problem {
 	p := newProblem(statusOf(f), f.Code, f.Msg)
 	switch f.Kind { //nolint:exhaustive // The others need no header.
+	case fault.Unsupported:
+		if errors.Is(f, errEncoding) {
+			p.headers.Set("Accept-Encoding", asItIs)
+		}
 	case fault.Unauthenticated:
 		p.headers.Set("WWW-Authenticate", "Bearer")
 	case fault.Forbidden:

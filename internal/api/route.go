@@ -59,8 +59,12 @@ func answering[I, O any](s *server, handler func(context.Context, *I) (*O, error
 }
 
 func add[I, O any](s *server, api huma.API, r route, op huma.Operation, handler func(context.Context, *I) (*O, error)) {
+	input := reflect.TypeFor[I]()
+	if _, takes := bodyOf(input); takes {
+		op.Errors = append(op.Errors, http.StatusUnsupportedMediaType)
+	}
 	huma.Register(api, op, handler)
-	s.later = append(s.later, func() { finish(api.OpenAPI(), r, op.Path, reflect.TypeFor[I]()) })
+	s.later = append(s.later, func() { finish(api.OpenAPI(), r, op.Path, input) })
 }
 
 func (r route) fullPath() string {
@@ -157,10 +161,8 @@ func finish(doc *huma.OpenAPI, r route, path string, input reflect.Type) {
 	if !slices.Contains(r.errors, http.StatusUnprocessableEntity) {
 		delete(op.Responses, strconv.Itoa(http.StatusUnprocessableEntity))
 	}
-	for field := range input.Fields() {
-		if body, ok := reflect.TypeAssert[bodied](reflect.New(field.Type)); ok {
-			op.RequestBody = body.document(doc.Components.Schemas, r.id)
-		}
+	if body, takes := bodyOf(input); takes {
+		op.RequestBody = body.document(doc.Components.Schemas, r.id)
 	}
 	for _, p := range op.Parameters {
 		p.Required = p.Required || slices.Contains(r.must, p.Name)
@@ -176,6 +178,16 @@ func finish(doc *huma.OpenAPI, r route, path string, input reflect.Type) {
 			maps.Copy(listed.Content, own.Content)
 		}
 	}
+}
+
+// bodyOf returns the body among the fields of an input.
+func bodyOf(input reflect.Type) (body bodied, takes bool) {
+	for field := range input.Fields() {
+		if body, takes = reflect.TypeAssert[bodied](reflect.New(field.Type)); takes {
+			return body, true
+		}
+	}
+	return nil, false
 }
 
 func operationAt(doc *huma.OpenAPI, method, path string) *huma.Operation {

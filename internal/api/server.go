@@ -120,7 +120,7 @@ func newServer(services Services, config Config) *server {
 	s.api = huma.NewAPI(humaConfig(config), adapter{s.mux})
 	s.legacy = huma.NewAPI(legacyConfig(config), adapter{s.mux})
 	for _, api := range []huma.API{s.api, s.legacy} {
-		api.UseMiddleware(s.verified(api), s.actOnBehalf)
+		api.UseMiddleware(s.verified(api), s.actOnBehalf, s.decoded)
 	}
 	s.registerHome()
 	s.registerAuth()

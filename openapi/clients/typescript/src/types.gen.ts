@@ -2205,7 +2205,7 @@ export type CreateScanFromArchiveData = {
 
 export type CreateScanFromArchiveErrors = {
     /**
-     * Refused: 400 (`scan_exists`, `no_file`, `archive_type`, `archive_name`, `broken_upload`, `invalid_digest`, `digest_mismatch`, `archive_invalid`, `archive_structure`, `archive_path`, `name_invalid`, `name_reserved`, `bad_metadata`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 409 (`timelapse_exists`); 413 (`archive_too_large`, `quota_exceeded`, `too_large`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`scan_exists`, `no_file`, `archive_type`, `archive_name`, `broken_upload`, `invalid_digest`, `digest_mismatch`, `archive_invalid`, `archive_structure`, `archive_path`, `name_invalid`, `name_reserved`, `bad_metadata`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 409 (`timelapse_exists`); 413 (`archive_too_large`, `quota_exceeded`, `too_large`); 415 (`unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2528,7 +2528,7 @@ export type IntrospectTokenData = {
 
 export type IntrospectTokenErrors = {
     /**
-     * Refused: 400 (`missing_token`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 413 (`too_large`); 415 (`unsupported_media_type`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`missing_token`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2591,7 +2591,7 @@ export type LoginData = {
 
 export type LoginErrors = {
     /**
-     * Refused: 400 (`missing_fields`, `cookies_off`, `invalid_request`); 401 (`invalid_credentials`); 409 (`session_limit`); 413 (`too_large`); 415 (`unsupported_media_type`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`missing_fields`, `cookies_off`, `invalid_request`); 401 (`invalid_credentials`); 409 (`session_limit`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2620,7 +2620,7 @@ export type DeleteLoginData = {
 
 export type DeleteLoginErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`no_session`, `logout_failed`, `token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 413 (`too_large`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`no_session`, `logout_failed`, `token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 413 (`too_large`); 415 (`unsupported_encoding`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2649,7 +2649,7 @@ export type LogoutData = {
 
 export type LogoutErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`no_session`, `logout_failed`, `token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 413 (`too_large`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`no_session`, `logout_failed`, `token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 413 (`too_large`); 415 (`unsupported_encoding`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2678,7 +2678,7 @@ export type RedeemPasswordResetData = {
 
 export type RedeemPasswordResetErrors = {
     /**
-     * Refused: 400 (`password_rule`, `invalid_request`); 404 (`link_not_valid`); 413 (`too_large`); 415 (`unsupported_media_type`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`password_rule`, `invalid_request`); 404 (`link_not_valid`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2736,7 +2736,7 @@ export type RegisterUserData = {
 
 export type RegisterUserErrors = {
     /**
-     * Refused: 400 (`missing_fields`, `user_name`, `user_fullname`, `password_rule`, `unknown_role`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`role_above_own`, `forbidden`); 409 (`user_exists`); 413 (`too_large`); 415 (`unsupported_media_type`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`missing_fields`, `user_name`, `user_fullname`, `password_rule`, `unknown_role`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`role_above_own`, `forbidden`); 409 (`user_exists`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2765,7 +2765,7 @@ export type RevokeTokenData = {
 
 export type RevokeTokenErrors = {
     /**
-     * Refused: 400 (`missing_token`, `invalid_request`); 413 (`too_large`); 415 (`unsupported_media_type`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`missing_token`, `invalid_request`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2889,7 +2889,7 @@ export type CompleteSetupData = {
 
 export type CompleteSetupErrors = {
     /**
-     * Refused: 400 (`missing_fields`, `user_name`, `user_fullname`, `password_rule`, `invalid_request`); 404 (`link_not_valid`); 409 (`user_exists`); 413 (`too_large`); 415 (`unsupported_media_type`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`missing_fields`, `user_name`, `user_fullname`, `password_rule`, `invalid_request`); 404 (`link_not_valid`); 409 (`user_exists`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2918,7 +2918,7 @@ export type CreateApiTokenData = {
 
 export type CreateApiTokenErrors = {
     /**
-     * Refused: 400 (`missing_datasets`, `missing_token_exp`, `invalid_datasets`, `invalid_token_exp`, `api_token`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 413 (`too_large`); 415 (`unsupported_media_type`); 431 (`headers_too_large`).
+     * Refused: 400 (`missing_datasets`, `missing_token_exp`, `invalid_datasets`, `invalid_token_exp`, `api_token`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3005,7 +3005,7 @@ export type RefreshTokenData = {
 
 export type RefreshTokenErrors = {
     /**
-     * Refused: 400 (`token_ambiguous`, `invalid_request`); 401 (`refresh_token_unknown`, `refresh_token_reused`, `token_missing`, `token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `token_revoked`, `session_ended`, `user_inactive`, `csrf_missing`, `csrf_mismatch`); 413 (`too_large`); 415 (`unsupported_media_type`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`token_ambiguous`, `invalid_request`); 401 (`refresh_token_unknown`, `refresh_token_reused`, `token_missing`, `token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `token_revoked`, `session_ended`, `user_inactive`, `csrf_missing`, `csrf_mismatch`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3063,7 +3063,7 @@ export type ApplyBatchData = {
 
 export type ApplyBatchErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 409 (`batch_failed`); 413 (`batch_too_large`, `too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 409 (`batch_failed`); 413 (`batch_too_large`, `too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3260,7 +3260,7 @@ export type CreateFileData = {
 
 export type CreateFileErrors = {
     /**
-     * Refused: 400 (`no_file`, `no_extension`, `invalid_metadata`, `broken_upload`, `invalid_digest`, `digest_mismatch`, `bad_extension`, `empty_file`, `bad_metadata`, `name_invalid`, `name_reserved`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_file`); 409 (`file_exists`); 413 (`quota_exceeded`, `too_large`); 423 (`locked`); 431 (`headers_too_large`).
+     * Refused: 400 (`no_file`, `no_extension`, `invalid_metadata`, `broken_upload`, `invalid_digest`, `digest_mismatch`, `bad_extension`, `empty_file`, `bad_metadata`, `name_invalid`, `name_reserved`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_file`); 409 (`file_exists`); 413 (`quota_exceeded`, `too_large`); 415 (`unsupported_encoding`); 423 (`locked`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3361,7 +3361,7 @@ export type PatchFileMetadataData = {
 
 export type PatchFileMetadataErrors = {
     /**
-     * Refused: 400 (`bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_file`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_file`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3409,7 +3409,7 @@ export type UpdateFileMetadataData = {
 
 export type UpdateFileMetadataErrors = {
     /**
-     * Refused: 400 (`missing_metadata`, `bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_file`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`missing_metadata`, `bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_file`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3491,7 +3491,7 @@ export type CreateFilesetData = {
 
 export type CreateFilesetErrors = {
     /**
-     * Refused: 400 (`bad_metadata`, `name_invalid`, `name_reserved`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 409 (`fileset_exists`); 413 (`too_large`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`bad_metadata`, `name_invalid`, `name_reserved`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 409 (`fileset_exists`); 413 (`too_large`); 415 (`unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3655,7 +3655,7 @@ export type PatchFilesetMetadataData = {
 
 export type PatchFilesetMetadataErrors = {
     /**
-     * Refused: 400 (`bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3699,7 +3699,7 @@ export type UpdateFilesetMetadataData = {
 
 export type UpdateFilesetMetadataErrors = {
     /**
-     * Refused: 400 (`missing_metadata`, `bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`missing_metadata`, `bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3766,7 +3766,7 @@ export type CreateGroupData = {
 
 export type CreateGroupErrors = {
     /**
-     * Refused: 400 (`group_name`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`user_not_found`); 409 (`group_exists`); 413 (`too_large`); 415 (`unsupported_media_type`); 431 (`headers_too_large`).
+     * Refused: 400 (`group_name`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`user_not_found`); 409 (`group_exists`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4065,7 +4065,7 @@ export type SetGroupQuotaData = {
 
 export type SetGroupQuotaErrors = {
     /**
-     * Refused: 400 (`bad_quota`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_quota`, `group_not_found`); 413 (`too_large`); 415 (`unsupported_media_type`); 431 (`headers_too_large`).
+     * Refused: 400 (`bad_quota`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_quota`, `group_not_found`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4133,7 +4133,7 @@ export type SetUserQuotaData = {
 
 export type SetUserQuotaErrors = {
     /**
-     * Refused: 400 (`bad_quota`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_quota`, `user_not_found`); 413 (`too_large`); 415 (`unsupported_media_type`); 431 (`headers_too_large`).
+     * Refused: 400 (`bad_quota`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_quota`, `user_not_found`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4407,7 +4407,7 @@ export type CreateScanData = {
 
 export type CreateScanErrors = {
     /**
-     * Refused: 400 (`bad_metadata`, `bad_biology`, `bad_sharing`, `name_invalid`, `name_reserved`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_timelapse`, `unknown_scan`); 409 (`scan_exists`); 413 (`too_large`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`bad_metadata`, `bad_biology`, `bad_sharing`, `name_invalid`, `name_reserved`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_timelapse`, `unknown_scan`); 409 (`scan_exists`); 413 (`too_large`); 415 (`unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4614,7 +4614,7 @@ export type PatchScanMetadataData = {
 
 export type PatchScanMetadataErrors = {
     /**
-     * Refused: 400 (`bad_metadata`, `bad_biology`, `timelapse_fixed`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`bad_metadata`, `bad_biology`, `timelapse_fixed`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4654,7 +4654,7 @@ export type UpdateScanMetadataData = {
 
 export type UpdateScanMetadataErrors = {
     /**
-     * Refused: 400 (`missing_metadata`, `bad_metadata`, `bad_biology`, `timelapse_fixed`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`missing_metadata`, `bad_metadata`, `bad_biology`, `timelapse_fixed`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4722,7 +4722,7 @@ export type SetScanOwnerData = {
 
 export type SetScanOwnerErrors = {
     /**
-     * Refused: 400 (`unknown_owner`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 413 (`quota_exceeded`, `too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`unknown_owner`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 413 (`quota_exceeded`, `too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4790,7 +4790,7 @@ export type SetScanSharingData = {
 
 export type SetScanSharingErrors = {
     /**
-     * Refused: 400 (`bad_sharing`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 413 (`too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`bad_sharing`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4870,7 +4870,7 @@ export type ChangeScanTagsData = {
 
 export type ChangeScanTagsErrors = {
     /**
-     * Refused: 400 (`bad_tags`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 409 (`no_tag_list`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`bad_tags`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 409 (`no_tag_list`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4910,7 +4910,7 @@ export type SetScanTagsData = {
 
 export type SetScanTagsErrors = {
     /**
-     * Refused: 400 (`bad_tags`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`bad_tags`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4978,7 +4978,7 @@ export type SetScanVisibilityData = {
 
 export type SetScanVisibilityErrors = {
     /**
-     * Refused: 400 (`bad_metadata`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 413 (`too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`bad_metadata`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5107,7 +5107,7 @@ export type CreateTimelapseData = {
 
 export type CreateTimelapseErrors = {
     /**
-     * Refused: 400 (`missing_id`, `bad_metadata`, `name_invalid`, `name_reserved`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 409 (`timelapse_exists`); 413 (`too_large`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`missing_id`, `bad_metadata`, `name_invalid`, `name_reserved`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 409 (`timelapse_exists`); 413 (`too_large`); 415 (`unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5284,7 +5284,7 @@ export type PatchTimelapseMetadataData = {
 
 export type PatchTimelapseMetadataErrors = {
     /**
-     * Refused: 400 (`bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_timelapse`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_timelapse`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5324,7 +5324,7 @@ export type UpdateTimelapseMetadataData = {
 
 export type UpdateTimelapseMetadataErrors = {
     /**
-     * Refused: 400 (`missing_metadata`, `bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_timelapse`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`missing_metadata`, `bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_timelapse`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5586,7 +5586,7 @@ export type CreateUploadData = {
 
 export type CreateUploadErrors = {
     /**
-     * Refused: 400 (`bad_extension`, `empty_file`, `bad_metadata`, `name_invalid`, `name_reserved`, `upload_length`, `upload_metadata`, `upload_checksum`, `invalid_metadata`, `broken_upload`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 409 (`file_exists`); 412 (`tus_version`, `precondition_failed`); 413 (`upload_too_long`, `quota_exceeded`, `too_large`); 415 (`unsupported_media_type`); 423 (`locked`); 429 (`too_many_uploads`, `rate_limited`); 431 (`headers_too_large`); 460 (`checksum_mismatch`).
+     * Refused: 400 (`bad_extension`, `empty_file`, `bad_metadata`, `name_invalid`, `name_reserved`, `upload_length`, `upload_metadata`, `upload_checksum`, `invalid_metadata`, `broken_upload`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 409 (`file_exists`); 412 (`tus_version`, `precondition_failed`); 413 (`upload_too_long`, `quota_exceeded`, `too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`too_many_uploads`, `rate_limited`); 431 (`headers_too_large`); 460 (`checksum_mismatch`).
      */
     '4XX': Problem;
     /**
@@ -5715,7 +5715,7 @@ export type ResumeUploadData = {
 
 export type ResumeUploadErrors = {
     /**
-     * Refused: 400 (`bad_extension`, `empty_file`, `bad_metadata`, `name_invalid`, `name_reserved`, `upload_offset`, `upload_checksum`, `broken_upload`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_upload`); 409 (`file_exists`, `offset_mismatch`); 412 (`tus_version`, `precondition_failed`); 413 (`upload_too_long`, `too_large`); 415 (`unsupported_media_type`); 423 (`upload_busy`, `locked`); 431 (`headers_too_large`); 460 (`checksum_mismatch`).
+     * Refused: 400 (`bad_extension`, `empty_file`, `bad_metadata`, `name_invalid`, `name_reserved`, `upload_offset`, `upload_checksum`, `broken_upload`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_upload`); 409 (`file_exists`, `offset_mismatch`); 412 (`tus_version`, `precondition_failed`); 413 (`upload_too_long`, `too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`upload_busy`, `locked`); 431 (`headers_too_large`); 460 (`checksum_mismatch`).
      */
     '4XX': Problem;
     /**
@@ -5889,7 +5889,7 @@ export type UpdateUserData = {
 
 export type UpdateUserErrors = {
     /**
-     * Refused: 400 (`unknown_role`, `user_fullname`, `guest_user`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`role_above_own`, `forbidden`); 404 (`user_not_found`); 409 (`last_admin`); 413 (`too_large`); 415 (`unsupported_media_type`); 431 (`headers_too_large`).
+     * Refused: 400 (`unknown_role`, `user_fullname`, `guest_user`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`role_above_own`, `forbidden`); 404 (`user_not_found`); 409 (`last_admin`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5923,7 +5923,7 @@ export type ChangePasswordData = {
 
 export type ChangePasswordErrors = {
     /**
-     * Refused: 400 (`password_rule`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`wrong_password`, `forbidden`); 404 (`user_not_found`); 413 (`too_large`); 415 (`unsupported_media_type`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`password_rule`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`wrong_password`, `forbidden`); 404 (`user_not_found`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -6083,7 +6083,7 @@ export type CreateWebhookData = {
 
 export type CreateWebhookErrors = {
     /**
-     * Refused: 400 (`bad_webhook_url`, `webhook_address`, `bad_webhook_kinds`, `bad_webhook_description`, `bad_event_id`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 409 (`too_many_webhooks`); 410 (`events_gone`); 413 (`too_large`); 415 (`unsupported_media_type`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`bad_webhook_url`, `webhook_address`, `bad_webhook_kinds`, `bad_webhook_description`, `bad_event_id`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 409 (`too_many_webhooks`); 410 (`events_gone`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -6185,7 +6185,7 @@ export type UpdateWebhookData = {
 
 export type UpdateWebhookErrors = {
     /**
-     * Refused: 400 (`bad_webhook_url`, `webhook_address`, `bad_webhook_kinds`, `bad_webhook_description`, `bad_event_id`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_webhook`); 410 (`events_gone`); 413 (`too_large`); 415 (`unsupported_media_type`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`bad_webhook_url`, `webhook_address`, `bad_webhook_kinds`, `bad_webhook_description`, `bad_event_id`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_webhook`); 410 (`events_gone`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
