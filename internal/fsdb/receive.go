@@ -98,13 +98,24 @@ type sink struct {
 }
 
 func (s *sink) put(p []byte) error {
+	if err := s.write(p); err != nil {
+		return err
+	}
+	s.hash(p)
+	return nil
+}
+
+func (s *sink) hash(p []byte) {
+	if s.sum != nil {
+		s.sum.Write(p)
+	}
+}
+
+func (s *sink) write(p []byte) error {
 	n, err := s.file.Write(p)
 	s.size += int64(n)
 	if err != nil {
 		return err
-	}
-	if s.sum != nil {
-		s.sum.Write(p)
 	}
 	if s.wrote != nil {
 		s.wrote(s.size)
@@ -122,21 +133,32 @@ type filled struct {
 	n int
 }
 
-// pipe takes the full block first and the rest of r.
+// pipe takes the full block first and the rest of r. A block is read by the
+// caller, then written, then hashed, each while others do the same with the
+// blocks before and after it; then it is read into again.
 func (s *sink) pipe(r io.Reader, first *block) error {
-	work, free := make(chan filled, blocks), make(chan *block, blocks)
+	read, written, free := make(chan filled, blocks), make(chan filled, blocks), make(chan *block, blocks)
 	done := make(chan error, 1)
 	go func() {
 		var err error
-		for b := range work {
+		for b := range read {
 			if err == nil {
-				err = s.put(b.block[:b.n])
+				err = s.write(b.block[:b.n])
 			}
-			free <- b.block
+			written <- b
 		}
+		close(written)
 		done <- err
 	}()
-	work <- filled{first, len(first)}
+	hashed := make(chan struct{})
+	go func() {
+		for b := range written {
+			s.hash(b.block[:b.n]) // of what could not be written nobody asks
+			free <- b.block
+		}
+		close(hashed)
+	}()
+	read <- filled{first, len(first)}
 	made := 1
 	var err error
 	for err == nil {
@@ -153,12 +175,13 @@ func (s *sink) pipe(r io.Reader, first *block) error {
 		}
 		var n int
 		if n, err = fill(r, b); err == nil || errors.Is(err, io.EOF) {
-			work <- filled{b, n}
+			read <- filled{b, n}
 		} else {
 			free <- b
 		}
 	}
-	close(work)
+	close(read)
+	<-hashed
 	wrote := <-done
 	for range made {
 		blockPool.Put(<-free)
