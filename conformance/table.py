@@ -30,7 +30,19 @@ def check(*calls):
 
 def same(what, got, want):
     if got != want:
-        raise AssertionError(f"{what} = {got!r:.300}, want {want!r:.300}")
+        where, got, want = first_difference(what, got, want)
+        raise AssertionError(f"{where} = {got!r:.300}, want {want!r:.300}")
+
+
+def first_difference(where, got, want):
+    """The innermost values of two documents that are not the same."""
+    if isinstance(got, dict) and isinstance(want, dict) and got.keys() == want.keys():
+        pairs = [(key, got[key], want[key]) for key in got]
+    elif isinstance(got, list) and isinstance(want, list) and len(got) == len(want):
+        pairs = [(i, *pair) for i, pair in enumerate(zip(got, want))]
+    else:
+        return where, got, want
+    return next(first_difference(f"{where}[{key!r}]", a, b) for key, a, b in pairs if a != b)
 
 
 def holds(what, condition):

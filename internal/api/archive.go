@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"mime"
-	"mime/multipart"
 	"net/http"
 	"path/filepath"
 	"slices"
@@ -18,6 +17,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/romi/plantdb-go/internal/fault"
+	"github.com/romi/plantdb-go/internal/formdata"
 	"github.com/romi/plantdb-go/internal/fsdb"
 	"github.com/romi/plantdb-go/internal/observe"
 	"github.com/romi/plantdb-go/internal/scan"
@@ -72,10 +72,8 @@ type archivePart struct{ filePart }
 // Resolve takes the form away from Huma. That there is none is said later, for
 // more is wrong where the scan exists.
 func (p *archivePart) Resolve(ctx huma.Context) []error {
-	if errs := p.filePart.Resolve(ctx); p.body == nil { // its digests cannot be read
-		return errs
-	}
-	return nil
+	errs := p.filePart.Resolve(ctx)
+	return slices.DeleteFunc(errs, func(err error) bool { return errors.Is(err, errNoFile) })
 }
 
 // document describes the form.
@@ -111,7 +109,7 @@ func (p *archivePart) receive(ctx context.Context, up *scan.ArchiveUpload) error
 		if err != nil {
 			return err
 		}
-		if part.FormName() != "zip_file" {
+		if part.Name != "zip_file" {
 			continue
 		}
 		if taken {
@@ -131,16 +129,16 @@ func (p *archivePart) receive(ctx context.Context, up *scan.ArchiveUpload) error
 // browsers on Windows.
 var zipTypes = []string{"application/zip", "application/x-zip-compressed"}
 
-func checkArchivePart(part *multipart.Part) error {
-	if part.FileName() == "" {
+func checkArchivePart(part *formdata.Part) error {
+	if part.FileName == "" {
 		return errNoArchive
 	}
 	mediaType, _, err := mime.ParseMediaType(part.Header.Get("Content-Type"))
 	if err != nil || !slices.Contains(zipTypes, mediaType) {
 		return errArchiveType.With("Invalid MIME type '%s'. Expected 'application/zip'.", shortened(part.Header.Get("Content-Type"), 100))
 	}
-	if !strings.EqualFold(filepath.Ext(part.FileName()), ".zip") {
-		return errArchiveName.With("Invalid file extension for '%s'. Expected '.zip'.", shortened(part.FileName(), 100))
+	if !strings.EqualFold(filepath.Ext(part.FileName), ".zip") {
+		return errArchiveName.With("Invalid file extension for '%s'. Expected '.zip'.", shortened(part.FileName, 100))
 	}
 	return nil
 }

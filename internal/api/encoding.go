@@ -3,7 +3,6 @@ package api
 import (
 	"errors"
 	"io"
-	"mime/multipart"
 	"slices"
 	"strings"
 
@@ -11,6 +10,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/romi/plantdb-go/internal/fault"
+	"github.com/romi/plantdb-go/internal/formdata"
 )
 
 // errEncoding is answered with Accept-Encoding, as no other 415 may be (RFC
@@ -45,9 +45,8 @@ func plain(values []string, known ...string) bool {
 // nextPart returns the next part of a form; io.EOF at its end. RFC 7578 has no
 // content coding for a part and gave up transfer encodings: a part that names
 // one would be kept as something else than its sender means, and is refused.
-// Quoted-printable is taken off by mime/multipart.
-func nextPart(form *multipart.Reader) (*multipart.Part, error) {
-	part, err := form.NextPart()
+func nextPart(form *formdata.Reader) (*formdata.Part, error) {
+	part, err := form.Next()
 	switch {
 	case errors.Is(err, io.EOF):
 		return nil, io.EOF

@@ -1,13 +1,11 @@
 package api
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"mime/multipart"
 	"net/http"
 	"strings"
 	"time"
@@ -15,6 +13,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/romi/plantdb-go/internal/formdata"
 	"github.com/romi/plantdb-go/internal/fsdb"
 	"github.com/romi/plantdb-go/internal/scan"
 )
@@ -31,8 +30,7 @@ const uploadIdle = 60 * time.Second
 // filePart is a multipart form that is read as it comes, once the service has
 // said that the file may be written.
 type filePart struct {
-	reader  *multipart.Reader
-	body    io.Reader
+	reader  *formdata.Reader
 	digests digests // of the body
 	length  int64   // of the whole form, -1 where it was not said
 }
@@ -47,24 +45,11 @@ func (f *filePart) Resolve(ctx huma.Context) []error {
 	// The server's deadline is for the head of a request and short bodies.
 	f.length = r.ContentLength
 	patient := &patientBody{ReadCloser: r.Body, control: http.NewResponseController(w)}
-	// The form's reader takes 4 KiB at a time.
-	f.body = f.digests.reader(bufio.NewReaderSize(patient, bodyBuffer))
-	r.Body = bufferedBody{f.body, patient}
-	reader, err := r.MultipartReader()
+	f.reader, err = formdata.New(f.digests.reader(patient), r.Header.Get("Content-Type"))
 	if err != nil {
 		return []error{errNoFile}
 	}
-	f.reader = reader
 	return nil
-}
-
-// bodyBuffer is how much of an upload is taken from its connection at once.
-const bodyBuffer = 128 << 10
-
-// bufferedBody reads through a buffer.
-type bufferedBody struct {
-	io.Reader
-	io.Closer
 }
 
 // maxEpilogue bounds what may follow the end of a form.
@@ -72,7 +57,7 @@ const maxEpilogue = 64 << 10
 
 // end reads what follows the form and says whether the body is the announced one.
 func (f *filePart) end() error {
-	n, err := io.Copy(io.Discard, io.LimitReader(f.body, maxEpilogue))
+	n, err := io.Copy(io.Discard, io.LimitReader(f.reader.Rest(), maxEpilogue))
 	if err != nil {
 		return brokenUpload(err)
 	}
@@ -88,7 +73,7 @@ type stager interface {
 }
 
 // stage takes the bytes of a part, which may have digests of its own.
-func stage(ctx context.Context, part *multipart.Part, up stager) error {
+func stage(ctx context.Context, part *formdata.Part, up stager) error {
 	digests, err := digestsOf(http.Header(part.Header))
 	if err != nil {
 		return err
@@ -128,7 +113,7 @@ func (f *filePart) receive(ctx context.Context, up stager) (got form, err error)
 		if err != nil {
 			return got, err
 		}
-		switch part.FormName() {
+		switch part.Name {
 		case "file":
 			if got.file {
 				return got, errInvalid.With("More than one file provided")
@@ -175,13 +160,13 @@ func reason(err error) string {
 	return "the form could not be read"
 }
 
-func field(part *multipart.Part) (string, error) {
+func field(part *formdata.Part) (string, error) {
 	value, err := io.ReadAll(io.LimitReader(part, maxField+1))
 	if err != nil {
 		return "", brokenUpload(err)
 	}
 	if len(value) > maxField {
-		return "", errTooLarge.With("The field %q is larger than %d bytes.", shortened(part.FormName(), 50), maxField)
+		return "", errTooLarge.With("The field %q is larger than %d bytes.", shortened(part.Name, 50), maxField)
 	}
 	return string(value), nil
 }

@@ -7,10 +7,10 @@ import (
 	"io"
 	"mime"
 	"mime/multipart"
-	"net/http"
 	"testing"
 
 	"github.com/romi/plantdb-go/internal/fault"
+	"github.com/romi/plantdb-go/internal/formdata"
 )
 
 // staged keeps what it is given.
@@ -42,13 +42,12 @@ func FuzzForm(f *testing.F) {
 	f.Add("multipart/form-data; boundary=", []byte("----"))
 	f.Add("multipart/mixed; boundary=b", []byte("--b--"))
 	f.Fuzz(func(t *testing.T, contentType string, body []byte) {
-		r := &http.Request{Header: http.Header{"Content-Type": {contentType}}, Body: io.NopCloser(bytes.NewReader(body))}
-		reader, err := r.MultipartReader()
+		reader, err := formdata.New(bytes.NewReader(body), contentType)
 		if err != nil {
 			return // answered before anything is read
 		}
 		var up staged
-		part := filePart{reader: reader, body: r.Body}
+		part := filePart{reader: reader}
 		got, err := part.receive(t.Context(), &up)
 		if _, named := errors.AsType[*fault.Error](err); err != nil && !named {
 			t.Fatalf("receive = %v, which has no name", err)
@@ -79,7 +78,7 @@ func fileOf(t *testing.T, contentType string, body []byte) []byte {
 	}
 	reader := multipart.NewReader(bytes.NewReader(body), params["boundary"])
 	for {
-		part, err := reader.NextPart()
+		part, err := reader.NextRawPart()
 		if err != nil {
 			t.Fatalf("no file in a form that was taken: %v", err)
 		}

@@ -6,12 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mime/multipart"
 	"net/http"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/romi/plantdb-go/internal/formdata"
 	"github.com/romi/plantdb-go/internal/scan"
 )
 
@@ -286,9 +286,9 @@ func (s *server) receiveOlder(ctx context.Context, form *filePart, u *olderUploa
 		texts := map[string]*string{
 			"scan_id": &u.scan, "fileset_id": &u.fileset, "file_id": &u.id, "ext": &u.ext, "metadata": &u.metadata,
 		}
-		if text, ok := texts[part.FormName()]; ok {
+		if text, ok := texts[part.Name]; ok {
 			*text, err = field(part)
-		} else if part.FormName() == "file" {
+		} else if part.Name == "file" {
 			err = s.stageOlder(ctx, part, u)
 		}
 		if err != nil {
@@ -298,7 +298,7 @@ func (s *server) receiveOlder(ctx context.Context, form *filePart, u *olderUploa
 }
 
 // stageOlder takes the bytes once it is known that they may be written.
-func (s *server) stageOlder(ctx context.Context, part *multipart.Part, u *olderUpload) (err error) {
+func (s *server) stageOlder(ctx context.Context, part *formdata.Part, u *olderUpload) (err error) {
 	if u.file {
 		return errInvalid.With("More than one file provided")
 	}

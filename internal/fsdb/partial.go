@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -131,11 +132,17 @@ func (p *Partial) Continue(at int64, state []byte) error {
 	return wrap("continue upload", p.id, err)
 }
 
-// Write implements io.Writer.
+// Write implements io.Writer. After an error nothing can be made durable but by
+// another Continue.
 func (p *Partial) Write(b []byte) (int, error) {
+	var hashing sync.WaitGroup
+	hashing.Go(func() { _, _ = p.sum.Write(b) }) // a hash takes everything
 	n, err := p.tree.disk.write(p.file, b)
-	_, _ = p.sum.Write(b[:n]) // a hash takes everything
+	hashing.Wait()
 	p.at += int64(n)
+	if n < len(b) {
+		p.sum = nil // it is of more than there is
+	}
 	return n, wrap("write upload", p.id, err)
 }
 

@@ -145,6 +145,13 @@ func TestPartialOnABrokenDisk(t *testing.T) {
 	if _, err := io.WriteString(p, "x"); !errors.Is(err, ErrNoSpace) {
 		t.Errorf("Write on a full disk = %v, want ErrNoSpace", err)
 	}
+	tree.disk = rootDisk{tree.root}
+	if at, _, err := p.Sync(); err == nil {
+		t.Errorf("Sync after a Write that failed acknowledges %d bytes, of which it has no digest", at)
+	}
+	if err := p.Continue(0, nil); err != nil {
+		t.Fatalf("Continue = %v", err)
+	}
 	tree.disk = brokenDisk{rootDisk: rootDisk{tree.root}, syncs: syscall.EIO}
 	if _, _, err := p.Sync(); !errors.Is(err, syscall.EIO) {
 		t.Errorf("Sync on a broken disk = %v, want EIO: nothing may be acknowledged", err)

@@ -40,7 +40,7 @@ type pageBounds struct {
 	sample int
 }
 
-var defaultBounds = pageBounds{found: 1000, examined: 500, glanced: 2000, sample: 100}
+var defaultBounds = pageBounds{found: 1000, examined: 400, glanced: 1000, sample: 100}
 
 // Page is a part of a list.
 type Page struct {
