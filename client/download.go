@@ -41,7 +41,7 @@ func (c *Client) ResumeDownload(ctx context.Context, p Path, w io.Writer, from P
 		return from, err
 	}
 	return c.fetch(ctx, w, from, func(edit plantdbapi.RequestEditorFn) (*http.Response, error) {
-		return c.api.GetFile(ctx, p.Scan, p.Fileset, p.File, edit)
+		return c.api.GetFile(ctx, p.Scan, p.Fileset, p.File, nil, edit)
 	})
 }
 

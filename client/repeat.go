@@ -62,7 +62,7 @@ func (c *Client) hasContent(ctx context.Context, p Path, f *content) bool {
 	if _, err := io.Copy(digest, source); err != nil {
 		return false
 	}
-	resp, err := c.api.GetFile(ctx, p.Scan, p.Fileset, p.File, func(_ context.Context, req *http.Request) error {
+	resp, err := c.api.GetFile(ctx, p.Scan, p.Fileset, p.File, nil, func(_ context.Context, req *http.Request) error {
 		req.Header.Set("Range", "bytes=0-0")
 		return nil
 	})

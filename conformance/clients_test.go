@@ -34,7 +34,7 @@ var clients = map[string]client{
 		"openapi/clients/typescript/elsewhere.ts", "openapi/clients/typescript/broken.ts",
 		"openapi/clients/typescript/openapi-ts.config.mjs", "tools/openapi-ts/package-lock.json",
 	}, installTypeScript},
-	"java": {"java", "src/main/java", []string{"openapi/clients/java/templates"}, installJava},
+	"java": {"java", "src/main/java", []string{"openapi/clients/java/templates", "openapi/clients/java/overloads.awk"}, installJava},
 }
 
 type client struct {

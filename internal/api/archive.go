@@ -29,19 +29,20 @@ var rateArchive = perMinute{5, 600}
 type archiveInput struct {
 	ScanPath
 	Filesets []string `query:"fileset,explode" doc:"Only this fileset, with its metadata and what belongs to none. May come more than once." example:"images"`
+	Parts
 }
 
 func (s *server) registerArchive() {
 	responses := fileResponses()
 	responses["200"] = &huma.Response{Description: "The archive.", Content: map[string]*huma.MediaType{
 		"application/zip": {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}},
-	}}
+	}, Headers: versionHeaders()}
 	register(s, route{
 		id: "get-archive", method: http.MethodGet, path: "/assets/archive/{scan_id}", tag: tagAssets, security: optional, needs: toRead, rate: rateArchive,
 		summary: "Download a scan as a ZIP file",
 		doc: "All files of the scan but previews, as they are, under names relative to it, and " + scan.ManifestName +
-			", which `sha256sum -c` checks. Its length is known from the first byte, and a download that broke goes on by Range and If-Range " +
-			"as long as no file of the scan has changed. A file that changes while it is sent ends the connection before the end of the archive.",
+			", which `sha256sum -c` checks. Its length is known from the first byte, and a download that broke goes on by Range and If-Match or " +
+			"If-Range as long as no file of the scan has changed. A file that changes while it is sent ends the connection before the end of the archive.",
 		errors: []int{http.StatusNotFound, http.StatusForbidden, http.StatusRequestEntityTooLarge}, responses: responses,
 	}, s.getArchive)
 	register(s, route{

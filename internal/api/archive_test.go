@@ -186,6 +186,7 @@ func TestArchiveRanges(t *testing.T) {
 
 	// A download of what has changed since starts anew.
 	s.put("real_plant/notes.txt", "new")
+	wantProblem(t, "a part of an older version", s.get(path, header{"Range", "bytes=1000-"}, header{"If-Match", whole.header.Get("ETag")}), http.StatusPreconditionFailed, "precondition_failed")
 	a = s.get(path, header{"Range", "bytes=1000-"}, header{"If-Range", whole.header.Get("ETag")})
 	if a.status != http.StatusOK || a.header.Get("ETag") == whole.header.Get("ETag") {
 		t.Errorf("If-Range of an older version = %d, ETag %s, want 200 and another", a.status, a.header.Get("ETag"))

@@ -35,10 +35,11 @@ func (s *server) registerAssets() {
 		id: "get-asset", method: http.MethodGet, path: "/assets/files/{path}", tag: tagAssets, security: optional, needs: toRead, rate: rateRead, rest: true,
 		faults:  []error{scan.ErrNoAsset},
 		summary: "Download any file of a scan",
-		doc:     "By its path, which begins with the id of the scan or of its timelapse. The last part may lack its extension.",
+		doc:     "By its path, which begins with the id of the scan or of its timelapse. The last part may lack its extension. " + aboutParts,
 		errors:  []int{http.StatusNotFound, http.StatusForbidden}, responses: fileResponses(),
 	}, func(ctx context.Context, in *struct {
 		Path string `path:"path" doc:"Path below the tree." example:"real_plant/metadata/metadata.json"`
+		Parts
 	}) (*download, error) {
 		return s.download(s.scans.OpenAsset(ctx, in.Path))
 	})

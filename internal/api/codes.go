@@ -28,8 +28,8 @@ var (
 	errHeadTooLarge    = fault.New(fault.TooLarge, "headers_too_large", fmt.Sprintf("The request line and the headers together are larger than %d bytes.", maxHead))
 	errTextTooLarge    = fault.New(fault.TooLarge, "too_large", "The image is too large to be sent as text.")
 	errRateLimited     = fault.New(fault.TooMany, "rate_limited", "Rate limit exceeded. Please try again later.")
-	errNoRange         = fault.New(fault.Invalid, "range_not_satisfiable", "The server cannot provide the requested range.")
-	errPrecondition    = fault.New(fault.Precondition, "precondition_failed", "The file is not the one that If-Match or If-Unmodified-Since names.")
+	errNoRange         = fault.New(fault.Invalid, "range_not_satisfiable", "Range has to be like bytes=0-1048575, the first and the last byte, or bytes=-500, the last 500.")
+	errPrecondition    = fault.New(fault.Precondition, "precondition_failed", "The file has changed: it is not the one that If-Match or If-Unmodified-Since names. A download in parts has to begin again.")
 	errMissingMetadata = fault.New(fault.Invalid, "missing_metadata", "No metadata provided in request")
 	errFormMetadata    = fault.New(fault.Invalid, "invalid_metadata", "Invalid metadata format: must be JSON or a Python dict string")
 	errNoFile          = fault.New(fault.Invalid, "no_file", "No file provided")
@@ -70,13 +70,12 @@ func failureOf(err error) (int, failure) {
 const statusChecksum = 460
 
 func statusOf(f *fault.Error) int {
-	switch f {
-	case errNoRange:
+	switch {
+	case errors.Is(f, errNoRange):
 		return http.StatusRequestedRangeNotSatisfiable
-	case errHeadTooLarge:
+	case errors.Is(f, errHeadTooLarge):
 		return http.StatusRequestHeaderFieldsTooLarge
-	}
-	if errors.Is(f, scan.ErrChecksum) {
+	case errors.Is(f, scan.ErrChecksum):
 		return statusChecksum
 	}
 	return cmp.Or(statuses[f.Kind], http.StatusInternalServerError)

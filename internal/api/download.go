@@ -28,6 +28,19 @@ type download struct {
 // anyType is what the document says of bytes whose type is that of a file.
 const anyType = "*/*"
 
+// Parts ask for a part of a file, and say which version of it. The document names
+// them, http.ServeContent reads them. It is exported for Huma, which fills embedded
+// structs only then.
+type Parts struct {
+	Range   string `header:"Range" doc:"The first and the last byte that are wanted: they are the answer, as 206." example:"bytes=0-1048575"`
+	IfMatch string `header:"If-Match" doc:"ETag of the part before: when the file has changed since, the answer is 412, and the download has to begin again." example:"\"6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b\""`
+	IfRange string `header:"If-Range" doc:"ETag of the part before: when the file has changed since, the answer is all of the new one, as 200." example:"\"6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b\""`
+	IfNoneMatch
+}
+
+// aboutParts tells how a download goes on.
+const aboutParts = "A part is asked for by Range; If-Match or If-Range, with the ETag of the part before, see to it that the next one is of the same file."
+
 // fileResponses documents what http.ServeContent answers.
 func fileResponses() map[string]*huma.Response {
 	binary := func(types ...string) map[string]*huma.MediaType {
@@ -38,13 +51,23 @@ func fileResponses() map[string]*huma.Response {
 		return content
 	}
 	return map[string]*huma.Response{
-		"200": {Description: "The bytes; Content-Type by the file's extension.", Content: binary("application/octet-stream", anyType)},
+		"200": {
+			Description: "The bytes; Content-Type by the file's extension.",
+			Content:     binary("application/octet-stream", anyType), Headers: versionHeaders(),
+		},
 		"206": {
 			Description: "The range that was asked for, of the type of the whole; several as multipart/byteranges.",
-			Content:     binary("application/octet-stream", "multipart/byteranges", anyType),
+			Content:     binary("application/octet-stream", "multipart/byteranges", anyType), Headers: versionHeaders(),
 		},
 		"304": {Description: "Not modified since If-None-Match or If-Modified-Since."},
 	}
+}
+
+func versionHeaders() map[string]*huma.Param {
+	return map[string]*huma.Param{"ETag": {
+		Description: "Names this version of the bytes: If-Match, If-Range and If-None-Match take it.",
+		Schema:      &huma.Schema{Type: huma.TypeString}, Example: `"6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b"`,
+	}}
 }
 
 // types are those that a table of the machine may not know or name otherwise.
@@ -159,7 +182,11 @@ type rangeErrors struct {
 func (w *rangeErrors) WriteHeader(status int) {
 	switch status {
 	case http.StatusRequestedRangeNotSatisfiable:
-		w.refuse(faultProblem(errNoRange))
+		refusal := errNoRange
+		if size, beyond := strings.CutPrefix(w.Header().Get("Content-Range"), "bytes */"); beyond {
+			refusal = errNoRange.With("The range that was asked for is beyond the end, at %s bytes.", size)
+		}
+		w.refuse(faultProblem(refusal))
 	case http.StatusPreconditionFailed:
 		w.refuse(faultProblem(errPrecondition))
 	default:

@@ -202,10 +202,13 @@ func (s *server) registerFiles() {
 		id: "get-file", method: http.MethodGet, path: "/files/{scan_id}/{fileset_id}/{file_id}", tag: tagFiles,
 		faults:   []error{scan.ErrChanged},
 		security: optional, needs: toRead, rate: rateRead, summary: "Download a file",
-		doc:       "The bytes of a file, with ranges and conditional requests.",
+		doc:       "The bytes of a file. " + aboutParts,
 		errors:    []int{http.StatusNotFound, http.StatusForbidden},
 		responses: fileResponses(),
-	}, func(ctx context.Context, in *FilePath) (*download, error) {
+	}, func(ctx context.Context, in *struct {
+		FilePath
+		Parts
+	}) (*download, error) {
 		return s.download(s.scans.OpenFile(ctx, in.Scan, in.Fileset, in.File))
 	})
 	register(s, route{

@@ -101,6 +101,57 @@ func TestRangesAndConditions(t *testing.T) {
 	}
 }
 
+// A download in parts is of one file: what has taken its place is never mixed
+// into it, and who asks is told so.
+func TestPartsOfOneFile(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, api.Config{Rates: api.NoRates})
+	token, _ := s.login("admin")
+	const path = "/api/v1/files/real_plant/images/parts"
+	old, changed := strings.Repeat("old, ", 1000), strings.Repeat("new; ", 1000)
+	upload := func(text string) {
+		if a := s.upload(path, token, []byte(text), map[string]string{"ext": "txt"}); a.status != http.StatusCreated {
+			t.Fatalf("upload = %d %s", a.status, a.body)
+		}
+	}
+	for _, under := range []string{"/api/v1/files/real_plant/images/parts", "/api/v1/assets/files/real_plant/images/parts.txt", "/file/real_plant/images/parts"} {
+		upload(old)
+		first := s.get(under, header{"Range", "bytes=0-999"})
+		tag := first.header.Get("ETag")
+		if first.status != http.StatusPartialContent || string(first.body) != old[:1000] || tag == "" {
+			t.Fatalf("%s: the first part = %d, ETag %q, %d bytes", under, first.status, tag, len(first.body))
+		}
+		rest := header{"Range", "bytes=1000-"}
+		if a := s.get(under, rest, header{"If-Match", tag}); a.status != http.StatusPartialContent || string(a.body) != old[1000:] {
+			t.Errorf("%s: the second part = %d, %d bytes", under, a.status, len(a.body))
+		}
+		if a := s.do(http.MethodDelete, path, "", bearer(token)); a.status != http.StatusOK {
+			t.Fatalf("delete = %d %s", a.status, a.body)
+		}
+		wantProblem(t, under+" when it is gone", s.get(under, rest, header{"If-Match", tag}), http.StatusNotFound, map[bool]string{true: "unknown_asset", false: "unknown_file"}[strings.Contains(under, "assets")])
+		upload(changed)
+		refused := s.get(under, rest, header{"If-Match", tag})
+		wantProblem(t, under+" when it is another", refused, http.StatusPreconditionFailed, "precondition_failed")
+		if message := fmt.Sprint(refused.json(t)["message"]); !strings.Contains(message, "has changed") || !strings.Contains(message, "begin again") {
+			t.Errorf("%s: the message is %q, want what happened and what to do", under, message)
+		}
+		if a := s.get(under, rest, header{"If-Range", tag}); a.status != http.StatusOK || string(a.body) != changed {
+			t.Errorf("%s: If-Range of the file before = %d, %d bytes, want all of the new one", under, a.status, len(a.body))
+		}
+		if a := s.do(http.MethodDelete, path, "", bearer(token)); a.status != http.StatusOK {
+			t.Fatalf("delete = %d %s", a.status, a.body)
+		}
+	}
+	upload(old)
+	for spec, want := range map[string]string{"bytes=5000-": "5000 bytes", "bytes=1-x": "bytes=0-1048575", "lines=1-2": "bytes=0-1048575"} {
+		a := s.get(path, header{"Range", spec})
+		wantProblem(t, "Range "+spec, a, http.StatusRequestedRangeNotSatisfiable, "range_not_satisfiable")
+		if message := fmt.Sprint(a.json(t)["message"]); !strings.Contains(message, want) {
+			t.Errorf("Range %s: the message is %q, want %q in it", spec, message, want)
+		}
+	}
+}
+
 func TestRefusedUploadsLeaveNothing(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, api.Config{})

@@ -13,7 +13,7 @@ import (
 // read. They choke on alternatives, or make a type of each, so it has one type
 // an answer and one a body: files and previews are bytes, all refusals are one
 // Problem. What the API does is the same; what a generated client has no use
-// for (parts of files, 304, cookies) is left out.
+// for (several parts at once, 304, cookies) is left out.
 func forGenerators(doc []byte) ([]byte, error) {
 	var v map[string]any
 	if err := json.Unmarshal(doc, &v); err != nil {
@@ -44,8 +44,9 @@ func forGenerators(doc []byte) ([]byte, error) {
 var switches = []string{"as_base64", "coords", "key", "cookies", "get-sequence.type"}
 
 // headers are the parameters that every client can send as a header, and that
-// would only stand in the way among the arguments of an upload.
-var headers = []string{"Content-Digest", "Repr-Digest"}
+// would only stand in the way among the arguments: of an upload, and of a download
+// whose answer they would make either a part or the whole.
+var headers = []string{"Content-Digest", "Repr-Digest", "If-Range"}
 
 // simplify leaves one type an answer and one a body of an operation.
 func simplify(path string, op map[string]any) {
@@ -56,8 +57,8 @@ func simplify(path string, op map[string]any) {
 			return len(names) > 0 && names[bearerScheme] == nil
 		})
 	}
-	simplifyAnswers(object(op, "responses"))
 	parameters, _ := op["parameters"].([]any)
+	simplifyAnswers(object(op, "responses"), slices.ContainsFunc(parameters, func(p any) bool { return p.(map[string]any)["name"] == "Range" }))
 	parameters = slices.DeleteFunc(parameters, func(p any) bool {
 		name, _ := p.(map[string]any)["name"].(string)
 		return slices.Contains(switches, name) || slices.Contains(switches, fmt.Sprint(op["operationId"], ".", name)) || slices.Contains(headers, name)
@@ -81,8 +82,9 @@ func simplify(path string, op map[string]any) {
 const maxPositional = 3
 
 // simplifyAnswers leaves of success the bytes, where there is JSON beside them,
-// and of refusals one for all.
-func simplifyAnswers(answers map[string]any) {
+// and of refusals one for all. A part of a file, where one can be asked for, is of
+// the type of the whole.
+func simplifyAnswers(answers map[string]any, parts bool) {
 	var client, server []string
 	for _, status := range slices.Sorted(maps.Keys(answers)) {
 		switch status[0] {
@@ -105,7 +107,13 @@ func simplifyAnswers(answers map[string]any) {
 			preferFirst(answer)
 		}
 	}
-	delete(answers, fmt.Sprint(http.StatusPartialContent))
+	if parts {
+		part := object(answers, fmt.Sprint(http.StatusPartialContent))
+		part["description"] = "The range that was asked for."
+		part["content"] = object(answers, fmt.Sprint(http.StatusOK))["content"]
+	} else {
+		delete(answers, fmt.Sprint(http.StatusPartialContent))
+	}
 	delete(answers, fmt.Sprint(http.StatusNotModified))
 	addRefusals(answers, "4XX", "Refused", client)
 	addRefusals(answers, "5XX", "Not now", server)

@@ -2,6 +2,8 @@ package api_test
 
 import (
 	"encoding/json"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -14,6 +16,7 @@ func TestDocumentForGenerators(t *testing.T) {
 	if got, want := len(simple), len(whole); got != want || want == 0 {
 		t.Fatalf("openapi-clients.json has %d operations, want the %d of openapi.json", got, want)
 	}
+	var parts []string
 	for id, op := range simple {
 		if _, ok := whole[id]; !ok {
 			t.Errorf("%s: stands in openapi-clients.json alone", id)
@@ -31,6 +34,11 @@ func TestDocumentForGenerators(t *testing.T) {
 				if got := answer.Content["application/json"].Schema.Ref; got != "#/components/schemas/Problem" {
 					t.Errorf("%s %s: schema %q, want that of Problem", id, status, got)
 				}
+			case status == "206":
+				if got, want := answer.Content, op.Responses["200"].Content; !reflect.DeepEqual(got, want) || len(got) == 0 {
+					t.Errorf("%s 206 = %v, want %v, as the whole", id, got, want)
+				}
+				parts = append(parts, id)
 			case strings.HasPrefix(status, "2"):
 				successes++
 			default:
@@ -43,6 +51,20 @@ func TestDocumentForGenerators(t *testing.T) {
 		for _, need := range op.Security {
 			if _, ok := need["bearer"]; len(need) > 0 && !ok {
 				t.Errorf("%s: security %v, want a bearer or nothing", id, need)
+			}
+		}
+	}
+	if slices.Sort(parts); !slices.Equal(parts, []string{"get-archive", "get-asset", "get-file"}) {
+		t.Errorf("a part is had of %q, want of files and archives", parts)
+	}
+	for _, id := range parts {
+		var names []string
+		for _, p := range simple[id].Parameters {
+			names = append(names, p.Name)
+		}
+		for _, want := range []string{"Range", "If-Match", "If-None-Match"} {
+			if !slices.Contains(names, want) {
+				t.Errorf("%s has the parameters %q, want %s among them", id, names, want)
 			}
 		}
 	}

@@ -2296,6 +2296,18 @@ type WebhookSecret struct {
 type GetArchiveParams struct {
 	// Fileset Only this fileset, with its metadata and what belongs to none. May come more than once.
 	Fileset []string `form:"fileset,omitempty" json:"fileset,omitempty"`
+
+	// Range The first and the last byte that are wanted: they are the answer, as 206.
+	Range *string `json:"Range,omitempty"`
+
+	// IfMatch ETag of the part before: when the file has changed since, the answer is 412, and the download has to begin again.
+	IfMatch *string `json:"If-Match,omitempty"`
+
+	// IfRange ETag of the part before: when the file has changed since, the answer is all of the new one, as 200.
+	IfRange *string `json:"If-Range,omitempty"`
+
+	// IfNoneMatch ETag of an answer that you still have: when it is current, the answer is 304 without a body.
+	IfNoneMatch *string `json:"If-None-Match,omitempty"`
 }
 
 // CreateScanFromArchiveMultipartBody defines parameters for CreateScanFromArchive.
@@ -2311,6 +2323,21 @@ type CreateScanFromArchiveParams struct {
 
 	// ReprDigest As Content-Digest, for nothing here encodes a body: of the whole body, or in the part that is the file of its bytes.
 	ReprDigest *string `json:"Repr-Digest,omitempty"`
+}
+
+// GetAssetParams defines parameters for GetAsset.
+type GetAssetParams struct {
+	// Range The first and the last byte that are wanted: they are the answer, as 206.
+	Range *string `json:"Range,omitempty"`
+
+	// IfMatch ETag of the part before: when the file has changed since, the answer is 412, and the download has to begin again.
+	IfMatch *string `json:"If-Match,omitempty"`
+
+	// IfRange ETag of the part before: when the file has changed since, the answer is all of the new one, as 200.
+	IfRange *string `json:"If-Range,omitempty"`
+
+	// IfNoneMatch ETag of an answer that you still have: when it is current, the answer is 304 without a body.
+	IfNoneMatch *string `json:"If-None-Match,omitempty"`
 }
 
 // GetImageParams defines parameters for GetImage.
@@ -2403,6 +2430,21 @@ type StreamEventsParams struct {
 type DeleteFileParams struct {
 	// IfMatch ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists.
 	IfMatch *string `json:"If-Match,omitempty"`
+}
+
+// GetFileParams defines parameters for GetFile.
+type GetFileParams struct {
+	// Range The first and the last byte that are wanted: they are the answer, as 206.
+	Range *string `json:"Range,omitempty"`
+
+	// IfMatch ETag of the part before: when the file has changed since, the answer is 412, and the download has to begin again.
+	IfMatch *string `json:"If-Match,omitempty"`
+
+	// IfRange ETag of the part before: when the file has changed since, the answer is all of the new one, as 200.
+	IfRange *string `json:"If-Range,omitempty"`
+
+	// IfNoneMatch ETag of an answer that you still have: when it is current, the answer is 304 without a body.
+	IfNoneMatch *string `json:"If-None-Match,omitempty"`
 }
 
 // CreateFileMultipartBody defines parameters for CreateFile.
@@ -3172,7 +3214,7 @@ type ClientInterface interface {
 
 	// GetArchive Download a scan as a ZIP file
 	//
-	// All files of the scan but previews, as they are, under names relative to it, and manifest-sha256.txt, which `sha256sum -c` checks. Its length is known from the first byte, and a download that broke goes on by Range and If-Range as long as no file of the scan has changed. A file that changes while it is sent ends the connection before the end of the archive.
+	// All files of the scan but previews, as they are, under names relative to it, and manifest-sha256.txt, which `sha256sum -c` checks. Its length is known from the first byte, and a download that broke goes on by Range and If-Match or If-Range as long as no file of the scan has changed. A file that changes while it is sent ends the connection before the end of the archive.
 	//
 	// Corresponds with GET /api/v1/assets/archive/{scan_id} (the `GetArchive` operationId).
 	GetArchive(ctx context.Context, scanID string, params *GetArchiveParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -3188,10 +3230,10 @@ type ClientInterface interface {
 
 	// GetAsset Download any file of a scan
 	//
-	// By its path, which begins with the id of the scan or of its timelapse. The last part may lack its extension.
+	// By its path, which begins with the id of the scan or of its timelapse. The last part may lack its extension. A part is asked for by Range; If-Match or If-Range, with the ETag of the part before, see to it that the next one is of the same file.
 	//
 	// Corresponds with GET /api/v1/assets/files/{path} (the `GetAsset` operationId).
-	GetAsset(ctx context.Context, path string, reqEditors ...RequestEditorFn) (*http.Response, error)
+	GetAsset(ctx context.Context, path string, params *GetAssetParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetImage Look at an image
 	//
@@ -3521,10 +3563,10 @@ type ClientInterface interface {
 
 	// GetFile Download a file
 	//
-	// The bytes of a file, with ranges and conditional requests.
+	// The bytes of a file. A part is asked for by Range; If-Match or If-Range, with the ETag of the part before, see to it that the next one is of the same file.
 	//
 	// Corresponds with GET /api/v1/files/{scan_id}/{fileset_id}/{file_id} (the `GetFile` operationId).
-	GetFile(ctx context.Context, scanID string, filesetID string, fileID string, reqEditors ...RequestEditorFn) (*http.Response, error)
+	GetFile(ctx context.Context, scanID string, filesetID string, fileID string, params *GetFileParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// CreateFileWithBody Upload a file
 	//
@@ -4361,7 +4403,7 @@ func (c *Client) GetHome(ctx context.Context, reqEditors ...RequestEditorFn) (*h
 
 // GetArchive Download a scan as a ZIP file
 //
-// All files of the scan but previews, as they are, under names relative to it, and manifest-sha256.txt, which `sha256sum -c` checks. Its length is known from the first byte, and a download that broke goes on by Range and If-Range as long as no file of the scan has changed. A file that changes while it is sent ends the connection before the end of the archive.
+// All files of the scan but previews, as they are, under names relative to it, and manifest-sha256.txt, which `sha256sum -c` checks. Its length is known from the first byte, and a download that broke goes on by Range and If-Match or If-Range as long as no file of the scan has changed. A file that changes while it is sent ends the connection before the end of the archive.
 //
 // Corresponds with GET /api/v1/assets/archive/{scan_id} (the `GetArchive` operationId).
 func (c *Client) GetArchive(ctx context.Context, scanID string, params *GetArchiveParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -4397,11 +4439,11 @@ func (c *Client) CreateScanFromArchiveWithBody(ctx context.Context, scanID strin
 
 // GetAsset Download any file of a scan
 //
-// By its path, which begins with the id of the scan or of its timelapse. The last part may lack its extension.
+// By its path, which begins with the id of the scan or of its timelapse. The last part may lack its extension. A part is asked for by Range; If-Match or If-Range, with the ETag of the part before, see to it that the next one is of the same file.
 //
 // Corresponds with GET /api/v1/assets/files/{path} (the `GetAsset` operationId).
-func (c *Client) GetAsset(ctx context.Context, path string, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewGetAssetRequest(c.Server, path)
+func (c *Client) GetAsset(ctx context.Context, path string, params *GetAssetParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetAssetRequest(c.Server, path, params)
 	if err != nil {
 		return nil, err
 	}
@@ -5140,11 +5182,11 @@ func (c *Client) DeleteFile(ctx context.Context, scanID string, filesetID string
 
 // GetFile Download a file
 //
-// The bytes of a file, with ranges and conditional requests.
+// The bytes of a file. A part is asked for by Range; If-Match or If-Range, with the ETag of the part before, see to it that the next one is of the same file.
 //
 // Corresponds with GET /api/v1/files/{scan_id}/{fileset_id}/{file_id} (the `GetFile` operationId).
-func (c *Client) GetFile(ctx context.Context, scanID string, filesetID string, fileID string, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewGetFileRequest(c.Server, scanID, filesetID, fileID)
+func (c *Client) GetFile(ctx context.Context, scanID string, filesetID string, fileID string, params *GetFileParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetFileRequest(c.Server, scanID, filesetID, fileID, params)
 	if err != nil {
 		return nil, err
 	}
@@ -7065,6 +7107,54 @@ func NewGetArchiveRequest(server string, scanID string, params *GetArchiveParams
 		return nil, err
 	}
 
+	if params != nil {
+
+		if params.Range != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Range", *params.Range, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Range", headerParam0)
+		}
+
+		if params.IfMatch != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam1)
+		}
+
+		if params.IfRange != nil {
+			var headerParam2 string
+
+			headerParam2, err = runtime.StyleParamWithOptions("simple", false, "If-Range", *params.IfRange, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Range", headerParam2)
+		}
+
+		if params.IfNoneMatch != nil {
+			var headerParam3 string
+
+			headerParam3, err = runtime.StyleParamWithOptions("simple", false, "If-None-Match", *params.IfNoneMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-None-Match", headerParam3)
+		}
+
+	}
+
 	return req, nil
 }
 
@@ -7131,7 +7221,7 @@ func NewCreateScanFromArchiveRequestWithBody(server string, scanID string, param
 }
 
 // NewGetAssetRequest constructs an http.Request for the GetAsset method
-func NewGetAssetRequest(server string, path string) (*http.Request, error) {
+func NewGetAssetRequest(server string, path string, params *GetAssetParams) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -7159,6 +7249,54 @@ func NewGetAssetRequest(server string, path string) (*http.Request, error) {
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
+	}
+
+	if params != nil {
+
+		if params.Range != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Range", *params.Range, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Range", headerParam0)
+		}
+
+		if params.IfMatch != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam1)
+		}
+
+		if params.IfRange != nil {
+			var headerParam2 string
+
+			headerParam2, err = runtime.StyleParamWithOptions("simple", false, "If-Range", *params.IfRange, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Range", headerParam2)
+		}
+
+		if params.IfNoneMatch != nil {
+			var headerParam3 string
+
+			headerParam3, err = runtime.StyleParamWithOptions("simple", false, "If-None-Match", *params.IfNoneMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-None-Match", headerParam3)
+		}
+
 	}
 
 	return req, nil
@@ -8485,7 +8623,7 @@ func NewDeleteFileRequest(server string, scanID string, filesetID string, fileID
 }
 
 // NewGetFileRequest constructs an http.Request for the GetFile method
-func NewGetFileRequest(server string, scanID string, filesetID string, fileID string) (*http.Request, error) {
+func NewGetFileRequest(server string, scanID string, filesetID string, fileID string, params *GetFileParams) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -8527,6 +8665,54 @@ func NewGetFileRequest(server string, scanID string, filesetID string, fileID st
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
+	}
+
+	if params != nil {
+
+		if params.Range != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Range", *params.Range, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Range", headerParam0)
+		}
+
+		if params.IfMatch != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam1)
+		}
+
+		if params.IfRange != nil {
+			var headerParam2 string
+
+			headerParam2, err = runtime.StyleParamWithOptions("simple", false, "If-Range", *params.IfRange, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Range", headerParam2)
+		}
+
+		if params.IfNoneMatch != nil {
+			var headerParam3 string
+
+			headerParam3, err = runtime.StyleParamWithOptions("simple", false, "If-None-Match", *params.IfNoneMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-None-Match", headerParam3)
+		}
+
 	}
 
 	return req, nil
@@ -13109,7 +13295,7 @@ type ClientWithResponsesInterface interface {
 
 	// GetArchiveWithResponse Download a scan as a ZIP file
 	//
-	// All files of the scan but previews, as they are, under names relative to it, and manifest-sha256.txt, which `sha256sum -c` checks. Its length is known from the first byte, and a download that broke goes on by Range and If-Range as long as no file of the scan has changed. A file that changes while it is sent ends the connection before the end of the archive.
+	// All files of the scan but previews, as they are, under names relative to it, and manifest-sha256.txt, which `sha256sum -c` checks. Its length is known from the first byte, and a download that broke goes on by Range and If-Match or If-Range as long as no file of the scan has changed. A file that changes while it is sent ends the connection before the end of the archive.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -13127,12 +13313,12 @@ type ClientWithResponsesInterface interface {
 
 	// GetAssetWithResponse Download any file of a scan
 	//
-	// By its path, which begins with the id of the scan or of its timelapse. The last part may lack its extension.
+	// By its path, which begins with the id of the scan or of its timelapse. The last part may lack its extension. A part is asked for by Range; If-Match or If-Range, with the ETag of the part before, see to it that the next one is of the same file.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /api/v1/assets/files/{path} (the `GetAsset` operationId).
-	GetAssetWithResponse(ctx context.Context, path string, reqEditors ...RequestEditorFn) (*GetAssetResponse, error)
+	GetAssetWithResponse(ctx context.Context, path string, params *GetAssetParams, reqEditors ...RequestEditorFn) (*GetAssetResponse, error)
 
 	// GetImageWithResponse Look at an image
 	//
@@ -13496,12 +13682,12 @@ type ClientWithResponsesInterface interface {
 
 	// GetFileWithResponse Download a file
 	//
-	// The bytes of a file, with ranges and conditional requests.
+	// The bytes of a file. A part is asked for by Range; If-Match or If-Range, with the ETag of the part before, see to it that the next one is of the same file.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /api/v1/files/{scan_id}/{fileset_id}/{file_id} (the `GetFile` operationId).
-	GetFileWithResponse(ctx context.Context, scanID string, filesetID string, fileID string, reqEditors ...RequestEditorFn) (*GetFileResponse, error)
+	GetFileWithResponse(ctx context.Context, scanID string, filesetID string, fileID string, params *GetFileParams, reqEditors ...RequestEditorFn) (*GetFileResponse, error)
 
 	// CreateFileWithBodyWithResponse Upload a file
 	//
@@ -14477,11 +14663,18 @@ func (r GetHomeResponse) ContentType() string {
 	return ""
 }
 
+// GetArchiveResponse200Headers the declared response headers of an HTTP 200 response for GetArchive
+type GetArchiveResponse200Headers struct {
+	ETag *string
+}
+
 type GetArchiveResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
 	// JSONDefault the response for an HTTP default `application/json` response
 	JSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *GetArchiveResponse200Headers
 }
 
 // Status returns HTTPResponse.Status
@@ -14541,11 +14734,18 @@ func (r CreateScanFromArchiveResponse) ContentType() string {
 	return ""
 }
 
+// GetAssetResponse200Headers the declared response headers of an HTTP 200 response for GetAsset
+type GetAssetResponse200Headers struct {
+	ETag *string
+}
+
 type GetAssetResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
 	// JSONDefault the response for an HTTP default `application/json` response
 	JSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *GetAssetResponse200Headers
 }
 
 // Status returns HTTPResponse.Status
@@ -14572,6 +14772,11 @@ func (r GetAssetResponse) ContentType() string {
 	return ""
 }
 
+// GetImageResponse200Headers the declared response headers of an HTTP 200 response for GetImage
+type GetImageResponse200Headers struct {
+	ETag *string
+}
+
 type GetImageResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -14579,6 +14784,8 @@ type GetImageResponse struct {
 	JSON200 *Base64Image
 	// JSONDefault the response for an HTTP default `application/json` response
 	JSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *GetImageResponse200Headers
 }
 
 // Status returns HTTPResponse.Status
@@ -14605,6 +14812,11 @@ func (r GetImageResponse) ContentType() string {
 	return ""
 }
 
+// GetMeshResponse200Headers the declared response headers of an HTTP 200 response for GetMesh
+type GetMeshResponse200Headers struct {
+	ETag *string
+}
+
 type GetMeshResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -14612,6 +14824,8 @@ type GetMeshResponse struct {
 	JSON200 *MeshCoordinates
 	// JSONDefault the response for an HTTP default `application/json` response
 	JSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *GetMeshResponse200Headers
 }
 
 // Status returns HTTPResponse.Status
@@ -14638,6 +14852,11 @@ func (r GetMeshResponse) ContentType() string {
 	return ""
 }
 
+// GetPointcloudResponse200Headers the declared response headers of an HTTP 200 response for GetPointcloud
+type GetPointcloudResponse200Headers struct {
+	ETag *string
+}
+
 type GetPointcloudResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -14645,6 +14864,8 @@ type GetPointcloudResponse struct {
 	JSON200 *CloudPoints
 	// JSONDefault the response for an HTTP default `application/json` response
 	JSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *GetPointcloudResponse200Headers
 }
 
 // Status returns HTTPResponse.Status
@@ -15516,11 +15737,18 @@ func (r DeleteFileResponse) ContentType() string {
 	return ""
 }
 
+// GetFileResponse200Headers the declared response headers of an HTTP 200 response for GetFile
+type GetFileResponse200Headers struct {
+	ETag *string
+}
+
 type GetFileResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
 	// JSONDefault the response for an HTTP default `application/json` response
 	JSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *GetFileResponse200Headers
 }
 
 // Status returns HTTPResponse.Status
@@ -18309,7 +18537,7 @@ func (c *ClientWithResponses) GetHomeWithResponse(ctx context.Context, reqEditor
 
 // GetArchiveWithResponse Download a scan as a ZIP file
 //
-// All files of the scan but previews, as they are, under names relative to it, and manifest-sha256.txt, which `sha256sum -c` checks. Its length is known from the first byte, and a download that broke goes on by Range and If-Range as long as no file of the scan has changed. A file that changes while it is sent ends the connection before the end of the archive.
+// All files of the scan but previews, as they are, under names relative to it, and manifest-sha256.txt, which `sha256sum -c` checks. Its length is known from the first byte, and a download that broke goes on by Range and If-Match or If-Range as long as no file of the scan has changed. A file that changes while it is sent ends the connection before the end of the archive.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -18339,13 +18567,13 @@ func (c *ClientWithResponses) CreateScanFromArchiveWithBodyWithResponse(ctx cont
 
 // GetAssetWithResponse Download any file of a scan
 //
-// By its path, which begins with the id of the scan or of its timelapse. The last part may lack its extension.
+// By its path, which begins with the id of the scan or of its timelapse. The last part may lack its extension. A part is asked for by Range; If-Match or If-Range, with the ETag of the part before, see to it that the next one is of the same file.
 //
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with GET /api/v1/assets/files/{path} (the `GetAsset` operationId).
-func (c *ClientWithResponses) GetAssetWithResponse(ctx context.Context, path string, reqEditors ...RequestEditorFn) (*GetAssetResponse, error) {
-	rsp, err := c.GetAsset(ctx, path, reqEditors...)
+func (c *ClientWithResponses) GetAssetWithResponse(ctx context.Context, path string, params *GetAssetParams, reqEditors ...RequestEditorFn) (*GetAssetResponse, error) {
+	rsp, err := c.GetAsset(ctx, path, params, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -18954,13 +19182,13 @@ func (c *ClientWithResponses) DeleteFileWithResponse(ctx context.Context, scanID
 
 // GetFileWithResponse Download a file
 //
-// The bytes of a file, with ranges and conditional requests.
+// The bytes of a file. A part is asked for by Range; If-Match or If-Range, with the ETag of the part before, see to it that the next one is of the same file.
 //
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with GET /api/v1/files/{scan_id}/{fileset_id}/{file_id} (the `GetFile` operationId).
-func (c *ClientWithResponses) GetFileWithResponse(ctx context.Context, scanID string, filesetID string, fileID string, reqEditors ...RequestEditorFn) (*GetFileResponse, error) {
-	rsp, err := c.GetFile(ctx, scanID, filesetID, fileID, reqEditors...)
+func (c *ClientWithResponses) GetFileWithResponse(ctx context.Context, scanID string, filesetID string, fileID string, params *GetFileParams, reqEditors ...RequestEditorFn) (*GetFileResponse, error) {
+	rsp, err := c.GetFile(ctx, scanID, filesetID, fileID, params, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -20488,7 +20716,7 @@ func ParseGetKeysResponse(rsp *http.Response) (*GetKeysResponse, error) {
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -20534,7 +20762,7 @@ func ParseGetHomeResponse(rsp *http.Response) (*GetHomeResponse, error) {
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -20563,13 +20791,26 @@ func ParseGetArchiveResponse(rsp *http.Response) (*GetArchiveResponse, error) {
 	case rsp.StatusCode == 304:
 		break // No content-type
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
 		response.JSONDefault = &dest
 
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers GetArchiveResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers200 = &headers
 	}
 
 	return response, nil
@@ -20596,7 +20837,7 @@ func ParseCreateScanFromArchiveResponse(rsp *http.Response) (*CreateScanFromArch
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -20625,13 +20866,26 @@ func ParseGetAssetResponse(rsp *http.Response) (*GetAssetResponse, error) {
 	case rsp.StatusCode == 304:
 		break // No content-type
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
 		response.JSONDefault = &dest
 
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers GetAssetResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers200 = &headers
 	}
 
 	return response, nil
@@ -20661,7 +20915,7 @@ func ParseGetImageResponse(rsp *http.Response) (*GetImageResponse, error) {
 	case rsp.StatusCode == 304:
 		break // No content-type
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -20671,6 +20925,19 @@ func ParseGetImageResponse(rsp *http.Response) (*GetImageResponse, error) {
 	case rsp.StatusCode == 200:
 		// Content-type (image/jpeg) unsupported
 
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers GetImageResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers200 = &headers
 	}
 
 	return response, nil
@@ -20700,7 +20967,7 @@ func ParseGetMeshResponse(rsp *http.Response) (*GetMeshResponse, error) {
 	case rsp.StatusCode == 304:
 		break // No content-type
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -20710,6 +20977,19 @@ func ParseGetMeshResponse(rsp *http.Response) (*GetMeshResponse, error) {
 	case rsp.StatusCode == 200:
 		// Content-type (application/octet-stream) unsupported
 
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers GetMeshResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers200 = &headers
 	}
 
 	return response, nil
@@ -20739,7 +21019,7 @@ func ParseGetPointcloudResponse(rsp *http.Response) (*GetPointcloudResponse, err
 	case rsp.StatusCode == 304:
 		break // No content-type
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -20749,6 +21029,19 @@ func ParseGetPointcloudResponse(rsp *http.Response) (*GetPointcloudResponse, err
 	case rsp.StatusCode == 200:
 		// Content-type (application/octet-stream) unsupported
 
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers GetPointcloudResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers200 = &headers
 	}
 
 	return response, nil
@@ -20778,7 +21071,7 @@ func ParseGetSequenceResponse(rsp *http.Response) (*GetSequenceResponse, error) 
 	case rsp.StatusCode == 304:
 		break // No content-type
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -20814,7 +21107,7 @@ func ParseGetSkeletonResponse(rsp *http.Response) (*GetSkeletonResponse, error) 
 	case rsp.StatusCode == 304:
 		break // No content-type
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -20847,7 +21140,7 @@ func ParseListAPITokensResponse(rsp *http.Response) (*ListAPITokensResponse, err
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -20876,7 +21169,7 @@ func ParseRevokeAPITokenResponse(rsp *http.Response) (*RevokeAPITokenResponse, e
 	case rsp.StatusCode == 204:
 		break // No content-type
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -20909,7 +21202,7 @@ func ParseIntrospectTokenResponse(rsp *http.Response) (*IntrospectTokenResponse,
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -20942,7 +21235,7 @@ func ParseCheckUsernameResponse(rsp *http.Response) (*CheckUsernameResponse, err
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -20975,7 +21268,7 @@ func ParseLoginResponse(rsp *http.Response) (*LoginResponse, error) {
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -21021,7 +21314,7 @@ func ParseDeleteLoginResponse(rsp *http.Response) (*DeleteLoginResponse, error) 
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -21067,7 +21360,7 @@ func ParseLogoutResponse(rsp *http.Response) (*LogoutResponse, error) {
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -21113,7 +21406,7 @@ func ParseRedeemPasswordResetResponse(rsp *http.Response) (*RedeemPasswordResetR
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -21146,7 +21439,7 @@ func ParseGetProfileResponse(rsp *http.Response) (*GetProfileResponse, error) {
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -21179,7 +21472,7 @@ func ParseRegisterUserResponse(rsp *http.Response) (*RegisterUserResponse, error
 		}
 		response.JSON201 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -21208,7 +21501,7 @@ func ParseRevokeTokenResponse(rsp *http.Response) (*RevokeTokenResponse, error) 
 	case rsp.StatusCode == 200:
 		break // No content-type
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -21241,7 +21534,7 @@ func ParseEndSessionsResponse(rsp *http.Response) (*EndSessionsResponse, error) 
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -21274,7 +21567,7 @@ func ParseListSessionsResponse(rsp *http.Response) (*ListSessionsResponse, error
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -21303,7 +21596,7 @@ func ParseEndSessionResponse(rsp *http.Response) (*EndSessionResponse, error) {
 	case rsp.StatusCode == 204:
 		break // No content-type
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -21336,7 +21629,7 @@ func ParseCompleteSetupResponse(rsp *http.Response) (*CompleteSetupResponse, err
 		}
 		response.JSON201 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -21369,7 +21662,7 @@ func ParseCreateAPITokenResponse(rsp *http.Response) (*CreateAPITokenResponse, e
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -21402,7 +21695,7 @@ func ParseInspectMandatoryTokenResponse(rsp *http.Response) (*InspectMandatoryTo
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -21435,7 +21728,7 @@ func ParseInspectOptionalTokenResponse(rsp *http.Response) (*InspectOptionalToke
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -21468,7 +21761,7 @@ func ParseRefreshTokenResponse(rsp *http.Response) (*RefreshTokenResponse, error
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -21514,7 +21807,7 @@ func ParseValidateTokenResponse(rsp *http.Response) (*ValidateTokenResponse, err
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -21540,7 +21833,7 @@ func ParseApplyBatchResponse(rsp *http.Response) (*ApplyBatchResponse, error) {
 	}
 
 	switch {
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -21573,7 +21866,7 @@ func ParseStreamEventsResponse(rsp *http.Response) (*StreamEventsResponse, error
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -21609,7 +21902,7 @@ func ParseDeleteFileResponse(rsp *http.Response) (*DeleteFileResponse, error) {
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -21638,13 +21931,26 @@ func ParseGetFileResponse(rsp *http.Response) (*GetFileResponse, error) {
 	case rsp.StatusCode == 304:
 		break // No content-type
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
 		response.JSONDefault = &dest
 
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers GetFileResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers200 = &headers
 	}
 
 	return response, nil
@@ -21671,7 +21977,7 @@ func ParseCreateFileResponse(rsp *http.Response) (*CreateFileResponse, error) {
 		}
 		response.JSON201 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -21707,7 +22013,7 @@ func ParseGetFileMetadataResponse(rsp *http.Response) (*GetFileMetadataResponse,
 	case rsp.StatusCode == 304:
 		break // No content-type
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -21753,7 +22059,7 @@ func ParsePatchFileMetadataResponse(rsp *http.Response) (*PatchFileMetadataRespo
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -21799,7 +22105,7 @@ func ParseUpdateFileMetadataResponse(rsp *http.Response) (*UpdateFileMetadataRes
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -21845,7 +22151,7 @@ func ParseDeleteFilesetResponse(rsp *http.Response) (*DeleteFilesetResponse, err
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -21878,7 +22184,7 @@ func ParseCreateFilesetResponse(rsp *http.Response) (*CreateFilesetResponse, err
 		}
 		response.JSON201 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -21911,7 +22217,7 @@ func ParseListFilesResponse(rsp *http.Response) (*ListFilesResponse, error) {
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -21974,7 +22280,7 @@ func ParseGetFilesetMetadataResponse(rsp *http.Response) (*GetFilesetMetadataRes
 	case rsp.StatusCode == 304:
 		break // No content-type
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -22020,7 +22326,7 @@ func ParsePatchFilesetMetadataResponse(rsp *http.Response) (*PatchFilesetMetadat
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -22066,7 +22372,7 @@ func ParseUpdateFilesetMetadataResponse(rsp *http.Response) (*UpdateFilesetMetad
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -22112,7 +22418,7 @@ func ParseListGroupsResponse(rsp *http.Response) (*ListGroupsResponse, error) {
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -22145,7 +22451,7 @@ func ParseCreateGroupResponse(rsp *http.Response) (*CreateGroupResponse, error) 
 		}
 		response.JSON201 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -22174,7 +22480,7 @@ func ParseDeleteGroupResponse(rsp *http.Response) (*DeleteGroupResponse, error) 
 	case rsp.StatusCode == 204:
 		break // No content-type
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -22207,7 +22513,7 @@ func ParseGetGroupResponse(rsp *http.Response) (*GetGroupResponse, error) {
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -22236,7 +22542,7 @@ func ParseRemoveGroupMemberResponse(rsp *http.Response) (*RemoveGroupMemberRespo
 	case rsp.StatusCode == 204:
 		break // No content-type
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -22265,7 +22571,7 @@ func ParseAddGroupMemberResponse(rsp *http.Response) (*AddGroupMemberResponse, e
 	case rsp.StatusCode == 204:
 		break // No content-type
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -22298,7 +22604,7 @@ func ParseGetHealthResponse(rsp *http.Response) (*GetHealthResponse, error) {
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -22331,7 +22637,7 @@ func ParseListLocksResponse(rsp *http.Response) (*ListLocksResponse, error) {
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -22364,7 +22670,7 @@ func ParseListQuotasResponse(rsp *http.Response) (*ListQuotasResponse, error) {
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -22393,7 +22699,7 @@ func ParseDeleteGroupQuotaResponse(rsp *http.Response) (*DeleteGroupQuotaRespons
 	case rsp.StatusCode == 204:
 		break // No content-type
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -22426,7 +22732,7 @@ func ParseSetGroupQuotaResponse(rsp *http.Response) (*SetGroupQuotaResponse, err
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -22455,7 +22761,7 @@ func ParseDeleteUserQuotaResponse(rsp *http.Response) (*DeleteUserQuotaResponse,
 	case rsp.StatusCode == 204:
 		break // No content-type
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -22488,7 +22794,7 @@ func ParseSetUserQuotaResponse(rsp *http.Response) (*SetUserQuotaResponse, error
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -22521,7 +22827,7 @@ func ParseReloadScansResponse(rsp *http.Response) (*ReloadScansResponse, error) 
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -22554,7 +22860,7 @@ func ParseListScansResponse(rsp *http.Response) (*ListScansResponse, error) {
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -22614,7 +22920,7 @@ func ParseListScanInfosResponse(rsp *http.Response) (*ListScanInfosResponse, err
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -22674,7 +22980,7 @@ func ParseDeleteScanResponse(rsp *http.Response) (*DeleteScanResponse, error) {
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -22707,7 +23013,7 @@ func ParseGetScanResponse(rsp *http.Response) (*GetScanResponse, error) {
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -22740,7 +23046,7 @@ func ParseCreateScanResponse(rsp *http.Response) (*CreateScanResponse, error) {
 		}
 		response.JSON201 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -22773,7 +23079,7 @@ func ParseListFilesetsResponse(rsp *http.Response) (*ListFilesetsResponse, error
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -22833,7 +23139,7 @@ func ParseListScanHistoryResponse(rsp *http.Response) (*ListScanHistoryResponse,
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -22882,7 +23188,7 @@ func ParseGetScanMetadataResponse(rsp *http.Response) (*GetScanMetadataResponse,
 	case rsp.StatusCode == 304:
 		break // No content-type
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -22928,7 +23234,7 @@ func ParsePatchScanMetadataResponse(rsp *http.Response) (*PatchScanMetadataRespo
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -22974,7 +23280,7 @@ func ParseUpdateScanMetadataResponse(rsp *http.Response) (*UpdateScanMetadataRes
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -23020,7 +23326,7 @@ func ParseGetScanOwnerResponse(rsp *http.Response) (*GetScanOwnerResponse, error
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -23053,7 +23359,7 @@ func ParseSetScanOwnerResponse(rsp *http.Response) (*SetScanOwnerResponse, error
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -23086,7 +23392,7 @@ func ParseGetScanSharingResponse(rsp *http.Response) (*GetScanSharingResponse, e
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -23119,7 +23425,7 @@ func ParseSetScanSharingResponse(rsp *http.Response) (*SetScanSharingResponse, e
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -23155,7 +23461,7 @@ func ParseGetScanTagsResponse(rsp *http.Response) (*GetScanTagsResponse, error) 
 	case rsp.StatusCode == 304:
 		break // No content-type
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -23201,7 +23507,7 @@ func ParseChangeScanTagsResponse(rsp *http.Response) (*ChangeScanTagsResponse, e
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -23247,7 +23553,7 @@ func ParseSetScanTagsResponse(rsp *http.Response) (*SetScanTagsResponse, error) 
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -23293,7 +23599,7 @@ func ParseGetScanVisibilityResponse(rsp *http.Response) (*GetScanVisibilityRespo
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -23326,7 +23632,7 @@ func ParseSetScanVisibilityResponse(rsp *http.Response) (*SetScanVisibilityRespo
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -23359,7 +23665,7 @@ func ParseGetScrubResponse(rsp *http.Response) (*GetScrubResponse, error) {
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -23392,7 +23698,7 @@ func ParseListTimelapsesResponse(rsp *http.Response) (*ListTimelapsesResponse, e
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -23452,7 +23758,7 @@ func ParseCreateTimelapseResponse(rsp *http.Response) (*CreateTimelapseResponse,
 		}
 		response.JSON201 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -23494,7 +23800,7 @@ func ParseDeleteTimelapseResponse(rsp *http.Response) (*DeleteTimelapseResponse,
 	case rsp.StatusCode == 204:
 		break // No content-type
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -23543,7 +23849,7 @@ func ParseGetTimelapseResponse(rsp *http.Response) (*GetTimelapseResponse, error
 	case rsp.StatusCode == 304:
 		break // No content-type
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -23589,7 +23895,7 @@ func ParseListTimelapseHistoryResponse(rsp *http.Response) (*ListTimelapseHistor
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -23635,7 +23941,7 @@ func ParsePatchTimelapseMetadataResponse(rsp *http.Response) (*PatchTimelapseMet
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -23681,7 +23987,7 @@ func ParseUpdateTimelapseMetadataResponse(rsp *http.Response) (*UpdateTimelapseM
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -23727,7 +24033,7 @@ func ParseListTimelapseScansResponse(rsp *http.Response) (*ListTimelapseScansRes
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -23787,7 +24093,7 @@ func ParseListTrashResponse(rsp *http.Response) (*ListTrashResponse, error) {
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -23816,7 +24122,7 @@ func ParsePurgeTrashEntryResponse(rsp *http.Response) (*PurgeTrashEntryResponse,
 	case rsp.StatusCode == 204:
 		break // No content-type
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -23849,7 +24155,7 @@ func ParseGetTrashEntryResponse(rsp *http.Response) (*GetTrashEntryResponse, err
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -23882,7 +24188,7 @@ func ParseRestoreTrashEntryResponse(rsp *http.Response) (*RestoreTrashEntryRespo
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -23911,7 +24217,7 @@ func ParseCreateUploadResponse(rsp *http.Response) (*CreateUploadResponse, error
 	case rsp.StatusCode == 201:
 		break // No content-type
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -23967,7 +24273,7 @@ func ParseEndUploadResponse(rsp *http.Response) (*EndUploadResponse, error) {
 	case rsp.StatusCode == 204:
 		break // No content-type
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -24000,7 +24306,7 @@ func ParseGetUploadResponse(rsp *http.Response) (*GetUploadResponse, error) {
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -24070,7 +24376,7 @@ func ParseResumeUploadResponse(rsp *http.Response) (*ResumeUploadResponse, error
 	case rsp.StatusCode == 204:
 		break // No content-type
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -24123,7 +24429,7 @@ func ParseGetUsageResponse(rsp *http.Response) (*GetUsageResponse, error) {
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -24156,7 +24462,7 @@ func ParseListUsersResponse(rsp *http.Response) (*ListUsersResponse, error) {
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -24185,7 +24491,7 @@ func ParseDeleteUserResponse(rsp *http.Response) (*DeleteUserResponse, error) {
 	case rsp.StatusCode == 204:
 		break // No content-type
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -24218,7 +24524,7 @@ func ParseGetUserResponse(rsp *http.Response) (*GetUserResponse, error) {
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -24251,7 +24557,7 @@ func ParseUpdateUserResponse(rsp *http.Response) (*UpdateUserResponse, error) {
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -24280,7 +24586,7 @@ func ParseChangePasswordResponse(rsp *http.Response) (*ChangePasswordResponse, e
 	case rsp.StatusCode == 204:
 		break // No content-type
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -24313,7 +24619,7 @@ func ParseResetPasswordResponse(rsp *http.Response) (*ResetPasswordResponse, err
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -24346,7 +24652,7 @@ func ParseEndUserSessionsResponse(rsp *http.Response) (*EndUserSessionsResponse,
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -24379,7 +24685,7 @@ func ParseListUserSessionsResponse(rsp *http.Response) (*ListUserSessionsRespons
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -24412,7 +24718,7 @@ func ParseListWebhooksResponse(rsp *http.Response) (*ListWebhooksResponse, error
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -24445,7 +24751,7 @@ func ParseCreateWebhookResponse(rsp *http.Response) (*CreateWebhookResponse, err
 		}
 		response.JSON201 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -24474,7 +24780,7 @@ func ParseDeleteWebhookResponse(rsp *http.Response) (*DeleteWebhookResponse, err
 	case rsp.StatusCode == 204:
 		break // No content-type
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -24507,7 +24813,7 @@ func ParseGetWebhookResponse(rsp *http.Response) (*GetWebhookResponse, error) {
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -24540,7 +24846,7 @@ func ParseUpdateWebhookResponse(rsp *http.Response) (*UpdateWebhookResponse, err
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -24573,7 +24879,7 @@ func ParseListWebhookDeliveriesResponse(rsp *http.Response) (*ListWebhookDeliver
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -24606,7 +24912,7 @@ func ParseRotateWebhookSecretResponse(rsp *http.Response) (*RotateWebhookSecretR
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
@@ -24639,7 +24945,7 @@ func ParseTestWebhookResponse(rsp *http.Response) (*TestWebhookResponse, error) 
 		}
 		response.JSON200 = &dest
 
-	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err

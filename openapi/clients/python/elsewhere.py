@@ -1,4 +1,10 @@
-        # Put here by generate.sh. PlantDB refuses in JSON and sends no page: what
+        # Put here by generate.sh. Nothing came, because it is there already.
+        if response_data.status == 304:
+            message = "You have the current version: it has the ETag of If-None-Match."
+            raise ApiException(http_resp=response_data, data=plantdb_api.models.Problem(
+                code='not_modified', message=message, error=message, detail=message, status=304, title='Not Modified',
+            ))
+        # PlantDB refuses in JSON and sends no page: what
         # is neither comes from another server, or from a proxy on the way.
         content_type = response_data.headers.get('content-type') or ''
         is_json = re.match(r'application/([\w.+-]+\+)?json\b', content_type, re.IGNORECASE)

@@ -19,6 +19,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	plantdbapi "github.com/romi/plantdb-go/openapi/clients/go"
@@ -35,6 +36,7 @@ func main() {
 	j.logIn()
 	j.list()
 	j.write()
+	j.parts()
 	j.refresh()
 	j.refusals()
 	j.elsewhere(os.Args[3])
@@ -127,7 +129,7 @@ func (j *journey) write() {
 	photo, err := j.api.GetImageWithResponse(j.ctx, "real_plant", "images", "00000_rgb", &plantdbapi.GetImageParams{Size: new("orig")})
 	check(err == nil && photo.StatusCode() == http.StatusOK, "image = %v", err)
 	j.photo = photo.Body
-	contentType, body := form(j.photo)
+	contentType, body := form(j.photo, "jpg")
 	file, err := j.api.CreateFileWithBodyWithResponse(j.ctx, j.scan, "images", "00000_rgb", nil, contentType, body)
 	check(err == nil && file.StatusCode() == http.StatusCreated, "upload = %+v, %v", file, err)
 
@@ -135,9 +137,45 @@ func (j *journey) write() {
 	check(err == nil && kept.JSON200 != nil && owner(kept.JSON200.Metadata) == "admin", "metadata = %+v, %v", kept, err)
 	thumb, err := j.api.GetImageWithResponse(j.ctx, j.scan, "images", "00000_rgb", &plantdbapi.GetImageParams{Size: new("thumb")})
 	check(err == nil && bytes.HasPrefix(thumb.Body, []byte{0xff, 0xd8, 0xff}) && len(thumb.Body) < len(j.photo), "thumbnail = %d bytes, %v", len(thumb.Body), err)
-	back, err := j.api.GetFileWithResponse(j.ctx, j.scan, "images", "00000_rgb")
+	back, err := j.api.GetFileWithResponse(j.ctx, j.scan, "images", "00000_rgb", nil)
 	check(err == nil && bytes.Equal(back.Body, j.photo), "file = %d bytes, %v", len(back.Body), err)
 	j.follow(after, "file.created")
+}
+
+// parts is a download in two parts, of a file that changes between them. It is
+// JSON, of which a part is none.
+func (j *journey) parts() {
+	const id = "parts"
+	old, changed := []byte("["+strings.Repeat("1, ", 1000)+"1]"), []byte("[2]")
+	upload := func(content []byte) {
+		contentType, body := form(content, "json")
+		file, err := j.api.CreateFileWithBodyWithResponse(j.ctx, j.scan, "images", id, nil, contentType, body)
+		check(err == nil && file.StatusCode() == http.StatusCreated, "upload = %+v, %v", file, err)
+	}
+	get := func(p plantdbapi.GetFileParams) *plantdbapi.GetFileResponse {
+		part, err := j.api.GetFileWithResponse(j.ctx, j.scan, "images", id, &p)
+		check(err == nil, "a part = %v", err)
+		return part
+	}
+	upload(old)
+	first := get(plantdbapi.GetFileParams{Range: new("bytes=0-999")})
+	check(first.StatusCode() == http.StatusPartialContent && bytes.Equal(first.Body, old[:1000]), "the first part = %d, %d bytes", first.StatusCode(), len(first.Body))
+	tag := first.HTTPResponse.Header.Get("ETag")
+	second := get(plantdbapi.GetFileParams{Range: new("bytes=1000-"), IfMatch: &tag})
+	check(second.StatusCode() == http.StatusPartialContent && bytes.Equal(second.Body, old[1000:]), "the second part = %d, %d bytes", second.StatusCode(), len(second.Body))
+	same := get(plantdbapi.GetFileParams{IfNoneMatch: &tag})
+	check(same.StatusCode() == http.StatusNotModified && len(same.Body) == 0 && same.JSONDefault == nil, "the same again = %+v", same)
+	beyond := get(plantdbapi.GetFileParams{Range: new("bytes=1000000-")})
+	refused(beyond.StatusCode(), beyond.JSONDefault, http.StatusRequestedRangeNotSatisfiable, "range_not_satisfiable")
+
+	deleted, err := j.api.DeleteFileWithResponse(j.ctx, j.scan, "images", id, nil)
+	check(err == nil && deleted.StatusCode() == http.StatusOK, "delete = %+v, %v", deleted, err)
+	upload(changed)
+	mixed := get(plantdbapi.GetFileParams{Range: new("bytes=1000-"), IfMatch: &tag})
+	refused(mixed.StatusCode(), mixed.JSONDefault, http.StatusPreconditionFailed, "precondition_failed")
+	check(strings.Contains(mixed.JSONDefault.Message, "changed") && strings.Contains(mixed.JSONDefault.Message, "begin again"), "the message is %q", mixed.JSONDefault.Message)
+	anew := get(plantdbapi.GetFileParams{})
+	check(anew.StatusCode() == http.StatusOK && bytes.Equal(anew.Body, changed) && anew.JSONDefault == nil, "the new file = %+v", anew)
 }
 
 // owner is that of metadata, which may be anything where one key is asked for.
@@ -151,15 +189,15 @@ func asJSON(_ context.Context, r *http.Request) error {
 	return nil
 }
 
-func form(photo []byte) (contentType string, body *bytes.Buffer) {
+func form(content []byte, ext string) (contentType string, body *bytes.Buffer) {
 	body = new(bytes.Buffer)
 	w := multipart.NewWriter(body)
-	part, err := w.CreateFormFile("file", "plant.jpg")
+	part, err := w.CreateFormFile("file", "plant."+ext)
 	if err == nil {
-		_, err = part.Write(photo)
+		_, err = part.Write(content)
 	}
 	if err == nil {
-		err = w.WriteField("ext", "jpg")
+		err = w.WriteField("ext", ext)
 	}
 	if err == nil {
 		err = w.Close()
@@ -232,7 +270,7 @@ func (j *journey) elsewhere(url string) {
 
 // broken is a file of which half comes: never one that is taken for whole.
 func (j *journey) broken(url string) {
-	half, err := client(url+"/cut", "").GetFileWithResponse(j.ctx, "real_plant", "images", "00000_rgb")
+	half, err := client(url+"/cut", "").GetFileWithResponse(j.ctx, "real_plant", "images", "00000_rgb", nil)
 	check(errors.Is(err, io.ErrUnexpectedEOF), "half a file = %+v, %v", half, err)
 }
 
@@ -240,7 +278,7 @@ func (j *journey) broken(url string) {
 func (j *journey) full(url, code string) {
 	r, err := client(url, "").LoginWithResponse(j.ctx, nil, plantdbapi.Credentials{Username: "admin", Password: "admin"})
 	check(err == nil, "login = %v", err)
-	contentType, body := form(make([]byte, 1<<20))
+	contentType, body := form(make([]byte, 1<<20), "jpg")
 	api := client(url, *got("login", err, r.JSON200, r.JSONDefault).AccessToken)
 	file, err := api.CreateFileWithBodyWithResponse(j.ctx, "full", "images", "large", nil, contentType, body)
 	check(err == nil, "upload = %v", err)

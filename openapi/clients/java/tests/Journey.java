@@ -71,15 +71,19 @@ public class Journey {
     }
   }
 
-  static void refused(int status, String code, Call call) {
+  /** The text for people of a call that has to be refused so. */
+  static String refused(int status, String code, Call call) {
+    Object answer;
     try {
-      check(false, "no refusal, want " + code, call.run());
+      answer = call.run();
     } catch (ApiException e) {
       check(e.getCode() == status, "the status should be " + status, e.getCode());
       check(e.getProblem() != null, "there should be a problem", e.getResponseBody());
       check(code.equals(e.getProblem().getCode()), "the code should be " + code, e.getProblem());
       check(!e.getProblem().getMessage().isEmpty(), "there should be a text for people", e.getProblem());
+      return e.getProblem().getMessage();
     }
+    throw new AssertionError("no refusal, want " + code + "; got " + answer);
   }
 
   static boolean isJpeg(byte[] b) {
@@ -155,6 +159,25 @@ public class Journey {
     check(isJpeg(thumbnail) && thumbnail.length < bytes.length, "the thumbnail should be a smaller JPEG", thumbnail.length);
     byte[] back = Files.readAllBytes(api.files.getFile(scan, "images", "00000_rgb").toPath());
     check(Arrays.equals(bytes, back), "the bytes should come back", back.length);
+
+    // A download in two parts, of a file that changes between them.
+    String whole = "[" + "1, ".repeat(1000) + "1]";
+    File text = File.createTempFile("parts", ".json");
+    Files.writeString(text.toPath(), whole);
+    api.files.createFile(scan, "images", "parts", "json", text, null);
+    ApiResponse<File> first = api.files.getFileWithHttpInfo(scan, "images", "parts", "bytes=0-999", null, null);
+    check(first.getStatusCode() == 206 && Files.readString(first.getData().toPath()).equals(whole.substring(0, 1000)), "the first part should be 206", first);
+    String tag = first.getHeaders().get("etag").get(0);
+    String second = Files.readString(api.files.getFile(scan, "images", "parts", "bytes=1000-", tag, null).toPath());
+    check(second.equals(whole.substring(1000)), "the second part should be the rest", second.length());
+    refused(304, "not_modified", () -> api.files.getFile(scan, "images", "parts", null, null, tag));
+    refused(416, "range_not_satisfiable", () -> api.files.getFile(scan, "images", "parts", "bytes=1000000-", null, null));
+    api.files.deleteFile(scan, "images", "parts");
+    Files.writeString(text.toPath(), "[2]");
+    api.files.createFile(scan, "images", "parts", "json", text, null);
+    String said = refused(412, "precondition_failed", () -> api.files.getFile(scan, "images", "parts", "bytes=1000-", tag, null));
+    check(said.contains("changed") && said.contains("begin again"), "the message should say what to do", said);
+    check(Files.readString(api.files.getFile(scan, "images", "parts").toPath()).equals("[2]"), "the new file should come", "another");
 
     Event event = follow(api.events, scan, now, "file.created");
     check("images".equals(event.getFileset()) && "00000_rgb".equals(event.getFile()) && "admin".equals(event.getUser()), "the upload should be told", event);

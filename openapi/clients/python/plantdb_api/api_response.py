@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 from typing import Optional, Generic, Mapping, TypeVar
-from pydantic import Field, StrictInt, StrictBytes, BaseModel
+from pydantic import SkipValidation, Field, StrictInt, StrictBytes, BaseModel
 
 T = TypeVar("T")
 
@@ -12,7 +12,7 @@ class ApiResponse(BaseModel, Generic[T]):
     """
 
     status_code: StrictInt = Field(description="HTTP status code")
-    headers: Optional[Mapping[str, str]] = Field(None, description="HTTP headers")
+    headers: Optional[SkipValidation[Mapping[str, str]]] = Field(None, description="HTTP headers")
     data: T = Field(description="Deserialized data given the data type")
     raw_data: StrictBytes = Field(description="Raw data (HTTP response body)")
 

@@ -33,7 +33,7 @@ class Api:
 
 
 def refusal(kind, code, call):
-    """The call has to be refused so, with a text for people."""
+    """The problem of a call that has to be refused so, with a text for people."""
     try:
         answer = call()
     except kind as e:
@@ -41,7 +41,7 @@ def refusal(kind, code, call):
         assert isinstance(problem, plantdb_api.Problem), f"data = {problem!r}, want a Problem"
         assert problem.code == code, f"code = {problem.code!r}, want {code!r}"
         assert problem.message and problem.status == e.status, f"problem = {problem!r}"
-        return
+        return problem
     raise AssertionError(f"answer = {answer!r}, want {kind.__name__} with {code}")
 
 
@@ -107,6 +107,22 @@ def main(url, scan, elsewhere, full, code):
     assert api.files.get_file(scan, "images", "00000_rgb") == photo, "the bytes came back changed"
     streamed = api.files.get_file_without_preload_content(scan, "images", "00000_rgb")
     assert b"".join(streamed.stream(4096)) == photo, "the bytes came back changed in pieces"
+
+    # A download in two parts, of a file that changes between them.
+    parts = (scan, "images", "parts")
+    old, changed = b"[" + b"1, " * 1000 + b"1]", b"[2]"
+    api.files.create_file(*parts, ext="json", file=("parts.json", old))
+    first = api.files.get_file_with_http_info(*parts, range="bytes=0-999")
+    assert (first.status_code, first.data) == (206, old[:1000]), f"the first part = {first!r}"
+    tag = first.headers["ETag"]
+    assert api.files.get_file(*parts, range="bytes=1000-", if_match=tag) == old[1000:], "the second part is another"
+    refusal(ApiException, "not_modified", lambda: api.files.get_file(*parts, if_none_match=tag))
+    refusal(ApiException, "range_not_satisfiable", lambda: api.files.get_file(*parts, range="bytes=1000000-"))
+    api.files.delete_file(*parts)
+    api.files.create_file(*parts, ext="json", file=("parts.json", changed))
+    said = refusal(ApiException, "precondition_failed", lambda: api.files.get_file(*parts, range="bytes=1000-", if_match=tag))
+    assert said.status == 412 and "changed" in said.message and "begin again" in said.message, f"said = {said!r}"
+    assert api.files.get_file(*parts) == changed, "the new file did not come"
 
     event = follow(api.events, now, "file.created", scan=scan)
     assert (event.fileset, event.file, event.user) == ("images", "00000_rgb", "admin"), f"event = {event!r}"

@@ -35,7 +35,7 @@ export const getHome = <ThrowOnError extends boolean = false>(options?: Options<
 /**
  * Download a scan as a ZIP file
  *
- * All files of the scan but previews, as they are, under names relative to it, and manifest-sha256.txt, which `sha256sum -c` checks. Its length is known from the first byte, and a download that broke goes on by Range and If-Range as long as no file of the scan has changed. A file that changes while it is sent ends the connection before the end of the archive.
+ * All files of the scan but previews, as they are, under names relative to it, and manifest-sha256.txt, which `sha256sum -c` checks. Its length is known from the first byte, and a download that broke goes on by Range and If-Match or If-Range as long as no file of the scan has changed. A file that changes while it is sent ends the connection before the end of the archive.
  */
 export const getArchive = <ThrowOnError extends boolean = false>(options: Options<GetArchiveData, ThrowOnError>) => (options.client ?? client).get<GetArchiveResponses, GetArchiveErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }],
@@ -62,7 +62,7 @@ export const createScanFromArchive = <ThrowOnError extends boolean = false>(opti
 /**
  * Download any file of a scan
  *
- * By its path, which begins with the id of the scan or of its timelapse. The last part may lack its extension.
+ * By its path, which begins with the id of the scan or of its timelapse. The last part may lack its extension. A part is asked for by Range; If-Match or If-Range, with the ETag of the part before, see to it that the next one is of the same file.
  */
 export const getAsset = <ThrowOnError extends boolean = false>(options: Options<GetAssetData, ThrowOnError>) => (options.client ?? client).get<GetAssetResponses, GetAssetErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }],
@@ -409,7 +409,7 @@ export const deleteFile = <ThrowOnError extends boolean = false>(options: Option
 /**
  * Download a file
  *
- * The bytes of a file, with ranges and conditional requests.
+ * The bytes of a file. A part is asked for by Range; If-Match or If-Range, with the ETag of the part before, see to it that the next one is of the same file.
  */
 export const getFile = <ThrowOnError extends boolean = false>(options: Options<GetFileData, ThrowOnError>) => (options.client ?? client).get<GetFileResponses, GetFileErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }],

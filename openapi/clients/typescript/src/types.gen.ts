@@ -2149,6 +2149,20 @@ export type GetHomeResponse = GetHomeResponses[keyof GetHomeResponses];
 
 export type GetArchiveData = {
     body?: never;
+    headers?: {
+        /**
+         * The first and the last byte that are wanted: they are the answer, as 206.
+         */
+        Range?: string;
+        /**
+         * ETag of the part before: when the file has changed since, the answer is 412, and the download has to begin again.
+         */
+        'If-Match'?: string;
+        /**
+         * ETag of an answer that you still have: when it is current, the answer is 304 without a body.
+         */
+        'If-None-Match'?: string;
+    };
     path: {
         /**
          * Scan id.
@@ -2182,6 +2196,10 @@ export type GetArchiveResponses = {
      * The archive.
      */
     200: Blob | File;
+    /**
+     * The range that was asked for.
+     */
+    206: Blob | File;
 };
 
 export type GetArchiveResponse = GetArchiveResponses[keyof GetArchiveResponses];
@@ -2227,6 +2245,20 @@ export type CreateScanFromArchiveResponse = CreateScanFromArchiveResponses[keyof
 
 export type GetAssetData = {
     body?: never;
+    headers?: {
+        /**
+         * The first and the last byte that are wanted: they are the answer, as 206.
+         */
+        Range?: string;
+        /**
+         * ETag of the part before: when the file has changed since, the answer is 412, and the download has to begin again.
+         */
+        'If-Match'?: string;
+        /**
+         * ETag of an answer that you still have: when it is current, the answer is 304 without a body.
+         */
+        'If-None-Match'?: string;
+    };
     path: {
         /**
          * Path below the tree.
@@ -2255,6 +2287,10 @@ export type GetAssetResponses = {
      * The bytes; Content-Type by the file's extension.
      */
     200: Blob | File;
+    /**
+     * The range that was asked for.
+     */
+    206: Blob | File;
 };
 
 export type GetAssetResponse = GetAssetResponses[keyof GetAssetResponses];
@@ -3185,6 +3221,20 @@ export type DeleteFileResponse = DeleteFileResponses[keyof DeleteFileResponses];
 
 export type GetFileData = {
     body?: never;
+    headers?: {
+        /**
+         * The first and the last byte that are wanted: they are the answer, as 206.
+         */
+        Range?: string;
+        /**
+         * ETag of the part before: when the file has changed since, the answer is 412, and the download has to begin again.
+         */
+        'If-Match'?: string;
+        /**
+         * ETag of an answer that you still have: when it is current, the answer is 304 without a body.
+         */
+        'If-None-Match'?: string;
+    };
     path: {
         /**
          * Scan id.
@@ -3221,6 +3271,10 @@ export type GetFileResponses = {
      * The bytes; Content-Type by the file's extension.
      */
     200: Blob | File;
+    /**
+     * The range that was asked for.
+     */
+    206: Blob | File;
 };
 
 export type GetFileResponse = GetFileResponses[keyof GetFileResponses];

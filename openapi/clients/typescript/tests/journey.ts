@@ -9,8 +9,8 @@
 import assert from 'node:assert/strict';
 import {setTimeout} from 'node:timers/promises';
 import {
-	createFile, createFileset, createScan, getFile, getFileMetadata, getImage, getProfile, getScan, getScanMetadata,
-	listFiles, listScans, login, logout, patchScanMetadata, refreshToken, streamEvents, type Event, type Problem,
+	createFile, createFileset, createScan, deleteFile, getFile, getFileMetadata, getImage, getProfile, getScan, getScanMetadata,
+	listFiles, listScans, login, logout, patchScanMetadata, refreshToken, streamEvents, type Event, type GetFileData, type Problem,
 } from 'plantdb-api';
 import {createClient, createConfig} from 'plantdb-api/client';
 
@@ -95,6 +95,26 @@ const {data: thumbnail} = await getImage({client, path, query: {size: 'thumb'}, 
 assert.ok(isJPEG(await bytes(thumbnail)) && thumbnail.size < photo.size);
 const {data: back} = await getFile({client, path, parseAs: 'blob', throwOnError: true});
 assert.ok((await bytes(back)).equals(await bytes(photo)));
+
+// A download in two parts, of a file that changes between them.
+const parts = {scan_id: scan, fileset_id: 'images', file_id: 'parts'};
+const [old, changed] = [`[${'1, '.repeat(1000)}1]`, '[2]'];
+const upload = (text: string) => createFile({client, path: parts, body: {file: new File([text], 'parts.json'), ext: 'json'}, throwOnError: true});
+const part = (headers: GetFileData['headers']) => getFile({client, path: parts, headers, parseAs: 'blob'});
+await upload(old);
+const first = await part({Range: 'bytes=0-999'});
+assert.equal(first.response?.status, 206);
+assert.equal(await first.data?.text(), old.slice(0, 1000));
+const tag = first.response?.headers.get('ETag') ?? '';
+assert.equal(await (await part({Range: 'bytes=1000-', 'If-Match': tag})).data?.text(), old.slice(1000));
+await refused(304, 'not_modified', part({'If-None-Match': tag}));
+await refused(416, 'range_not_satisfiable', part({Range: 'bytes=1000000-'}));
+await deleteFile({client, path: parts, throwOnError: true});
+await upload(changed);
+const mixed = part({Range: 'bytes=1000-', 'If-Match': tag});
+await refused(412, 'precondition_failed', mixed);
+assert.match((await mixed).error?.message ?? '', /changed.*begin again/);
+assert.equal(await (await part({})).data?.text(), changed);
 
 const event = await follow(scan, now.next, 'file.created');
 assert.deepEqual([event.fileset, event.file, event.user], ['images', '00000_rgb', 'admin']);

@@ -340,6 +340,9 @@ class AssetsApi:
         self,
         scan_id: Annotated[StrictStr, Field(description="Scan id.")],
         fileset: Annotated[Optional[List[StrictStr]], Field(description="Only this fileset, with its metadata and what belongs to none. May come more than once.")] = None,
+        range: Annotated[Optional[StrictStr], Field(description="The first and the last byte that are wanted: they are the answer, as 206.")] = None,
+        if_match: Annotated[Optional[StrictStr], Field(description="ETag of the part before: when the file has changed since, the answer is 412, and the download has to begin again.")] = None,
+        if_none_match: Annotated[Optional[StrictStr], Field(description="ETag of an answer that you still have: when it is current, the answer is 304 without a body.")] = None,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -355,12 +358,18 @@ class AssetsApi:
     ) -> bytes:
         """Download a scan as a ZIP file
 
-        All files of the scan but previews, as they are, under names relative to it, and manifest-sha256.txt, which `sha256sum -c` checks. Its length is known from the first byte, and a download that broke goes on by Range and If-Range as long as no file of the scan has changed. A file that changes while it is sent ends the connection before the end of the archive.
+        All files of the scan but previews, as they are, under names relative to it, and manifest-sha256.txt, which `sha256sum -c` checks. Its length is known from the first byte, and a download that broke goes on by Range and If-Match or If-Range as long as no file of the scan has changed. A file that changes while it is sent ends the connection before the end of the archive.
 
         :param scan_id: Scan id. (required)
         :type scan_id: str
         :param fileset: Only this fileset, with its metadata and what belongs to none. May come more than once.
         :type fileset: List[str]
+        :param range: The first and the last byte that are wanted: they are the answer, as 206.
+        :type range: str
+        :param if_match: ETag of the part before: when the file has changed since, the answer is 412, and the download has to begin again.
+        :type if_match: str
+        :param if_none_match: ETag of an answer that you still have: when it is current, the answer is 304 without a body.
+        :type if_none_match: str
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -386,6 +395,9 @@ class AssetsApi:
         _param = self._get_archive_serialize(
             scan_id=scan_id,
             fileset=fileset,
+            range=range,
+            if_match=if_match,
+            if_none_match=if_none_match,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -394,6 +406,7 @@ class AssetsApi:
 
         _response_types_map: Dict[str, Optional[str]] = {
             '200': "bytes",
+            '206': "bytes",
             '4XX': "Problem",
             '5XX': "Problem",
         }
@@ -413,6 +426,9 @@ class AssetsApi:
         self,
         scan_id: Annotated[StrictStr, Field(description="Scan id.")],
         fileset: Annotated[Optional[List[StrictStr]], Field(description="Only this fileset, with its metadata and what belongs to none. May come more than once.")] = None,
+        range: Annotated[Optional[StrictStr], Field(description="The first and the last byte that are wanted: they are the answer, as 206.")] = None,
+        if_match: Annotated[Optional[StrictStr], Field(description="ETag of the part before: when the file has changed since, the answer is 412, and the download has to begin again.")] = None,
+        if_none_match: Annotated[Optional[StrictStr], Field(description="ETag of an answer that you still have: when it is current, the answer is 304 without a body.")] = None,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -428,12 +444,18 @@ class AssetsApi:
     ) -> ApiResponse[bytes]:
         """Download a scan as a ZIP file
 
-        All files of the scan but previews, as they are, under names relative to it, and manifest-sha256.txt, which `sha256sum -c` checks. Its length is known from the first byte, and a download that broke goes on by Range and If-Range as long as no file of the scan has changed. A file that changes while it is sent ends the connection before the end of the archive.
+        All files of the scan but previews, as they are, under names relative to it, and manifest-sha256.txt, which `sha256sum -c` checks. Its length is known from the first byte, and a download that broke goes on by Range and If-Match or If-Range as long as no file of the scan has changed. A file that changes while it is sent ends the connection before the end of the archive.
 
         :param scan_id: Scan id. (required)
         :type scan_id: str
         :param fileset: Only this fileset, with its metadata and what belongs to none. May come more than once.
         :type fileset: List[str]
+        :param range: The first and the last byte that are wanted: they are the answer, as 206.
+        :type range: str
+        :param if_match: ETag of the part before: when the file has changed since, the answer is 412, and the download has to begin again.
+        :type if_match: str
+        :param if_none_match: ETag of an answer that you still have: when it is current, the answer is 304 without a body.
+        :type if_none_match: str
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -459,6 +481,9 @@ class AssetsApi:
         _param = self._get_archive_serialize(
             scan_id=scan_id,
             fileset=fileset,
+            range=range,
+            if_match=if_match,
+            if_none_match=if_none_match,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -467,6 +492,7 @@ class AssetsApi:
 
         _response_types_map: Dict[str, Optional[str]] = {
             '200': "bytes",
+            '206': "bytes",
             '4XX': "Problem",
             '5XX': "Problem",
         }
@@ -486,6 +512,9 @@ class AssetsApi:
         self,
         scan_id: Annotated[StrictStr, Field(description="Scan id.")],
         fileset: Annotated[Optional[List[StrictStr]], Field(description="Only this fileset, with its metadata and what belongs to none. May come more than once.")] = None,
+        range: Annotated[Optional[StrictStr], Field(description="The first and the last byte that are wanted: they are the answer, as 206.")] = None,
+        if_match: Annotated[Optional[StrictStr], Field(description="ETag of the part before: when the file has changed since, the answer is 412, and the download has to begin again.")] = None,
+        if_none_match: Annotated[Optional[StrictStr], Field(description="ETag of an answer that you still have: when it is current, the answer is 304 without a body.")] = None,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -501,12 +530,18 @@ class AssetsApi:
     ) -> RESTResponseType:
         """Download a scan as a ZIP file
 
-        All files of the scan but previews, as they are, under names relative to it, and manifest-sha256.txt, which `sha256sum -c` checks. Its length is known from the first byte, and a download that broke goes on by Range and If-Range as long as no file of the scan has changed. A file that changes while it is sent ends the connection before the end of the archive.
+        All files of the scan but previews, as they are, under names relative to it, and manifest-sha256.txt, which `sha256sum -c` checks. Its length is known from the first byte, and a download that broke goes on by Range and If-Match or If-Range as long as no file of the scan has changed. A file that changes while it is sent ends the connection before the end of the archive.
 
         :param scan_id: Scan id. (required)
         :type scan_id: str
         :param fileset: Only this fileset, with its metadata and what belongs to none. May come more than once.
         :type fileset: List[str]
+        :param range: The first and the last byte that are wanted: they are the answer, as 206.
+        :type range: str
+        :param if_match: ETag of the part before: when the file has changed since, the answer is 412, and the download has to begin again.
+        :type if_match: str
+        :param if_none_match: ETag of an answer that you still have: when it is current, the answer is 304 without a body.
+        :type if_none_match: str
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -532,6 +567,9 @@ class AssetsApi:
         _param = self._get_archive_serialize(
             scan_id=scan_id,
             fileset=fileset,
+            range=range,
+            if_match=if_match,
+            if_none_match=if_none_match,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -540,6 +578,7 @@ class AssetsApi:
 
         _response_types_map: Dict[str, Optional[str]] = {
             '200': "bytes",
+            '206': "bytes",
             '4XX': "Problem",
             '5XX': "Problem",
         }
@@ -554,6 +593,9 @@ class AssetsApi:
         self,
         scan_id,
         fileset,
+        range,
+        if_match,
+        if_none_match,
         _request_auth,
         _content_type,
         _headers,
@@ -584,6 +626,12 @@ class AssetsApi:
             _query_params.append(('fileset', fileset))
             
         # process the header parameters
+        if range is not None:
+            _header_params['Range'] = range
+        if if_match is not None:
+            _header_params['If-Match'] = if_match
+        if if_none_match is not None:
+            _header_params['If-None-Match'] = if_none_match
         # process the form parameters
         # process the body parameter
 
@@ -625,6 +673,9 @@ class AssetsApi:
     def get_asset(
         self,
         path: Annotated[StrictStr, Field(description="Path below the tree.")],
+        range: Annotated[Optional[StrictStr], Field(description="The first and the last byte that are wanted: they are the answer, as 206.")] = None,
+        if_match: Annotated[Optional[StrictStr], Field(description="ETag of the part before: when the file has changed since, the answer is 412, and the download has to begin again.")] = None,
+        if_none_match: Annotated[Optional[StrictStr], Field(description="ETag of an answer that you still have: when it is current, the answer is 304 without a body.")] = None,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -640,10 +691,16 @@ class AssetsApi:
     ) -> bytes:
         """Download any file of a scan
 
-        By its path, which begins with the id of the scan or of its timelapse. The last part may lack its extension.
+        By its path, which begins with the id of the scan or of its timelapse. The last part may lack its extension. A part is asked for by Range; If-Match or If-Range, with the ETag of the part before, see to it that the next one is of the same file.
 
         :param path: Path below the tree. (required)
         :type path: str
+        :param range: The first and the last byte that are wanted: they are the answer, as 206.
+        :type range: str
+        :param if_match: ETag of the part before: when the file has changed since, the answer is 412, and the download has to begin again.
+        :type if_match: str
+        :param if_none_match: ETag of an answer that you still have: when it is current, the answer is 304 without a body.
+        :type if_none_match: str
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -668,6 +725,9 @@ class AssetsApi:
 
         _param = self._get_asset_serialize(
             path=path,
+            range=range,
+            if_match=if_match,
+            if_none_match=if_none_match,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -676,6 +736,7 @@ class AssetsApi:
 
         _response_types_map: Dict[str, Optional[str]] = {
             '200': "bytes",
+            '206': "bytes",
             '4XX': "Problem",
             '5XX': "Problem",
         }
@@ -694,6 +755,9 @@ class AssetsApi:
     def get_asset_with_http_info(
         self,
         path: Annotated[StrictStr, Field(description="Path below the tree.")],
+        range: Annotated[Optional[StrictStr], Field(description="The first and the last byte that are wanted: they are the answer, as 206.")] = None,
+        if_match: Annotated[Optional[StrictStr], Field(description="ETag of the part before: when the file has changed since, the answer is 412, and the download has to begin again.")] = None,
+        if_none_match: Annotated[Optional[StrictStr], Field(description="ETag of an answer that you still have: when it is current, the answer is 304 without a body.")] = None,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -709,10 +773,16 @@ class AssetsApi:
     ) -> ApiResponse[bytes]:
         """Download any file of a scan
 
-        By its path, which begins with the id of the scan or of its timelapse. The last part may lack its extension.
+        By its path, which begins with the id of the scan or of its timelapse. The last part may lack its extension. A part is asked for by Range; If-Match or If-Range, with the ETag of the part before, see to it that the next one is of the same file.
 
         :param path: Path below the tree. (required)
         :type path: str
+        :param range: The first and the last byte that are wanted: they are the answer, as 206.
+        :type range: str
+        :param if_match: ETag of the part before: when the file has changed since, the answer is 412, and the download has to begin again.
+        :type if_match: str
+        :param if_none_match: ETag of an answer that you still have: when it is current, the answer is 304 without a body.
+        :type if_none_match: str
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -737,6 +807,9 @@ class AssetsApi:
 
         _param = self._get_asset_serialize(
             path=path,
+            range=range,
+            if_match=if_match,
+            if_none_match=if_none_match,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -745,6 +818,7 @@ class AssetsApi:
 
         _response_types_map: Dict[str, Optional[str]] = {
             '200': "bytes",
+            '206': "bytes",
             '4XX': "Problem",
             '5XX': "Problem",
         }
@@ -763,6 +837,9 @@ class AssetsApi:
     def get_asset_without_preload_content(
         self,
         path: Annotated[StrictStr, Field(description="Path below the tree.")],
+        range: Annotated[Optional[StrictStr], Field(description="The first and the last byte that are wanted: they are the answer, as 206.")] = None,
+        if_match: Annotated[Optional[StrictStr], Field(description="ETag of the part before: when the file has changed since, the answer is 412, and the download has to begin again.")] = None,
+        if_none_match: Annotated[Optional[StrictStr], Field(description="ETag of an answer that you still have: when it is current, the answer is 304 without a body.")] = None,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -778,10 +855,16 @@ class AssetsApi:
     ) -> RESTResponseType:
         """Download any file of a scan
 
-        By its path, which begins with the id of the scan or of its timelapse. The last part may lack its extension.
+        By its path, which begins with the id of the scan or of its timelapse. The last part may lack its extension. A part is asked for by Range; If-Match or If-Range, with the ETag of the part before, see to it that the next one is of the same file.
 
         :param path: Path below the tree. (required)
         :type path: str
+        :param range: The first and the last byte that are wanted: they are the answer, as 206.
+        :type range: str
+        :param if_match: ETag of the part before: when the file has changed since, the answer is 412, and the download has to begin again.
+        :type if_match: str
+        :param if_none_match: ETag of an answer that you still have: when it is current, the answer is 304 without a body.
+        :type if_none_match: str
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -806,6 +889,9 @@ class AssetsApi:
 
         _param = self._get_asset_serialize(
             path=path,
+            range=range,
+            if_match=if_match,
+            if_none_match=if_none_match,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -814,6 +900,7 @@ class AssetsApi:
 
         _response_types_map: Dict[str, Optional[str]] = {
             '200': "bytes",
+            '206': "bytes",
             '4XX': "Problem",
             '5XX': "Problem",
         }
@@ -827,6 +914,9 @@ class AssetsApi:
     def _get_asset_serialize(
         self,
         path,
+        range,
+        if_match,
+        if_none_match,
         _request_auth,
         _content_type,
         _headers,
@@ -852,6 +942,12 @@ class AssetsApi:
             _path_params['path'] = path
         # process the query parameters
         # process the header parameters
+        if range is not None:
+            _header_params['Range'] = range
+        if if_match is not None:
+            _header_params['If-Match'] = if_match
+        if if_none_match is not None:
+            _header_params['If-None-Match'] = if_none_match
         # process the form parameters
         # process the body parameter
 

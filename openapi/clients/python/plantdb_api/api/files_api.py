@@ -714,6 +714,9 @@ class FilesApi:
         scan_id: Annotated[StrictStr, Field(description="Scan id.")],
         fileset_id: Annotated[StrictStr, Field(description="Fileset id.")],
         file_id: Annotated[StrictStr, Field(description="File id, without its extension; where no id matches, the file name.")],
+        range: Annotated[Optional[StrictStr], Field(description="The first and the last byte that are wanted: they are the answer, as 206.")] = None,
+        if_match: Annotated[Optional[StrictStr], Field(description="ETag of the part before: when the file has changed since, the answer is 412, and the download has to begin again.")] = None,
+        if_none_match: Annotated[Optional[StrictStr], Field(description="ETag of an answer that you still have: when it is current, the answer is 304 without a body.")] = None,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -729,7 +732,7 @@ class FilesApi:
     ) -> bytes:
         """Download a file
 
-        The bytes of a file, with ranges and conditional requests.
+        The bytes of a file. A part is asked for by Range; If-Match or If-Range, with the ETag of the part before, see to it that the next one is of the same file.
 
         :param scan_id: Scan id. (required)
         :type scan_id: str
@@ -737,6 +740,12 @@ class FilesApi:
         :type fileset_id: str
         :param file_id: File id, without its extension; where no id matches, the file name. (required)
         :type file_id: str
+        :param range: The first and the last byte that are wanted: they are the answer, as 206.
+        :type range: str
+        :param if_match: ETag of the part before: when the file has changed since, the answer is 412, and the download has to begin again.
+        :type if_match: str
+        :param if_none_match: ETag of an answer that you still have: when it is current, the answer is 304 without a body.
+        :type if_none_match: str
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -763,6 +772,9 @@ class FilesApi:
             scan_id=scan_id,
             fileset_id=fileset_id,
             file_id=file_id,
+            range=range,
+            if_match=if_match,
+            if_none_match=if_none_match,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -771,6 +783,7 @@ class FilesApi:
 
         _response_types_map: Dict[str, Optional[str]] = {
             '200': "bytes",
+            '206': "bytes",
             '4XX': "Problem",
             '5XX': "Problem",
         }
@@ -791,6 +804,9 @@ class FilesApi:
         scan_id: Annotated[StrictStr, Field(description="Scan id.")],
         fileset_id: Annotated[StrictStr, Field(description="Fileset id.")],
         file_id: Annotated[StrictStr, Field(description="File id, without its extension; where no id matches, the file name.")],
+        range: Annotated[Optional[StrictStr], Field(description="The first and the last byte that are wanted: they are the answer, as 206.")] = None,
+        if_match: Annotated[Optional[StrictStr], Field(description="ETag of the part before: when the file has changed since, the answer is 412, and the download has to begin again.")] = None,
+        if_none_match: Annotated[Optional[StrictStr], Field(description="ETag of an answer that you still have: when it is current, the answer is 304 without a body.")] = None,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -806,7 +822,7 @@ class FilesApi:
     ) -> ApiResponse[bytes]:
         """Download a file
 
-        The bytes of a file, with ranges and conditional requests.
+        The bytes of a file. A part is asked for by Range; If-Match or If-Range, with the ETag of the part before, see to it that the next one is of the same file.
 
         :param scan_id: Scan id. (required)
         :type scan_id: str
@@ -814,6 +830,12 @@ class FilesApi:
         :type fileset_id: str
         :param file_id: File id, without its extension; where no id matches, the file name. (required)
         :type file_id: str
+        :param range: The first and the last byte that are wanted: they are the answer, as 206.
+        :type range: str
+        :param if_match: ETag of the part before: when the file has changed since, the answer is 412, and the download has to begin again.
+        :type if_match: str
+        :param if_none_match: ETag of an answer that you still have: when it is current, the answer is 304 without a body.
+        :type if_none_match: str
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -840,6 +862,9 @@ class FilesApi:
             scan_id=scan_id,
             fileset_id=fileset_id,
             file_id=file_id,
+            range=range,
+            if_match=if_match,
+            if_none_match=if_none_match,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -848,6 +873,7 @@ class FilesApi:
 
         _response_types_map: Dict[str, Optional[str]] = {
             '200': "bytes",
+            '206': "bytes",
             '4XX': "Problem",
             '5XX': "Problem",
         }
@@ -868,6 +894,9 @@ class FilesApi:
         scan_id: Annotated[StrictStr, Field(description="Scan id.")],
         fileset_id: Annotated[StrictStr, Field(description="Fileset id.")],
         file_id: Annotated[StrictStr, Field(description="File id, without its extension; where no id matches, the file name.")],
+        range: Annotated[Optional[StrictStr], Field(description="The first and the last byte that are wanted: they are the answer, as 206.")] = None,
+        if_match: Annotated[Optional[StrictStr], Field(description="ETag of the part before: when the file has changed since, the answer is 412, and the download has to begin again.")] = None,
+        if_none_match: Annotated[Optional[StrictStr], Field(description="ETag of an answer that you still have: when it is current, the answer is 304 without a body.")] = None,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -883,7 +912,7 @@ class FilesApi:
     ) -> RESTResponseType:
         """Download a file
 
-        The bytes of a file, with ranges and conditional requests.
+        The bytes of a file. A part is asked for by Range; If-Match or If-Range, with the ETag of the part before, see to it that the next one is of the same file.
 
         :param scan_id: Scan id. (required)
         :type scan_id: str
@@ -891,6 +920,12 @@ class FilesApi:
         :type fileset_id: str
         :param file_id: File id, without its extension; where no id matches, the file name. (required)
         :type file_id: str
+        :param range: The first and the last byte that are wanted: they are the answer, as 206.
+        :type range: str
+        :param if_match: ETag of the part before: when the file has changed since, the answer is 412, and the download has to begin again.
+        :type if_match: str
+        :param if_none_match: ETag of an answer that you still have: when it is current, the answer is 304 without a body.
+        :type if_none_match: str
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -917,6 +952,9 @@ class FilesApi:
             scan_id=scan_id,
             fileset_id=fileset_id,
             file_id=file_id,
+            range=range,
+            if_match=if_match,
+            if_none_match=if_none_match,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -925,6 +963,7 @@ class FilesApi:
 
         _response_types_map: Dict[str, Optional[str]] = {
             '200': "bytes",
+            '206': "bytes",
             '4XX': "Problem",
             '5XX': "Problem",
         }
@@ -940,6 +979,9 @@ class FilesApi:
         scan_id,
         fileset_id,
         file_id,
+        range,
+        if_match,
+        if_none_match,
         _request_auth,
         _content_type,
         _headers,
@@ -969,6 +1011,12 @@ class FilesApi:
             _path_params['file_id'] = file_id
         # process the query parameters
         # process the header parameters
+        if range is not None:
+            _header_params['Range'] = range
+        if if_match is not None:
+            _header_params['If-Match'] = if_match
+        if if_none_match is not None:
+            _header_params['If-None-Match'] = if_none_match
         # process the form parameters
         # process the body parameter
 

@@ -333,6 +333,9 @@ const problem = (status: number, code: string, title: string, message: string, c
 });
 
 const elsewhere = (response: Response, body: string) => {
+  if (response.status === 304) {
+    return problem(304, 'not_modified', 'Not Modified', 'You have the current version: it has the ETag of If-None-Match.', body);
+  }
   const type = response.headers.get('Content-Type') ?? 'no type';
   const message = `${response.url} gives no answer of PlantDB (HTTP ${response.status} with ${type}): look at the address, and at proxies on the way.`;
   return problem(response.status, 'no_plantdb', 'No PlantDB', message, body);

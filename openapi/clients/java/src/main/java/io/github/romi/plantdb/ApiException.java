@@ -39,8 +39,15 @@ public class ApiException extends Exception {
     this.code = code;
     this.responseHeaders = responseHeaders;
     this.responseBody = responseBody;
-    Problem said = read(responseBody);
-    this.problem = said != null ? said : problem(code, "no_plantdb", "No PlantDB", (address == null ? "This" : address)
+    this.problem = told(code, responseBody, address);
+  }
+
+  private static Problem told(int code, String body, URI address) {
+    if (code == 304) {
+      return problem(code, "not_modified", "Not Modified", "You have the current version: it has the ETag of If-None-Match.");
+    }
+    Problem said = read(body);
+    return said != null ? said : problem(code, "no_plantdb", "No PlantDB", (address == null ? "This" : address)
         + " gives no answer of PlantDB (HTTP " + code + "): look at the address, and at proxies on the way.");
   }
 
@@ -72,7 +79,7 @@ public class ApiException extends Exception {
 
   /**
    * What is wrong, with a stable code and a text for people: by the server, or, with the codes no_plantdb and no_answer, where another
-   * server has answered or none.
+   * server has answered or none; not_modified where you have the current version.
    */
   public Problem getProblem() {
     return problem;

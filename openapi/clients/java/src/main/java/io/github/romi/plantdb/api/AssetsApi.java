@@ -334,53 +334,131 @@ public class AssetsApi {
 
   /**
    * Download a scan as a ZIP file
-   * All files of the scan but previews, as they are, under names relative to it, and manifest-sha256.txt, which &#x60;sha256sum -c&#x60; checks. Its length is known from the first byte, and a download that broke goes on by Range and If-Range as long as no file of the scan has changed. A file that changes while it is sent ends the connection before the end of the archive.
-   * @param scanId Scan id. (required)
-   * @param fileset Only this fileset, with its metadata and what belongs to none. May come more than once. (optional)
+   * All files of the scan but previews, as they are, under names relative to it, and manifest-sha256.txt, which &#x60;sha256sum -c&#x60; checks. Its length is known from the first byte, and a download that broke goes on by Range and If-Match or If-Range as long as no file of the scan has changed. A file that changes while it is sent ends the connection before the end of the archive.
+   * @param apiRequest {@link APIGetArchiveRequest}
    * @return File
    * @throws ApiException if fails to make API call
    */
-  public File getArchive(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nullable List<String> fileset) throws ApiException {
-    return getArchive(scanId, fileset, null);
+  public File getArchive(APIGetArchiveRequest apiRequest) throws ApiException {
+    return getArchive(apiRequest, null);
   }
 
   /**
    * Download a scan as a ZIP file
-   * All files of the scan but previews, as they are, under names relative to it, and manifest-sha256.txt, which &#x60;sha256sum -c&#x60; checks. Its length is known from the first byte, and a download that broke goes on by Range and If-Range as long as no file of the scan has changed. A file that changes while it is sent ends the connection before the end of the archive.
-   * @param scanId Scan id. (required)
-   * @param fileset Only this fileset, with its metadata and what belongs to none. May come more than once. (optional)
+   * All files of the scan but previews, as they are, under names relative to it, and manifest-sha256.txt, which &#x60;sha256sum -c&#x60; checks. Its length is known from the first byte, and a download that broke goes on by Range and If-Match or If-Range as long as no file of the scan has changed. A file that changes while it is sent ends the connection before the end of the archive.
+   * @param apiRequest {@link APIGetArchiveRequest}
    * @param headers Optional headers to include in the request
    * @return File
    * @throws ApiException if fails to make API call
    */
-  public File getArchive(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nullable List<String> fileset, Map<String, String> headers) throws ApiException {
-    ApiResponse<File> localVarResponse = getArchiveWithHttpInfo(scanId, fileset, headers);
+  public File getArchive(APIGetArchiveRequest apiRequest, Map<String, String> headers) throws ApiException {
+    @jakarta.annotation.Nonnull
+    String scanId = apiRequest.scanId();
+    @jakarta.annotation.Nullable
+    List<String> fileset = apiRequest.fileset();
+    @jakarta.annotation.Nullable
+    String range = apiRequest.range();
+    @jakarta.annotation.Nullable
+    String ifMatch = apiRequest.ifMatch();
+    @jakarta.annotation.Nullable
+    String ifNoneMatch = apiRequest.ifNoneMatch();
+    return getArchive(scanId, fileset, range, ifMatch, ifNoneMatch, headers);
+  }
+
+  /**
+   * Download a scan as a ZIP file
+   * All files of the scan but previews, as they are, under names relative to it, and manifest-sha256.txt, which &#x60;sha256sum -c&#x60; checks. Its length is known from the first byte, and a download that broke goes on by Range and If-Match or If-Range as long as no file of the scan has changed. A file that changes while it is sent ends the connection before the end of the archive.
+   * @param apiRequest {@link APIGetArchiveRequest}
+   * @return ApiResponse&lt;File&gt;
+   * @throws ApiException if fails to make API call
+   */
+  public ApiResponse<File> getArchiveWithHttpInfo(APIGetArchiveRequest apiRequest) throws ApiException {
+    return getArchiveWithHttpInfo(apiRequest, null);
+  }
+
+  /**
+   * Download a scan as a ZIP file
+   * All files of the scan but previews, as they are, under names relative to it, and manifest-sha256.txt, which &#x60;sha256sum -c&#x60; checks. Its length is known from the first byte, and a download that broke goes on by Range and If-Match or If-Range as long as no file of the scan has changed. A file that changes while it is sent ends the connection before the end of the archive.
+   * @param apiRequest {@link APIGetArchiveRequest}
+   * @param headers Optional headers to include in the request
+   * @return ApiResponse&lt;File&gt;
+   * @throws ApiException if fails to make API call
+   */
+  public ApiResponse<File> getArchiveWithHttpInfo(APIGetArchiveRequest apiRequest, Map<String, String> headers) throws ApiException {
+    String scanId = apiRequest.scanId();
+    List<String> fileset = apiRequest.fileset();
+    String range = apiRequest.range();
+    String ifMatch = apiRequest.ifMatch();
+    String ifNoneMatch = apiRequest.ifNoneMatch();
+    return getArchiveWithHttpInfo(scanId, fileset, range, ifMatch, ifNoneMatch, headers);
+  }
+
+  /**
+   * Download a scan as a ZIP file
+   * All files of the scan but previews, as they are, under names relative to it, and manifest-sha256.txt, which &#x60;sha256sum -c&#x60; checks. Its length is known from the first byte, and a download that broke goes on by Range and If-Match or If-Range as long as no file of the scan has changed. A file that changes while it is sent ends the connection before the end of the archive.
+   * @param scanId Scan id. (required)
+   * @param fileset Only this fileset, with its metadata and what belongs to none. May come more than once. (optional)
+   * @param range The first and the last byte that are wanted: they are the answer, as 206. (optional)
+   * @param ifMatch ETag of the part before: when the file has changed since, the answer is 412, and the download has to begin again. (optional)
+   * @param ifNoneMatch ETag of an answer that you still have: when it is current, the answer is 304 without a body. (optional)
+   * @return File
+   * @throws ApiException if fails to make API call
+   */
+  public File getArchive(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nullable List<String> fileset, @jakarta.annotation.Nullable String range, @jakarta.annotation.Nullable String ifMatch, @jakarta.annotation.Nullable String ifNoneMatch) throws ApiException {
+    return getArchive(scanId, fileset, range, ifMatch, ifNoneMatch, null);
+  }
+
+  /** The same, without what is optional. */
+  public File getArchive(@jakarta.annotation.Nonnull String scanId) throws ApiException {
+    return getArchive(scanId, null, null, null, null);
+  }
+
+  /**
+   * Download a scan as a ZIP file
+   * All files of the scan but previews, as they are, under names relative to it, and manifest-sha256.txt, which &#x60;sha256sum -c&#x60; checks. Its length is known from the first byte, and a download that broke goes on by Range and If-Match or If-Range as long as no file of the scan has changed. A file that changes while it is sent ends the connection before the end of the archive.
+   * @param scanId Scan id. (required)
+   * @param fileset Only this fileset, with its metadata and what belongs to none. May come more than once. (optional)
+   * @param range The first and the last byte that are wanted: they are the answer, as 206. (optional)
+   * @param ifMatch ETag of the part before: when the file has changed since, the answer is 412, and the download has to begin again. (optional)
+   * @param ifNoneMatch ETag of an answer that you still have: when it is current, the answer is 304 without a body. (optional)
+   * @param headers Optional headers to include in the request
+   * @return File
+   * @throws ApiException if fails to make API call
+   */
+  public File getArchive(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nullable List<String> fileset, @jakarta.annotation.Nullable String range, @jakarta.annotation.Nullable String ifMatch, @jakarta.annotation.Nullable String ifNoneMatch, Map<String, String> headers) throws ApiException {
+    ApiResponse<File> localVarResponse = getArchiveWithHttpInfo(scanId, fileset, range, ifMatch, ifNoneMatch, headers);
     return localVarResponse.getData();
   }
 
   /**
    * Download a scan as a ZIP file
-   * All files of the scan but previews, as they are, under names relative to it, and manifest-sha256.txt, which &#x60;sha256sum -c&#x60; checks. Its length is known from the first byte, and a download that broke goes on by Range and If-Range as long as no file of the scan has changed. A file that changes while it is sent ends the connection before the end of the archive.
+   * All files of the scan but previews, as they are, under names relative to it, and manifest-sha256.txt, which &#x60;sha256sum -c&#x60; checks. Its length is known from the first byte, and a download that broke goes on by Range and If-Match or If-Range as long as no file of the scan has changed. A file that changes while it is sent ends the connection before the end of the archive.
    * @param scanId Scan id. (required)
    * @param fileset Only this fileset, with its metadata and what belongs to none. May come more than once. (optional)
+   * @param range The first and the last byte that are wanted: they are the answer, as 206. (optional)
+   * @param ifMatch ETag of the part before: when the file has changed since, the answer is 412, and the download has to begin again. (optional)
+   * @param ifNoneMatch ETag of an answer that you still have: when it is current, the answer is 304 without a body. (optional)
    * @return ApiResponse&lt;File&gt;
    * @throws ApiException if fails to make API call
    */
-  public ApiResponse<File> getArchiveWithHttpInfo(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nullable List<String> fileset) throws ApiException {
-    return getArchiveWithHttpInfo(scanId, fileset, null);
+  public ApiResponse<File> getArchiveWithHttpInfo(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nullable List<String> fileset, @jakarta.annotation.Nullable String range, @jakarta.annotation.Nullable String ifMatch, @jakarta.annotation.Nullable String ifNoneMatch) throws ApiException {
+    return getArchiveWithHttpInfo(scanId, fileset, range, ifMatch, ifNoneMatch, null);
   }
 
   /**
    * Download a scan as a ZIP file
-   * All files of the scan but previews, as they are, under names relative to it, and manifest-sha256.txt, which &#x60;sha256sum -c&#x60; checks. Its length is known from the first byte, and a download that broke goes on by Range and If-Range as long as no file of the scan has changed. A file that changes while it is sent ends the connection before the end of the archive.
+   * All files of the scan but previews, as they are, under names relative to it, and manifest-sha256.txt, which &#x60;sha256sum -c&#x60; checks. Its length is known from the first byte, and a download that broke goes on by Range and If-Match or If-Range as long as no file of the scan has changed. A file that changes while it is sent ends the connection before the end of the archive.
    * @param scanId Scan id. (required)
    * @param fileset Only this fileset, with its metadata and what belongs to none. May come more than once. (optional)
+   * @param range The first and the last byte that are wanted: they are the answer, as 206. (optional)
+   * @param ifMatch ETag of the part before: when the file has changed since, the answer is 412, and the download has to begin again. (optional)
+   * @param ifNoneMatch ETag of an answer that you still have: when it is current, the answer is 304 without a body. (optional)
    * @param headers Optional headers to include in the request
    * @return ApiResponse&lt;File&gt;
    * @throws ApiException if fails to make API call
    */
-  public ApiResponse<File> getArchiveWithHttpInfo(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nullable List<String> fileset, Map<String, String> headers) throws ApiException {
-    HttpRequest.Builder localVarRequestBuilder = getArchiveRequestBuilder(scanId, fileset, headers);
+  public ApiResponse<File> getArchiveWithHttpInfo(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nullable List<String> fileset, @jakarta.annotation.Nullable String range, @jakarta.annotation.Nullable String ifMatch, @jakarta.annotation.Nullable String ifNoneMatch, Map<String, String> headers) throws ApiException {
+    HttpRequest.Builder localVarRequestBuilder = getArchiveRequestBuilder(scanId, fileset, range, ifMatch, ifNoneMatch, headers);
     try {
       HttpResponse<InputStream> localVarResponse = memberVarHttpClient.send(
           localVarRequestBuilder.build(),
@@ -426,7 +504,7 @@ public class AssetsApi {
     }
   }
 
-  private HttpRequest.Builder getArchiveRequestBuilder(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nullable List<String> fileset, Map<String, String> headers) throws ApiException {
+  private HttpRequest.Builder getArchiveRequestBuilder(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nullable List<String> fileset, @jakarta.annotation.Nullable String range, @jakarta.annotation.Nullable String ifMatch, @jakarta.annotation.Nullable String ifNoneMatch, Map<String, String> headers) throws ApiException {
     // verify the required parameter 'scanId' is set
     if (scanId == null) {
       throw new ApiException(400, "Missing the required parameter 'scanId' when calling getArchive");
@@ -454,6 +532,15 @@ public class AssetsApi {
       localVarRequestBuilder.uri(URI.create(memberVarBaseUri + localVarPath));
     }
 
+    if (range != null) {
+      localVarRequestBuilder.header("Range", range.toString());
+    }
+    if (ifMatch != null) {
+      localVarRequestBuilder.header("If-Match", ifMatch.toString());
+    }
+    if (ifNoneMatch != null) {
+      localVarRequestBuilder.header("If-None-Match", ifNoneMatch.toString());
+    }
     localVarRequestBuilder.header("Accept", "application/zip, application/json");
 
     localVarRequestBuilder.method("GET", HttpRequest.BodyPublishers.noBody());
@@ -468,51 +555,145 @@ public class AssetsApi {
     return localVarRequestBuilder;
   }
 
-  /**
-   * Download any file of a scan
-   * By its path, which begins with the id of the scan or of its timelapse. The last part may lack its extension.
-   * @param path Path below the tree. (required)
-   * @return File
-   * @throws ApiException if fails to make API call
-   */
-  public File getAsset(@jakarta.annotation.Nonnull String path) throws ApiException {
-    return getAsset(path, null);
+
+  public static final class APIGetArchiveRequest {
+    @jakarta.annotation.Nonnull
+    private String scanId; // Scan id. (required)
+    @jakarta.annotation.Nullable
+    private List<String> fileset; // Only this fileset, with its metadata and what belongs to none. May come more than once. (optional)
+    @jakarta.annotation.Nullable
+    private String range; // The first and the last byte that are wanted: they are the answer, as 206. (optional)
+    @jakarta.annotation.Nullable
+    private String ifMatch; // ETag of the part before: when the file has changed since, the answer is 412, and the download has to begin again. (optional)
+    @jakarta.annotation.Nullable
+    private String ifNoneMatch; // ETag of an answer that you still have: when it is current, the answer is 304 without a body. (optional)
+
+    private APIGetArchiveRequest(Builder builder) {
+      this.scanId = builder.scanId;
+      this.fileset = builder.fileset;
+      this.range = builder.range;
+      this.ifMatch = builder.ifMatch;
+      this.ifNoneMatch = builder.ifNoneMatch;
+    }
+    @jakarta.annotation.Nonnull
+    public String scanId() {
+      return scanId;
+    }
+    @jakarta.annotation.Nullable
+    public List<String> fileset() {
+      return fileset;
+    }
+    @jakarta.annotation.Nullable
+    public String range() {
+      return range;
+    }
+    @jakarta.annotation.Nullable
+    public String ifMatch() {
+      return ifMatch;
+    }
+    @jakarta.annotation.Nullable
+    public String ifNoneMatch() {
+      return ifNoneMatch;
+    }
+    public static Builder newBuilder() {
+      return new Builder();
+    }
+
+    public static class Builder {
+      private String scanId;
+      private List<String> fileset;
+      private String range;
+      private String ifMatch;
+      private String ifNoneMatch;
+
+      public Builder scanId(@jakarta.annotation.Nonnull String scanId) {
+        this.scanId = scanId;
+        return this;
+      }
+      public Builder fileset(@jakarta.annotation.Nullable List<String> fileset) {
+        this.fileset = fileset;
+        return this;
+      }
+      public Builder range(@jakarta.annotation.Nullable String range) {
+        this.range = range;
+        return this;
+      }
+      public Builder ifMatch(@jakarta.annotation.Nullable String ifMatch) {
+        this.ifMatch = ifMatch;
+        return this;
+      }
+      public Builder ifNoneMatch(@jakarta.annotation.Nullable String ifNoneMatch) {
+        this.ifNoneMatch = ifNoneMatch;
+        return this;
+      }
+      public APIGetArchiveRequest build() {
+        return new APIGetArchiveRequest(this);
+      }
+    }
   }
 
   /**
    * Download any file of a scan
-   * By its path, which begins with the id of the scan or of its timelapse. The last part may lack its extension.
+   * By its path, which begins with the id of the scan or of its timelapse. The last part may lack its extension. A part is asked for by Range; If-Match or If-Range, with the ETag of the part before, see to it that the next one is of the same file.
    * @param path Path below the tree. (required)
+   * @param range The first and the last byte that are wanted: they are the answer, as 206. (optional)
+   * @param ifMatch ETag of the part before: when the file has changed since, the answer is 412, and the download has to begin again. (optional)
+   * @param ifNoneMatch ETag of an answer that you still have: when it is current, the answer is 304 without a body. (optional)
+   * @return File
+   * @throws ApiException if fails to make API call
+   */
+  public File getAsset(@jakarta.annotation.Nonnull String path, @jakarta.annotation.Nullable String range, @jakarta.annotation.Nullable String ifMatch, @jakarta.annotation.Nullable String ifNoneMatch) throws ApiException {
+    return getAsset(path, range, ifMatch, ifNoneMatch, null);
+  }
+
+  /** The same, without what is optional. */
+  public File getAsset(@jakarta.annotation.Nonnull String path) throws ApiException {
+    return getAsset(path, null, null, null);
+  }
+
+  /**
+   * Download any file of a scan
+   * By its path, which begins with the id of the scan or of its timelapse. The last part may lack its extension. A part is asked for by Range; If-Match or If-Range, with the ETag of the part before, see to it that the next one is of the same file.
+   * @param path Path below the tree. (required)
+   * @param range The first and the last byte that are wanted: they are the answer, as 206. (optional)
+   * @param ifMatch ETag of the part before: when the file has changed since, the answer is 412, and the download has to begin again. (optional)
+   * @param ifNoneMatch ETag of an answer that you still have: when it is current, the answer is 304 without a body. (optional)
    * @param headers Optional headers to include in the request
    * @return File
    * @throws ApiException if fails to make API call
    */
-  public File getAsset(@jakarta.annotation.Nonnull String path, Map<String, String> headers) throws ApiException {
-    ApiResponse<File> localVarResponse = getAssetWithHttpInfo(path, headers);
+  public File getAsset(@jakarta.annotation.Nonnull String path, @jakarta.annotation.Nullable String range, @jakarta.annotation.Nullable String ifMatch, @jakarta.annotation.Nullable String ifNoneMatch, Map<String, String> headers) throws ApiException {
+    ApiResponse<File> localVarResponse = getAssetWithHttpInfo(path, range, ifMatch, ifNoneMatch, headers);
     return localVarResponse.getData();
   }
 
   /**
    * Download any file of a scan
-   * By its path, which begins with the id of the scan or of its timelapse. The last part may lack its extension.
+   * By its path, which begins with the id of the scan or of its timelapse. The last part may lack its extension. A part is asked for by Range; If-Match or If-Range, with the ETag of the part before, see to it that the next one is of the same file.
    * @param path Path below the tree. (required)
+   * @param range The first and the last byte that are wanted: they are the answer, as 206. (optional)
+   * @param ifMatch ETag of the part before: when the file has changed since, the answer is 412, and the download has to begin again. (optional)
+   * @param ifNoneMatch ETag of an answer that you still have: when it is current, the answer is 304 without a body. (optional)
    * @return ApiResponse&lt;File&gt;
    * @throws ApiException if fails to make API call
    */
-  public ApiResponse<File> getAssetWithHttpInfo(@jakarta.annotation.Nonnull String path) throws ApiException {
-    return getAssetWithHttpInfo(path, null);
+  public ApiResponse<File> getAssetWithHttpInfo(@jakarta.annotation.Nonnull String path, @jakarta.annotation.Nullable String range, @jakarta.annotation.Nullable String ifMatch, @jakarta.annotation.Nullable String ifNoneMatch) throws ApiException {
+    return getAssetWithHttpInfo(path, range, ifMatch, ifNoneMatch, null);
   }
 
   /**
    * Download any file of a scan
-   * By its path, which begins with the id of the scan or of its timelapse. The last part may lack its extension.
+   * By its path, which begins with the id of the scan or of its timelapse. The last part may lack its extension. A part is asked for by Range; If-Match or If-Range, with the ETag of the part before, see to it that the next one is of the same file.
    * @param path Path below the tree. (required)
+   * @param range The first and the last byte that are wanted: they are the answer, as 206. (optional)
+   * @param ifMatch ETag of the part before: when the file has changed since, the answer is 412, and the download has to begin again. (optional)
+   * @param ifNoneMatch ETag of an answer that you still have: when it is current, the answer is 304 without a body. (optional)
    * @param headers Optional headers to include in the request
    * @return ApiResponse&lt;File&gt;
    * @throws ApiException if fails to make API call
    */
-  public ApiResponse<File> getAssetWithHttpInfo(@jakarta.annotation.Nonnull String path, Map<String, String> headers) throws ApiException {
-    HttpRequest.Builder localVarRequestBuilder = getAssetRequestBuilder(path, headers);
+  public ApiResponse<File> getAssetWithHttpInfo(@jakarta.annotation.Nonnull String path, @jakarta.annotation.Nullable String range, @jakarta.annotation.Nullable String ifMatch, @jakarta.annotation.Nullable String ifNoneMatch, Map<String, String> headers) throws ApiException {
+    HttpRequest.Builder localVarRequestBuilder = getAssetRequestBuilder(path, range, ifMatch, ifNoneMatch, headers);
     try {
       HttpResponse<InputStream> localVarResponse = memberVarHttpClient.send(
           localVarRequestBuilder.build(),
@@ -558,7 +739,7 @@ public class AssetsApi {
     }
   }
 
-  private HttpRequest.Builder getAssetRequestBuilder(@jakarta.annotation.Nonnull String path, Map<String, String> headers) throws ApiException {
+  private HttpRequest.Builder getAssetRequestBuilder(@jakarta.annotation.Nonnull String path, @jakarta.annotation.Nullable String range, @jakarta.annotation.Nullable String ifMatch, @jakarta.annotation.Nullable String ifNoneMatch, Map<String, String> headers) throws ApiException {
     // verify the required parameter 'path' is set
     if (path == null) {
       throw new ApiException(400, "Missing the required parameter 'path' when calling getAsset");
@@ -571,6 +752,15 @@ public class AssetsApi {
 
     localVarRequestBuilder.uri(URI.create(memberVarBaseUri + localVarPath));
 
+    if (range != null) {
+      localVarRequestBuilder.header("Range", range.toString());
+    }
+    if (ifMatch != null) {
+      localVarRequestBuilder.header("If-Match", ifMatch.toString());
+    }
+    if (ifNoneMatch != null) {
+      localVarRequestBuilder.header("If-None-Match", ifNoneMatch.toString());
+    }
     localVarRequestBuilder.header("Accept", "application/octet-stream, application/json");
 
     localVarRequestBuilder.method("GET", HttpRequest.BodyPublishers.noBody());
@@ -597,6 +787,11 @@ public class AssetsApi {
    */
   public File getImage(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull String filesetId, @jakarta.annotation.Nonnull String fileId, @jakarta.annotation.Nullable String size) throws ApiException {
     return getImage(scanId, filesetId, fileId, size, null);
+  }
+
+  /** The same, without what is optional. */
+  public File getImage(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull String filesetId, @jakarta.annotation.Nonnull String fileId) throws ApiException {
+    return getImage(scanId, filesetId, fileId, null);
   }
 
   /**
@@ -751,6 +946,11 @@ public class AssetsApi {
     return getMesh(scanId, size, null);
   }
 
+  /** The same, without what is optional. */
+  public File getMesh(@jakarta.annotation.Nonnull String scanId) throws ApiException {
+    return getMesh(scanId, null);
+  }
+
   /**
    * Download the mesh of a scan
    * The PLY file itself unless a size is given: then its vertices are merged on a grid.
@@ -886,6 +1086,11 @@ public class AssetsApi {
    */
   public File getPointcloud(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nullable String size, @jakarta.annotation.Nullable String type) throws ApiException {
     return getPointcloud(scanId, size, type, null);
+  }
+
+  /** The same, without what is optional. */
+  public File getPointcloud(@jakarta.annotation.Nonnull String scanId) throws ApiException {
+    return getPointcloud(scanId, null, null);
   }
 
   /**

@@ -202,6 +202,11 @@ public class AuthApi {
     return checkUsername(username, null);
   }
 
+  /** The same, without what is optional. */
+  public UsernameExists checkUsername() throws ApiException {
+    return checkUsername(null);
+  }
+
   /**
    * Is a user name taken?
    * In whatever case it is written. A server may be set not to tell.
@@ -574,6 +579,11 @@ public class AuthApi {
    */
   public Done deleteLogin(@jakarta.annotation.Nullable LogoutRequest logoutRequest) throws ApiException {
     return deleteLogin(logoutRequest, null);
+  }
+
+  /** The same, without what is optional. */
+  public Done deleteLogin() throws ApiException {
+    return deleteLogin(null);
   }
 
   /**
@@ -1831,6 +1841,11 @@ public class AuthApi {
     return logout(logoutRequest, null);
   }
 
+  /** The same, without what is optional. */
+  public Done logout() throws ApiException {
+    return logout(null);
+  }
+
   /**
    * Log out
    * Ends the session: both of its tokens are void at once, everywhere. Where the access token has expired or is gone, the refresh token stands in for it, in the body or as a cookie.
@@ -2071,6 +2086,11 @@ public class AuthApi {
    */
   public TokenPair refreshToken(@jakarta.annotation.Nullable RefreshRequest refreshRequest) throws ApiException {
     return refreshToken(refreshRequest, null);
+  }
+
+  /** The same, without what is optional. */
+  public TokenPair refreshToken() throws ApiException {
+    return refreshToken(null);
   }
 
   /**

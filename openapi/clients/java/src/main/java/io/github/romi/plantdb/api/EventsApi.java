@@ -250,6 +250,11 @@ public class EventsApi {
     return listScanHistory(scanId, kind, fileset, _file, limit, after, null);
   }
 
+  /** The same, without what is optional. */
+  public History listScanHistory(@jakarta.annotation.Nonnull String scanId) throws ApiException {
+    return listScanHistory(scanId, null, null, null, null, null);
+  }
+
   /**
    * Read what was done to a scan
    * Who changed what and when, of the scan, its filesets and its files, the latest first, for as long as EVENT_RETENTION says. It follows the scan through the trash, and tells nothing of an older scan of the same id.
@@ -498,6 +503,11 @@ public class EventsApi {
     return listTimelapseHistory(timelapseId, kind, limit, after, null);
   }
 
+  /** The same, without what is optional. */
+  public History listTimelapseHistory(@jakarta.annotation.Nonnull String timelapseId) throws ApiException {
+    return listTimelapseHistory(timelapseId, null, null, null);
+  }
+
   /**
    * Read what was done to a timelapse
    * Who made, changed, deleted or restored the timelapse and when, the latest first, for as long as EVENT_RETENTION says. What was done to its scans is in their histories. It follows the timelapse through the trash, and tells nothing of an older one of the same id.
@@ -707,6 +717,11 @@ public class EventsApi {
    */
   public EventList streamEvents(@jakarta.annotation.Nullable String scan, @jakarta.annotation.Nullable List<String> kind, @jakarta.annotation.Nullable String after, @jakarta.annotation.Nullable String lastEventID, @jakarta.annotation.Nullable Long limit) throws ApiException {
     return streamEvents(scan, kind, after, lastEventID, limit, null);
+  }
+
+  /** The same, without what is optional. */
+  public EventList streamEvents() throws ApiException {
+    return streamEvents(null, null, null, null, null);
   }
 
   /**

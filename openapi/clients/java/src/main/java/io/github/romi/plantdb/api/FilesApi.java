@@ -189,6 +189,11 @@ public class FilesApi {
     return createFile(scanId, filesetId, fileId, ext, _file, metadata, null);
   }
 
+  /** The same, without what is optional. */
+  public CreatedItem createFile(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull String filesetId, @jakarta.annotation.Nonnull String fileId, @jakarta.annotation.Nonnull String ext, @jakarta.annotation.Nonnull File _file) throws ApiException {
+    return createFile(scanId, filesetId, fileId, ext, _file, null);
+  }
+
   /**
    * Upload a file
    * Takes a file into a fileset. Once the answer is 201, the file survives a power cut. After an error answer nothing of it is there; without any answer it is there whole or not at all, and sending it again is safe: 409 then says that it had come through.
@@ -383,6 +388,11 @@ public class FilesApi {
     return deleteFile(scanId, filesetId, fileId, ifMatch, null);
   }
 
+  /** The same, without what is optional. */
+  public Deleted deleteFile(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull String filesetId, @jakarta.annotation.Nonnull String fileId) throws ApiException {
+    return deleteFile(scanId, filesetId, fileId, null);
+  }
+
   /**
    * Delete a file
    * It is moved into the trash, where it counts for its owner until it is purged, and from which restore-trash-entry brings it back. Only its owner and administrators may do it. If-Match compares the ETag of the file&#39;s metadata.
@@ -514,57 +524,74 @@ public class FilesApi {
 
   /**
    * Download a file
-   * The bytes of a file, with ranges and conditional requests.
+   * The bytes of a file. A part is asked for by Range; If-Match or If-Range, with the ETag of the part before, see to it that the next one is of the same file.
    * @param scanId Scan id. (required)
    * @param filesetId Fileset id. (required)
    * @param fileId File id, without its extension; where no id matches, the file name. (required)
+   * @param range The first and the last byte that are wanted: they are the answer, as 206. (optional)
+   * @param ifMatch ETag of the part before: when the file has changed since, the answer is 412, and the download has to begin again. (optional)
+   * @param ifNoneMatch ETag of an answer that you still have: when it is current, the answer is 304 without a body. (optional)
    * @return File
    * @throws ApiException if fails to make API call
    */
+  public File getFile(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull String filesetId, @jakarta.annotation.Nonnull String fileId, @jakarta.annotation.Nullable String range, @jakarta.annotation.Nullable String ifMatch, @jakarta.annotation.Nullable String ifNoneMatch) throws ApiException {
+    return getFile(scanId, filesetId, fileId, range, ifMatch, ifNoneMatch, null);
+  }
+
+  /** The same, without what is optional. */
   public File getFile(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull String filesetId, @jakarta.annotation.Nonnull String fileId) throws ApiException {
-    return getFile(scanId, filesetId, fileId, null);
+    return getFile(scanId, filesetId, fileId, null, null, null);
   }
 
   /**
    * Download a file
-   * The bytes of a file, with ranges and conditional requests.
+   * The bytes of a file. A part is asked for by Range; If-Match or If-Range, with the ETag of the part before, see to it that the next one is of the same file.
    * @param scanId Scan id. (required)
    * @param filesetId Fileset id. (required)
    * @param fileId File id, without its extension; where no id matches, the file name. (required)
+   * @param range The first and the last byte that are wanted: they are the answer, as 206. (optional)
+   * @param ifMatch ETag of the part before: when the file has changed since, the answer is 412, and the download has to begin again. (optional)
+   * @param ifNoneMatch ETag of an answer that you still have: when it is current, the answer is 304 without a body. (optional)
    * @param headers Optional headers to include in the request
    * @return File
    * @throws ApiException if fails to make API call
    */
-  public File getFile(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull String filesetId, @jakarta.annotation.Nonnull String fileId, Map<String, String> headers) throws ApiException {
-    ApiResponse<File> localVarResponse = getFileWithHttpInfo(scanId, filesetId, fileId, headers);
+  public File getFile(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull String filesetId, @jakarta.annotation.Nonnull String fileId, @jakarta.annotation.Nullable String range, @jakarta.annotation.Nullable String ifMatch, @jakarta.annotation.Nullable String ifNoneMatch, Map<String, String> headers) throws ApiException {
+    ApiResponse<File> localVarResponse = getFileWithHttpInfo(scanId, filesetId, fileId, range, ifMatch, ifNoneMatch, headers);
     return localVarResponse.getData();
   }
 
   /**
    * Download a file
-   * The bytes of a file, with ranges and conditional requests.
+   * The bytes of a file. A part is asked for by Range; If-Match or If-Range, with the ETag of the part before, see to it that the next one is of the same file.
    * @param scanId Scan id. (required)
    * @param filesetId Fileset id. (required)
    * @param fileId File id, without its extension; where no id matches, the file name. (required)
+   * @param range The first and the last byte that are wanted: they are the answer, as 206. (optional)
+   * @param ifMatch ETag of the part before: when the file has changed since, the answer is 412, and the download has to begin again. (optional)
+   * @param ifNoneMatch ETag of an answer that you still have: when it is current, the answer is 304 without a body. (optional)
    * @return ApiResponse&lt;File&gt;
    * @throws ApiException if fails to make API call
    */
-  public ApiResponse<File> getFileWithHttpInfo(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull String filesetId, @jakarta.annotation.Nonnull String fileId) throws ApiException {
-    return getFileWithHttpInfo(scanId, filesetId, fileId, null);
+  public ApiResponse<File> getFileWithHttpInfo(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull String filesetId, @jakarta.annotation.Nonnull String fileId, @jakarta.annotation.Nullable String range, @jakarta.annotation.Nullable String ifMatch, @jakarta.annotation.Nullable String ifNoneMatch) throws ApiException {
+    return getFileWithHttpInfo(scanId, filesetId, fileId, range, ifMatch, ifNoneMatch, null);
   }
 
   /**
    * Download a file
-   * The bytes of a file, with ranges and conditional requests.
+   * The bytes of a file. A part is asked for by Range; If-Match or If-Range, with the ETag of the part before, see to it that the next one is of the same file.
    * @param scanId Scan id. (required)
    * @param filesetId Fileset id. (required)
    * @param fileId File id, without its extension; where no id matches, the file name. (required)
+   * @param range The first and the last byte that are wanted: they are the answer, as 206. (optional)
+   * @param ifMatch ETag of the part before: when the file has changed since, the answer is 412, and the download has to begin again. (optional)
+   * @param ifNoneMatch ETag of an answer that you still have: when it is current, the answer is 304 without a body. (optional)
    * @param headers Optional headers to include in the request
    * @return ApiResponse&lt;File&gt;
    * @throws ApiException if fails to make API call
    */
-  public ApiResponse<File> getFileWithHttpInfo(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull String filesetId, @jakarta.annotation.Nonnull String fileId, Map<String, String> headers) throws ApiException {
-    HttpRequest.Builder localVarRequestBuilder = getFileRequestBuilder(scanId, filesetId, fileId, headers);
+  public ApiResponse<File> getFileWithHttpInfo(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull String filesetId, @jakarta.annotation.Nonnull String fileId, @jakarta.annotation.Nullable String range, @jakarta.annotation.Nullable String ifMatch, @jakarta.annotation.Nullable String ifNoneMatch, Map<String, String> headers) throws ApiException {
+    HttpRequest.Builder localVarRequestBuilder = getFileRequestBuilder(scanId, filesetId, fileId, range, ifMatch, ifNoneMatch, headers);
     try {
       HttpResponse<InputStream> localVarResponse = memberVarHttpClient.send(
           localVarRequestBuilder.build(),
@@ -610,7 +637,7 @@ public class FilesApi {
     }
   }
 
-  private HttpRequest.Builder getFileRequestBuilder(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull String filesetId, @jakarta.annotation.Nonnull String fileId, Map<String, String> headers) throws ApiException {
+  private HttpRequest.Builder getFileRequestBuilder(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull String filesetId, @jakarta.annotation.Nonnull String fileId, @jakarta.annotation.Nullable String range, @jakarta.annotation.Nullable String ifMatch, @jakarta.annotation.Nullable String ifNoneMatch, Map<String, String> headers) throws ApiException {
     // verify the required parameter 'scanId' is set
     if (scanId == null) {
       throw new ApiException(400, "Missing the required parameter 'scanId' when calling getFile");
@@ -633,6 +660,15 @@ public class FilesApi {
 
     localVarRequestBuilder.uri(URI.create(memberVarBaseUri + localVarPath));
 
+    if (range != null) {
+      localVarRequestBuilder.header("Range", range.toString());
+    }
+    if (ifMatch != null) {
+      localVarRequestBuilder.header("If-Match", ifMatch.toString());
+    }
+    if (ifNoneMatch != null) {
+      localVarRequestBuilder.header("If-None-Match", ifNoneMatch.toString());
+    }
     localVarRequestBuilder.header("Accept", "application/octet-stream, application/json");
 
     localVarRequestBuilder.method("GET", HttpRequest.BodyPublishers.noBody());
@@ -659,6 +695,11 @@ public class FilesApi {
    */
   public Metadata getFileMetadata(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull String filesetId, @jakarta.annotation.Nonnull String fileId, @jakarta.annotation.Nullable String ifNoneMatch) throws ApiException {
     return getFileMetadata(scanId, filesetId, fileId, ifNoneMatch, null);
+  }
+
+  /** The same, without what is optional. */
+  public Metadata getFileMetadata(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull String filesetId, @jakarta.annotation.Nonnull String fileId) throws ApiException {
+    return getFileMetadata(scanId, filesetId, fileId, null);
   }
 
   /**
@@ -803,6 +844,11 @@ public class FilesApi {
    */
   public Metadata patchFileMetadata(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull String filesetId, @jakarta.annotation.Nonnull String fileId, @jakarta.annotation.Nonnull Map<String, Object> requestBody, @jakarta.annotation.Nullable String ifMatch) throws ApiException {
     return patchFileMetadata(scanId, filesetId, fileId, requestBody, ifMatch, null);
+  }
+
+  /** The same, without what is optional. */
+  public Metadata patchFileMetadata(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull String filesetId, @jakarta.annotation.Nonnull String fileId, @jakarta.annotation.Nonnull Map<String, Object> requestBody) throws ApiException {
+    return patchFileMetadata(scanId, filesetId, fileId, requestBody, null);
   }
 
   /**
@@ -960,6 +1006,11 @@ public class FilesApi {
    */
   public Metadata updateFileMetadata(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull String filesetId, @jakarta.annotation.Nonnull String fileId, @jakarta.annotation.Nonnull MetadataUpdate metadataUpdate, @jakarta.annotation.Nullable String ifMatch) throws ApiException {
     return updateFileMetadata(scanId, filesetId, fileId, metadataUpdate, ifMatch, null);
+  }
+
+  /** The same, without what is optional. */
+  public Metadata updateFileMetadata(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull String filesetId, @jakarta.annotation.Nonnull String fileId, @jakarta.annotation.Nonnull MetadataUpdate metadataUpdate) throws ApiException {
+    return updateFileMetadata(scanId, filesetId, fileId, metadataUpdate, null);
   }
 
   /**

@@ -187,6 +187,11 @@ public class FilesetsApi {
     return createFileset(scanId, filesetId, newFileset, null);
   }
 
+  /** The same, without what is optional. */
+  public CreatedItem createFileset(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull String filesetId) throws ApiException {
+    return createFileset(scanId, filesetId, null);
+  }
+
   /**
    * Create a fileset
    * An empty fileset in a scan that you may write.
@@ -324,6 +329,11 @@ public class FilesetsApi {
     return deleteFileset(scanId, filesetId, ifMatch, null);
   }
 
+  /** The same, without what is optional. */
+  public Deleted deleteFileset(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull String filesetId) throws ApiException {
+    return deleteFileset(scanId, filesetId, null);
+  }
+
   /**
    * Delete a fileset
    * It is moved into the trash, where it counts for its owner until it is purged, and from which restore-trash-entry brings it back. Only its owner and administrators may do it. Its files go with it.
@@ -456,6 +466,11 @@ public class FilesetsApi {
    */
   public Metadata getFilesetMetadata(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull String filesetId, @jakarta.annotation.Nullable String ifNoneMatch) throws ApiException {
     return getFilesetMetadata(scanId, filesetId, ifNoneMatch, null);
+  }
+
+  /** The same, without what is optional. */
+  public Metadata getFilesetMetadata(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull String filesetId) throws ApiException {
+    return getFilesetMetadata(scanId, filesetId, null);
   }
 
   /**
@@ -673,6 +688,11 @@ public class FilesetsApi {
    */
   public FileList listFiles(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull String filesetId, @jakarta.annotation.Nullable String filterQuery, @jakarta.annotation.Nullable String query, @jakarta.annotation.Nullable Boolean fuzzy, @jakarta.annotation.Nullable String where, @jakarta.annotation.Nullable String q, @jakarta.annotation.Nullable Long limit, @jakarta.annotation.Nullable String after, @jakarta.annotation.Nullable String sort) throws ApiException {
     return listFiles(scanId, filesetId, filterQuery, query, fuzzy, where, q, limit, after, sort, null);
+  }
+
+  /** The same, without what is optional. */
+  public FileList listFiles(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull String filesetId) throws ApiException {
+    return listFiles(scanId, filesetId, null, null, null, null, null, null, null, null);
   }
 
   /**
@@ -994,6 +1014,11 @@ public class FilesetsApi {
     return patchFilesetMetadata(scanId, filesetId, requestBody, ifMatch, null);
   }
 
+  /** The same, without what is optional. */
+  public Metadata patchFilesetMetadata(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull String filesetId, @jakarta.annotation.Nonnull Map<String, Object> requestBody) throws ApiException {
+    return patchFilesetMetadata(scanId, filesetId, requestBody, null);
+  }
+
   /**
    * Patch the metadata of a fileset
    * The body is a JSON merge patch (RFC 7396) of the metadata: null removes a key, objects are merged into those that are there. owner, sharing, visibility, created, created_by and the id of a scan&#39;s timelapse stay as they are; each has a route of its own, or none. With If-Match it is done only if nobody changed the metadata since you read it.
@@ -1140,6 +1165,11 @@ public class FilesetsApi {
    */
   public Metadata updateFilesetMetadata(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull String filesetId, @jakarta.annotation.Nonnull MetadataUpdate metadataUpdate, @jakarta.annotation.Nullable String ifMatch) throws ApiException {
     return updateFilesetMetadata(scanId, filesetId, metadataUpdate, ifMatch, null);
+  }
+
+  /** The same, without what is optional. */
+  public Metadata updateFilesetMetadata(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull String filesetId, @jakarta.annotation.Nonnull MetadataUpdate metadataUpdate) throws ApiException {
+    return updateFilesetMetadata(scanId, filesetId, metadataUpdate, null);
   }
 
   /**

@@ -641,6 +641,11 @@ public class GroupsApi {
     return listGroups(after, limit, null);
   }
 
+  /** The same, without what is optional. */
+  public GroupList listGroups() throws ApiException {
+    return listGroups(null, null);
+  }
+
   /**
    * List groups
    * All of them for who manages groups, else those you are a member of.

@@ -391,6 +391,11 @@ public class QuotasApi {
     return getUsage(user, null);
   }
 
+  /** The same, without what is optional. */
+  public Usage getUsage() throws ApiException {
+    return getUsage(null);
+  }
+
   /**
    * Ask what a user holds
    * Bytes and files of the scans that the user owns, of those in the trash, of uploads on their way, and the quotas that apply. Yourself, or anybody for administrators.

@@ -322,6 +322,11 @@ public class ScansApi {
     return changeScanTags(scanId, tagChange, ifMatch, null);
   }
 
+  /** The same, without what is optional. */
+  public TagList changeScanTags(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull TagChange tagChange) throws ApiException {
+    return changeScanTags(scanId, tagChange, null);
+  }
+
   /**
    * Add tags to a scan, and take some out
    * Several may do so at once, and none undoes what another did. Who may change the metadata may do it.
@@ -460,6 +465,11 @@ public class ScansApi {
     return createScan(scanId, newScan, null);
   }
 
+  /** The same, without what is optional. */
+  public CreatedItem createScan(@jakarta.annotation.Nonnull String scanId) throws ApiException {
+    return createScan(scanId, null);
+  }
+
   /**
    * Create a scan
    * An empty scan that belongs to you.
@@ -586,6 +596,11 @@ public class ScansApi {
    */
   public Deleted deleteScan(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nullable String ifMatch) throws ApiException {
     return deleteScan(scanId, ifMatch, null);
+  }
+
+  /** The same, without what is optional. */
+  public Deleted deleteScan(@jakarta.annotation.Nonnull String scanId) throws ApiException {
+    return deleteScan(scanId, null);
   }
 
   /**
@@ -829,6 +844,11 @@ public class ScansApi {
    */
   public Metadata getScanMetadata(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nullable String ifNoneMatch) throws ApiException {
     return getScanMetadata(scanId, ifNoneMatch, null);
+  }
+
+  /** The same, without what is optional. */
+  public Metadata getScanMetadata(@jakarta.annotation.Nonnull String scanId) throws ApiException {
+    return getScanMetadata(scanId, null);
   }
 
   /**
@@ -1192,6 +1212,11 @@ public class ScansApi {
     return getScanTags(scanId, ifNoneMatch, null);
   }
 
+  /** The same, without what is optional. */
+  public TagList getScanTags(@jakarta.annotation.Nonnull String scanId) throws ApiException {
+    return getScanTags(scanId, null);
+  }
+
   /**
    * Read the tags of a scan
    * The list under the key tags of its metadata; empty where there is none.
@@ -1435,6 +1460,11 @@ public class ScansApi {
     return getScrub(limit, after, null);
   }
 
+  /** The same, without what is optional. */
+  public ScrubReport getScrub() throws ApiException {
+    return getScrub(null, null);
+  }
+
   /**
    * Ask what the scrub found
    * How far the servers are with reading all files and comparing them with their SHA-256, and what they found that is not mended yet. Only administrators may ask.
@@ -1647,6 +1677,11 @@ public class ScansApi {
    */
   public FilesetList listFilesets(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nullable String filterQuery, @jakarta.annotation.Nullable String query, @jakarta.annotation.Nullable Boolean fuzzy, @jakarta.annotation.Nullable String where, @jakarta.annotation.Nullable String q, @jakarta.annotation.Nullable Long limit, @jakarta.annotation.Nullable String after, @jakarta.annotation.Nullable String sort) throws ApiException {
     return listFilesets(scanId, filterQuery, query, fuzzy, where, q, limit, after, sort, null);
+  }
+
+  /** The same, without what is optional. */
+  public FilesetList listFilesets(@jakarta.annotation.Nonnull String scanId) throws ApiException {
+    return listFilesets(scanId, null, null, null, null, null, null, null, null);
   }
 
   /**
@@ -2135,6 +2170,11 @@ public class ScansApi {
     return listScanInfos(filterQuery, query, fuzzy, where, q, limit, after, timelapseId, sort, null);
   }
 
+  /** The same, without what is optional. */
+  public List<ScanInfo> listScanInfos() throws ApiException {
+    return listScanInfos(null, null, null, null, null, null, null, null, null);
+  }
+
   /**
    * List scans at a glance
    * The scan-info objects of all scans that you may read, those that cannot be used among them.
@@ -2509,6 +2549,11 @@ public class ScansApi {
     return listScans(filterQuery, query, fuzzy, where, q, limit, after, timelapseId, sort, null);
   }
 
+  /** The same, without what is optional. */
+  public List<String> listScans() throws ApiException {
+    return listScans(null, null, null, null, null, null, null, null, null);
+  }
+
   /**
    * List scan ids
    * The ids of all scans that you may read.
@@ -2802,6 +2847,11 @@ public class ScansApi {
    */
   public Metadata patchScanMetadata(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull Map<String, Object> requestBody, @jakarta.annotation.Nullable String ifMatch) throws ApiException {
     return patchScanMetadata(scanId, requestBody, ifMatch, null);
+  }
+
+  /** The same, without what is optional. */
+  public Metadata patchScanMetadata(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull Map<String, Object> requestBody) throws ApiException {
+    return patchScanMetadata(scanId, requestBody, null);
   }
 
   /**
@@ -3207,6 +3257,11 @@ public class ScansApi {
     return setScanTags(scanId, newTags, ifMatch, null);
   }
 
+  /** The same, without what is optional. */
+  public TagList setScanTags(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull NewTags newTags) throws ApiException {
+    return setScanTags(scanId, newTags, null);
+  }
+
   /**
    * Set the tags of a scan
    * These and no others; an empty list takes all out. Who may change the metadata may do it. If-Match takes the ETag of the metadata or of the tags.
@@ -3476,6 +3531,11 @@ public class ScansApi {
    */
   public Metadata updateScanMetadata(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull MetadataUpdate metadataUpdate, @jakarta.annotation.Nullable String ifMatch) throws ApiException {
     return updateScanMetadata(scanId, metadataUpdate, ifMatch, null);
+  }
+
+  /** The same, without what is optional. */
+  public Metadata updateScanMetadata(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull MetadataUpdate metadataUpdate) throws ApiException {
+    return updateScanMetadata(scanId, metadataUpdate, null);
   }
 
   /**

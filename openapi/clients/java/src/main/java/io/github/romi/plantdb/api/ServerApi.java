@@ -400,6 +400,11 @@ public class ServerApi {
     return reloadScans(scanId, null);
   }
 
+  /** The same, without what is optional. */
+  public Done reloadScans() throws ApiException {
+    return reloadScans(null);
+  }
+
   /**
    * Bring the index up to date with the tree
    * Reads what was changed in the directory from outside. Calls at the same time share one run. It looks for no token: where the guest is switched off it is 401.

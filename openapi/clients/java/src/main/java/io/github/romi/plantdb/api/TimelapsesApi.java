@@ -182,6 +182,11 @@ public class TimelapsesApi {
     return createTimelapse(newTimelapse, null);
   }
 
+  /** The same, without what is optional. */
+  public Timelapse createTimelapse() throws ApiException {
+    return createTimelapse(null);
+  }
+
   /**
    * Create a timelapse
    * An empty timelapse that belongs to you.
@@ -300,6 +305,11 @@ public class TimelapsesApi {
    */
   public void deleteTimelapse(@jakarta.annotation.Nonnull String timelapseId, @jakarta.annotation.Nullable String ifMatch, @jakarta.annotation.Nullable Boolean recursive) throws ApiException {
     deleteTimelapse(timelapseId, ifMatch, recursive, null);
+  }
+
+  /** The same, without what is optional. */
+  public void deleteTimelapse(@jakarta.annotation.Nonnull String timelapseId) throws ApiException {
+    deleteTimelapse(timelapseId, null, null);
   }
 
   /**
@@ -430,6 +440,11 @@ public class TimelapsesApi {
    */
   public Timelapse getTimelapse(@jakarta.annotation.Nonnull String timelapseId, @jakarta.annotation.Nullable String ifNoneMatch) throws ApiException {
     return getTimelapse(timelapseId, ifNoneMatch, null);
+  }
+
+  /** The same, without what is optional. */
+  public Timelapse getTimelapse(@jakarta.annotation.Nonnull String timelapseId) throws ApiException {
+    return getTimelapse(timelapseId, null);
   }
 
   /**
@@ -635,6 +650,11 @@ public class TimelapsesApi {
    */
   public List<String> listTimelapseScans(@jakarta.annotation.Nonnull String timelapseId, @jakarta.annotation.Nullable String filterQuery, @jakarta.annotation.Nullable String query, @jakarta.annotation.Nullable Boolean fuzzy, @jakarta.annotation.Nullable String where, @jakarta.annotation.Nullable String q, @jakarta.annotation.Nullable Long limit, @jakarta.annotation.Nullable String after, @jakarta.annotation.Nullable String sort) throws ApiException {
     return listTimelapseScans(timelapseId, filterQuery, query, fuzzy, where, q, limit, after, sort, null);
+  }
+
+  /** The same, without what is optional. */
+  public List<String> listTimelapseScans(@jakarta.annotation.Nonnull String timelapseId) throws ApiException {
+    return listTimelapseScans(timelapseId, null, null, null, null, null, null, null, null);
   }
 
   /**
@@ -1010,6 +1030,11 @@ public class TimelapsesApi {
     return listTimelapses(filterQuery, query, fuzzy, where, q, limit, after, sort, null);
   }
 
+  /** The same, without what is optional. */
+  public List<String> listTimelapses() throws ApiException {
+    return listTimelapses(null, null, null, null, null, null, null, null);
+  }
+
   /**
    * List timelapse ids
    * The ids of all timelapses, by name unless sort says otherwise.
@@ -1288,6 +1313,11 @@ public class TimelapsesApi {
     return patchTimelapseMetadata(timelapseId, requestBody, ifMatch, null);
   }
 
+  /** The same, without what is optional. */
+  public Timelapse patchTimelapseMetadata(@jakarta.annotation.Nonnull String timelapseId, @jakarta.annotation.Nonnull Map<String, Object> requestBody) throws ApiException {
+    return patchTimelapseMetadata(timelapseId, requestBody, null);
+  }
+
   /**
    * Patch the metadata of a timelapse
    * The body is a JSON merge patch (RFC 7396) of the metadata. Its owner may do it, and who may write everywhere. If-Match takes the ETag of get-timelapse.
@@ -1425,6 +1455,11 @@ public class TimelapsesApi {
    */
   public Timelapse updateTimelapseMetadata(@jakarta.annotation.Nonnull String timelapseId, @jakarta.annotation.Nonnull MetadataUpdate metadataUpdate, @jakarta.annotation.Nullable String ifMatch) throws ApiException {
     return updateTimelapseMetadata(timelapseId, metadataUpdate, ifMatch, null);
+  }
+
+  /** The same, without what is optional. */
+  public Timelapse updateTimelapseMetadata(@jakarta.annotation.Nonnull String timelapseId, @jakarta.annotation.Nonnull MetadataUpdate metadataUpdate) throws ApiException {
+    return updateTimelapseMetadata(timelapseId, metadataUpdate, null);
   }
 
   /**

@@ -302,6 +302,11 @@ public class TrashApi {
     return listTrash(before, limit, null);
   }
 
+  /** The same, without what is optional. */
+  public TrashList listTrash() throws ApiException {
+    return listTrash(null, null);
+  }
+
   /**
    * List what was deleted
    * What you deleted and what you owned; all of it for administrators.
@@ -538,6 +543,11 @@ public class TrashApi {
    */
   public Deleted restoreTrashEntry(@jakarta.annotation.Nonnull UUID id, @jakarta.annotation.Nullable String as) throws ApiException {
     return restoreTrashEntry(id, as, null);
+  }
+
+  /** The same, without what is optional. */
+  public Deleted restoreTrashEntry(@jakarta.annotation.Nonnull UUID id) throws ApiException {
+    return restoreTrashEntry(id, null);
   }
 
   /**

@@ -244,6 +244,11 @@ public class UploadsApi {
     createUpload(tusResumable, uploadLength, uploadMetadata, uploadChecksum, body, null);
   }
 
+  /** The same, without what is optional. */
+  public void createUpload(@jakarta.annotation.Nonnull String tusResumable, @jakarta.annotation.Nonnull String uploadLength, @jakarta.annotation.Nonnull String uploadMetadata) throws ApiException {
+    createUpload(tusResumable, uploadLength, uploadMetadata, null, null);
+  }
+
   /**
    * Begin an upload that can be resumed
    * This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. Upload-Metadata names the scan, fileset and file, ext or filename, and the metadata of the file as JSON. Refused at once is what would be refused in the end. The body may hold the first bytes.
@@ -708,6 +713,11 @@ public class UploadsApi {
    */
   public void resumeUpload(@jakarta.annotation.Nonnull String tusResumable, @jakarta.annotation.Nonnull UUID id, @jakarta.annotation.Nonnull String uploadOffset, @jakarta.annotation.Nullable String uploadChecksum, @jakarta.annotation.Nullable File body) throws ApiException {
     resumeUpload(tusResumable, id, uploadOffset, uploadChecksum, body, null);
+  }
+
+  /** The same, without what is optional. */
+  public void resumeUpload(@jakarta.annotation.Nonnull String tusResumable, @jakarta.annotation.Nonnull UUID id, @jakarta.annotation.Nonnull String uploadOffset) throws ApiException {
+    resumeUpload(tusResumable, id, uploadOffset, null, null);
   }
 
   /**

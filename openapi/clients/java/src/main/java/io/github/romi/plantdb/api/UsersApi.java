@@ -763,6 +763,11 @@ public class UsersApi {
     return listUsers(after, limit, null);
   }
 
+  /** The same, without what is optional. */
+  public UserList listUsers() throws ApiException {
+    return listUsers(null, null);
+  }
+
   /**
    * List users
    * Needs the permission to manage users.

@@ -534,6 +534,11 @@ public class WebhooksApi {
     return listWebhookDeliveries(id, limit, after, null);
   }
 
+  /** The same, without what is optional. */
+  public DeliveryList listWebhookDeliveries(@jakarta.annotation.Nonnull UUID id) throws ApiException {
+    return listWebhookDeliveries(id, null, null);
+  }
+
   /**
    * List what was sent
    * Attempts of the last thirty days, the latest first. Administrators only, and by no API token.
