@@ -187,6 +187,8 @@ func TestRefusedUploadsLeaveNothing(t *testing.T) {
 	wantProblem(t, "no form", s.do(http.MethodPost, path+"x", "{}", bearer(token), asJSON), http.StatusBadRequest, "no_file")
 	body, contentType := form(t, bytes.Repeat([]byte("x"), 10_000), jpg)
 	wantProblem(t, "torn form", s.do(http.MethodPost, path+"x", body[:5000], bearer(token), header{"Content-Type", contentType}), http.StatusBadRequest, "broken_upload")
+	open := strings.TrimSuffix(body, "--\r\n") + "\r\n"
+	wantProblem(t, "form that has no end", s.do(http.MethodPost, path+"x", open, bearer(token), header{"Content-Type", contentType}), http.StatusBadRequest, "broken_upload")
 	wantProblem(t, "still not there", s.do(http.MethodGet, path+"x", ""), http.StatusNotFound, "unknown_file")
 	if left := staged(t, s.dir); len(left) > 0 {
 		t.Errorf("staging holds %v, want nothing", left)
