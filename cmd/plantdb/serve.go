@@ -459,7 +459,7 @@ func (s *service) howToLogIn() string {
 	case s.config.Test:
 		return "TEST MODE: anybody can log in as admin/admin and guest/guest; never use it on a network"
 	case s.setup.Secret != "":
-		return fmt.Sprintf("nobody can yet; make the first administrator with %q,\n"+
+		return fmt.Sprintf("there is no administrator yet; make the first with %q,\n"+
 			"              or until %s once over HTTP with this secret: %s", add, s.setup.Expires.Local().Format("15:04"), s.setup.Secret)
 	default:
 		return fmt.Sprintf("with the accounts of this database; %q makes another", add)

@@ -90,7 +90,7 @@ func TestBannerOfFirstStart(t *testing.T) {
 	t.Parallel()
 	env := []string{"DATABASE_URL=" + pgtest.URL(t)}
 	first := servertest.Start(t, servertest.Options{Env: env}, servertest.Dir(t), "--guest", "off")
-	if !strings.Contains(first.Stdout(), "nobody can yet; make the first administrator with \"plantdb user create NAME --admin --db-path ") {
+	if !strings.Contains(first.Stdout(), "there is no administrator yet; make the first with \"plantdb user create NAME --admin --db-path ") {
 		t.Errorf("banner of the first start does not say how to log in: %s", first.Stdout())
 	}
 	if strings.Contains(first.Stdout(), "everybody may read") {
