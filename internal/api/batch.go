@@ -68,7 +68,7 @@ func (b *batchBody) Resolve(ctx huma.Context) []error {
 func opOf(line []byte) scan.BatchOp {
 	var l batchLine
 	if err := json.Unmarshal(line, &l); err != nil {
-		return scan.BatchOp{Op: l.Op, Scan: l.Scan, Err: scan.ErrBatchLine}
+		return scan.BatchOp{Op: l.Op, Scan: l.Scan, Err: broken(line, scan.ErrBatchLine)}
 	}
 	o := scan.BatchOp{
 		Op: l.Op, Scan: l.Scan, Metadata: json.RawMessage(l.Metadata), Replace: l.Replace, Tags: l.Tags, Groups: l.Groups, Visibility: l.Visibility,

@@ -14,6 +14,7 @@ import (
 	"github.com/romi/plantdb-go/internal/auth"
 	"github.com/romi/plantdb-go/internal/fault"
 	"github.com/romi/plantdb-go/internal/fsdb"
+	"github.com/romi/plantdb-go/internal/fsdb/meta"
 	"github.com/romi/plantdb-go/internal/scan"
 	"github.com/romi/plantdb-go/tokenauth"
 )
@@ -113,6 +114,9 @@ func (r route) usual(op *huma.Operation) []error {
 	}
 	if op.RequestBody != nil {
 		list = append(list, errEncoding)
+		if op.RequestBody.Content["application/json"] != nil || slices.Contains(r.faults, error(scan.ErrMetadata)) {
+			list = append(list, meta.ErrTooDeep)
+		}
 	}
 	if r.method != http.MethodGet {
 		list = append(list, fsdb.ErrReadOnly)

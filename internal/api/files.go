@@ -194,7 +194,7 @@ func (f form) object() (json.RawMessage, error) {
 	if converted, ok := pythonLiteral(text); ok {
 		return converted, nil
 	}
-	return nil, errFormMetadata
+	return nil, broken([]byte(text), errFormMetadata)
 }
 
 func (s *server) registerFiles() {

@@ -16,6 +16,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/romi/plantdb-go/internal/fsdb/meta"
 )
 
 // Bounds of a JSON body; files come another way.
@@ -178,7 +180,13 @@ func (b *Lenient[T]) Resolve(ctx huma.Context) []error {
 	if err != nil {
 		return []error{err}
 	}
-	if !json.Valid(body) || string(bytes.TrimSpace(body)) == "null" {
+	if !json.Valid(body) {
+		if err := broken(body, nil); err != nil {
+			return []error{err}
+		}
+		return nil
+	}
+	if string(bytes.TrimSpace(body)) == "null" {
 		return nil
 	}
 	if err := decode(body, &b.Value); err != nil {
@@ -220,12 +228,21 @@ func decode(body []byte, v any) error {
 		return wrongKind(place, kindOf(wrong.Value))
 	}
 	if err != nil {
-		return errInvalid
+		return broken(body, errInvalid)
 	}
 	if place := nullIn("body", body, reflect.TypeOf(v).Elem()); place != "" {
 		return wrongKind(place, "null")
 	}
 	return nil
+}
+
+// broken is what is wrong with a text that encoding/json cannot read: that it
+// nests too deep, or else err.
+func broken(text []byte, err error) error {
+	if meta.Deep(text) {
+		return meta.ErrTooDeep.With("The JSON is nested deeper than %d objects and lists.", meta.MaxDepth)
+	}
+	return err
 }
 
 func wrongKind(place, kind string) error {

@@ -356,7 +356,7 @@ func newResumable(length, described string) (scan.NewResumable, error) {
 	}
 	if text := strings.TrimSpace(values["metadata"]); text != "" {
 		if !json.Valid([]byte(text)) {
-			return n, errFormMetadata
+			return n, broken([]byte(text), errFormMetadata)
 		}
 		n.Metadata = json.RawMessage(text)
 	}

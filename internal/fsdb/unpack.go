@@ -356,6 +356,9 @@ func unlooked(name string, err error) error {
 	if err == nil || exhausted(err) {
 		return err
 	}
+	if errors.Is(err, meta.ErrTooDeep) {
+		return meta.ErrTooDeep.With("%s: %s", name, meta.ErrTooDeep.Msg)
+	}
 	return ErrArchiveStructure.With("%s %s: %s", ErrArchiveStructure.Msg, name, reason(err))
 }
 

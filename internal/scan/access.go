@@ -119,7 +119,7 @@ func (s *Service) setAccess(ctx context.Context, tx pgx.Tx, r row, key string, v
 	}
 	updated, err := set(old, meta.Member{Name: key, Value: value}, meta.Member{Name: "last_modified", Value: meta.Quote(timestamp(s.now()))})
 	if err != nil {
-		return ErrMetadata.Because(err)
+		return badMetadata(err)
 	}
 	if err := s.tree.WriteScanMetadata(ctx, r.loc(), updated); err != nil {
 		return err

@@ -205,7 +205,7 @@ func (s *Service) checkLine(ctx context.Context, b *batch, i int) (err error) {
 	switch o.Op {
 	case BatchMetadata:
 		if _, err = meta.Object(o.Metadata); err != nil {
-			err = ErrMetadata.Because(err)
+			err = badMetadata(err)
 		} else {
 			err = CheckBiology(o.Metadata)
 		}

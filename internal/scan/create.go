@@ -39,7 +39,7 @@ func (s *Service) Create(ctx context.Context, name string, metadata json.RawMess
 		return err
 	}
 	if metadata, err = stampScan(metadata, a, s.now()); err != nil {
-		return ErrMetadata.Because(err)
+		return badMetadata(err)
 	}
 	loc := fsdb.Loc{Timelapse: textAt(metadata, "timelapse", "id"), Scan: name}
 	names := []string{name}
@@ -259,7 +259,7 @@ func (s *Service) CreateFileset(ctx context.Context, name, fileset string, metad
 		return err
 	}
 	if metadata, err = stamp(metadata, a, s.now()); err != nil {
-		return ErrMetadata.Because(err)
+		return badMetadata(err)
 	}
 	var verdict error
 	err = s.locked(ctx, opCreateFileset, func(tx pgx.Tx) error {

@@ -81,7 +81,7 @@ func objectOrEmpty(metadata json.RawMessage) (json.RawMessage, error) {
 		return json.RawMessage("{}"), nil
 	}
 	if _, err := meta.Object(metadata); err != nil {
-		return nil, ErrMetadata.Because(err)
+		return nil, badMetadata(err)
 	}
 	return metadata, nil
 }
@@ -118,7 +118,7 @@ func (u Update) applyToScan(old, shown json.RawMessage, now time.Time) (updated 
 func (u Update) sent(protected []string) ([]meta.Member, error) {
 	sent, err := meta.Object(u.Metadata)
 	if err != nil {
-		return nil, ErrMetadata.Because(err)
+		return nil, badMetadata(err)
 	}
 	return slices.DeleteFunc(sent, func(m meta.Member) bool { return slices.Contains(protected, m.Name) }), nil
 }
@@ -130,14 +130,14 @@ func (u Update) apply(old, shown json.RawMessage, sent []meta.Member, protected 
 	if u.Patch {
 		patched, err := patchMembers(old, shown, sent)
 		if err != nil {
-			return nil, false, ErrMetadata.Because(err)
+			return nil, false, badMetadata(err)
 		}
 		return meta.Join(meta.Set(patched, "last_modified", meta.Quote(timestamp(now)))), true, nil
 	}
 	if u.Replace {
 		members, err := meta.Object(old)
 		if err != nil {
-			return nil, false, ErrMetadata.Because(err)
+			return nil, false, badMetadata(err)
 		}
 		old = meta.Join(slices.DeleteFunc(members, func(m meta.Member) bool { return !slices.Contains(protected, m.Name) }))
 	}
@@ -145,7 +145,7 @@ func (u Update) apply(old, shown json.RawMessage, sent []meta.Member, protected 
 	sent = meta.Set(sent, "last_modified", meta.Quote(timestamp(now)))
 	updated, err := meta.Merge(old, meta.Join(sent), nil)
 	if err != nil {
-		return nil, false, ErrMetadata.Because(err)
+		return nil, false, badMetadata(err)
 	}
 	return updated, true, nil
 }
@@ -173,7 +173,7 @@ func keepTimelapse(old json.RawMessage, sent []meta.Member, replace bool) ([]met
 	}
 	value, err := set(sent[i].Value, kept)
 	if err != nil {
-		return nil, ErrMetadata.Because(err)
+		return nil, badMetadata(err)
 	}
 	sent[i].Value = value
 	return sent, nil
@@ -211,7 +211,7 @@ func setMember(object json.RawMessage, key string, value json.RawMessage) json.R
 func onDisk(metadata json.RawMessage) (json.RawMessage, error) {
 	text, err := meta.Sorted(metadata)
 	if err != nil {
-		return nil, ErrMetadata.Because(err)
+		return nil, badMetadata(err)
 	}
 	read, _, err := meta.Read(text)
 	return read, err

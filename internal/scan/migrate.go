@@ -139,7 +139,7 @@ func (s *Service) AllNames(ctx context.Context) ([]string, error) {
 func (m *Migrated) migrate(scan json.RawMessage) (json.RawMessage, error) {
 	members, err := meta.Object(scan)
 	if err != nil {
-		return nil, ErrMetadata.Because(err)
+		return nil, badMetadata(err)
 	}
 	for _, nested := range []bool{true, false} {
 		object, rest, ok := takeObject(members, nested)
@@ -191,7 +191,7 @@ func without(members []meta.Member, name string) []meta.Member {
 func (m *Migrated) clean(images, scan json.RawMessage) (json.RawMessage, error) {
 	members, err := meta.Object(images)
 	if err != nil {
-		return nil, ErrMetadata.Because(err)
+		return nil, badMetadata(err)
 	}
 	_, modern := lookup(scan, "biologicalMaterial")
 	has := map[string]bool{"object": modern, "hardware": hasHardware(scan)}

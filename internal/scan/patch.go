@@ -78,7 +78,7 @@ func patchTimelapse(old json.RawMessage, patch []meta.Member) ([]meta.Member, er
 			// All of it goes but the id: each other key is removed.
 			members, err := meta.Object(timelapseOf(old))
 			if err != nil {
-				return nil, ErrMetadata.Because(err)
+				return nil, badMetadata(err)
 			}
 			for j := range members {
 				members[j].Value = json.RawMessage("null")
@@ -89,7 +89,7 @@ func patchTimelapse(old json.RawMessage, patch []meta.Member) ([]meta.Member, er
 		case member:
 			value, err := set(m.Value, meta.Member{Name: "id", Value: id})
 			if err != nil {
-				return nil, ErrMetadata.Because(err)
+				return nil, badMetadata(err)
 			}
 			patch[i].Value = value
 		case moves:

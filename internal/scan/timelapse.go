@@ -185,7 +185,7 @@ func (s *Service) CreateTimelapse(ctx context.Context, name string, metadata jso
 	}
 	made := timestamp(s.now())
 	if metadata, err = set(metadata, meta.Member{Name: "last_modified", Value: meta.Quote(made)}); err != nil {
-		return Timelapse{}, ErrMetadata.Because(err)
+		return Timelapse{}, badMetadata(err)
 	}
 	marker := fsdb.Timelapse{ID: name, CreatedAt: made, Owner: &a.Username, Scans: []string{}, Metadata: metadata}
 	var verdict error

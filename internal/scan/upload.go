@@ -108,7 +108,7 @@ func (u *Upload) Commit(ctx context.Context, ext string, metadata json.RawMessag
 		return ErrEmptyFile
 	}
 	if metadata, err = stamp(metadata, u.actor, u.s.now()); err != nil {
-		return ErrMetadata.Because(err)
+		return badMetadata(err)
 	}
 	file := fsdb.NewFile{ID: u.file, Name: u.file + ext, Content: u.staged, Metadata: metadata}
 	u.staged = nil // the batch's from here on

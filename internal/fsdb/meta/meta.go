@@ -12,6 +12,7 @@ package meta
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"slices"
 
 	"github.com/romi/plantdb-go/internal/fault"
@@ -25,8 +26,34 @@ const (
 )
 
 // ErrInvalid is what every function here answers to text that is not a JSON
-// object within the bounds.
+// object within the bounds, but for its depth.
 var ErrInvalid = fault.New(fault.Invalid, "metadata_invalid", "metadata must be a JSON object")
+
+// ErrTooDeep is what every function here answers to an object that nests deeper
+// than MaxDepth.
+var ErrTooDeep = fault.New(fault.Invalid, "too_deep", fmt.Sprintf("Metadata is nested deeper than %d objects and lists.", MaxDepth))
+
+// Deep says whether text nests deeper than MaxDepth, be it JSON or not: what
+// encoding/json gives up at a depth is broken to it.
+func Deep(text []byte) bool {
+	depth, quoted := 0, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{', c == '[':
+			if depth++; depth > MaxDepth {
+				return true
+			}
+		case c == '}', c == ']':
+			depth--
+		}
+	}
+	return false
+}
 
 // Member is one key of an object and its value in compact form.
 type Member struct {

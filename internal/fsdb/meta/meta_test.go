@@ -41,6 +41,31 @@ func deep(n int) string {
 	return `{"a":` + strings.Repeat("[", n-1) + strings.Repeat("]", n-1) + "}"
 }
 
+// What nests too deep is told apart from what is broken, whoever reads it.
+func TestDepth(t *testing.T) {
+	t.Parallel()
+	brackets := strings.Repeat("[{", meta.MaxDepth)
+	for in, want := range map[string]bool{
+		deep(meta.MaxDepth):                   false,
+		deep(meta.MaxDepth + 1):               true,
+		deep(100_000):                         true,
+		brackets:                              true,
+		`{"a":"` + brackets + `"}`:            false,
+		`{"a":"\"` + brackets + `","b":"\\"}`: false,
+		`{"a":"\\",` + brackets:               true,
+		strings.Repeat("[]", meta.MaxDepth+1): false,
+	} {
+		if got := meta.Deep([]byte(in)); got != want {
+			t.Errorf("Deep(%.60q) = %v, want %v", in, got, want)
+		}
+	}
+	for _, n := range []int{meta.MaxDepth + 1, 100_000} {
+		if raw, _, err := meta.Read([]byte(deep(n))); !errors.Is(err, meta.ErrTooDeep) {
+			t.Errorf("Read of %d levels = %.60s, %v, want ErrTooDeep", n, raw, err)
+		}
+	}
+}
+
 func TestReadRefuses(t *testing.T) {
 	t.Parallel()
 	for _, in := range []string{
@@ -48,7 +73,7 @@ func TestReadRefuses(t *testing.T) {
 		`{"a":01}`, `{"a":1.}`, `{"a":.5}`, `{"a":1e}`, `{"a":+1}`, `{"a":-}`, `{"a":nan}`, `{"a":-Inf}`, `{"a":tru}`, `{"a":"`, `{"a":"\`, `{"a":"\x"}`,
 		`{"a":"\u12"}`, `{"a":"\u12g4"}`, "{\"a\":\"\n\"}", "{\"a\":\"\xff\"}", "{\"a\":\x00}",
 		`{"a":"\ud800"}`, `{"a":"\ud800x12345"}`, `{"a":"\ud800\u0041"}`, `{"a":"\udc00\ud800"}`, `{"\ud800":1}`,
-		deep(meta.MaxDepth + 1), `{"a":"` + strings.Repeat("x", meta.MaxBytes) + `"}`,
+		`{"a":"` + strings.Repeat("x", meta.MaxBytes) + `"}`,
 	} {
 		if raw, _, err := meta.Read([]byte(in)); !errors.Is(err, meta.ErrInvalid) {
 			t.Errorf("Read(%.60q) = %.60s, %v, want ErrInvalid", in, raw, err)

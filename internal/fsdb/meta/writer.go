@@ -155,7 +155,7 @@ func (w *writer) digits() (n int) {
 // enter steps over an opening bracket and writes it.
 func (w *writer) enter() error {
 	if w.depth++; w.depth > MaxDepth {
-		return ErrInvalid.With("metadata is nested deeper than %d", MaxDepth)
+		return ErrTooDeep
 	}
 	w.out = append(w.out, w.in[w.pos])
 	w.pos++
