@@ -77,6 +77,12 @@ func (s *Server) Kill() {
 	s.Wait()
 }
 
+// Pause stops the server where it is; Continue lets it go on.
+func (s *Server) Pause() { s.process.Signal(syscall.SIGSTOP) }
+
+// Continue ends a Pause.
+func (s *Server) Continue() { s.process.Signal(syscall.SIGCONT) }
+
 // Database is where the private PostgreSQL of the tree in dir keeps its data.
 func Database(dir string) string { return filepath.Join(dir, ".plantdb", "postgres", "data") }
 

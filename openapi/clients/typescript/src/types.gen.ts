@@ -2223,7 +2223,7 @@ export type CreateScanFromArchiveData = {
 
 export type CreateScanFromArchiveErrors = {
     /**
-     * Refused: 400 (`scan_exists`, `no_file`, `archive_type`, `archive_name`, `broken_upload`, `invalid_digest`, `digest_mismatch`, `archive_invalid`, `archive_structure`, `archive_path`, `name_invalid`, `name_reserved`, `bad_metadata`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 409 (`timelapse_exists`); 413 (`archive_too_large`, `quota_exceeded`, `too_large`); 415 (`unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`scan_exists`, `no_file`, `archive_type`, `archive_name`, `broken_upload`, `invalid_digest`, `digest_mismatch`, `archive_invalid`, `archive_structure`, `archive_path`, `name_invalid`, `name_reserved`, `bad_metadata`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 409 (`timelapse_exists`); 413 (`archive_too_large`, `quota_exceeded`, `too_large`); 415 (`unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2564,7 +2564,7 @@ export type IntrospectTokenData = {
 
 export type IntrospectTokenErrors = {
     /**
-     * Refused: 400 (`missing_token`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`missing_token`, `invalid_request`, `token_ambiguous`, `too_deep`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2627,7 +2627,7 @@ export type LoginData = {
 
 export type LoginErrors = {
     /**
-     * Refused: 400 (`missing_fields`, `cookies_off`, `invalid_request`); 401 (`invalid_credentials`); 409 (`session_limit`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`missing_fields`, `cookies_off`, `invalid_request`, `too_deep`); 401 (`invalid_credentials`); 409 (`session_limit`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2656,7 +2656,7 @@ export type DeleteLoginData = {
 
 export type DeleteLoginErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`no_session`, `logout_failed`, `token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 413 (`too_large`); 415 (`unsupported_encoding`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`, `too_deep`); 401 (`no_session`, `logout_failed`, `token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 413 (`too_large`); 415 (`unsupported_encoding`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2685,7 +2685,7 @@ export type LogoutData = {
 
 export type LogoutErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`no_session`, `logout_failed`, `token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 413 (`too_large`); 415 (`unsupported_encoding`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`, `too_deep`); 401 (`no_session`, `logout_failed`, `token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 413 (`too_large`); 415 (`unsupported_encoding`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2714,7 +2714,7 @@ export type RedeemPasswordResetData = {
 
 export type RedeemPasswordResetErrors = {
     /**
-     * Refused: 400 (`password_rule`, `invalid_request`); 404 (`link_not_valid`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`password_rule`, `invalid_request`, `too_deep`); 404 (`link_not_valid`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2772,7 +2772,7 @@ export type RegisterUserData = {
 
 export type RegisterUserErrors = {
     /**
-     * Refused: 400 (`missing_fields`, `user_name`, `user_fullname`, `password_rule`, `unknown_role`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`role_above_own`, `forbidden`); 409 (`user_exists`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`missing_fields`, `user_name`, `user_fullname`, `password_rule`, `unknown_role`, `invalid_request`, `token_ambiguous`, `too_deep`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`role_above_own`, `forbidden`); 409 (`user_exists`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2801,7 +2801,7 @@ export type RevokeTokenData = {
 
 export type RevokeTokenErrors = {
     /**
-     * Refused: 400 (`missing_token`, `invalid_request`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`missing_token`, `invalid_request`, `too_deep`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2925,7 +2925,7 @@ export type CompleteSetupData = {
 
 export type CompleteSetupErrors = {
     /**
-     * Refused: 400 (`missing_fields`, `user_name`, `user_fullname`, `password_rule`, `invalid_request`); 404 (`link_not_valid`); 409 (`user_exists`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`missing_fields`, `user_name`, `user_fullname`, `password_rule`, `invalid_request`, `too_deep`); 404 (`link_not_valid`); 409 (`user_exists`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2954,7 +2954,7 @@ export type CreateApiTokenData = {
 
 export type CreateApiTokenErrors = {
     /**
-     * Refused: 400 (`missing_datasets`, `missing_token_exp`, `invalid_datasets`, `invalid_token_exp`, `api_token`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 431 (`headers_too_large`).
+     * Refused: 400 (`missing_datasets`, `missing_token_exp`, `invalid_datasets`, `invalid_token_exp`, `api_token`, `invalid_request`, `token_ambiguous`, `too_deep`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3041,7 +3041,7 @@ export type RefreshTokenData = {
 
 export type RefreshTokenErrors = {
     /**
-     * Refused: 400 (`token_ambiguous`, `invalid_request`); 401 (`refresh_token_unknown`, `refresh_token_reused`, `token_missing`, `token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `token_revoked`, `session_ended`, `user_inactive`, `csrf_missing`, `csrf_mismatch`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`token_ambiguous`, `invalid_request`, `too_deep`); 401 (`refresh_token_unknown`, `refresh_token_reused`, `token_missing`, `token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `token_revoked`, `session_ended`, `user_inactive`, `csrf_missing`, `csrf_mismatch`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3314,7 +3314,7 @@ export type CreateFileData = {
 
 export type CreateFileErrors = {
     /**
-     * Refused: 400 (`no_file`, `no_extension`, `invalid_metadata`, `broken_upload`, `invalid_digest`, `digest_mismatch`, `bad_extension`, `empty_file`, `bad_metadata`, `name_invalid`, `name_reserved`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_file`); 409 (`file_exists`); 413 (`quota_exceeded`, `too_large`); 415 (`unsupported_encoding`); 423 (`locked`); 431 (`headers_too_large`).
+     * Refused: 400 (`no_file`, `no_extension`, `invalid_metadata`, `broken_upload`, `invalid_digest`, `digest_mismatch`, `bad_extension`, `empty_file`, `bad_metadata`, `name_invalid`, `name_reserved`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_file`); 409 (`file_exists`); 413 (`quota_exceeded`, `too_large`); 415 (`unsupported_encoding`); 423 (`locked`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3415,7 +3415,7 @@ export type PatchFileMetadataData = {
 
 export type PatchFileMetadataErrors = {
     /**
-     * Refused: 400 (`bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_file`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_file`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3463,7 +3463,7 @@ export type UpdateFileMetadataData = {
 
 export type UpdateFileMetadataErrors = {
     /**
-     * Refused: 400 (`missing_metadata`, `bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_file`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`missing_metadata`, `bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_file`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3545,7 +3545,7 @@ export type CreateFilesetData = {
 
 export type CreateFilesetErrors = {
     /**
-     * Refused: 400 (`bad_metadata`, `name_invalid`, `name_reserved`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 409 (`fileset_exists`); 413 (`too_large`); 415 (`unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`bad_metadata`, `name_invalid`, `name_reserved`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 409 (`fileset_exists`); 413 (`too_large`); 415 (`unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3709,7 +3709,7 @@ export type PatchFilesetMetadataData = {
 
 export type PatchFilesetMetadataErrors = {
     /**
-     * Refused: 400 (`bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3753,7 +3753,7 @@ export type UpdateFilesetMetadataData = {
 
 export type UpdateFilesetMetadataErrors = {
     /**
-     * Refused: 400 (`missing_metadata`, `bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`missing_metadata`, `bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3820,7 +3820,7 @@ export type CreateGroupData = {
 
 export type CreateGroupErrors = {
     /**
-     * Refused: 400 (`group_name`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`user_not_found`); 409 (`group_exists`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 431 (`headers_too_large`).
+     * Refused: 400 (`group_name`, `invalid_request`, `token_ambiguous`, `too_deep`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`user_not_found`); 409 (`group_exists`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4119,7 +4119,7 @@ export type SetGroupQuotaData = {
 
 export type SetGroupQuotaErrors = {
     /**
-     * Refused: 400 (`bad_quota`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_quota`, `group_not_found`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 431 (`headers_too_large`).
+     * Refused: 400 (`bad_quota`, `invalid_request`, `token_ambiguous`, `too_deep`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_quota`, `group_not_found`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4187,7 +4187,7 @@ export type SetUserQuotaData = {
 
 export type SetUserQuotaErrors = {
     /**
-     * Refused: 400 (`bad_quota`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_quota`, `user_not_found`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 431 (`headers_too_large`).
+     * Refused: 400 (`bad_quota`, `invalid_request`, `token_ambiguous`, `too_deep`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_quota`, `user_not_found`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4461,7 +4461,7 @@ export type CreateScanData = {
 
 export type CreateScanErrors = {
     /**
-     * Refused: 400 (`bad_metadata`, `bad_biology`, `bad_sharing`, `name_invalid`, `name_reserved`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_timelapse`, `unknown_scan`); 409 (`scan_exists`); 413 (`too_large`); 415 (`unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`bad_metadata`, `bad_biology`, `bad_sharing`, `name_invalid`, `name_reserved`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_timelapse`, `unknown_scan`); 409 (`scan_exists`); 413 (`too_large`); 415 (`unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4668,7 +4668,7 @@ export type PatchScanMetadataData = {
 
 export type PatchScanMetadataErrors = {
     /**
-     * Refused: 400 (`bad_metadata`, `bad_biology`, `timelapse_fixed`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`bad_metadata`, `bad_biology`, `timelapse_fixed`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4708,7 +4708,7 @@ export type UpdateScanMetadataData = {
 
 export type UpdateScanMetadataErrors = {
     /**
-     * Refused: 400 (`missing_metadata`, `bad_metadata`, `bad_biology`, `timelapse_fixed`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`missing_metadata`, `bad_metadata`, `bad_biology`, `timelapse_fixed`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4776,7 +4776,7 @@ export type SetScanOwnerData = {
 
 export type SetScanOwnerErrors = {
     /**
-     * Refused: 400 (`unknown_owner`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 413 (`quota_exceeded`, `too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`unknown_owner`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 413 (`quota_exceeded`, `too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4844,7 +4844,7 @@ export type SetScanSharingData = {
 
 export type SetScanSharingErrors = {
     /**
-     * Refused: 400 (`bad_sharing`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`bad_sharing`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4924,7 +4924,7 @@ export type ChangeScanTagsData = {
 
 export type ChangeScanTagsErrors = {
     /**
-     * Refused: 400 (`bad_tags`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 409 (`no_tag_list`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`bad_tags`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 409 (`no_tag_list`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4964,7 +4964,7 @@ export type SetScanTagsData = {
 
 export type SetScanTagsErrors = {
     /**
-     * Refused: 400 (`bad_tags`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`bad_tags`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5032,7 +5032,7 @@ export type SetScanVisibilityData = {
 
 export type SetScanVisibilityErrors = {
     /**
-     * Refused: 400 (`bad_metadata`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`bad_metadata`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5161,7 +5161,7 @@ export type CreateTimelapseData = {
 
 export type CreateTimelapseErrors = {
     /**
-     * Refused: 400 (`missing_id`, `bad_metadata`, `name_invalid`, `name_reserved`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 409 (`timelapse_exists`); 413 (`too_large`); 415 (`unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`missing_id`, `bad_metadata`, `name_invalid`, `name_reserved`, `invalid_request`, `token_ambiguous`, `too_deep`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 409 (`timelapse_exists`); 413 (`too_large`); 415 (`unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5338,7 +5338,7 @@ export type PatchTimelapseMetadataData = {
 
 export type PatchTimelapseMetadataErrors = {
     /**
-     * Refused: 400 (`bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_timelapse`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_timelapse`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5378,7 +5378,7 @@ export type UpdateTimelapseMetadataData = {
 
 export type UpdateTimelapseMetadataErrors = {
     /**
-     * Refused: 400 (`missing_metadata`, `bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_timelapse`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`missing_metadata`, `bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_timelapse`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5640,7 +5640,7 @@ export type CreateUploadData = {
 
 export type CreateUploadErrors = {
     /**
-     * Refused: 400 (`bad_extension`, `empty_file`, `bad_metadata`, `name_invalid`, `name_reserved`, `upload_length`, `upload_metadata`, `upload_checksum`, `invalid_metadata`, `broken_upload`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 409 (`file_exists`); 412 (`tus_version`, `precondition_failed`); 413 (`upload_too_long`, `quota_exceeded`, `too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`too_many_uploads`, `rate_limited`); 431 (`headers_too_large`); 460 (`checksum_mismatch`).
+     * Refused: 400 (`bad_extension`, `empty_file`, `bad_metadata`, `name_invalid`, `name_reserved`, `upload_length`, `upload_metadata`, `upload_checksum`, `invalid_metadata`, `broken_upload`, `invalid_request`, `token_ambiguous`, `too_deep`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 409 (`file_exists`); 412 (`tus_version`, `precondition_failed`); 413 (`upload_too_long`, `quota_exceeded`, `too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`too_many_uploads`, `rate_limited`); 431 (`headers_too_large`); 460 (`checksum_mismatch`).
      */
     '4XX': Problem;
     /**
@@ -5769,7 +5769,7 @@ export type ResumeUploadData = {
 
 export type ResumeUploadErrors = {
     /**
-     * Refused: 400 (`bad_extension`, `empty_file`, `bad_metadata`, `name_invalid`, `name_reserved`, `upload_offset`, `upload_checksum`, `broken_upload`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_upload`); 409 (`file_exists`, `offset_mismatch`); 412 (`tus_version`, `precondition_failed`); 413 (`upload_too_long`, `too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`upload_busy`, `locked`); 431 (`headers_too_large`); 460 (`checksum_mismatch`).
+     * Refused: 400 (`bad_extension`, `empty_file`, `bad_metadata`, `name_invalid`, `name_reserved`, `upload_offset`, `upload_checksum`, `broken_upload`, `invalid_request`, `token_ambiguous`, `too_deep`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_upload`); 409 (`file_exists`, `offset_mismatch`); 412 (`tus_version`, `precondition_failed`); 413 (`upload_too_long`, `too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`upload_busy`, `locked`); 431 (`headers_too_large`); 460 (`checksum_mismatch`).
      */
     '4XX': Problem;
     /**
@@ -5943,7 +5943,7 @@ export type UpdateUserData = {
 
 export type UpdateUserErrors = {
     /**
-     * Refused: 400 (`unknown_role`, `user_fullname`, `guest_user`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`role_above_own`, `forbidden`); 404 (`user_not_found`); 409 (`last_admin`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 431 (`headers_too_large`).
+     * Refused: 400 (`unknown_role`, `user_fullname`, `guest_user`, `invalid_request`, `token_ambiguous`, `too_deep`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`role_above_own`, `forbidden`); 404 (`user_not_found`); 409 (`last_admin`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5977,7 +5977,7 @@ export type ChangePasswordData = {
 
 export type ChangePasswordErrors = {
     /**
-     * Refused: 400 (`password_rule`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`wrong_password`, `forbidden`); 404 (`user_not_found`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`password_rule`, `invalid_request`, `token_ambiguous`, `too_deep`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`wrong_password`, `forbidden`); 404 (`user_not_found`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -6137,7 +6137,7 @@ export type CreateWebhookData = {
 
 export type CreateWebhookErrors = {
     /**
-     * Refused: 400 (`bad_webhook_url`, `webhook_address`, `bad_webhook_kinds`, `bad_webhook_description`, `bad_event_id`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 409 (`too_many_webhooks`); 410 (`events_gone`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`bad_webhook_url`, `webhook_address`, `bad_webhook_kinds`, `bad_webhook_description`, `bad_event_id`, `invalid_request`, `token_ambiguous`, `too_deep`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 409 (`too_many_webhooks`); 410 (`events_gone`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -6239,7 +6239,7 @@ export type UpdateWebhookData = {
 
 export type UpdateWebhookErrors = {
     /**
-     * Refused: 400 (`bad_webhook_url`, `webhook_address`, `bad_webhook_kinds`, `bad_webhook_description`, `bad_event_id`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_webhook`); 410 (`events_gone`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`bad_webhook_url`, `webhook_address`, `bad_webhook_kinds`, `bad_webhook_description`, `bad_event_id`, `invalid_request`, `token_ambiguous`, `too_deep`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_webhook`); 410 (`events_gone`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
