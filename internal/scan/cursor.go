@@ -32,7 +32,26 @@ const (
 type start struct {
 	place
 	by way
+	soFar
 }
+
+// soFar is what the pages before have come to: how many they held, and how many
+// there are at the least in all. Of a cursor that tells nothing it is zero.
+type soFar struct{ held, least int }
+
+// maxSum bounds what a cursor may say, for anybody can make one.
+const maxSum = 1 << 40
+
+// and is soFar after one more page, which held so many and knows of some
+// further ones.
+func (s soFar) and(held, further int) soFar {
+	s.held += held
+	s.least = max(s.least, s.held+further)
+	return s
+}
+
+// counted marks, beside the way, a cursor that has a soFar.
+const counted = 0x80
 
 // queryDigest names what a list shows and in which order, so that a cursor is
 // only good for the list that it was made for.
@@ -45,6 +64,10 @@ func queryDigest(list string, q Query) [8]byte {
 // nothing that who gets it may not know.
 func cursor(query [8]byte, from start) string {
 	raw := append([]byte{byte(from.by)}, query[:]...)
+	if from.soFar != (soFar{}) {
+		raw[0] |= counted
+		raw = binary.AppendUvarint(binary.AppendUvarint(raw, uint64(from.held)), uint64(from.least)) //nolint:gosec // never negative
+	}
 	raw = binary.AppendUvarint(raw, uint64(len(from.key)))
 	raw = append(append(raw, from.key...), from.name...)
 	return base64.RawURLEncoding.EncodeToString(raw)
@@ -60,13 +83,23 @@ func parseCursor(query [8]byte, text string) (start, error) {
 	if err != nil || strings.ContainsAny(text, "\r\n") || len(raw) < 10 || !bytes.Equal(raw[1:9], query[:]) {
 		return start{}, ErrCursor
 	}
-	by := way(raw[0])
-	length, n := binary.Uvarint(raw[9:])
-	rest := raw[9+max(n, 0):]
+	by, rest := way(raw[0]&^counted), raw[9:]
+	var so soFar
+	if raw[0]&counted != 0 {
+		for _, sum := range []*int{&so.held, &so.least} {
+			v, n := binary.Uvarint(rest)
+			if n <= 0 || v > maxSum {
+				return start{}, ErrCursor
+			}
+			*sum, rest = int(v), rest[n:]
+		}
+	}
+	length, n := binary.Uvarint(rest)
+	rest = rest[max(n, 0):]
 	if by < anyWay || by > byIndex || n <= 0 || length > uint64(len(rest)) {
 		return start{}, ErrCursor
 	}
-	from := start{place{string(rest[:length]), string(rest[length:])}, by}
+	from := start{place{string(rest[:length]), string(rest[length:])}, by, so}
 	if !storable(from.key) || !storable(from.name) || cursor(query, from) != text {
 		return start{}, ErrCursor
 	}

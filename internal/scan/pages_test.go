@@ -159,7 +159,7 @@ func TestPagesAreWhatThereIs(t *testing.T) {
 			}
 		}()
 		writes := rapid.Bool().Draw(rt, "writes")
-		seen, known := []string{}, map[string]bool{}
+		seen, known, told := []string{}, map[string]bool{}, 0
 		for {
 			page, err := s.ScanPage(as(t, who), q)
 			if err != nil || len(page.Names) > q.Limit || page.Total < len(page.Names) {
@@ -168,6 +168,10 @@ func TestPagesAreWhatThereIs(t *testing.T) {
 			if !writes && (page.AtLeast && page.Total > len(expected) && page.Total > 0 || !page.AtLeast && page.Total != len(expected)) {
 				rt.Fatalf("page of %+v counts %d, at least: %v, want %d", q, page.Total, page.AtLeast, len(expected))
 			}
+			if !writes && page.Total < told {
+				rt.Fatalf("page of %+v counts %d, one before it %d", q, page.Total, told)
+			}
+			told = page.Total
 			for _, name := range page.Names {
 				if known[name] {
 					rt.Fatalf("pages of %+v have %s twice: %v", q, name, seen)

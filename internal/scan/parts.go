@@ -162,9 +162,10 @@ func pageOfParts(list string, of subject, q Query, next func(o order, from place
 		return page, err
 	}
 	page.Total = total
+	more := false
 	for _, p := range parts {
 		if len(page.Names) == limit {
-			page.Next = cursor(queryDigest(list, q), start{from, anyWay})
+			more = true
 			break
 		}
 		if want.holds(p.record(needs)) {
@@ -172,12 +173,13 @@ func pageOfParts(list string, of subject, q Query, next func(o order, from place
 		}
 		from = o.placeOf(p)
 	}
-	exhausted := page.Next == "" && len(parts) < window || budget == math.MaxInt && page.Next == ""
-	if !exhausted && page.Next == "" {
-		page.Next = cursor(queryDigest(list, q), start{from, anyWay})
-	}
+	exhausted := !more && (len(parts) < window || budget == math.MaxInt)
+	so := begins.and(len(page.Names), 0)
 	if len(all) > 0 {
-		page.Total, page.AtLeast = len(page.Names), !begin || !exhausted
+		page.Total, page.AtLeast = so.least, !begin || !exhausted
+	}
+	if !exhausted {
+		page.Next = cursor(queryDigest(list, q), start{from, anyWay, so})
 	}
 	return page, nil
 }

@@ -231,7 +231,7 @@ func (x *search) run(ctx context.Context, from start, limit int) (stretch, error
 			from.by = byWalk
 		}
 	}
-	return w.stretch(ctx, from.by)
+	return w.stretch(ctx, from)
 }
 
 // lookUp makes a page of what indexes find; few is false where that is too much.
@@ -294,7 +294,7 @@ func (x *search) ofFound(ctx context.Context, all []hit, from place, limit int) 
 		}
 		got.found = append(got.found, h)
 		if len(got.found) == limit && i+1 < len(matched) {
-			got.next = &start{h.place(), byIndex}
+			got.next = &start{h.place(), byIndex, soFar{i + 1, len(matched)}}
 			break
 		}
 	}
@@ -402,7 +402,7 @@ func (q Query) begin(list string, o order) (from start, limit int, err error) {
 		limit = defaultLimit
 	}
 	if q.After == "" {
-		return start{o.first(), anyWay}, limit, nil
+		return start{place: o.first(), by: anyWay}, limit, nil
 	}
 	from, err = parseCursor(queryDigest(list, q), q.After)
 	return from, limit, err

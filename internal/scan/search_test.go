@@ -336,17 +336,17 @@ func FuzzCursor(f *testing.F) {
 	f.Add("\U0010FFFF", "é", byte(2), "not a cursor")
 	f.Fuzz(func(t *testing.T, key, name string, by byte, text string) {
 		digest := queryDigest("scans", Query{Sort: key})
-		want := start{place{key, name}, anyWay + way(by%3)}
+		want := start{place{key, name}, anyWay + way(by%3), soFar{int(by) / 3 % 2 * len(key), int(by) / 6 * 1000}}
 		made := cursor(digest, want)
 		got, err := parseCursor(digest, made)
 		if storable(key) && storable(name) && len(made) <= maxCursor && (err != nil || got != want) {
-			t.Errorf("parseCursor(cursor(%q)) = %q, %v", want, got, err)
+			t.Errorf("parseCursor(cursor(%+v)) = %+v, %v", want, got, err)
 		}
 		if _, err := parseCursor(queryDigest("scans", Query{Sort: key + "x"}), made); !errors.Is(err, ErrCursor) {
 			t.Errorf("a cursor of another query = %v, want ErrCursor", err)
 		}
 		if p, err := parseCursor(digest, text); err == nil && cursor(digest, p) != text {
-			t.Errorf("parseCursor(%q) = %q, which is another's", text, p)
+			t.Errorf("parseCursor(%q) = %+v, which is another's", text, p)
 		} else if err != nil && !errors.Is(err, ErrCursor) {
 			t.Errorf("parseCursor(%q) = %v, want ErrCursor", text, err)
 		}

@@ -157,7 +157,7 @@ func (s *Service) TimelapsePage(ctx context.Context, q Query) (Page, error) {
 		}
 		page.Names = append(page.Names, p.name)
 		if len(page.Names) == limit && i+1 < len(places) {
-			page.Next = cursor(queryDigest(list, q), start{p, anyWay})
+			page.Next = cursor(queryDigest(list, q), start{place: p, by: anyWay})
 			break
 		}
 	}

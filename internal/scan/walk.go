@@ -264,14 +264,20 @@ func (w *walk) expectsFew(ctx context.Context) (few bool, err error) {
 }
 
 // stretch is what the walk has come along.
-func (w *walk) stretch(ctx context.Context, by way) (got stretch, err error) {
+func (w *walk) stretch(ctx context.Context, from start) (got stretch, err error) {
 	got.found = w.found
+	by := from.by
 	if w.begin && w.exhausted && w.index.useful() {
 		by = byIndex // The whole list is short, and an index tells how long.
 	}
-	if w.full && w.more || !w.full && !w.exhausted {
-		got.next = &start{w.at, by}
-	}
 	got.total, got.atLeast, err = w.total(ctx, len(w.found)+w.further, w.begin && w.exhausted)
+	so := from.and(len(w.found), w.further)
+	if got.atLeast {
+		got.total = max(got.total, so.least)
+	}
+	if w.full && w.more || !w.full && !w.exhausted {
+		so.least = max(so.least, got.total)
+		got.next = &start{w.at, by, so}
+	}
 	return got, err
 }
