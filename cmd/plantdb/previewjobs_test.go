@@ -14,8 +14,9 @@ import (
 	"github.com/romi/plantdb-go/internal/servertest"
 )
 
-// previewImages is how many images TestDatabaseKilledUnderPreviews uploads.
-const previewImages = 8
+// previewImages is how many images TestDatabaseKilledUnderPreviews uploads at
+// the most until it meets a job in its middle.
+const previewImages = 500
 
 // TestDatabaseKilledUnderPreviews kills PostgreSQL while a job that makes
 // previews runs, and starts it again once the server has met its absence: every
@@ -27,17 +28,8 @@ func TestDatabaseKilledUnderPreviews(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Env: []string{"DATABASE_URL=" + database.URL()}}, dir, "--test", "--rate-limits", "off")
 	admin, _ := login(t, s, "admin", "admin")
 	admin.makeScan(t, "seen", "notes")
-	for i := range previewImages {
-		contentType, body := form(t, photo(t, i), "ext", "png")
-		if a := admin.send(t, http.MethodPost, fmt.Sprintf("/files/seen/images/image%d", i), contentType, body); a.Status != http.StatusCreated {
-			t.Fatalf("upload of image %d = %d %s", i, a.Status, a.Text)
-		}
-	}
 	t.Cleanup(s.Continue)
-	stopInPreviews(t, s, database.URL())
-	if made := previewsIn(t, dir); made >= 2*previewImages {
-		t.Fatalf("%d previews are there while one is made, want less than all", made)
-	}
+	images := stopInPreviews(t, s, admin, dir, database.URL())
 	for _, id := range servertest.Standing(filepath.Join(home, "data")) {
 		if pid, err := strconv.Atoi(id); err == nil {
 			_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended with the others
@@ -55,8 +47,8 @@ func TestDatabaseKilledUnderPreviews(t *testing.T) {
 	})
 	again := startDatabase(t, home)
 	soon(t, "all previews are made", func() string {
-		if n := previewsIn(t, dir); n < 2*previewImages { // a small one and a large one each
-			return fmt.Sprintf("%d of %d, jobs: %s", n, 2*previewImages, previewJobs(t, again.URL()))
+		if n := previewsIn(t, dir); n < 2*images { // a small one and a large one each
+			return fmt.Sprintf("%d of %d, jobs: %s", n, 2*images, previewJobs(t, again.URL()))
 		}
 		return ""
 	})
@@ -71,22 +63,33 @@ func TestDatabaseKilledUnderPreviews(t *testing.T) {
 	}
 }
 
-// stopInPreviews stops the server in the middle of a job that makes previews:
-// PostgreSQL has handed it out, and knows of no end of it.
-func stopInPreviews(t *testing.T, s *servertest.Server, url string) {
+// stopInPreviews uploads images until it has stopped the server in the middle
+// of a job that makes previews: PostgreSQL has handed it out and knows of no end
+// of it, and not all previews are there. It returns how many images there are.
+func stopInPreviews(t *testing.T, s *servertest.Server, admin caller, dir, url string) (images int) {
 	t.Helper()
-	running := func() bool { return strings.Contains(previewJobs(t, url), "running") }
-	soon(t, "a job that makes previews runs", func() string {
-		if !running() {
-			return previewJobs(t, url)
+	middle := func() bool {
+		return strings.Contains(previewJobs(t, url), "running") && previewsIn(t, dir) < 2*images
+	}
+	for images < previewImages {
+		contentType, body := form(t, photo(t, images), "ext", "png")
+		if a := admin.send(t, http.MethodPost, fmt.Sprintf("/files/seen/images/image%d", images), contentType, body); a.Status != http.StatusCreated {
+			t.Fatalf("upload of image %d = %d %s", images, a.Status, a.Text)
 		}
-		s.Pause()
-		if running() { // nobody can end it any more
-			return ""
+		images++
+		for previewsIn(t, dir) < 2*images {
+			if !middle() {
+				continue
+			}
+			s.Pause()
+			if middle() { // nobody can end it any more
+				return images
+			}
+			s.Continue()
 		}
-		s.Continue()
-		return "between two jobs"
-	})
+	}
+	t.Fatalf("no job was met in its middle, of %d images", images)
+	return 0
 }
 
 // previewJobs are the states of the jobs that make previews, in order.
