@@ -203,7 +203,7 @@ func TestDamage(t *testing.T) {
 		"files.json is a list":      {index(`[]`), []string{head, "broken: files.json: "}},
 		"no filesets":               {index(`{}`), []string{head, "broken: files.json: it has no list of filesets"}},
 		"filesets is an object":     {index(`{"filesets": {}}`), []string{"broken: files.json: it has no list of filesets"}},
-		"deep files.json":           {index(`{"filesets":` + strings.Repeat("[", 200) + strings.Repeat("]", 200) + "}"), []string{"broken: files.json: metadata is nested"}},
+		"deep files.json":           {index(`{"filesets":` + strings.Repeat("[", 200) + strings.Repeat("]", 200) + "}"), []string{"broken: files.json: Metadata is nested"}},
 		"huge files.json":           {index(`{"filesets": []}` + strings.Repeat(" ", 16<<20)), []string{"broken: files.json: the file is too large"}},
 		"no filesets at all":        {index(`{"filesets": []}`), []string{head}},
 		"no metadata directory":     {remove("metadata"), []string{"{}\nimages {}\n", "broken: it has no metadata directory"}},
