@@ -35,6 +35,8 @@ type Partial struct {
 	file *os.File
 	at   int64
 	sum  hash.Hash
+	// flushed is up to where the disk was told to begin.
+	flushed int64
 }
 
 // CreatePartial makes an empty partial content, durably.
@@ -128,7 +130,7 @@ func (p *Partial) Continue(at int64, state []byte) error {
 	if err == nil {
 		p.sum, err = digestOf(state)
 	}
-	p.at = at
+	p.at, p.flushed = at, at
 	return wrap("continue upload", p.id, err)
 }
 
@@ -140,6 +142,10 @@ func (p *Partial) Write(b []byte) (int, error) {
 	n, err := p.tree.disk.write(p.file, b)
 	hashing.Wait()
 	p.at += int64(n)
+	if p.at-p.flushed >= flushSize {
+		beginFlush(p.file, p.flushed, p.at-p.flushed)
+		p.flushed = p.at
+	}
 	if n < len(b) {
 		p.sum = nil // it is of more than there is
 	}

@@ -32,7 +32,7 @@ const (
 	maxOpenUploads = 1000
 	// A piece is acknowledged in steps, so that a server that is killed loses
 	// little: whichever comes first.
-	stepBytes = 16 << 20
+	stepBytes = 32 << 20
 	stepTime  = 10 * time.Second
 	// busyWait is how long the writer before may take to notice that its
 	// client is gone.
