@@ -129,7 +129,7 @@ var refusedWrites = []badRequest{
 	{name: "metadata of an unknown file", path: "/files/kept/images/none/metadata", contentType: jsonType, body: `{"metadata":{"a":1}}`, status: 404, code: "unknown_file"},
 	{name: "metadata of an unknown scan", path: "/scans/none/metadata", contentType: jsonType, body: `{"metadata":{"a":1}}`, status: 404, code: "unknown_scan"},
 	{name: "metadata that moves into a timelapse", path: "/scans/kept/metadata", contentType: jsonType, body: `{"metadata":{"timelapse":{"id":"series"}}}`, status: 400, code: "timelapse_fixed"},
-	{name: "metadata that is too deep", path: "/scans/kept/metadata", contentType: jsonType, body: `{"metadata":{"a":` + strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000) + `}}`, status: 400, code: "invalid_request"},
+	{name: "metadata that is too deep", path: "/scans/kept/metadata", contentType: jsonType, body: `{"metadata":{"a":` + strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000) + `}}`, status: 400, code: "too_deep"},
 	{name: "metadata that is too large", path: "/scans/kept/metadata", contentType: jsonType, body: `{"metadata":{"a":"` + strings.Repeat("x", 17<<20) + `"}}`, status: 413, code: "too_large"},
 }
 
