@@ -62,8 +62,8 @@ type Part struct {
 	reader *Reader
 	fresh  bool   // nothing was read yet
 	clean  int    // so many of the buffered bytes belong to it
-	end    []byte // what follows them, once that is known to be a boundary
-	err    error
+	end    []byte // the boundary that follows them, once it is known
+	err    error  // of Read, after them
 }
 
 // New returns a reader of a body with this Content-Type. It fails if that is no
@@ -84,8 +84,8 @@ func New(body io.Reader, contentType string) (*Reader, error) {
 func (r *Reader) Rest() io.Reader { return r.source }
 
 // Next returns the next part, past what was not read of the one before. At the
-// end of the form the error is io.EOF, and io.ErrUnexpectedEOF where the body
-// ends before.
+// end of the form, and of an empty body, the error is io.EOF, and
+// io.ErrUnexpectedEOF where the body ends before.
 func (r *Reader) Next() (*Part, error) {
 	if r.err != nil {
 		return nil, r.err
@@ -155,6 +155,9 @@ func (r *Reader) first() (last bool, err error) {
 			if last, next := r.ends(after, err != nil); last || next {
 				return last, nil
 			}
+		}
+		if err != nil && room == maxHead && len(line) == 0 {
+			return true, nil // nothing at all
 		}
 		if err != nil {
 			return false, io.ErrUnexpectedEOF
@@ -232,59 +235,82 @@ func (r *Reader) head() (textproto.MIMEHeader, error) {
 	return header, nil
 }
 
-// Read implements io.Reader.
+// Read implements io.Reader. The error comes with the last bytes before it:
+// whoever hears of a broken connection only by the context of its request learns
+// of it no sooner.
 func (p *Part) Read(b []byte) (int, error) {
 	if len(b) == 0 {
 		return 0, nil
 	}
-	for p.clean == 0 {
-		if p.end != nil {
-			return 0, io.EOF
-		}
-		if p.err != nil {
-			return 0, p.err
-		}
+	if p.clean == 0 && p.err == nil {
 		p.look()
 	}
+	if p.clean == 0 {
+		return 0, p.err
+	}
 	p.fresh = false
-	n, err := p.reader.source.Read(b[:min(len(b), p.clean)])
-	p.clean -= n
-	return n, err
+	n, _ := p.reader.source.Read(b[:min(len(b), p.clean)]) // it is buffered
+	if p.clean -= n; p.clean == 0 {
+		return n, p.err
+	}
+	return n, nil
 }
 
-// look finds out how much of what is buffered belongs to the part, or has more
-// buffered. At least one thing is known afterwards: clean, end or err.
+// look finds out how much of what is buffered belongs to the part. Only where
+// that is nothing, more is read: what came is given on before what follows it is
+// waited for. Afterwards clean or err, or both, are known; io.EOF is for the end.
 func (p *Part) look() {
-	source, boundary := p.reader.source, p.reader.boundary
-	// A boundary and two bytes decide whether it is one.
-	_, err := source.Peek(len(boundary) + 2)
-	buffered, _ := source.Peek(source.Buffered())
-	// The line break of a head's end may be that of the boundary.
-	if dashes := p.reader.dashes(); p.fresh && matches(buffered, dashes, err != nil) == boundaryIs {
-		p.end = dashes
-		return
+	source := p.reader.source
+	for {
+		buffered, _ := source.Peek(source.Buffered())
+		if p.split(buffered, false); p.clean > 0 || p.err != nil {
+			return
+		}
+		if _, err := source.Peek(len(buffered) + 1); err != nil {
+			if p.split(buffered, true); p.err == nil {
+				p.clean, p.err = len(buffered), unexpected(err)
+			}
+			return
+		}
 	}
+}
+
+// split looks for the boundary in b. What may be the beginning of one does not
+// count as content, unless the body has ended.
+func (p *Part) split(b []byte, ended bool) {
+	// The line break of a head's end may be that of the boundary.
+	if dashes := p.reader.dashes(); p.fresh {
+		switch matches(b, dashes, ended) {
+		case boundaryIs:
+			p.end, p.err = dashes, io.EOF
+			return
+		case boundaryMaybe:
+			return
+		}
+	}
+	boundary := p.reader.boundary
 	for from := 0; ; {
-		i := bytes.Index(buffered[from:], boundary)
+		i := bytes.Index(b[from:], boundary)
 		if i < 0 {
 			break
 		}
 		i += from
-		switch matches(buffered[i:], boundary, err != nil) {
+		switch matches(b[i:], boundary, ended) {
 		case boundaryIs:
-			p.clean, p.end = i, boundary
+			p.clean, p.end, p.err = i, boundary, io.EOF
 			return
-		case boundaryMaybe: // too near to the end of what is buffered
+		case boundaryMaybe:
 			p.clean = i
 			return
 		}
 		from = i + 1
 	}
-	// The end of what is buffered may be the beginning of a boundary.
-	p.clean = max(0, len(buffered)-len(boundary)+1)
-	if err != nil {
-		p.clean = len(buffered)
-		p.err = unexpected(err)
+	p.clean = len(b)
+	for i := max(0, len(b)-len(boundary)+1); i < len(b) && !ended; i++ {
+		if bytes.HasPrefix(boundary, b[i:]) {
+			p.clean = i
+			return
+		}
 	}
 }
 
@@ -298,7 +324,11 @@ const (
 // follow it, or nothing does, at the end of the body.
 func matches(b, boundary []byte, ended bool) int {
 	after, ok := bytes.CutPrefix(b, boundary)
-	if !ok {
+	switch {
+	case ok:
+	case !ended && bytes.HasPrefix(boundary, b):
+		return boundaryMaybe
+	default:
 		return boundaryNot
 	}
 	short := boundaryMaybe

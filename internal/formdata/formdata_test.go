@@ -84,7 +84,7 @@ func TestForm(t *testing.T) {
 		"breaks without a return":    {"--frontier\n" + strings.ReplaceAll(head, "\r", "") + "1\r\n--frontier--\n", []read{{"a", "b.txt", "1\r"}}, "", nil},
 		"nearly a boundary":          {"--frontier\r\n" + head + "1\r\n--frontierX\r\n--frontier-x\r\n--frontie\r\n--frontier--", []read{{"a", "b.txt", "1\r\n--frontierX\r\n--frontier-x\r\n--frontie"}}, "", nil},
 		"the boundary in a line":     {"--frontier\r\n" + head + "1--frontier--\r\n--frontier--", []read{{"a", "b.txt", "1--frontier--"}}, "", nil},
-		"nothing":                    {"", nil, "", io.ErrUnexpectedEOF},
+		"nothing":                    {"", nil, "", nil},
 		"no boundary":                {"text\r\n", nil, "", io.ErrUnexpectedEOF},
 		"cut in the boundary":        {"--front", nil, "", io.ErrUnexpectedEOF},
 		"cut in the head":            {"--frontier\r\nContent-Disp", nil, "", io.ErrUnexpectedEOF},
@@ -117,6 +117,42 @@ func TestWindow(t *testing.T) {
 			if err != nil || len(parts) != 2 || parts[0].Content != content || parts[1].Content != "second" {
 				t.Fatalf("%d bytes of %q: %d parts, %v", size, fill, len(parts), err)
 			}
+		}
+	}
+}
+
+// telling is a body that breaks off, and tells when that was noticed.
+type telling struct {
+	io.Reader
+	noticed bool
+}
+
+func (t *telling) Read(p []byte) (int, error) {
+	n, err := t.Reader.Read(p)
+	t.noticed = t.noticed || err != nil
+	return n, err
+}
+
+// TestNoSooner holds that a break is noticed when it is told, not while content
+// before it is given on: net/http ends the context of a request by it.
+func TestNoSooner(t *testing.T) {
+	t.Parallel()
+	broken := errors.New("broken")
+	whole := "--frontier\r\nContent-Disposition: form-data; name=a\r\n\r\n" + strings.Repeat("content\r\n--front", 20) + "\r\n--frontier--\r\n"
+	for cut := range len(whole) {
+		body := &telling{Reader: io.MultiReader(strings.NewReader(whole[:cut]), iotest.ErrReader(broken))}
+		r, err := formdata.New(body, contentType)
+		if err != nil {
+			t.Fatal(err)
+		}
+		part, err := r.Next()
+		for buffer := make([]byte, 1000); err == nil; {
+			if _, err = part.Read(buffer); err == nil && body.noticed {
+				t.Fatalf("cut at %d of %d, noticed before it was told", cut, len(whole))
+			}
+		}
+		if !errors.Is(err, broken) && !errors.Is(err, io.EOF) {
+			t.Fatalf("cut at %d: %v", cut, err)
 		}
 	}
 }
@@ -186,6 +222,9 @@ func TestPieces(t *testing.T) {
 func asStandard(t *testing.T, body []byte) {
 	parts, _, err := all(bytes.NewReader(body))
 	want, wantErr := standard(bytes.NewReader(body))
+	if len(body) == 0 {
+		wantErr = nil // no form, and no part
+	}
 	// A body that ends in a head has ended well for mime/multipart.
 	cut := errors.Is(err, io.ErrUnexpectedEOF) && wantErr == nil
 	if (err == nil) != (wantErr == nil) && !cut && !beyond(body) {
