@@ -198,7 +198,7 @@ func (w *Watcher) Follow(l *Listing) {
 	w.leaveStale(l)
 	w.enter(filepath.Join(w.root, locksDir), watchedDir{kind: lockDir})
 	for _, e := range l.timelapses[:min(len(l.timelapses), w.lapses)] {
-		w.enterTimelapse(e.Loc.Timelapse)
+		w.enterTimelapse(l, e.Loc.Timelapse)
 	}
 	w.unwatched = 0
 	for _, s := range l.scans {
@@ -239,12 +239,30 @@ func (w *Watcher) Prefer(loc Loc) {
 	}
 }
 
-func (w *Watcher) enterTimelapse(id string) {
+// enterTimelapse watches a timelapse of a listing. What came into it after it
+// was listed and before it was watched no event tells, so it is looked at.
+func (w *Watcher) enterTimelapse(l *Listing, id string) {
 	path := filepath.Join(w.root, id)
-	if d, ok := w.dirs[path]; ok && d.kind != timelapseDir {
+	d, known := w.dirs[path]
+	if known && d.kind != timelapseDir {
 		w.leave(path)
+		known = false
 	}
 	w.enter(path, watchedDir{kind: timelapseDir, loc: Loc{Timelapse: id}})
+	if known {
+		return
+	}
+	entries, err := fs.ReadDir(w.tree.root.FS(), id)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		w.touchAll()
+	}
+	for _, e := range entries {
+		loc := Loc{Timelapse: id, Scan: e.Name()}
+		if e.IsDir() && readable(loc.Scan) && !l.holds(loc) {
+			w.enterScan(loc)
+			w.touch(loc)
+		}
+	}
 }
 
 // enterScan watches a scan that is a directory and no link to one.

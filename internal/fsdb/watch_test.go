@@ -194,6 +194,54 @@ func TestWatch(t *testing.T) {
 }
 
 // A program that takes upstream's locks is seen when it lets go, whatever it wrote.
+// TestWatchNewTimelapse moves a scan into a timelapse that was listed and is not
+// watched yet: no event of the system tells of it.
+func TestWatchNewTimelapse(t *testing.T) {
+	t.Parallel()
+	tree := newTree(t)
+	for _, dir := range []string{"s/metadata", "tl/old/metadata"} {
+		if err := os.MkdirAll(filepath.Join(tree.Dir(), dir), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(tree.Dir(), "tl/timelapse.json"), []byte(`{"id": "tl"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w := must[*Watcher](t)(tree.Watch(100))
+	defer func() { _ = w.Close() }()
+	<-w.Changed()
+	w.Take()
+	list := must[*Listing](t)(tree.List(t.Context()))
+	if err := os.Rename(filepath.Join(tree.Dir(), "s"), filepath.Join(tree.Dir(), "tl/s")); err != nil {
+		t.Fatal(err)
+	}
+	w.Follow(list)
+	want := Loc{Timelapse: "tl", Scan: "s"}
+	for came := false; !came; {
+		select {
+		case <-w.Changed():
+			got := w.Take()
+			came = slices.Contains(got.Scans, want)
+			if slices.Contains(got.Scans, Loc{Timelapse: "tl", Scan: "old"}) {
+				t.Errorf("told %v, which was there when it was listed", got.Scans)
+			}
+		case <-t.Context().Done():
+			t.Fatalf("nobody told of %v", want)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(tree.Dir(), "tl/s/files.json"), []byte(`{"filesets": []}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for changed := false; !changed; {
+		select {
+		case <-w.Changed():
+			changed = slices.Contains(w.Take().Scans, want)
+		case <-t.Context().Done():
+			t.Fatalf("%v is not watched", want)
+		}
+	}
+}
+
 func TestWatchLocks(t *testing.T) {
 	t.Parallel()
 	tree := newTree(t, smallScan("a_b"))
