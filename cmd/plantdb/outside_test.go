@@ -126,6 +126,14 @@ func TestUpstreamWritesBeside(t *testing.T) {
 			for gone := false; !gone; {
 				gone = admin.get(t, "/scans/doomed_py").Status == http.StatusNotFound
 			}
+			// Of what Python deleted the bytes are gone at once, and the rows soon.
+			for listed := true; listed; {
+				a := admin.get(t, "/filesets/shared/images/files")
+				listed = a.Status != http.StatusOK || strings.Contains(a.Text, `"py_2"`) || strings.Contains(a.Text, `"py_6"`)
+				if listed && t.Context().Err() != nil {
+					t.Fatalf("files of shared/images = %d %s", a.Status, a.Text)
+				}
+			}
 			if a := admin.get(t, "/files/shared/images/py_2"); a.Status != http.StatusNotFound {
 				t.Errorf("what Python deleted = %d %s", a.Status, a.Text)
 			}

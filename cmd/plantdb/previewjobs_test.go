@@ -53,7 +53,7 @@ func TestDatabaseKilledUnderPreviews(t *testing.T) {
 		return ""
 	})
 	soon(t, "all jobs are done", func() string {
-		if jobs := previewJobs(t, again.URL()); strings.Trim(jobs, "completed ") != "" {
+		if jobs := previewJobs(t, again.URL()); strings.TrimSpace(strings.ReplaceAll(jobs, "completed", "")) != "" {
 			return jobs
 		}
 		return ""
