@@ -106,6 +106,7 @@ func (s *server) download(c *scan.Content, err error) (*download, error) {
 		defer c.Close() // Nothing was written to it.
 		r, w := humago.Unwrap(ctx)
 		fileHeaders(w.Header(), c.Name, c.Version)
+		renew(r.Header, c, "")
 		w.Header().Set("Content-Type", typeOf(c.Name))
 		http.ServeContent(&rangeErrors{ResponseWriter: w}, r, "", c.Modified, c.File)
 	}}, nil
@@ -118,6 +119,20 @@ func fileHeaders(h http.Header, name, version string) {
 	h.Set("ETag", etag(version))
 }
 
+// renew has conditions that name the version of c before its digest was known
+// name the one that it has now, for these are the same bytes: a download in parts
+// goes on when its file is hashed meanwhile.
+func renew(h http.Header, c *scan.Content, form string) {
+	if c.Before == "" {
+		return
+	}
+	for _, name := range []string{"If-Match", "If-None-Match", "If-Range"} {
+		for i, tags := range h[name] {
+			h[name][i] = strings.ReplaceAll(tags, etag(c.Before+form), etag(c.Version+form))
+		}
+	}
+}
+
 // jsonOf sends what is made of c in JSON, and closes it. A version of c has one
 // form of the kind, so that who has it already costs no making. Ranges are for
 // send to offer.
@@ -126,6 +141,7 @@ func (s *server) jsonOf(c *scan.Content, kind string, send func(context.Context,
 		defer c.Close() // Nothing was written to it.
 		r, w := humago.Unwrap(ctx)
 		fileHeaders(w.Header(), strings.TrimSuffix(c.Name, extension(c.Name))+".json", c.Version+" "+kind)
+		renew(r.Header, c, " "+kind)
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Last-Modified", c.Modified.UTC().Format(http.TimeFormat))
 		if settled(w, r, c.Modified) {

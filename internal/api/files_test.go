@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"fmt"
 	"mime/multipart"
 	"net/http"
@@ -150,6 +151,43 @@ func TestPartsOfOneFile(t *testing.T) {
 			t.Errorf("Range %s: the message is %q, want %q in it", spec, message, want)
 		}
 	}
+}
+
+// A file from outside gets another ETag once it is hashed. Who has the one before
+// goes on: the bytes are the same.
+func TestPartsOfAFileThatIsHashedMeanwhile(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, api.Config{Rates: api.NoRates})
+	const path = "/api/v1/files/real_plant/images/00000_rgb"
+	first := s.get(path, header{"Range", "bytes=0-99"})
+	before := first.header.Get("ETag")
+	whole := s.get(path)
+	digest := fmt.Sprintf("\"%x\"", sha256.Sum256(whole.body))
+	if before == digest || first.status != http.StatusPartialContent {
+		t.Fatalf("the first part = %d, ETag %s, want one that is not hashed yet", first.status, before)
+	}
+	// What an archive reads is hashed, unless it was written a moment ago.
+	for now := before; now != digest; now = s.get(path, header{"Range", "bytes=0-99"}).header.Get("ETag") {
+		if now != before {
+			t.Fatalf("ETag = %s, want %s and then %s", now, before, digest)
+		}
+		if a := s.get("/api/v1/assets/archive/real_plant"); a.status != http.StatusOK {
+			t.Fatalf("archive = %d", a.status)
+		}
+	}
+	for name, conditions := range map[string][]header{
+		"If-Match": {{"Range", "bytes=100-"}, {"If-Match", before}}, "If-Range": {{"Range", "bytes=100-"}, {"If-Range", before}},
+	} {
+		a := s.get(path, conditions...)
+		if a.status != http.StatusPartialContent || !bytes.Equal(a.body, whole.body[100:]) || a.header.Get("ETag") != digest {
+			t.Errorf("%s of the ETag before = %d, %d bytes, ETag %s", name, a.status, len(a.body), a.header.Get("ETag"))
+		}
+	}
+	if a := s.get(path, header{"If-None-Match", "W/\"x\", " + before}); a.status != http.StatusNotModified {
+		t.Errorf("If-None-Match of the ETag before = %d, want 304", a.status)
+	}
+	s.put("real_plant/images/00000_rgb.jpg", "another")
+	wantProblem(t, "another file", s.get(path, header{"If-Match", before}), http.StatusPreconditionFailed, "precondition_failed")
 }
 
 func TestRefusedUploadsLeaveNothing(t *testing.T) {

@@ -22,6 +22,9 @@ type Content struct {
 	// Version changes whenever the bytes do: the SHA-256 in hex where it is
 	// known, else a text made of path, size and time.
 	Version string
+	// Before is the version that these bytes had while their digest was not
+	// known; empty where it is not. Who has seen it may still ask by it.
+	Before string
 
 	reopen     opener
 	undigested *digest // its row, if that lacks the digest of this version
@@ -63,7 +66,7 @@ func (c *Content) named(d digest) {
 		c.undigested = &d
 		return
 	}
-	c.Version, c.undigested = hex.EncodeToString(d.sha256), nil
+	c.Before, c.Version, c.undigested = c.Version, hex.EncodeToString(d.sha256), nil
 }
 
 // openContent opens what lies at a path of the tree.
