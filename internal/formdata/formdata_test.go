@@ -50,7 +50,7 @@ func standard(body io.Reader) (parts []read, err error) {
 	r := multipart.NewReader(body, "frontier")
 	for {
 		p, err := r.NextRawPart()
-		if err == io.EOF { //nolint:errorlint // wrapped, it is no end
+		if errors.Is(err, io.EOF) && errors.Unwrap(err) == nil { // wrapped, it is no end
 			return parts, nil
 		}
 		if err != nil {

@@ -66,7 +66,7 @@ func cursor(query [8]byte, from start) string {
 	raw := append([]byte{byte(from.by)}, query[:]...)
 	if from.soFar != (soFar{}) {
 		raw[0] |= counted
-		raw = binary.AppendUvarint(binary.AppendUvarint(raw, uint64(from.held)), uint64(from.least)) //nolint:gosec // never negative
+		raw = binary.AppendVarint(binary.AppendVarint(raw, int64(from.held)), int64(from.least))
 	}
 	raw = binary.AppendUvarint(raw, uint64(len(from.key)))
 	raw = append(append(raw, from.key...), from.name...)
@@ -87,8 +87,8 @@ func parseCursor(query [8]byte, text string) (start, error) {
 	var so soFar
 	if raw[0]&counted != 0 {
 		for _, sum := range []*int{&so.held, &so.least} {
-			v, n := binary.Uvarint(rest)
-			if n <= 0 || v > maxSum {
+			v, n := binary.Varint(rest)
+			if n <= 0 || v < 0 || v > maxSum {
 				return start{}, ErrCursor
 			}
 			*sum, rest = int(v), rest[n:]
