@@ -50,7 +50,8 @@
 //
 // A file counts if its fileset is listed and its bytes lie there with the size
 // that the journal says, so that an entry may be durable before the name of its
-// file is, and may come twice. The metadata file of an entry need not be durable
+// file is, and may come twice. An entry with neither id nor file is a fileset that
+// is being made, and counts if it is a directory. The metadata file of an entry need not be durable
 // before Fold, which makes it so, or writes it anew from the journal.
 //
 // # Links

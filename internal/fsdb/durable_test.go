@@ -563,6 +563,13 @@ func state(t *testing.T, tree *Tree) string {
 				fmt.Fprintf(&b, "%q\n", data)
 			}
 		}
+		for _, dir := range must[[]os.DirEntry](t)(os.ReadDir(filepath.Join(tree.Dir(), e.Loc.Dir()))) {
+			listed := slices.ContainsFunc(s.Filesets, func(f Fileset) bool { return f.ID == dir.Name() })
+			// The directories on the way to a raw file may stay without it.
+			if dir.IsDir() && !listed && dir.Name() != metadataDir && dir.Name() != "some" {
+				fmt.Fprintf(&b, "not listed: %s\n", dir.Name())
+			}
+		}
 		for _, rel := range []string{"pipeline.toml", "some/where/notes.txt"} {
 			if data, err := os.ReadFile(filepath.Join(tree.Dir(), e.Loc.Dir(), rel)); err == nil {
 				fmt.Fprintf(&b, "%s %q\n", rel, data)

@@ -97,21 +97,26 @@ func (t *Tree) settleAdded(loc Loc, dir *os.Root, valid []Added) error {
 func foldedDirs(loc Loc, valid []Added) []string {
 	var dirs []string
 	for _, a := range valid {
-		set, metadata := loc.Dir()+"/"+a.Fileset, loc.Dir()+"/"+path.Dir(fileMetadata(a.Fileset, a.ID))
-		if !slices.Contains(dirs, set) {
-			dirs = append(dirs, set, metadata)
+		set, metadata := loc.Dir()+"/"+a.Fileset, loc.Dir()+"/"+path.Dir(a.metadataFile())
+		for _, dir := range []string{set, metadata} {
+			if !slices.Contains(dirs, dir) {
+				dirs = append(dirs, dir)
+			}
 		}
 	}
 	if len(dirs) == 0 {
 		return nil
 	}
-	return append(dirs, loc.Dir()+"/"+metadataDir)
+	if metadata := loc.Dir() + "/" + metadataDir; !slices.Contains(dirs, metadata) {
+		dirs = append(dirs, metadata)
+	}
+	return dirs
 }
 
-// settleMetadata makes the metadata file of an added file durable. A power cut
+// settleMetadata makes the metadata file of what was added durable. A power cut
 // may have taken it, or what is in it: then it is written anew.
 func (t *Tree) settleMetadata(loc Loc, dir *os.Root, a Added) error {
-	name := fileMetadata(a.Fileset, a.ID)
+	name := a.metadataFile()
 	data, err := readFile(dir, name, meta.MaxBytes)
 	switch {
 	case err == nil:

@@ -34,7 +34,7 @@ var tornMark = []byte{'-'}
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // Added is a file that was added to a fileset, as its journal says: ID and File
-// are its entry in files.json.
+// are its entry in files.json. Without both it is a fileset that is being made.
 type Added struct {
 	Fileset  string          `json:"fileset"`
 	ID       string          `json:"id"`
@@ -42,6 +42,17 @@ type Added struct {
 	Size     int64           `json:"size"`
 	SHA256   string          `json:"sha256"` // in hex
 	Metadata json.RawMessage `json:"metadata"`
+}
+
+// makes says that it is a fileset.
+func (a Added) makes() bool { return a.ID == "" && a.File == "" }
+
+// metadataFile is where its metadata lie in the scan.
+func (a Added) metadataFile() string {
+	if a.makes() {
+		return filesetMetadata(a.Fileset)
+	}
+	return fileMetadata(a.Fileset, a.ID)
 }
 
 // Journal is what was added to one scan and may not be in files.json yet.
@@ -170,7 +181,7 @@ func (j *Journal) parse(data []byte) (rest []byte, err error) {
 		}
 		for _, a := range batch {
 			// The disk is also others': nothing leads out of the scan.
-			if readable(a.Fileset) && readable(a.ID) && readable(a.File) {
+			if readable(a.Fileset) && (a.makes() || readable(a.ID) && readable(a.File)) {
 				j.Files = append(j.Files, a)
 			}
 		}
@@ -230,6 +241,18 @@ func (t *Tree) ensureJournals() error {
 	return nil
 }
 
+// announce begins the journal of a scan that has none, durably.
+func (t *Tree) announce(loc Loc, a Added) error {
+	if err := t.ensureJournals(); err != nil {
+		return err
+	}
+	lines, err := journalLines(loc, true, []Added{a})
+	if err != nil {
+		return err
+	}
+	return t.put(journalFile(loc), lines)
+}
+
 // dropJournal removes the journal of a scan, durably.
 func (t *Tree) dropJournal(loc Loc) error {
 	there, err := t.exists(journalFile(loc))
@@ -242,9 +265,10 @@ func (t *Tree) dropJournal(loc Loc) error {
 	return t.disk.syncDir(journalDir)
 }
 
-// apply lists in x what the journal has and x lacks, of those files whose bytes
-// lie in dir, and returns these, listed before or not: of a file whose bytes
-// are gone or were never durable nobody was told that it is there.
+// apply lists in x what the journal has and x lacks, of those filesets whose
+// directories and those files whose bytes lie in dir, and returns these, listed
+// before or not: of a file whose bytes are gone or were never durable, and of a
+// fileset that is being made, nobody was told that it is there.
 func (x *index) apply(j *Journal, dir *os.Root) (valid []Added, changed bool) {
 	if j == nil {
 		return nil, false
@@ -252,6 +276,17 @@ func (x *index) apply(j *Journal, dir *os.Root) (valid []Added, changed bool) {
 	sets := map[string]*known{}
 	for _, a := range j.Files {
 		e := x.find(a.Fileset)
+		if a.makes() {
+			if info, err := dir.Lstat(a.Fileset); err != nil || !info.IsDir() {
+				continue // it was not made
+			}
+			if e == nil {
+				x.add(a.Fileset)
+				changed = true
+			}
+			valid = append(valid, a)
+			continue
+		}
 		if e == nil || !lies(dir, a.Fileset+"/"+a.File, a.Size) {
 			continue
 		}

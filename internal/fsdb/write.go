@@ -147,8 +147,8 @@ func timelapseID(metadata json.RawMessage) string {
 
 // CreateFileset makes a fileset without files. ErrFilesetExists if the scan
 // has one of that id, ErrNotFound if there is no such scan, ErrBroken if its
-// files.json cannot be read. A directory that files.json does not list, such
-// as a creation leaves that was cut short, is taken over.
+// files.json cannot be read. A directory that files.json does not list is taken
+// over. A creation that was cut short is there whole after Fold, or not at all.
 func (t *Tree) CreateFileset(ctx context.Context, loc Loc, id string, metadata json.RawMessage) error {
 	return wrap("create fileset", loc.Dir()+"/"+id, t.createFileset(ctx, loc, id, metadata))
 }
@@ -164,20 +164,27 @@ func (t *Tree) createFileset(ctx context.Context, loc Loc, id string, metadata j
 	if err := t.requireDir(loc.Dir()); err != nil {
 		return err
 	}
-	e := &entering{tree: t, scan: loc.Dir(), id: id}
+	e := &entering{tree: t, loc: loc, scan: loc.Dir(), id: id, document: document}
 	if e.metadata, err = t.stageBytes(document); err != nil {
 		return err
 	}
 	defer func() { t.discard(e.metadata) }() // nothing once it has its name
-	return t.changeIndex(ctx, loc, rewrite{change: e.list, before: e.enter, undo: e.undo})
+	if err := t.changeIndex(ctx, loc, rewrite{change: e.list, before: e.enter, undo: e.undo}); err != nil {
+		return err
+	}
+	// It says what files.json says, and may as well come back in a power cut.
+	t.discard(journalFile(loc))
+	return nil
 }
 
 // entering is a fileset on its way into a scan. All that needs room on the disk
 // is written before anything has a name, so that a full disk leaves nothing.
 type entering struct {
 	tree     *Tree
+	loc      Loc
 	scan, id string
-	metadata string // as it is staged
+	document json.RawMessage
+	metadata string // the document as it is staged
 	entered  bool   // directory and metadata have their names
 	present  bool   // the directory was there before
 	mine     bool   // nobody else knows the directory
@@ -203,11 +210,15 @@ func (e *entering) list(x *index) (changed bool, err error) {
 }
 
 // enter makes the directory and its metadata, whose names become durable
-// together with files.json.
+// together with files.json. Before that the journal has both, so that Fold enters
+// a directory that a crash left without files.json.
 func (e *entering) enter() error {
 	t := e.tree
 	if e.entered {
 		return nil
+	}
+	if err := t.announce(e.loc, Added{Fileset: e.id, Metadata: e.document}); err != nil {
+		return err
 	}
 	if err := t.ensureDir(e.scan+"/"+metadataDir, dirPerm); err != nil {
 		return err
@@ -223,12 +234,13 @@ func (e *entering) enter() error {
 	return nil
 }
 
-// undo removes what files.json does not name.
+// undo removes what files.json does not name, and then what says that it might.
 func (e *entering) undo() error {
 	if e.mine {
-		e.tree.discard(e.scan + "/" + e.id)
 		e.tree.discard(e.scan + "/" + filesetMetadata(e.id))
+		e.tree.discard(e.scan + "/" + e.id)
 	}
+	e.tree.discard(journalFile(e.loc))
 	return nil
 }
 
