@@ -121,6 +121,9 @@ func (r route) usual(op *huma.Operation) []error {
 	if r.method != http.MethodGet {
 		list = append(list, fsdb.ErrReadOnly)
 	}
+	if r.understands() {
+		list = append(list, fsdb.ErrBroken)
+	}
 	for _, p := range op.Parameters {
 		if p.In == "path" && strings.HasSuffix(p.Name, "_id") {
 			list = append(list, errInvalidName)
@@ -166,7 +169,7 @@ var meanings = map[int]string{
 	http.StatusRequestEntityTooLarge:        "Over a bound.",
 	http.StatusUnsupportedMediaType:         "The body is of a type, or in a content coding, that is not read here.",
 	http.StatusRequestedRangeNotSatisfiable: "No such range.",
-	http.StatusUnprocessableEntity:          "The stored file is not what its name says.",
+	http.StatusUnprocessableEntity:          "What is stored cannot be read as what it should be, and is left as it is.",
 	http.StatusLocked:                       "Somebody else is writing there; try again after Retry-After.",
 	http.StatusTooManyRequests:              "Too many calls from one address, or to one account; try again after Retry-After.",
 	http.StatusRequestHeaderFieldsTooLarge:  "The address or the headers are too long; one far above the bound is answered in plain text.",

@@ -215,7 +215,7 @@ func (s *server) registerFiles() {
 		id: "create-file", method: http.MethodPost, path: "/files/{scan_id}/{fileset_id}/{file_id}", tag: tagFiles,
 		faults: []error{
 			errNoFile, errNoExtension, errFormMetadata, errBrokenUpload, errDigest, errDigestMismatch, scan.ErrQuota, scan.ErrExtension, scan.ErrEmptyFile, scan.ErrMetadata, scan.ErrFileExists,
-			fsdb.ErrName, fsdb.ErrReserved, fsdb.ErrBroken,
+			fsdb.ErrName, fsdb.ErrReserved,
 		},
 		security: required, needs: toWrite, status: http.StatusCreated, summary: "Upload a file",
 		doc: "Takes a file into a fileset. Once the answer is 201, the file survives a power cut. After an error answer nothing of it is there; without any answer it is there whole or not at all, and sending it again is safe: 409 then says that it had come through.",

@@ -119,6 +119,9 @@ func (r route) statuses() []int {
 	if r.needs != "" {
 		list = append(list, http.StatusForbidden)
 	}
+	if r.understands() {
+		list = append(list, http.StatusUnprocessableEntity)
+	}
 	if _, ranges := r.responses["206"]; ranges {
 		list = append(list, http.StatusPreconditionFailed, http.StatusRequestedRangeNotSatisfiable)
 	}
@@ -127,6 +130,13 @@ func (r route) statuses() []int {
 	}
 	slices.Sort(list)
 	return slices.Compact(list)
+}
+
+// understands says whether the operation changes what it must first read from
+// the disk, where it may be damaged, or be written by another program.
+func (r route) understands() bool {
+	purges := r.method == http.MethodDelete && r.tag == tagTrash
+	return (r.needs == toWrite || r.needs == toDelete) && !purges
 }
 
 // bodied is a body that Huma does not read itself.
@@ -158,7 +168,7 @@ func jsonBody[T any](schemas huma.Registry, operation string, required bool) *hu
 // And it takes out the 422 that Huma adds and we never answer for bad input.
 func finish(doc *huma.OpenAPI, r route, path string, input reflect.Type) {
 	op := operationAt(doc, r.method, path)
-	if !slices.Contains(r.errors, http.StatusUnprocessableEntity) {
+	if !slices.Contains(r.statuses(), http.StatusUnprocessableEntity) {
 		delete(op.Responses, strconv.Itoa(http.StatusUnprocessableEntity))
 	}
 	if body, takes := bodyOf(input); takes {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io/fs"
+	"syscall"
 
 	"github.com/romi/plantdb-go/internal/fsdb/meta"
 )
@@ -12,7 +13,7 @@ import (
 // ReadScanMetadata returns the metadata of a scan for somebody who is about to
 // change it: {} if it has none, ErrNotFound if there is no such scan. Unlike
 // ReadScan it does not take damage for {}, for then the next write would make
-// it so: ErrBroken.
+// it so: ErrBroken, once it is clear that no program is about to write the rest.
 func (t *Tree) ReadScanMetadata(ctx context.Context, loc Loc) (json.RawMessage, error) {
 	return t.readMetadata(ctx, loc, scanMetadata)
 }
@@ -33,6 +34,15 @@ func (t *Tree) ReadFileMetadata(ctx context.Context, loc Loc, fileset, id string
 	return t.readMetadata(ctx, loc, fileMetadata(fileset, id))
 }
 
+// notRead is ErrBroken for what says something of the metadata file name: that it
+// is no file, too large, or not what metadata is.
+func notRead(name string, err error) error {
+	if err == nil || exhausted(err) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.EIO) {
+		return wrap("read", name, err)
+	}
+	return ErrBroken.With("The metadata on disk cannot be read and is left as it is.").Because(err)
+}
+
 func (t *Tree) readMetadata(ctx context.Context, loc Loc, name string) (json.RawMessage, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -42,16 +52,24 @@ func (t *Tree) readMetadata(ctx context.Context, loc Loc, name string) (json.Raw
 		return nil, err
 	}
 	defer func() { _ = dir.Close() }() // only read
-	data, err := readFile(dir, name, meta.MaxBytes)
+	var raw json.RawMessage
+	err = awaitWhole(ctx, func() (fs.FileInfo, error) {
+		f, info, err := openRegular(dir, name)
+		if err != nil {
+			return nil, notRead(name, err)
+		}
+		defer func() { _ = f.Close() }() // only read
+		data, err := readAll(f, info, meta.MaxBytes)
+		if err == nil {
+			raw, _, err = meta.Read(data)
+		}
+		return info, notRead(name, err)
+	})
 	if errors.Is(err, fs.ErrNotExist) {
 		return json.RawMessage("{}"), nil
 	}
 	if err != nil {
-		return nil, wrap("read", name, err)
-	}
-	raw, _, err := meta.Read(data)
-	if err != nil {
-		return nil, ErrBroken.With("The metadata on disk cannot be read and is left as it is.").Because(err)
+		return nil, err
 	}
 	return raw, nil
 }

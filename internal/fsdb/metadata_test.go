@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 )
 
 func TestReadMetadata(t *testing.T) {
@@ -33,13 +34,36 @@ func TestReadMetadata(t *testing.T) {
 			t.Errorf("%s: %s, %v, want %s, %v", name, got, err, tt.want, tt.err)
 		}
 	}
-	if got, err := tree.ReadFilesetMetadata(ctx, s, "Masks"); err == nil {
-		t.Errorf("ReadFilesetMetadata(a link out of the scan) = %s, want an error", got)
+	if got, err := tree.ReadFilesetMetadata(ctx, s, "Masks"); !errors.Is(err, ErrBroken) {
+		t.Errorf("ReadFilesetMetadata(a link out of the scan) = %s, %v, want ErrBroken", got, err)
 	}
 	canceled, cancel := context.WithCancel(ctx)
 	cancel()
 	if _, err := tree.ReadScanMetadata(canceled, s); !errors.Is(err, context.Canceled) {
 		t.Errorf("ReadScanMetadata(canceled) = %v, want context.Canceled", err)
+	}
+}
+
+// A Python program that changes metadata empties the file and writes it anew.
+// Who is about to change it, too, waits for that.
+func TestReadMetadataMeanwhileWritten(t *testing.T) {
+	t.Parallel()
+	tree := newTree(t, legacy().under("s"))
+	path := filepath.Join(tree.Dir(), "s", "metadata", "images.json")
+	for _, half := range []string{"", `{"a": [1, `} {
+		if err := os.WriteFile(path, []byte(half), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		const whole = `{"a":[1,2]}`
+		time.AfterFunc(20*time.Millisecond, func() {
+			if err := os.WriteFile(path, []byte(whole), 0o600); err != nil {
+				t.Error(err)
+			}
+		})
+		got, err := tree.ReadFilesetMetadata(ctx, Loc{Scan: "s"}, "images")
+		if string(got) != whole || err != nil {
+			t.Errorf("ReadFilesetMetadata(%q that becomes whole) = %s, %v, want %s", half, got, err, whole)
+		}
 	}
 }
 

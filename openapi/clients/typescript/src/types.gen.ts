@@ -3199,7 +3199,7 @@ export type DeleteFileData = {
 
 export type DeleteFileErrors = {
     /**
-     * Refused: 400 (`invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_file`); 412 (`precondition_failed`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_file`); 412 (`precondition_failed`); 422 (`scan_broken`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3314,7 +3314,7 @@ export type CreateFileData = {
 
 export type CreateFileErrors = {
     /**
-     * Refused: 400 (`no_file`, `no_extension`, `invalid_metadata`, `broken_upload`, `invalid_digest`, `digest_mismatch`, `bad_extension`, `empty_file`, `bad_metadata`, `name_invalid`, `name_reserved`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_file`); 409 (`file_exists`); 413 (`quota_exceeded`, `too_large`); 415 (`unsupported_encoding`); 423 (`locked`); 431 (`headers_too_large`).
+     * Refused: 400 (`no_file`, `no_extension`, `invalid_metadata`, `broken_upload`, `invalid_digest`, `digest_mismatch`, `bad_extension`, `empty_file`, `bad_metadata`, `name_invalid`, `name_reserved`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_file`); 409 (`file_exists`); 413 (`quota_exceeded`, `too_large`); 415 (`unsupported_encoding`); 422 (`scan_broken`); 423 (`locked`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3415,7 +3415,7 @@ export type PatchFileMetadataData = {
 
 export type PatchFileMetadataErrors = {
     /**
-     * Refused: 400 (`bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_file`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_file`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 422 (`scan_broken`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3463,7 +3463,7 @@ export type UpdateFileMetadataData = {
 
 export type UpdateFileMetadataErrors = {
     /**
-     * Refused: 400 (`missing_metadata`, `bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_file`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`missing_metadata`, `bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_file`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 422 (`scan_broken`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3507,7 +3507,7 @@ export type DeleteFilesetData = {
 
 export type DeleteFilesetErrors = {
     /**
-     * Refused: 400 (`invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 412 (`precondition_failed`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 412 (`precondition_failed`); 422 (`scan_broken`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3545,7 +3545,7 @@ export type CreateFilesetData = {
 
 export type CreateFilesetErrors = {
     /**
-     * Refused: 400 (`bad_metadata`, `name_invalid`, `name_reserved`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 409 (`fileset_exists`); 413 (`too_large`); 415 (`unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`bad_metadata`, `name_invalid`, `name_reserved`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 409 (`fileset_exists`); 413 (`too_large`); 415 (`unsupported_encoding`); 422 (`scan_broken`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3709,7 +3709,7 @@ export type PatchFilesetMetadataData = {
 
 export type PatchFilesetMetadataErrors = {
     /**
-     * Refused: 400 (`bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 422 (`scan_broken`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3753,7 +3753,7 @@ export type UpdateFilesetMetadataData = {
 
 export type UpdateFilesetMetadataErrors = {
     /**
-     * Refused: 400 (`missing_metadata`, `bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`missing_metadata`, `bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 422 (`scan_broken`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4393,7 +4393,7 @@ export type DeleteScanData = {
 
 export type DeleteScanErrors = {
     /**
-     * Refused: 400 (`invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 412 (`precondition_failed`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 412 (`precondition_failed`); 422 (`scan_broken`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4668,7 +4668,7 @@ export type PatchScanMetadataData = {
 
 export type PatchScanMetadataErrors = {
     /**
-     * Refused: 400 (`bad_metadata`, `bad_biology`, `timelapse_fixed`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`bad_metadata`, `bad_biology`, `timelapse_fixed`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 422 (`scan_broken`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4708,7 +4708,7 @@ export type UpdateScanMetadataData = {
 
 export type UpdateScanMetadataErrors = {
     /**
-     * Refused: 400 (`missing_metadata`, `bad_metadata`, `bad_biology`, `timelapse_fixed`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`missing_metadata`, `bad_metadata`, `bad_biology`, `timelapse_fixed`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 422 (`scan_broken`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4776,7 +4776,7 @@ export type SetScanOwnerData = {
 
 export type SetScanOwnerErrors = {
     /**
-     * Refused: 400 (`unknown_owner`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 413 (`quota_exceeded`, `too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`unknown_owner`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 413 (`quota_exceeded`, `too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 422 (`scan_broken`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4844,7 +4844,7 @@ export type SetScanSharingData = {
 
 export type SetScanSharingErrors = {
     /**
-     * Refused: 400 (`bad_sharing`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`bad_sharing`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 422 (`scan_broken`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4924,7 +4924,7 @@ export type ChangeScanTagsData = {
 
 export type ChangeScanTagsErrors = {
     /**
-     * Refused: 400 (`bad_tags`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 409 (`no_tag_list`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`bad_tags`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 409 (`no_tag_list`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 422 (`scan_broken`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4964,7 +4964,7 @@ export type SetScanTagsData = {
 
 export type SetScanTagsErrors = {
     /**
-     * Refused: 400 (`bad_tags`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`bad_tags`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 422 (`scan_broken`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5032,7 +5032,7 @@ export type SetScanVisibilityData = {
 
 export type SetScanVisibilityErrors = {
     /**
-     * Refused: 400 (`bad_metadata`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`bad_metadata`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 422 (`scan_broken`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5206,7 +5206,7 @@ export type DeleteTimelapseData = {
 
 export type DeleteTimelapseErrors = {
     /**
-     * Refused: 400 (`invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_timelapse`); 409 (`timelapse_not_empty`); 412 (`precondition_failed`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_if_match`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_timelapse`); 409 (`timelapse_not_empty`); 412 (`precondition_failed`); 422 (`scan_broken`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5338,7 +5338,7 @@ export type PatchTimelapseMetadataData = {
 
 export type PatchTimelapseMetadataErrors = {
     /**
-     * Refused: 400 (`bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_timelapse`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_timelapse`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 422 (`scan_broken`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5378,7 +5378,7 @@ export type UpdateTimelapseMetadataData = {
 
 export type UpdateTimelapseMetadataErrors = {
     /**
-     * Refused: 400 (`missing_metadata`, `bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_timelapse`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`missing_metadata`, `bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_timelapse`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 422 (`scan_broken`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5590,7 +5590,7 @@ export type RestoreTrashEntryData = {
 
 export type RestoreTrashEntryErrors = {
     /**
-     * Refused: 400 (`name_invalid`, `name_reserved`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_trash_entry`); 409 (`scan_exists`, `timelapse_exists`, `fileset_exists`, `file_exists`, `trash_orphan`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`name_invalid`, `name_reserved`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_trash_entry`); 409 (`scan_exists`, `timelapse_exists`, `fileset_exists`, `file_exists`, `trash_orphan`); 422 (`scan_broken`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5640,7 +5640,7 @@ export type CreateUploadData = {
 
 export type CreateUploadErrors = {
     /**
-     * Refused: 400 (`bad_extension`, `empty_file`, `bad_metadata`, `name_invalid`, `name_reserved`, `upload_length`, `upload_metadata`, `upload_checksum`, `invalid_metadata`, `broken_upload`, `invalid_request`, `token_ambiguous`, `too_deep`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 409 (`file_exists`); 412 (`tus_version`, `precondition_failed`); 413 (`upload_too_long`, `quota_exceeded`, `too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`locked`); 429 (`too_many_uploads`, `rate_limited`); 431 (`headers_too_large`); 460 (`checksum_mismatch`).
+     * Refused: 400 (`bad_extension`, `empty_file`, `bad_metadata`, `name_invalid`, `name_reserved`, `upload_length`, `upload_metadata`, `upload_checksum`, `invalid_metadata`, `broken_upload`, `invalid_request`, `token_ambiguous`, `too_deep`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 409 (`file_exists`); 412 (`tus_version`, `precondition_failed`); 413 (`upload_too_long`, `quota_exceeded`, `too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 422 (`scan_broken`); 423 (`locked`); 429 (`too_many_uploads`, `rate_limited`); 431 (`headers_too_large`); 460 (`checksum_mismatch`).
      */
     '4XX': Problem;
     /**
@@ -5718,7 +5718,7 @@ export type GetUploadData = {
 
 export type GetUploadErrors = {
     /**
-     * Refused: 400 (`bad_extension`, `empty_file`, `bad_metadata`, `name_invalid`, `name_reserved`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_upload`); 409 (`file_exists`); 412 (`tus_version`, `precondition_failed`); 413 (`too_large`); 423 (`upload_busy`, `locked`); 431 (`headers_too_large`).
+     * Refused: 400 (`bad_extension`, `empty_file`, `bad_metadata`, `name_invalid`, `name_reserved`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_upload`); 409 (`file_exists`); 412 (`tus_version`, `precondition_failed`); 413 (`too_large`); 422 (`scan_broken`); 423 (`upload_busy`, `locked`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5769,7 +5769,7 @@ export type ResumeUploadData = {
 
 export type ResumeUploadErrors = {
     /**
-     * Refused: 400 (`bad_extension`, `empty_file`, `bad_metadata`, `name_invalid`, `name_reserved`, `upload_offset`, `upload_checksum`, `broken_upload`, `invalid_request`, `token_ambiguous`, `too_deep`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_upload`); 409 (`file_exists`, `offset_mismatch`); 412 (`tus_version`, `precondition_failed`); 413 (`upload_too_long`, `too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 423 (`upload_busy`, `locked`); 431 (`headers_too_large`); 460 (`checksum_mismatch`).
+     * Refused: 400 (`bad_extension`, `empty_file`, `bad_metadata`, `name_invalid`, `name_reserved`, `upload_offset`, `upload_checksum`, `broken_upload`, `invalid_request`, `token_ambiguous`, `too_deep`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_upload`); 409 (`file_exists`, `offset_mismatch`); 412 (`tus_version`, `precondition_failed`); 413 (`upload_too_long`, `too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 422 (`scan_broken`); 423 (`upload_busy`, `locked`); 431 (`headers_too_large`); 460 (`checksum_mismatch`).
      */
     '4XX': Problem;
     /**
