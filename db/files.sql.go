@@ -36,8 +36,8 @@ func (q *Queries) DeleteFile(ctx context.Context, db DBTX, id uuid.UUID) error {
 }
 
 const findFile = `-- name: FindFile :one
-SELECT s.id AS scan_id, s.name AS scan, coalesce(t.name, '')::text AS timelapse, s.owner, s.sharing, s.visibility,
-    fs.name AS fileset, f.id AS file_id, f.name, f.filename, f.size, f.modified_at, f.sha256, f.document
+SELECT s.id AS scan_id, s.name AS scan, coalesce(t.name, '')::text AS timelapse, s.owner, s.sharing, s.visibility, (s.broken IS NOT NULL)::boolean AS broken,
+    fs.id AS fileset_id, fs.name AS fileset, f.id AS file_id, f.name, f.filename, f.size, f.modified_at, f.sha256, f.document
 FROM scans s
 LEFT JOIN timelapses t ON t.id = s.timelapse_id
 LEFT JOIN filesets fs ON fs.scan_id = s.id AND fs.name = $1
@@ -62,6 +62,8 @@ type FindFileRow struct {
 	Owner      *string
 	Sharing    []string
 	Visibility string
+	Broken     bool
+	FilesetID  *uuid.UUID
 	Fileset    *string
 	FileID     *uuid.UUID
 	Name       *string
@@ -90,6 +92,8 @@ func (q *Queries) FindFile(ctx context.Context, db DBTX, arg FindFileParams) (Fi
 		&i.Owner,
 		&i.Sharing,
 		&i.Visibility,
+		&i.Broken,
+		&i.FilesetID,
 		&i.Fileset,
 		&i.FileID,
 		&i.Name,

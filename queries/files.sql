@@ -91,8 +91,8 @@ DELETE FROM files WHERE id = @id;
 -- FindFile returns a scan, with what policy asks and where it lies, and of one
 -- of its filesets a file, found by its id, or by its file name where no id
 -- matches, or the other way round; null for what is not there.
-SELECT s.id AS scan_id, s.name AS scan, coalesce(t.name, '')::text AS timelapse, s.owner, s.sharing, s.visibility,
-    fs.name AS fileset, f.id AS file_id, f.name, f.filename, f.size, f.modified_at, f.sha256, f.document
+SELECT s.id AS scan_id, s.name AS scan, coalesce(t.name, '')::text AS timelapse, s.owner, s.sharing, s.visibility, (s.broken IS NOT NULL)::boolean AS broken,
+    fs.id AS fileset_id, fs.name AS fileset, f.id AS file_id, f.name, f.filename, f.size, f.modified_at, f.sha256, f.document
 FROM scans s
 LEFT JOIN timelapses t ON t.id = s.timelapse_id
 LEFT JOIN filesets fs ON fs.scan_id = s.id AND fs.name = @fileset

@@ -395,10 +395,13 @@ func addSome(t *Tree, fileset string, ids ...string) error {
 	var batch []NewFile
 	for _, id := range ids {
 		content, err := t.Stage(ctx, strings.NewReader("content of "+id), 100)
+		if err == nil {
+			batch = append(batch, NewFile{ID: id, Name: id + ".jpg", Content: content, Metadata: object(`{"n":1}`)})
+			err = content.durable() // here, so that a failure of it is of all of them
+		}
 		if err != nil {
 			return errors.Join(err, discardAll(batch))
 		}
-		batch = append(batch, NewFile{ID: id, Name: id + ".jpg", Content: content, Metadata: object(`{"n":1}`)})
 	}
 	errs, err := t.AddFiles(ctx, Loc{Scan: "s"}, fileset, batch)
 	return errors.Join(append(errs, err, discardAll(batch))...)

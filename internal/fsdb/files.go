@@ -34,14 +34,22 @@ type addition struct {
 // reader sees the fileset as it was, unless the very last syncs failed; the
 // contents may be used up. ErrNotFound if there is no such fileset.
 func (t *Tree) AddFiles(ctx context.Context, loc Loc, fileset string, files []NewFile) ([]error, error) {
-	errs, err := t.addFiles(ctx, loc, fileset, files)
+	return t.AddFilesWhile(ctx, loc, fileset, files, func([]error) {})
+}
+
+// AddFilesWhile is AddFiles that calls meanwhile, if any file is added, while
+// the disk syncs: the time that this takes is its own. It is told what becomes
+// of each file if the syncs do not fail, and whatever it does counts for nothing
+// if they do.
+func (t *Tree) AddFilesWhile(ctx context.Context, loc Loc, fileset string, files []NewFile, meanwhile func(refused []error)) ([]error, error) {
+	errs, err := t.addFiles(ctx, loc, fileset, files, meanwhile)
 	if err != nil {
 		return nil, wrap("add files to", loc.Dir()+"/"+fileset, err)
 	}
 	return errs, nil
 }
 
-func (t *Tree) addFiles(ctx context.Context, loc Loc, fileset string, files []NewFile) ([]error, error) {
+func (t *Tree) addFiles(ctx context.Context, loc Loc, fileset string, files []NewFile, meanwhile func([]error)) ([]error, error) {
 	l, err := t.ledger(ctx, loc)
 	if err != nil {
 		return nil, err
@@ -65,7 +73,7 @@ func (t *Tree) addFiles(ctx context.Context, loc Loc, fileset string, files []Ne
 	b := batch{tree: t, loc: loc, fileset: fileset, ledger: l, set: set}
 	errs := b.admit(files)
 	if len(b.files) > 0 {
-		err = b.commit(ctx)
+		err = b.commit(ctx, func() { meanwhile(errs) })
 	}
 	if err == nil {
 		t.ledgers.put(l)
@@ -136,11 +144,11 @@ func (a *addition) check() (err error) {
 // commit gives everything its name and says so in the journal. Once it has
 // begun to give names it finishes whatever becomes of the request.
 //
-// The bytes were synced when they were staged. Their names and the journal are
+// The bytes were synced before they were taken. Their names and the journal are
 // synced together: a line of the journal whose file lost its name counts for
 // nothing. The metadata lies in the journal as well, so that its own file can
 // wait for Fold.
-func (b *batch) commit(ctx context.Context) error {
+func (b *batch) commit(ctx context.Context, meanwhile func()) error {
 	lines, fresh, err := b.lines()
 	if err == nil {
 		err = ctx.Err()
@@ -167,8 +175,10 @@ func (b *batch) commit(ctx context.Context) error {
 	if fresh {
 		syncs = append(syncs, func() error { return b.tree.disk.syncDir(journalDir) })
 	}
-	err = together(len(syncs), func(i int) error { return syncs[i]() })
-	if err != nil {
+	synced := make(chan error, 1)
+	go func() { synced <- together(len(syncs), func(i int) error { return syncs[i]() }) }()
+	meanwhile()
+	if err = <-synced; err != nil {
 		// The system may count as written what it could not write, so that no later
 		// sync tries it again: nothing must come to lie behind it. Whoever adds next
 		// finds the journal torn and folds it.

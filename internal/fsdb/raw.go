@@ -51,6 +51,9 @@ func (t *Tree) putRaw(ctx context.Context, loc Loc, rel string, content *Staged)
 	if x.find(parts[0]) != nil {
 		return ErrReserved.With("Invalid file path '%s'! '%s' is a fileset, whose files are uploaded one by one.", rel, parts[0])
 	}
+	if err := content.durable(); err != nil {
+		return err // before any directory is made
+	}
 	dir := loc.Dir()
 	for _, part := range parts[:len(parts)-1] {
 		if err := t.enterDir(dir, part); err != nil {

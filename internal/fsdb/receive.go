@@ -68,7 +68,11 @@ func (s *sink) receive(r io.Reader) error {
 		return s.pipe(r, b)
 	}
 	if errors.Is(err, io.EOF) {
-		err = s.put(b[:n])
+		err = s.write(b[:n])
+	}
+	if err == nil {
+		s.flush()
+		s.hash(b[:n])
 	}
 	blockPool.Put(b)
 	return err
@@ -120,11 +124,18 @@ func (s *sink) write(p []byte) error {
 	if s.wrote != nil {
 		s.wrote(s.size)
 	}
-	if s.flushes && s.size-s.flushed >= flushSize {
-		beginFlush(s.file, s.flushed, s.size-s.flushed)
-		s.flushed = s.size
+	if s.size-s.flushed >= flushSize {
+		s.flush()
 	}
 	return nil
+}
+
+// flush has the disk begin with what it was not told of yet.
+func (s *sink) flush() {
+	if s.flushes && s.size > s.flushed {
+		beginFlush(s.file, s.flushed, s.size-s.flushed)
+	}
+	s.flushed = s.size
 }
 
 // filled is a block and how much of it counts.

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/iotest"
@@ -132,5 +133,61 @@ func TestStageCut(t *testing.T) {
 		if left := staged(t, tree); len(left) > 0 {
 			t.Errorf("%d bytes: left in staging: %v", size, fmt.Sprint(left))
 		}
+	}
+}
+
+// fullDisk takes what is written and has no room for it in the end.
+type fullDisk struct{ disk }
+
+func (d fullDisk) create(name string) (file, error) {
+	f, err := d.disk.create(name)
+	return unsyncedFile{f}, err
+}
+
+type unsyncedFile struct{ file }
+
+func (unsyncedFile) Sync() error { return syscall.ENOSPC }
+
+// TestStageNotSynced has the disk refuse, when all was written, one of two
+// contents: whoever takes it is told so, nothing of it is left, and the other
+// one is added.
+func TestStageNotSynced(t *testing.T) {
+	t.Parallel()
+	tree := newTree(t, legacy().under("s"))
+	sound := tree.disk
+	refused := func() *Staged {
+		tree.disk = fullDisk{sound}
+		defer func() { tree.disk = sound }()
+		return stage(t, tree, "refused")
+	}
+	loc := Loc{Scan: "s"}
+	errs, err := tree.AddFiles(ctx, loc, "images", []NewFile{
+		{ID: "refused", Name: "refused.txt", Content: refused(), Metadata: object(`{}`)},
+		{ID: "taken", Name: "taken.txt", Content: stage(t, tree, "taken"), Metadata: object(`{}`)},
+	})
+	if err != nil || !errors.Is(errs[0], ErrNoSpace) || errs[1] != nil {
+		t.Fatalf("AddFiles = %v, %v, want ErrNoSpace for the first", errs, err)
+	}
+	if got := tell(readScan(t, tree, loc)); strings.Contains(got, "refused") || !strings.Contains(got, "images/taken") {
+		t.Errorf("a reader finds %s", got)
+	}
+	for name, put := range map[string]func(*Staged) error{
+		"replace": func(s *Staged) error { return tree.ReplaceFile(ctx, loc, "images", "taken", s) },
+		"put":     func(s *Staged) error { return tree.PutRaw(ctx, loc, "far/off.txt", s) },
+	} {
+		content := refused()
+		if err := put(content); !errors.Is(err, ErrNoSpace) {
+			t.Errorf("%s = %v, want ErrNoSpace", name, err)
+		}
+		if err := content.Discard(); err != nil {
+			t.Errorf("%s: Discard = %v", name, err)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(tree.Dir(), "s/far")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a directory on the way = %v, want none", err)
+	}
+	left := must[[]os.DirEntry](t)(os.ReadDir(filepath.Join(tree.Dir(), stagingDir)))
+	if len(left) > 0 {
+		t.Errorf("staging holds %v", left)
 	}
 }

@@ -21,12 +21,18 @@ type Staged struct {
 	sum  [sha256.Size]byte
 	made time.Time
 	used atomic.Bool
+	// synced is closed when the sync that Stage began is over, with failed for
+	// what became of it; nil if there is none.
+	synced chan struct{}
+	failed error
 }
 
-// Stage copies r into the hidden staging directory of the tree's filesystem
-// and returns once the bytes would survive a power cut. Memory stays flat
-// however long r is. ErrTooLarge if r holds more than limit bytes, ErrNoSpace
-// if the disk does; an error of r is wrapped. On an error nothing is left.
+// Stage copies r into the hidden staging directory of the tree's filesystem.
+// When it returns, the disk is about to take the last of it: the call that
+// gives the content a name waits for that, so that what is asked of a database
+// in between costs no time. Memory stays flat however long r is. ErrTooLarge if
+// r holds more than limit bytes, ErrNoSpace if the disk does; an error of r is
+// wrapped. On an error nothing is left.
 func (t *Tree) Stage(ctx context.Context, r io.Reader, limit int64) (*Staged, error) {
 	name, f, err := t.createStaged()
 	if err != nil {
@@ -40,17 +46,28 @@ func (t *Tree) Stage(ctx context.Context, r io.Reader, limit int64) (*Staged, er
 	case s.size > limit:
 		err = ErrTooLarge.With("the content is larger than %d bytes", limit)
 	default:
-		err = f.Sync()
-	}
-	err = errors.Join(err, f.Close())
-	if err == nil {
 		s.made, err = t.modified(name)
 	}
 	if err != nil {
+		err = errors.Join(err, f.Close())
 		t.discard(name)
 		return nil, wrap("stage", "content", err)
 	}
+	s.synced = make(chan struct{})
+	go func() {
+		s.failed = errors.Join(f.Sync(), f.Close())
+		close(s.synced)
+	}()
 	return s, nil
+}
+
+// durable returns once the bytes would survive a power cut: ErrNoSpace and
+// others if they never will.
+func (s *Staged) durable() error {
+	if s.synced != nil {
+		<-s.synced
+	}
+	return wrap("stage", "content", s.failed)
 }
 
 // Size returns the length in bytes.
@@ -76,15 +93,21 @@ func (s *Staged) Discard() error {
 	if s.used.Swap(true) {
 		return nil
 	}
+	_ = s.durable() // whatever became of it
 	return wrap("discard", s.name, s.tree.disk.removeAll(s.name))
 }
 
-// take claims the content for a rename.
+// take claims the content for a rename, once it is durable; of what cannot be
+// made so nothing is left.
 func (s *Staged) take() error {
 	if s == nil || s.used.Swap(true) {
 		return errors.New("the staged content was used already")
 	}
-	return nil
+	err := s.durable()
+	if err != nil {
+		s.tree.discard(s.name)
+	}
+	return err
 }
 
 // Sweep removes what calls that never finished left in the staging directory,

@@ -165,7 +165,7 @@ func (s *Service) findBelow(ctx context.Context, name, rest string) (fileRow, er
 	if !ok {
 		fileset, file = "", ""
 	}
-	known, err := s.lookUp(ctx, name, fileset, file, true)
+	known, err := s.lookUp(ctx, opRead, name, fileset, file, true)
 	if errors.Is(err, ErrUnknownFileset) || errors.Is(err, ErrUnknownFile) {
 		err = nil
 	}

@@ -90,8 +90,8 @@ func (s *Service) FileMetadata(ctx context.Context, name, fileset, file string) 
 
 // fileRow is a file as the index has it.
 type fileRow struct {
-	scan              row
-	fileset, filename string
+	scan                    row
+	fileset, file, filename string
 	digest
 	document json.RawMessage
 }
@@ -100,10 +100,11 @@ type fileRow struct {
 // file name: one query, for this is what every image of a viewer asks. Of an
 // unknown fileset or file the row has the scan.
 func (s *Service) readFile(ctx context.Context, name, fileset, file string) (fileRow, error) {
-	return s.lookUp(ctx, name, fileset, file, false)
+	return s.lookUp(ctx, opRead, name, fileset, file, false)
 }
 
-func (s *Service) lookUp(ctx context.Context, name, fileset, file string, byFilename bool) (fileRow, error) {
+// lookUp is readFile for any operation of the actor.
+func (s *Service) lookUp(ctx context.Context, operation, name, fileset, file string, byFilename bool) (fileRow, error) {
 	a, err := acting(ctx)
 	if err != nil {
 		return fileRow{}, err
@@ -117,16 +118,16 @@ func (s *Service) lookUp(ctx context.Context, name, fileset, file string, byFile
 	if err != nil {
 		return fileRow{}, notFound(err, unknownScan(name), "find file %q of fileset %q of scan %q", file, fileset, name)
 	}
-	r := row{id: got.ScanID, timelapse: got.Timelapse, Access: Access{got.Scan, got.Owner, got.Sharing, got.Visibility}}
-	switch err := require(a, r.Access, opRead); {
+	r := rowOf(got)
+	switch err := require(a, r.Access, operation); {
 	case err != nil:
 		return fileRow{}, err
 	case got.Fileset == nil:
 		return fileRow{scan: r}, unknownFileset(r.Name, fileset)
-	case got.FileID == nil || got.Filename == nil || got.Size == nil || got.ModifiedAt == nil:
+	case got.FileID == nil || got.Name == nil || got.Filename == nil || got.Size == nil || got.ModifiedAt == nil:
 		return fileRow{scan: r}, unknownFile(r.Name, *got.Fileset, file)
 	}
-	return fileRow{r, *got.Fileset, *got.Filename, digest{*got.FileID, *got.Size, *got.ModifiedAt, got.Sha256}, got.Document}, nil
+	return fileRow{r, *got.Fileset, *got.Name, *got.Filename, digest{*got.FileID, *got.Size, *got.ModifiedAt, got.Sha256}, got.Document}, nil
 }
 
 // findable is a name to look for: one that cannot be stored is nowhere, as the

@@ -257,15 +257,37 @@ func (s *Service) fileset(ctx context.Context, tx db.DBTX, r row, name string) (
 	return fs, nil
 }
 
-// writable is fileset for who writes into it: of a scan that cannot be read, as
-// it cannot for a moment when a Python program writes it, nobody can say that it
-// has no such fileset; fsdb.ErrBroken then.
-func (s *Service) writable(ctx context.Context, tx db.DBTX, r row, name string) (db.GetFilesetRow, error) {
-	fs, err := s.fileset(ctx, tx, r, name)
-	if r.broken && errors.Is(err, ErrUnknownFileset) {
-		return fs, fsdb.ErrBroken.Because(err)
+// writable finds a scan and one of its filesets by one query, for who writes
+// files into it and needs no leave. Of a scan that cannot be read, as it cannot
+// for a moment when a Python program writes it, nobody can say that it has no
+// such fileset; fsdb.ErrBroken then.
+func (s *Service) writable(ctx context.Context, tx db.DBTX, name, fileset string) (r row, fs db.GetFilesetRow, err error) {
+	if !storable(name) {
+		return r, fs, unknownScan(name)
 	}
-	return fs, err
+	got, err := s.q.FindFile(ctx, tx, db.FindFileParams{Scan: name, Fileset: findable(fileset)})
+	if err != nil {
+		return r, fs, notFound(err, unknownScan(name), "find fileset %q of scan %q", fileset, name)
+	}
+	r = rowOf(got)
+	if got.FilesetID == nil || got.Fileset == nil {
+		return r, fs, lacks(r, fileset)
+	}
+	return r, db.GetFilesetRow{ID: *got.FilesetID, Name: *got.Fileset}, nil
+}
+
+// lacks is the error of a scan in whose index there is no such fileset, for who
+// writes into it.
+func lacks(r row, fileset string) error {
+	err := unknownFileset(r.Name, fileset)
+	if r.broken {
+		return fsdb.ErrBroken.Because(err)
+	}
+	return err
+}
+
+func rowOf(got db.FindFileRow) row {
+	return row{got.ScanID, got.Timelapse, got.Broken, Access{got.Scan, got.Owner, got.Sharing, got.Visibility}}
 }
 
 func (s *Service) file(ctx context.Context, tx db.DBTX, r row, fs db.GetFilesetRow, name string) (db.GetFileRow, error) {

@@ -35,25 +35,24 @@ type Upload struct {
 // free. Errors: those of finding the scan, ErrForbidden, ErrUnknownFileset,
 // fsdb.ErrBroken, fsdb.ErrName, ErrFileExists.
 func (s *Service) BeginUpload(ctx context.Context, name, fileset, file string) (*Upload, error) {
-	r, a, err := s.open(ctx, s.pool, name, opCreateFile)
+	a, err := acting(ctx)
 	if err != nil {
 		return nil, err
 	}
-	fs, err := s.writable(ctx, s.pool, r, fileset)
-	if err != nil {
+	got, err := s.lookUp(ctx, opCreateFile, name, fileset, file, false)
+	switch {
+	case errors.Is(err, ErrUnknownFileset):
+		return nil, lacks(got.scan, fileset)
+	case err != nil && !errors.Is(err, ErrUnknownFile):
 		return nil, err
 	}
-	if err := fsdb.CheckName(fsdb.FileName, file); err != nil {
-		return nil, err
+	if bad := fsdb.CheckName(fsdb.FileName, file); bad != nil {
+		return nil, bad
 	}
-	got, err := s.file(ctx, s.pool, r, fs, file)
-	if err == nil && got.Name == file { // and not only a file name
+	if err == nil && got.file == file { // and not only a file name
 		return nil, fileExists(name, fileset, file)
 	}
-	if err != nil && !errors.Is(err, ErrUnknownFile) {
-		return nil, err
-	}
-	return &Upload{s: s, actor: a, scan: name, fileset: fileset, file: file, owner: r.Owner}, nil
+	return &Upload{s: s, actor: a, scan: name, fileset: fileset, file: file, owner: got.scan.Owner}, nil
 }
 
 // Expect takes room in the quotas of the scan's owner for so many bytes, less
@@ -64,8 +63,8 @@ func (u *Upload) Expect(ctx context.Context, size int64) (err error) {
 	return err
 }
 
-// Stage takes the bytes, once, with flat memory. They are on the disk of the
-// tree when it returns, but no reader sees them yet.
+// Stage takes the bytes, once, with flat memory. They lie in the tree when it
+// returns, but no reader sees them yet, and only Commit waits for the disk.
 func (u *Upload) Stage(ctx context.Context, content io.Reader) error {
 	staged, err := u.s.tree.Stage(ctx, u.held.reading(ctx, content), u.s.config.MaxFileBytes)
 	if err != nil {
@@ -140,11 +139,7 @@ func (s *Service) extension(ext string) (string, error) {
 func (s *Service) flushFiles(ctx context.Context, key uploadKey, batch []pending) []error {
 	answers := make([]error, len(batch))
 	err := s.locked(ctx, opCreateFile, func(tx pgx.Tx) error {
-		r, err := s.scan(ctx, tx, key.scan)
-		if err != nil {
-			return err
-		}
-		fs, err := s.writable(ctx, tx, r, key.fileset)
+		r, fs, err := s.writable(ctx, tx, key.scan, key.fileset)
 		if err != nil {
 			return err
 		}
@@ -170,7 +165,17 @@ func (s *Service) addFiles(ctx context.Context, tx pgx.Tx, r row, fs db.GetFiles
 			files, place = append(files, p.file), append(place, i)
 		}
 	}
-	refused, err := s.tree.AddFiles(ctx, r.loc(), fs.Name, files)
+	// The rows are written while the disk syncs, and committed after it.
+	var inserted error
+	refused, err := s.tree.AddFilesWhile(ctx, r.loc(), fs.Name, files, func(refused []error) {
+		var added []pending
+		for i, fault := range refused {
+			if fault == nil {
+				added = append(added, batch[place[i]])
+			}
+		}
+		inserted = s.insertFiles(ctx, tx, r, fs, added)
+	})
 	if errors.Is(err, fsdb.ErrNotFound) {
 		return unknownFileset(r.Name, fs.Name)
 	}
@@ -178,19 +183,16 @@ func (s *Service) addFiles(ctx context.Context, tx pgx.Tx, r row, fs db.GetFiles
 		return err
 	}
 	s.folds.soon(r.loc())
-	var added, doubtful []pending
+	if inserted != nil {
+		return inserted
+	}
+	var doubtful []pending
 	for i, fault := range refused {
-		switch {
-		case fault == nil:
-			added = append(added, batch[place[i]])
-		case errors.Is(fault, fsdb.ErrFileExists):
+		if errors.Is(fault, fsdb.ErrFileExists) {
 			fault = fileExists(r.Name, fs.Name, files[i].ID)
 			doubtful = append(doubtful, batch[place[i]])
 		}
 		answers[place[i]] = fault
-	}
-	if err := s.insertFiles(ctx, tx, r, fs, added); err != nil {
-		return err
 	}
 	known, err := s.adoptFiles(ctx, tx, r, fs, doubtful)
 	if err != nil {
