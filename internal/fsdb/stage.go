@@ -28,9 +28,9 @@ type Staged struct {
 }
 
 // Stage copies r into the hidden staging directory of the tree's filesystem.
-// When it returns, the disk is about to take the last of it: the call that
-// gives the content a name waits for that, so that what is asked of a database
-// in between costs no time. Memory stays flat however long r is. ErrTooLarge if
+// When it returns, the bytes would survive a power cut; of up to 4 MiB the disk
+// is about to take the last, and the call that gives them a name waits for that,
+// so that what is asked of a database in between costs no time. Memory stays flat however long r is. ErrTooLarge if
 // r holds more than limit bytes, ErrNoSpace if the disk does; an error of r is
 // wrapped. On an error nothing is left.
 func (t *Tree) Stage(ctx context.Context, r io.Reader, limit int64) (*Staged, error) {
@@ -48,16 +48,21 @@ func (t *Tree) Stage(ctx context.Context, r io.Reader, limit int64) (*Staged, er
 	default:
 		s.made, err = t.modified(name)
 	}
-	if err != nil {
-		err = errors.Join(err, f.Close())
+	if err == nil && s.size <= flushSize {
+		s.synced = make(chan struct{})
+		go func() {
+			s.failed = errors.Join(f.Sync(), f.Close())
+			close(s.synced)
+		}()
+		return s, nil
+	}
+	if err == nil {
+		err = f.Sync() // it may take seconds, in which nobody should hold a scan
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
 		t.discard(name)
 		return nil, wrap("stage", "content", err)
 	}
-	s.synced = make(chan struct{})
-	go func() {
-		s.failed = errors.Join(f.Sync(), f.Close())
-		close(s.synced)
-	}()
 	return s, nil
 }
 

@@ -31,12 +31,12 @@ type Reconciled struct {
 // Several may run at once, also on several machines. It acts for the server
 // itself and asks for no permission.
 func (s *Service) Reconcile(ctx context.Context) (Reconciled, error) {
-	return s.reconcile(ctx, false)
+	return s.reconcile(ctx, nil)
 }
 
-// reconcile is Reconcile, sparing if nobody waits for it: what did not change is
-// then looked at by one core alone, and requests have the others.
-func (s *Service) reconcile(ctx context.Context, sparing bool) (Reconciled, error) {
+// reconcile is Reconcile, with a pace if nobody waits for it: what did not change
+// is then looked at by one core alone, now and then, and requests have the rest.
+func (s *Service) reconcile(ctx context.Context, p *pace) (Reconciled, error) {
 	list, err := s.tree.List(ctx)
 	if err != nil {
 		return Reconciled{}, fmt.Errorf("list the tree: %w", err)
@@ -55,7 +55,7 @@ func (s *Service) reconcile(ctx context.Context, sparing bool) (Reconciled, erro
 	if err := s.reconcileTimelapses(ctx, list, unseen); err != nil {
 		return Reconciled{}, err
 	}
-	done, lost, err := s.indexChanged(ctx, list, rows, unseen, sparing)
+	done, lost, err := s.indexChanged(ctx, list, rows, unseen, p)
 	if err != nil {
 		return done, err
 	}
@@ -142,7 +142,7 @@ func (t *tally) add(read, broken bool) {
 
 // indexChanged reads the scans of the tree that are not as their rows say, and
 // returns the names of those that only the index has.
-func (s *Service) indexChanged(ctx context.Context, list *fsdb.Listing, rows *signatures, unseen seen, sparing bool) (done Reconciled, lost []string, err error) {
+func (s *Service) indexChanged(ctx context.Context, list *fsdb.Listing, rows *signatures, unseen seen, p *pace) (done Reconciled, lost []string, err error) {
 	t := tally{done: Reconciled{Scans: list.IDs()}, progress: s.progress}
 	group, ctx := errgroup.WithContext(ctx)
 	// Twice the cores: half of them wait for the database.
@@ -155,11 +155,12 @@ func (s *Service) indexChanged(ctx context.Context, list *fsdb.Listing, rows *si
 		return ok
 	}
 	lost, err = s.beside(ctx, list, rows, func(e fsdb.Entry, row db.ListScanSignaturesRow) {
-		if sparing && same(e, row) {
+		p.step(ctx)
+		if p != nil && same(e, row) {
 			return
 		}
 		group.Go(func() error {
-			if !sparing && same(e, row) {
+			if p == nil && same(e, row) {
 				return nil
 			}
 			broken, err := s.index(ctx, e, unseen)

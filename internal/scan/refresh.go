@@ -18,16 +18,16 @@ func (s *Service) Refresh(ctx context.Context) (int64, error) {
 	if _, err := acting(ctx); err != nil {
 		return 0, err
 	}
-	if err := s.reload.do(ctx, func(ctx context.Context) error { return s.reconcileAndTell(ctx, false) }); err != nil {
+	if err := s.reload.do(ctx, func(ctx context.Context) error { return s.reconcileAndTell(ctx, nil) }); err != nil {
 		return 0, err
 	}
 	return s.Count(ctx)
 }
 
 // reconcileAndTell is reconcile with a line in the log.
-func (s *Service) reconcileAndTell(ctx context.Context, sparing bool) error {
+func (s *Service) reconcileAndTell(ctx context.Context, p *pace) error {
 	began := time.Now()
-	done, err := s.reconcile(ctx, sparing)
+	done, err := s.reconcile(ctx, p)
 	if err != nil {
 		return err
 	}

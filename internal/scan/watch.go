@@ -411,17 +411,21 @@ func (k *keeper) lookAtTimelapse(ctx context.Context, id string) error {
 	return k.indexTimelapse(ctx, id, indexedBefore)
 }
 
-// sweep compares everything with the index and returns how long it took; less
+// sweep compares everything with the index and returns how long it worked; less
 // than nothing if it failed.
 func (k *keeper) sweep(ctx context.Context) time.Duration {
 	began := time.Now()
-	if err := k.reconcileAndTell(ctx, k.met.Load()); err != nil {
+	var p *pace // for the first time somebody waits
+	if k.met.Load() {
+		p = &pace{began: began}
+	}
+	if err := k.reconcileAndTell(ctx, p); err != nil {
 		k.warnOfFailure(ctx, "compare the tree with its index", err)
 		return -1
 	}
 	k.watching.sweeps.Add(1)
 	k.watching.sweep.Store(time.Now().UnixNano())
-	return time.Since(began)
+	return time.Since(began) - p.restedFor()
 }
 
 func (k *keeper) sweepDone(ctx context.Context, took time.Duration) {
