@@ -61,7 +61,7 @@ func (s *server) registerHome() {
 		faults:  []error{scan.ErrUnknownScan, errInvalidName, tokenauth.ErrMissing},
 		summary: "Bring the index up to date with the tree",
 		doc:     "Reads what was changed in the directory from outside. Calls at the same time share one run. It looks for no token: where the guest is switched off it is 401.",
-		errors:  []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusNotFound},
+		errors:  []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusNotFound, http.StatusLocked},
 	}, s.refresh)
 }
 

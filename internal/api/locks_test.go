@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"os"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/romi/plantdb-go/db"
 	"github.com/romi/plantdb-go/internal/api"
 	"github.com/romi/plantdb-go/internal/fsdb"
 )
@@ -76,5 +78,37 @@ func TestLocks(t *testing.T) {
 	held.Release()
 	if got := locks(); len(got) != 0 {
 		t.Errorf("locks after the release = %v, want none", got)
+	}
+}
+
+// A scan that changed outside cannot be read again while it is held: who asks for
+// it is told to come again, by every way.
+func TestRefreshOfHeldScan(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, api.Config{Rates: api.NoRates})
+	tx, err := s.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }()
+	if err := db.New().LockNames(t.Context(), tx, []string{"real_plant"}, "10000", "another server"); err != nil {
+		t.Fatal(err)
+	}
+	metadata := filepath.Join(s.dir, "real_plant", "metadata", "metadata.json")
+	if err := os.WriteFile(metadata, []byte(`{"changed": "outside"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var waiting sync.WaitGroup
+	for _, path := range []string{"/api/v1/refresh", "/api/v1/refresh?scan_id=real_plant", "/refresh"} {
+		waiting.Go(func() {
+			wantProblem(t, "GET "+path, s.get(path), http.StatusLocked, "locked")
+		})
+	}
+	waiting.Wait()
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if a := s.get("/api/v1/refresh"); a.status != http.StatusOK {
+		t.Errorf("GET /refresh once nobody holds it = %d %s", a.status, a.body)
 	}
 }

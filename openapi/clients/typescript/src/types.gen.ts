@@ -4221,7 +4221,7 @@ export type ReloadScansData = {
 
 export type ReloadScansErrors = {
     /**
-     * Refused: 400 (`invalid_name`, `invalid_request`); 401 (`token_missing`); 404 (`unknown_scan`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_name`, `invalid_request`); 401 (`token_missing`); 404 (`unknown_scan`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
