@@ -55,6 +55,10 @@ func (t *Tree) fold(ctx context.Context, loc Loc) error {
 		return err
 	}
 	defer func() { _ = dir.Close() }() // only read
+	journal, err := t.fileState(journalFile(loc))
+	if err != nil {
+		return err
+	}
 	j, err := t.journalOf(loc)
 	if err != nil || j == nil {
 		return err
@@ -72,7 +76,7 @@ func (t *Tree) fold(ctx context.Context, loc Loc) error {
 		before: func() error { return t.settleAdded(loc, dir, valid) },
 	})
 	if err == nil {
-		err = t.dropJournal(loc)
+		err = t.dropFolded(loc, journal)
 	}
 	if err != nil {
 		return err

@@ -241,16 +241,47 @@ func (t *Tree) ensureJournals() error {
 	return nil
 }
 
-// announce begins the journal of a scan that has none, durably.
-func (t *Tree) announce(loc Loc, a Added) error {
+// errAnothers says that somebody else writes to a scan that the caller holds: the
+// database that held it for the caller went away.
+var errAnothers = errors.New("another one writes to the journal")
+
+// announce begins the journal of a scan that has none, durably, and returns how
+// long it is then.
+func (t *Tree) announce(loc Loc, a Added) (size int64, err error) {
 	if err := t.ensureJournals(); err != nil {
-		return err
+		return 0, err
 	}
 	lines, err := journalLines(loc, true, []Added{a})
 	if err != nil {
+		return 0, err
+	}
+	staged, err := t.stageBytes(lines)
+	if err != nil {
+		return 0, err
+	}
+	// A link, and not a rename, for it stops at a journal that is there.
+	err = t.disk.link(staged, journalFile(loc))
+	t.discard(staged)
+	if errors.Is(err, fs.ErrExist) {
+		err = ErrLocked.Because(errAnothers)
+	}
+	if err == nil {
+		err = t.disk.syncDir(journalDir)
+	}
+	return int64(len(lines)), err
+}
+
+// dropFolded is dropJournal for what was in it. ErrLocked if it is not as it was:
+// what was added to it since is kept.
+func (t *Tree) dropFolded(loc Loc, was fileState) error {
+	now, err := t.fileState(journalFile(loc))
+	if err != nil {
 		return err
 	}
-	return t.put(journalFile(loc), lines)
+	if now != was {
+		return ErrLocked.Because(errAnothers)
+	}
+	return t.dropJournal(loc)
 }
 
 // dropJournal removes the journal of a scan, durably.

@@ -304,3 +304,80 @@ func TestJournalOfAnother(t *testing.T) {
 		t.Errorf("a new scan has the journal of the old one: %t, %v", pending, err)
 	}
 }
+
+// TestJournalOfTwoWriters lets another writer into a scan while one holds it, as
+// it may happen without locks of files where the database that held it went
+// away: what the other one was told stays.
+func TestJournalOfTwoWriters(t *testing.T) {
+	t.Parallel()
+	other := func(t *testing.T, tree *Tree) {
+		t.Helper()
+		if err := adds(tree, t, "others", "others"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, write := range map[string]func(tree *Tree) error{
+		"fold":   func(tree *Tree) error { return tree.Fold(ctx, Loc{Scan: "s"}) },
+		"create": func(tree *Tree) error { return tree.CreateFileset(ctx, Loc{Scan: "s"}, "new", object(`{}`)) },
+	} {
+		// Before each of the steps, and after the last.
+		for step, met := 0, true; met; step++ {
+			tree := newTree(t, images())
+			if name == "fold" {
+				if err := adds(tree, t, "a", "a"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			d := &meetingDisk{disk: tree.disk, at: step}
+			beside := must[*Tree](t)(Open(tree.Dir()))
+			d.meet = func() { other(t, beside) }
+			tree.disk = d
+			err := write(tree)
+			met = d.met
+			if err := beside.Close(); err != nil {
+				t.Error(err)
+			}
+			if !met {
+				break
+			}
+			if err != nil && !errors.Is(err, ErrLocked) {
+				t.Errorf("%s, met before step %d = %v", name, step, err)
+			}
+			settle(t, tree)
+			got := tell(readScan(t, tree, Loc{Scan: "s"}))
+			if !strings.Contains(got, "images/others") || name == "fold" && !strings.Contains(got, "images/a") {
+				t.Errorf("%s, met before step %d (%v): a reader finds %s", name, step, err, got)
+			}
+			if want := err == nil; name == "create" && strings.Contains(got, "\nnew ") != want {
+				t.Errorf("%s, met before step %d = %v: a reader finds %s", name, step, err, got)
+			}
+		}
+	}
+}
+
+// meetingDisk calls meet before one of the steps that change names.
+type meetingDisk struct {
+	disk
+	at, calls int
+	met       bool
+	meet      func()
+}
+
+func (d *meetingDisk) step() {
+	if d.calls == d.at {
+		d.met = true
+		d.meet()
+	}
+	d.calls++
+}
+
+func (d *meetingDisk) rename(from, to string) error { d.step(); return d.disk.rename(from, to) }
+func (d *meetingDisk) link(from, to string) error   { d.step(); return d.disk.link(from, to) }
+
+// The moment between the last look at a journal and its removal stays.
+func (d *meetingDisk) removeAll(name string) error {
+	if !strings.HasPrefix(name, journalDir) {
+		d.step()
+	}
+	return d.disk.removeAll(name)
+}

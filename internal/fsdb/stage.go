@@ -28,11 +28,12 @@ type Staged struct {
 }
 
 // Stage copies r into the hidden staging directory of the tree's filesystem.
-// When it returns, the bytes would survive a power cut; of up to 4 MiB the disk
-// is about to take the last, and the call that gives them a name waits for that,
-// so that what is asked of a database in between costs no time. Memory stays flat however long r is. ErrTooLarge if
-// r holds more than limit bytes, ErrNoSpace if the disk does; an error of r is
-// wrapped. On an error nothing is left.
+// When it returns, the bytes would survive a power cut; if there are no more
+// than 4 MiB, the disk is about to take them, and the call that gives them a
+// name waits for that: what is asked of a database in between costs no time.
+// Memory stays flat however long r is. ErrTooLarge if r holds more than limit
+// bytes, ErrNoSpace if the disk does; an error of r is wrapped. On an error
+// nothing is left.
 func (t *Tree) Stage(ctx context.Context, r io.Reader, limit int64) (*Staged, error) {
 	name, f, err := t.createStaged()
 	if err != nil {

@@ -172,8 +172,7 @@ func (t *Tree) createFileset(ctx context.Context, loc Loc, id string, metadata j
 	if err := t.changeIndex(ctx, loc, rewrite{change: e.list, before: e.enter, undo: e.undo}); err != nil {
 		return err
 	}
-	// It says what files.json says, and may as well come back in a power cut.
-	t.discard(journalFile(loc))
+	e.retract() // files.json says it now; in a power cut it may as well come back
 	return nil
 }
 
@@ -188,6 +187,8 @@ type entering struct {
 	entered  bool   // directory and metadata have their names
 	present  bool   // the directory was there before
 	mine     bool   // nobody else knows the directory
+	// announced is how long the journal is that says so, 0 for none.
+	announced int64
 }
 
 // list enters the fileset in x, unless only its directory was lost.
@@ -217,9 +218,11 @@ func (e *entering) enter() error {
 	if e.entered {
 		return nil
 	}
-	if err := t.announce(e.loc, Added{Fileset: e.id, Metadata: e.document}); err != nil {
+	size, err := t.announce(e.loc, Added{Fileset: e.id, Metadata: e.document})
+	if err != nil {
 		return err
 	}
+	e.announced = size
 	if err := t.ensureDir(e.scan+"/"+metadataDir, dirPerm); err != nil {
 		return err
 	}
@@ -240,8 +243,18 @@ func (e *entering) undo() error {
 		e.tree.discard(e.scan + "/" + filesetMetadata(e.id))
 		e.tree.discard(e.scan + "/" + e.id)
 	}
-	e.tree.discard(journalFile(e.loc))
+	e.retract()
 	return nil
+}
+
+// retract removes the journal. One that has grown, as it may where the database
+// that holds the scan for us went away, is also another's and stays: what it says
+// of ours is true, or counts for nothing.
+func (e *entering) retract() {
+	now, err := e.tree.fileState(journalFile(e.loc))
+	if err == nil && e.announced > 0 && now.size == e.announced {
+		e.tree.discard(journalFile(e.loc))
+	}
 }
 
 // openIndex reads what a scan holds: files.json, and what its journal adds.
