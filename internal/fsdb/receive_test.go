@@ -116,18 +116,21 @@ func TestStageCut(t *testing.T) {
 			t.Errorf("Stage(%d bytes too many) = %v", 1, err)
 		}
 		d := spareSyncs(tree)
-		for d.fail = 1; ; d.fail++ { // not its creation, of which nothing is left anyway
-			d.calls, d.err = 0, &os.PathError{Op: "write", Path: "p", Err: syscall.ENOSPC}
+		for step, failed := 1, true; failed; step++ { // not its creation, of which nothing is left anyway
+			d.calls, d.fail, d.err = 0, step, &os.PathError{Op: "write", Path: "p", Err: syscall.ENOSPC}
 			s, err := tree.Stage(ctx, bytes.NewReader(make([]byte, size)), 1<<30)
 			if err == nil {
-				d.fail = -1
-				if err := s.Discard(); err != nil {
-					t.Error(err)
-				}
-				break
+				err = s.durable()
 			}
-			if !errors.Is(err, ErrNoSpace) {
-				t.Errorf("Stage(%d bytes, disk full at %d) = %v", size, d.fail, err)
+			if failed = err != nil; failed && !errors.Is(err, ErrNoSpace) {
+				t.Errorf("Stage(%d bytes, disk full at %d) = %v", size, step, err)
+			}
+			d.fail = -1
+			if s == nil {
+				continue
+			}
+			if err := s.Discard(); err != nil {
+				t.Error(err)
 			}
 		}
 		if left := staged(t, tree); len(left) > 0 {
