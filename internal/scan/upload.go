@@ -64,7 +64,8 @@ func (u *Upload) Expect(ctx context.Context, size int64) (err error) {
 }
 
 // Stage takes the bytes, once, with flat memory. They lie in the tree when it
-// returns, but no reader sees them yet, and only Commit waits for the disk.
+// returns, but no reader sees them yet; for the last of them Commit may have to
+// wait for the disk.
 func (u *Upload) Stage(ctx context.Context, content io.Reader) error {
 	staged, err := u.s.tree.Stage(ctx, u.held.reading(ctx, content), u.s.config.MaxFileBytes)
 	if err != nil {
