@@ -50,7 +50,7 @@ const copyDepth = 64
 
 // uncopied are the directories of ours that a copy does without: they are made
 // again, or are somebody else's to copy.
-var uncopied = []string{"postgres", "staging", "cache"}
+var uncopied = []string{"postgres", "staging", "cache", "doubts"}
 
 // Units returns the directories that make up the tree but for what is ours,
 // those with a leading dot left out: whatever lies there, a scan or not.

@@ -14,7 +14,7 @@
 //	                    .../metadata/<fileset>.json
 //	                    .../metadata/<fileset>/<file>.json
 //	                    .../<fileset>/<file>.<ext>
-//	<root>/.plantdb                           ours: staging, journals, cache, trash
+//	<root>/.plantdb                           ours: staging, journals, doubts, cache, trash
 //
 // files.json and the scan's journal are the truth: what they do not list is not
 // there, and what they list counts once its bytes are. Where metadata and directories disagree

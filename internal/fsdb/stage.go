@@ -117,13 +117,17 @@ func (s *Staged) take() error {
 }
 
 // Sweep removes what calls that never finished left in the staging directory,
-// and the journals of scans that went away, if they did not change for
+// the journals of scans that went away, and notes of doubt, if they did not change for
 // olderThan, and returns how many things it removed. Content being staged
 // changes while it grows, so an hour is safe.
 func (t *Tree) Sweep(ctx context.Context, olderThan time.Duration) (int, error) {
 	before := time.Now().Add(-olderThan)
 	removed, err := t.sweepJournals(ctx, before)
 	if err != nil {
+		return removed, err
+	}
+	doubts, err := t.sweepDoubts(ctx, before)
+	if removed += doubts; err != nil {
 		return removed, err
 	}
 	entries, err := fs.ReadDir(t.root.FS(), stagingDir)

@@ -41,7 +41,18 @@ func (s *Service) BeginArchive(ctx context.Context, name string) (*ArchiveUpload
 	if err := fsdb.CheckName(fsdb.ScanName, name); err != nil {
 		return nil, err
 	}
-	if err := s.nameFree(ctx, s.pool, name); err != nil {
+	err = s.nameFree(ctx, s.pool, name)
+	if errors.Is(err, ErrScanExists) {
+		// Its bytes will tell whether it is the same archive.
+		doubted, other := s.doubted(a, name)
+		if other != nil {
+			return nil, other
+		}
+		if doubted {
+			err = nil
+		}
+	}
+	if err != nil {
 		return nil, err
 	}
 	return &ArchiveUpload{s: s, actor: a, scan: name}, nil
@@ -114,10 +125,12 @@ func (u *ArchiveUpload) Commit(ctx context.Context) (names []string, err error) 
 		locks = []string{loc.Timelapse, u.scan}
 	}
 	var verdict error
+	var made making
 	err = u.s.locked(ctx, opCreateScan, func(tx pgx.Tx) (err error) {
-		verdict, err = u.s.addScan(ctx, tx, u.actor, loc, staged, metadata)
+		verdict, err = u.s.addScan(ctx, tx, u.actor, loc, staged, metadata, &made)
 		return err
 	}, locks...)
+	u.s.settleDoubts(ctx, made, err)
 	if err := errors.Join(err, verdict); err != nil {
 		return nil, err
 	}
@@ -156,8 +169,12 @@ func (s *Service) keepKnownGroups(ctx context.Context, metadata json.RawMessage)
 }
 
 // addScan is create for a scan that was staged.
-func (s *Service) addScan(ctx context.Context, tx pgx.Tx, a actor.Actor, loc fsdb.Loc, staged *fsdb.StagedScan, metadata json.RawMessage) (verdict, err error) {
-	if err := s.nameFree(ctx, tx, loc.Scan); err != nil {
+func (s *Service) addScan(ctx context.Context, tx pgx.Tx, a actor.Actor, loc fsdb.Loc, staged *fsdb.StagedScan, metadata json.RawMessage, made *making) (verdict, err error) {
+	err = s.nameFree(ctx, tx, loc.Scan)
+	if errors.Is(err, ErrScanExists) {
+		return s.madeBefore(ctx, a, loc, made, func(*fsdb.Scan) (bool, error) { return staged.Is(ctx, loc, metadata) })
+	}
+	if err != nil {
 		return nil, err
 	}
 	if other, err := s.stray(ctx, tx, loc); err != nil || other != nil {
@@ -170,7 +187,7 @@ func (s *Service) addScan(ctx context.Context, tx pgx.Tx, a actor.Actor, loc fsd
 	if loc.Timelapse != "" {
 		in, err = s.timelapse(ctx, tx, loc.Timelapse)
 		if errors.Is(err, ErrUnknownTimelapse) {
-			return s.addWithTimelapse(ctx, tx, a, loc, staged, metadata)
+			return s.addWithTimelapse(ctx, tx, a, loc, staged, metadata, made)
 		}
 		if err != nil {
 			return nil, err
@@ -182,12 +199,15 @@ func (s *Service) addScan(ctx context.Context, tx pgx.Tx, a actor.Actor, loc fsd
 	// The tree first, as in create.
 	switch err = s.tree.AddScan(ctx, loc, staged, metadata); {
 	case errors.Is(err, fsdb.ErrScanExists):
-		verdict, err = s.adoptArchive(ctx, tx, loc, staged, metadata)
+		if verdict, err = s.adoptArchive(ctx, tx, loc, staged, metadata); verdict == nil && err == nil {
+			made.add(originOf(ctx), loc.Scan)
+		}
 	case errors.Is(err, fsdb.ErrNotFound):
 		return unknownTimelapse(loc.Timelapse), nil
 	case err != nil:
 		return nil, err
 	default:
+		made.add(originOf(ctx), loc.Scan)
 		err = s.indexAdded(ctx, tx, loc, staged)
 	}
 	if err != nil || verdict != nil || loc.Timelapse == "" {
@@ -219,7 +239,7 @@ func knowDigests(read *fsdb.Scan, staged *fsdb.StagedScan) {
 }
 
 // addWithTimelapse adds a scan together with the timelapse that it is in.
-func (s *Service) addWithTimelapse(ctx context.Context, tx pgx.Tx, a actor.Actor, loc fsdb.Loc, staged *fsdb.StagedScan, metadata json.RawMessage) (verdict, err error) {
+func (s *Service) addWithTimelapse(ctx context.Context, tx pgx.Tx, a actor.Actor, loc fsdb.Loc, staged *fsdb.StagedScan, metadata json.RawMessage, made *making) (verdict, err error) {
 	if !may(a, opCreateTimelapse, Access{Name: loc.Timelapse}) {
 		return forbidden(a, opCreateTimelapse), nil
 	}
@@ -230,17 +250,23 @@ func (s *Service) addWithTimelapse(ctx context.Context, tx pgx.Tx, a actor.Actor
 	if taken || loc.Timelapse == loc.Scan {
 		return timelapseExists(loc.Timelapse), nil
 	}
-	made := timestamp(s.now())
-	about := setMember(empty, "last_modified", meta.Quote(made))
-	marker := fsdb.Timelapse{ID: loc.Timelapse, CreatedAt: made, Owner: &a.Username, Scans: []string{loc.Scan}, Metadata: about}
+	now := timestamp(s.now())
+	about := setMember(empty, "last_modified", meta.Quote(now))
+	marker := fsdb.Timelapse{ID: loc.Timelapse, CreatedAt: now, Owner: &a.Username, Scans: []string{loc.Scan}, Metadata: about}
 	switch err := s.tree.AddScanWithTimelapse(ctx, marker, loc.Scan, staged, metadata); {
 	case errors.Is(err, fsdb.ErrScanExists):
 		return s.adoptScan(ctx, tx, fsdb.Loc{Scan: loc.Scan}, notOurs)
 	case errors.Is(err, fsdb.ErrTimelapseExists):
-		return s.adoptWithTimelapse(ctx, tx, marker, loc, staged, metadata)
+		if verdict, err = s.adoptWithTimelapse(ctx, tx, marker, loc, staged, metadata); verdict == nil && err == nil {
+			made.add(originOf(ctx), loc.Timelapse)
+			made.add(originOf(ctx), loc.Scan)
+		}
+		return verdict, err
 	case err != nil:
 		return nil, err
 	}
+	made.add(originOf(ctx), loc.Timelapse)
+	made.add(originOf(ctx), loc.Scan)
 	if err := s.writeTimelapse(ctx, tx, &marker); err != nil {
 		return nil, err
 	}

@@ -50,10 +50,12 @@ func (s *Service) Create(ctx context.Context, name string, metadata json.RawMess
 		names = []string{loc.Timelapse, name}
 	}
 	var verdict error
+	var made making
 	err = s.locked(ctx, opCreateScan, func(tx pgx.Tx) (err error) {
-		verdict, err = s.create(ctx, tx, a, loc, metadata)
+		verdict, err = s.create(ctx, tx, a, loc, metadata, &made)
 		return err
 	}, names...)
+	s.settleDoubts(ctx, made, err)
 	return errors.Join(err, verdict)
 }
 
@@ -105,13 +107,16 @@ func (s *Service) checkSharing(ctx context.Context, metadata json.RawMessage) (j
 // create makes the scan on disk and in the index; the caller holds its name
 // and its timelapse's. The verdict is for the client, and the transaction is
 // to be committed with it.
-func (s *Service) create(ctx context.Context, tx pgx.Tx, a actor.Actor, loc fsdb.Loc, metadata json.RawMessage) (verdict, err error) {
+func (s *Service) create(ctx context.Context, tx pgx.Tx, a actor.Actor, loc fsdb.Loc, metadata json.RawMessage, made *making) (verdict, err error) {
+	asked := func(read *fsdb.Scan) (bool, error) {
+		return len(read.Filesets) == 0 && sameBut(read.Metadata, metadata), nil
+	}
 	taken, err := s.q.NameTaken(ctx, tx, loc.Scan)
 	if err != nil {
 		return nil, fmt.Errorf("look for name %q: %w", loc.Scan, err)
 	}
 	if taken {
-		return scanExists(loc.Scan), nil
+		return s.madeBefore(ctx, a, loc, made, asked)
 	}
 	var in db.GetTimelapseRow
 	if loc.Timelapse != "" {
@@ -132,14 +137,15 @@ func (s *Service) create(ctx context.Context, tx pgx.Tx, a actor.Actor, loc fsdb
 	// finds, the other order a row without a scan.
 	switch err = s.tree.CreateScan(ctx, loc, metadata); {
 	case errors.Is(err, fsdb.ErrScanExists):
-		verdict, err = s.adoptScan(ctx, tx, loc, func(read *fsdb.Scan) (bool, error) {
-			return len(read.Filesets) == 0 && sameBut(read.Metadata, metadata), nil
-		})
+		if verdict, err = s.adoptScan(ctx, tx, loc, asked); verdict == nil && err == nil {
+			made.add(originOf(ctx), loc.Scan)
+		}
 	case errors.Is(err, fsdb.ErrNotFound):
 		return unknownTimelapse(loc.Timelapse), nil
 	case err != nil:
 		return nil, err
 	default:
+		made.add(originOf(ctx), loc.Scan)
 		if err = s.insertScan(ctx, tx, loc, metadata); err == nil {
 			err = s.record(ctx, tx, Change{Kind: ScanCreated, Scan: loc.Scan})
 		}
@@ -217,6 +223,35 @@ func (s *Service) adoptScan(ctx context.Context, tx pgx.Tx, loc fsdb.Loc, ours f
 
 func notOurs(*fsdb.Scan) (bool, error) { return false, nil }
 
+// madeBefore is the verdict on a name that the index has: a conflict, unless the
+// actor made the scan by the same call, which failed after that, and it is still
+// as asked for.
+func (s *Service) madeBefore(ctx context.Context, a actor.Actor, loc fsdb.Loc, made *making, asked func(*fsdb.Scan) (bool, error)) (verdict, err error) {
+	doubted, err := s.doubted(a, loc.Scan)
+	if err != nil {
+		return nil, err
+	}
+	if !doubted {
+		return scanExists(loc.Scan), nil
+	}
+	read, err := s.tree.ReadScan(ctx, loc)
+	if errors.Is(err, fsdb.ErrNotFound) || err == nil && read.Broken != "" {
+		return scanExists(loc.Scan), nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read scan %q: %w", loc.Dir(), err)
+	}
+	same, err := asked(read)
+	if err != nil {
+		return nil, err
+	}
+	if !same {
+		return scanExists(loc.Scan), nil
+	}
+	made.add(originOf(ctx), loc.Scan)
+	return nil, nil
+}
+
 // register adds the scan to the marker of its timelapse, whose owner becomes
 // the actor if nobody was recorded. The scan is in the timelapse because its
 // directory is; the marker only tells the order, so that a marker which cannot
@@ -262,6 +297,7 @@ func (s *Service) CreateFileset(ctx context.Context, name, fileset string, metad
 		return badMetadata(err)
 	}
 	var verdict error
+	var made making
 	err = s.locked(ctx, opCreateFileset, func(tx pgx.Tx) error {
 		r, _, err := s.open(ctx, tx, name, opCreateFileset)
 		if err != nil {
@@ -269,14 +305,18 @@ func (s *Service) CreateFileset(ctx context.Context, name, fileset string, metad
 		}
 		err = s.tree.CreateFileset(ctx, r.loc(), fileset, metadata)
 		if errors.Is(err, fsdb.ErrFilesetExists) {
-			verdict, err = s.adoptFileset(ctx, tx, r, fileset, metadata)
+			if verdict, err = s.adoptFileset(ctx, tx, a, r, fileset, metadata); verdict == nil && err == nil {
+				made.add(originOf(ctx), name, fileset)
+			}
 			return err
 		}
 		if err != nil {
 			return err
 		}
+		made.add(originOf(ctx), name, fileset)
 		return s.insertFileset(ctx, tx, r, fileset, metadata)
 	}, name, name+"/"+fileset)
+	s.settleDoubts(ctx, made, err)
 	return errors.Join(err, verdict)
 }
 
@@ -301,14 +341,20 @@ func (s *Service) insertFileset(ctx context.Context, tx pgx.Tx, r row, fileset s
 	return errors.Join(err, s.record(ctx, tx, Change{Kind: FilesetCreated, Scan: r.Name, Fileset: fileset}))
 }
 
-// adoptFileset is adoptScan for a fileset.
-func (s *Service) adoptFileset(ctx context.Context, tx pgx.Tx, r row, fileset string, asked json.RawMessage) (verdict, err error) {
+// adoptFileset is adoptScan and madeBefore for a fileset.
+func (s *Service) adoptFileset(ctx context.Context, tx pgx.Tx, a actor.Actor, r row, fileset string, asked json.RawMessage) (verdict, err error) {
 	_, err = s.fileset(ctx, tx, r, fileset)
-	if err == nil {
-		return filesetExists(r.Name, fileset), nil
-	}
-	if !errors.Is(err, ErrUnknownFileset) {
+	if err != nil && !errors.Is(err, ErrUnknownFileset) {
 		return nil, err
+	}
+	if err == nil {
+		doubted, err := s.doubted(a, r.Name, fileset)
+		if err != nil {
+			return nil, err
+		}
+		if !doubted {
+			return filesetExists(r.Name, fileset), nil
+		}
 	}
 	read, found, err := s.adopt(ctx, tx, r)
 	if err != nil {
@@ -317,8 +363,11 @@ func (s *Service) adoptFileset(ctx context.Context, tx pgx.Tx, r row, fileset st
 	verdict = filesetExists(r.Name, fileset)
 	var changes []Change
 	for _, fs := range read.Filesets {
-		if fs.ID == fileset && len(fs.Files) == 0 && sameBut(fs.Metadata, asked) {
-			verdict = nil
+		if fs.ID != fileset || len(fs.Files) > 0 || !sameBut(fs.Metadata, asked) {
+			continue
+		}
+		verdict = nil
+		if found.added[filePath{fileset, ""}] && !found.tells(fileset, "") {
 			found.Detail.Filesets = found.Detail.Filesets.less(1)
 			changes = append(changes, Change{Kind: FilesetCreated, Scan: r.Name, Fileset: fileset})
 		}
@@ -344,6 +393,9 @@ func (s *Service) adopt(ctx context.Context, tx pgx.Tx, r row) (read *fsdb.Scan,
 		if read, err = s.tree.ReadScan(ctx, r.loc()); err == nil {
 			found, err = s.changedOutside(ctx, tx, read)
 		}
+	}
+	if err == nil {
+		found, err = s.attribute(found, read)
 	}
 	if err != nil {
 		return nil, found, err

@@ -74,6 +74,10 @@ type Change struct {
 	// by is who did it where that is not who acts in the context: files of
 	// several people are written together.
 	by *origin
+	// added are the parts that are new, and doubted the changes that tell of
+	// some of them instead (see attribute).
+	added   map[filePath]bool
+	doubted []Change
 	// sameParts says that the rows of filesets and files need no change at all.
 	sameParts bool
 }

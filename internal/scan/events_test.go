@@ -200,7 +200,8 @@ func TestLostTransactionRecordsOnce(t *testing.T) {
 		}
 		f.wantOutbox(t, before, call.want)
 	}
-	// Somebody else's bytes under the name came from outside.
+	// Who comes with other bytes is refused, and the lost ones are told of as
+	// those of who sent them.
 	pool.lose.Store(1)
 	before := len(f.outbox(t))
 	if err := upload(as(t, ann), f.Service, "s", "images", "x", "jpg", "hers", ""); !errors.Is(err, errLost) {
@@ -209,7 +210,7 @@ func TestLostTransactionRecordsOnce(t *testing.T) {
 	if err := upload(as(t, bob), f.Service, "s", "images", "x", "jpg", "his", ""); !errors.Is(err, ErrFileExists) {
 		t.Error(err)
 	}
-	f.wantOutbox(t, before, `scan.changed -:-  s {"files": {"added": 1, "changed": 0, "removed": 0}}`)
+	f.wantOutbox(t, before, `file.created ann:none  s/images/x {"size": 4, "filename": "x.jpg"}`)
 }
 
 // Files that are written together keep each its uploader and request.

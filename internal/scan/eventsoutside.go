@@ -78,6 +78,17 @@ func (s *Service) changedOutside(ctx context.Context, tx db.DBTX, read *fsdb.Sca
 	}
 	c.Detail.Filesets = countChanges(knownFilesets, nowFilesets)
 	c.Detail.Files = countChanges(knownFiles, nowFiles)
+	c.added = map[filePath]bool{}
+	for name := range nowFilesets {
+		if _, ok := knownFilesets[name]; !ok {
+			c.added[filePath{name, ""}] = true
+		}
+	}
+	for name := range nowFiles {
+		if _, ok := knownFiles[name]; !ok {
+			c.added[name] = true
+		}
+	}
 	c.sameParts = c.Detail.Filesets == nil && c.Detail.Files == nil && slices.Equal(knownOrder, nowOrder)
 	return c, nil
 }
@@ -123,13 +134,13 @@ func (c *Count) less(n int) *Count {
 	return &rest
 }
 
-// worth returns the change, or nothing if it is one that changed nothing.
+// worth returns the change, unless it is one that changed nothing, and those
+// that tell of parts of it.
 func (c Change) worth() []Change {
-	text, err := c.Detail.encode()
-	if c.Kind == ScanChanged && err == nil && text == "" {
-		return nil
+	if c.Kind == ScanChanged && c.Detail.empty() {
+		return c.doubted
 	}
-	return []Change{c}
+	return append([]Change{c}, c.doubted...)
 }
 
 // timelapseChangedOutside is changedOutside for a timelapse.
@@ -139,7 +150,11 @@ func (s *Service) timelapseChangedOutside(ctx context.Context, tx pgx.Tx, read *
 	case errors.Is(err, pgx.ErrNoRows) && unseen == firstRead:
 		return nil, nil
 	case errors.Is(err, pgx.ErrNoRows):
-		return []Change{{Kind: TimelapseCreated, Timelapse: read.ID, Outside: true}}, nil
+		by, err := s.doubts(read.ID)
+		if who, ok := by[read.ID]; ok {
+			return []Change{{Kind: TimelapseCreated, Timelapse: read.ID, by: &who}}, nil
+		}
+		return []Change{{Kind: TimelapseCreated, Timelapse: read.ID, Outside: true}}, err
 	case err != nil:
 		return nil, fmt.Errorf("read state of timelapse %q: %w", read.ID, err)
 	}

@@ -265,6 +265,9 @@ func (s *Service) indexRead(ctx context.Context, tx pgx.Tx, read *fsdb.Scan, as 
 	if err := write(ctx, tx, read); err != nil {
 		return err
 	}
+	if found, err = s.attribute(found, read); err != nil {
+		return err
+	}
 	return s.record(ctx, tx, found.worth()...)
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -165,6 +166,31 @@ func TestLostTransaction(t *testing.T) {
 					}
 				},
 				"reconcile": func(t *testing.T, f fixture) { f.reconcile(t) },
+				"found": func(t *testing.T, f fixture) {
+					f.reconcile(t)
+					f.allBy(t, "ann")
+					if err := c.other(as(t, ann), f.Service); !errors.Is(err, c.conflict) {
+						t.Errorf("another call for what was found = %v, want %v", err, c.conflict)
+					}
+					if err := c.call(as(t, admin), f.Service); !errors.Is(err, c.conflict) {
+						t.Errorf("the call of another user for what was found = %v, want %v", err, c.conflict)
+					}
+					if err := c.call(as(t, ann), f.Service); err != nil {
+						t.Errorf("the same call again for what was found = %v, want nil", err)
+					}
+					if err := c.call(as(t, ann), f.Service); !errors.Is(err, c.conflict) {
+						t.Errorf("the same call a third time = %v, want %v", err, c.conflict)
+					}
+					f.allBy(t, "ann")
+				},
+				"late": func(t *testing.T, f fixture) {
+					f.reconcile(t)
+					now := f.now
+					f.now = func() time.Time { return now().Add(doubtFor) }
+					if err := c.call(as(t, ann), f.Service); !errors.Is(err, c.conflict) {
+						t.Errorf("the same call after %v = %v, want %v", doubtFor, err, c.conflict)
+					}
+				},
 			} {
 				pool := &losing{Pool: pgtest.New(t)}
 				f := fixtureOn(t, pool, t.TempDir(), plainScan("s", `{"owner": "ann"}`), files{"tl/timelapse.json": `{}`})
@@ -187,6 +213,21 @@ func TestLostTransaction(t *testing.T) {
 				f.membersAre(t, what)
 			}
 		})
+	}
+}
+
+// allBy fails the test unless there are events of what was made, and all are of
+// this user; that a timelapse has a scan more is found as if from outside.
+func (f fixture) allBy(t *testing.T, username string) {
+	t.Helper()
+	events := slices.DeleteFunc(f.outbox(t), func(e string) bool { return strings.HasPrefix(e, "timelapse.changed ") })
+	for _, e := range events {
+		if !strings.Contains(e, " "+username+":") {
+			t.Errorf("event %q, want one of %s", e, username)
+		}
+	}
+	if len(events) == 0 {
+		t.Error("no event of what was found")
 	}
 }
 

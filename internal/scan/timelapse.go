@@ -183,16 +183,18 @@ func (s *Service) CreateTimelapse(ctx context.Context, name string, metadata jso
 	if metadata, err = objectOrEmpty(metadata); err != nil {
 		return Timelapse{}, err
 	}
-	made := timestamp(s.now())
-	if metadata, err = set(metadata, meta.Member{Name: "last_modified", Value: meta.Quote(made)}); err != nil {
+	now := timestamp(s.now())
+	if metadata, err = set(metadata, meta.Member{Name: "last_modified", Value: meta.Quote(now)}); err != nil {
 		return Timelapse{}, badMetadata(err)
 	}
-	marker := fsdb.Timelapse{ID: name, CreatedAt: made, Owner: &a.Username, Scans: []string{}, Metadata: metadata}
+	marker := fsdb.Timelapse{ID: name, CreatedAt: now, Owner: &a.Username, Scans: []string{}, Metadata: metadata}
 	var verdict error
+	var made making
 	err = s.locked(ctx, opCreateTimelapse, func(tx pgx.Tx) (err error) {
-		verdict, err = s.createTimelapse(ctx, tx, marker)
+		verdict, err = s.createTimelapse(ctx, tx, a, marker, &made)
 		return err
 	}, name)
+	s.settleDoubts(ctx, made, err)
 	if err := errors.Join(err, verdict); err != nil {
 		return Timelapse{}, err
 	}
@@ -200,21 +202,25 @@ func (s *Service) CreateTimelapse(ctx context.Context, name string, metadata jso
 }
 
 // createTimelapse makes it on disk and in the index; see create.
-func (s *Service) createTimelapse(ctx context.Context, tx pgx.Tx, marker fsdb.Timelapse) (verdict, err error) {
+func (s *Service) createTimelapse(ctx context.Context, tx pgx.Tx, a actor.Actor, marker fsdb.Timelapse, made *making) (verdict, err error) {
 	taken, err := s.q.NameTaken(ctx, tx, marker.ID)
 	if err != nil {
 		return nil, fmt.Errorf("look for name %q: %w", marker.ID, err)
 	}
 	if taken {
-		return timelapseExists(marker.ID), nil
+		return s.madeTimelapseBefore(ctx, a, marker, made)
 	}
 	err = s.tree.CreateTimelapse(ctx, marker)
 	if errors.Is(err, fsdb.ErrTimelapseExists) {
-		return s.adoptTimelapse(ctx, tx, marker)
+		if verdict, err = s.adoptTimelapse(ctx, tx, marker); verdict == nil && err == nil {
+			made.add(originOf(ctx), marker.ID)
+		}
+		return verdict, err
 	}
 	if err != nil {
 		return nil, err
 	}
+	made.add(originOf(ctx), marker.ID)
 	if err := s.writeTimelapse(ctx, tx, &marker); err != nil {
 		return nil, err
 	}
@@ -233,9 +239,33 @@ func (s *Service) adoptTimelapse(ctx context.Context, tx pgx.Tx, asked fsdb.Time
 	if err := s.writeTimelapse(ctx, tx, read); err != nil {
 		return nil, err
 	}
-	ours := slices.Equal(read.Scans, asked.Scans) && read.Owner != nil && *read.Owner == *asked.Owner && sameBut(read.Metadata, asked.Metadata)
+	ours := sameTimelapse(*read, asked)
 	if err := s.record(ctx, tx, Change{Kind: TimelapseCreated, Timelapse: asked.ID, Outside: !ours}); err != nil || ours {
 		return nil, err
 	}
 	return timelapseExists(asked.ID), nil
+}
+
+func sameTimelapse(there, asked fsdb.Timelapse) bool {
+	return slices.Equal(there.Scans, asked.Scans) && same(there.Owner, asked.Owner) && sameBut(there.Metadata, asked.Metadata)
+}
+
+// madeTimelapseBefore is madeBefore for a timelapse.
+func (s *Service) madeTimelapseBefore(ctx context.Context, a actor.Actor, asked fsdb.Timelapse, made *making) (verdict, err error) {
+	doubted, err := s.doubted(a, asked.ID)
+	if err != nil {
+		return nil, err
+	}
+	if !doubted {
+		return timelapseExists(asked.ID), nil
+	}
+	read, err := s.tree.ReadTimelapse(ctx, asked.ID)
+	if errors.Is(err, fsdb.ErrNotFound) || err == nil && !sameTimelapse(*read, asked) {
+		return timelapseExists(asked.ID), nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read timelapse %q: %w", asked.ID, err)
+	}
+	made.add(originOf(ctx), asked.ID)
+	return nil, nil
 }

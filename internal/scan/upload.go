@@ -50,7 +50,14 @@ func (s *Service) BeginUpload(ctx context.Context, name, fileset, file string) (
 		return nil, bad
 	}
 	if err == nil && got.file == file { // and not only a file name
-		return nil, fileExists(name, fileset, file)
+		// Its bytes will tell whether it is the same upload.
+		doubted, err := s.doubted(a, name, fileset, file)
+		if err != nil {
+			return nil, err
+		}
+		if !doubted {
+			return nil, fileExists(name, fileset, file)
+		}
 	}
 	return &Upload{s: s, actor: a, scan: name, fileset: fileset, file: file, owner: got.scan.Owner}, nil
 }
@@ -139,13 +146,15 @@ func (s *Service) extension(ext string) (string, error) {
 // flushFiles writes one batch into its fileset and answers for each file.
 func (s *Service) flushFiles(ctx context.Context, key uploadKey, batch []pending) []error {
 	answers := make([]error, len(batch))
+	var made making
 	err := s.locked(ctx, opCreateFile, func(tx pgx.Tx) error {
 		r, fs, err := s.writable(ctx, tx, key.scan, key.fileset)
 		if err != nil {
 			return err
 		}
-		return s.addFiles(ctx, tx, r, fs, batch, answers)
+		return s.addFiles(ctx, tx, r, fs, batch, answers, &made)
 	}, key.scan, key.scan+"/"+key.fileset)
+	s.settleDoubts(ctx, made, err)
 	for i, p := range batch {
 		if err != nil {
 			answers[i] = err
@@ -157,7 +166,7 @@ func (s *Service) flushFiles(ctx context.Context, key uploadKey, batch []pending
 
 // addFiles adds those of the batch whose uploaders still may write, first to
 // the tree, and says in answers what became of each.
-func (s *Service) addFiles(ctx context.Context, tx pgx.Tx, r row, fs db.GetFilesetRow, batch []pending, answers []error) error {
+func (s *Service) addFiles(ctx context.Context, tx pgx.Tx, r row, fs db.GetFilesetRow, batch []pending, answers []error, made *making) error {
 	var files []fsdb.NewFile
 	var place []int // of each file in the batch
 	for i, p := range batch {
@@ -184,6 +193,11 @@ func (s *Service) addFiles(ctx context.Context, tx pgx.Tx, r row, fs db.GetFiles
 		return err
 	}
 	s.folds.soon(r.loc())
+	for i, fault := range refused {
+		if p := batch[place[i]]; fault == nil {
+			made.add(p.by, r.Name, fs.Name, p.file.ID)
+		}
+	}
 	if inserted != nil {
 		return inserted
 	}
@@ -202,6 +216,7 @@ func (s *Service) addFiles(ctx context.Context, tx pgx.Tx, r row, fs db.GetFiles
 	for i, p := range batch {
 		if errors.Is(answers[i], ErrFileExists) && known[p.file.Content] {
 			answers[i] = nil
+			made.add(p.by, r.Name, fs.Name, p.file.ID)
 		}
 	}
 	return nil
@@ -210,7 +225,7 @@ func (s *Service) addFiles(ctx context.Context, tx pgx.Tx, r row, fs db.GetFiles
 // adoptFiles looks at files that the tree has already. Those that the index
 // does not have came from outside, or of an upload whose transaction failed:
 // it takes them in, and returns which of the contents are the bytes that lie
-// there, for these uploads have what they want.
+// there, for these uploads have what they want. So do those that are in doubt.
 func (s *Service) adoptFiles(ctx context.Context, tx pgx.Tx, r row, fs db.GetFilesetRow, batch []pending) (there map[*fsdb.Staged]bool, err error) {
 	batch, err = s.unindexed(ctx, tx, r, fs, batch)
 	if err != nil || len(batch) == 0 {
@@ -237,7 +252,7 @@ func (s *Service) adoptFiles(ctx context.Context, tx pgx.Tx, r row, fs db.GetFil
 		if there[f.Content], err = s.holds(ctx, r.loc(), fs.Name, f); err != nil {
 			return nil, err
 		}
-		if there[f.Content] {
+		if there[f.Content] && found.added[filePath{fs.Name, f.ID}] && !found.tells(fs.Name, f.ID) {
 			found.Detail.Files = found.Detail.Files.less(1)
 			changes = append(changes, fileCreated(r, fs, p))
 		}
@@ -245,7 +260,8 @@ func (s *Service) adoptFiles(ctx context.Context, tx pgx.Tx, r row, fs db.GetFil
 	return there, s.record(ctx, tx, append(changes, found.worth()...)...)
 }
 
-// unindexed returns the first of each id that the index does not have.
+// unindexed returns the first of each id that the index does not have, or that
+// its uploader may have put there before.
 func (s *Service) unindexed(ctx context.Context, tx pgx.Tx, r row, fs db.GetFilesetRow, batch []pending) (without []pending, err error) {
 	for _, p := range batch {
 		got, err := s.file(ctx, tx, r, fs, p.file.ID)
@@ -253,6 +269,13 @@ func (s *Service) unindexed(ctx context.Context, tx pgx.Tx, r row, fs db.GetFile
 			return nil, err
 		}
 		known := err == nil && got.Name == p.file.ID
+		if known {
+			doubted, err := s.doubted(p.actor, r.Name, fs.Name, p.file.ID)
+			if err != nil {
+				return nil, err
+			}
+			known = !doubted
+		}
 		twice := slices.ContainsFunc(without, func(o pending) bool { return o.file.ID == p.file.ID })
 		if !known && !twice {
 			without = append(without, p)
