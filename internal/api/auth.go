@@ -135,8 +135,9 @@ func (s *server) registerAuth() {
 			tokenauth.ErrCSRFMismatch, tokenauth.ErrAmbiguous, tokenauth.ErrCheckerFailed,
 		},
 		summary: "Trade a refresh token for the next pair",
-		doc:     "The old pair is void. Requests at the same time all get the same new pair; a refresh token that comes again later ends its session.",
-		errors:  []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusUnsupportedMediaType, http.StatusRequestEntityTooLarge},
+		doc: "The old pair is void. Requests at the same time all get the same new pair; a refresh token that comes again later ends its session. " +
+			"Where the token comes by cookie no body is needed, and a refusal that says that it is of no use any more clears the cookies.",
+		errors: []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusUnsupportedMediaType, http.StatusRequestEntityTooLarge},
 	}, s.refreshToken)
 	register(s, route{
 		id: "validate-token", method: http.MethodPost, path: "/auth/token/validation", tag: tagAuth, security: required,

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/romi/plantdb-go/internal/api"
+	"github.com/romi/plantdb-go/internal/auth"
 	"github.com/romi/plantdb-go/tokenauth"
 )
 
@@ -34,6 +35,14 @@ func newBrowser(s *site) *browser {
 // ask makes a call below /api/v1 with all cookies, and keeps those of the answer.
 func (b *browser) ask(method, path string, headers ...header) answer {
 	b.t.Helper()
+	if path == "/auth/login?cookies=true" {
+		return b.send(method, "/api/v1"+path, `{"username":"carol","password":"`+password+`"}`, append(headers, asJSON)...)
+	}
+	return b.send(method, "/api/v1"+path, "", headers...)
+}
+
+func (b *browser) send(method, path, body string, headers ...header) answer {
+	b.t.Helper()
 	for _, c := range b.jar.Cookies(b.home) {
 		headers = append(headers, header{"Cookie", c.Name + "=" + c.Value})
 	}
@@ -45,11 +54,7 @@ func (b *browser) ask(method, path string, headers ...header) answer {
 		}
 		return h.name == "Cookie"
 	})
-	body := ""
-	if path == "/auth/login?cookies=true" {
-		body, rest = `{"username":"carol","password":"`+password+`"}`, append(rest, asJSON)
-	}
-	a := b.do(method, "/api/v1"+path, body, append(rest, header{"Cookie", strings.Join(pairs, "; ")})...)
+	a := b.do(method, path, body, append(rest, header{"Cookie", strings.Join(pairs, "; ")})...)
 	b.jar.SetCookies(b.home, (&http.Response{Header: a.header}).Cookies())
 	return a
 }
@@ -135,6 +140,128 @@ func TestLogoutByRefreshCookie(t *testing.T) {
 	b.walk([]step{{"then", "POST", "/auth/token/refresh", refreshBody(refresh), "", 401, "session_ended"}})
 }
 
+// Scripts cannot remove a cookie that they cannot read: a browser whose tokens
+// are of no use any more has them removed by the call that says so, and is a
+// guest from then on.
+func TestDeadCookiesAreCleared(t *testing.T) {
+	t.Parallel()
+	const refresh, logout = "/auth/token/refresh", "/auth/logout"
+	ended := func(b *browser) {
+		elsewhere, _ := b.login("carol")
+		b.walk([]step{{"end all", "DELETE", "/auth/sessions?scope=all", "", elsewhere, 200, "ended"}})
+	}
+	put := func(name string, change func(b *browser, raw string) string) func(*browser) {
+		return func(b *browser) {
+			b.jar.SetCookies(b.home, []*http.Cookie{{Name: name, Value: change(b, b.cookie(name)), Path: "/", Secure: true}})
+		}
+	}
+	for name, tt := range map[string]struct {
+		kill       func(*browser)
+		path, code string
+	}{
+		"refresh of a session that was ended elsewhere": {ended, refresh, "session_ended"},
+		"logout of a session that was ended elsewhere":  {ended, logout, "session_ended"},
+		"refresh by a token that ran out":               {put(tokenauth.RefreshCookie, (*browser).expired), refresh, "token_expired"},
+		"logout when both tokens ran out": {func(b *browser) {
+			put(tokenauth.AccessCookie, (*browser).expired)(b)
+			put(tokenauth.RefreshCookie, (*browser).expired)(b)
+		}, logout, "token_expired"},
+		"refresh by a token of an unknown key": {func(b *browser) {
+			if err := b.keys.Replace(newEd25519(b.t)); err != nil {
+				b.t.Fatal(err)
+			}
+		}, refresh, "token_unknown_key"},
+		"refresh by a token that was used": {func(b *browser) {
+			old := b.jar.Cookies(b.home)
+			b.ask("POST", refresh, b.csrf(refreshCSRF))
+			b.jar.SetCookies(b.home, old)
+		}, refresh, "refresh_token_reused"},
+		"logout by no token":  {put(tokenauth.AccessCookie, func(*browser, string) string { return "x.y.z" }), logout, "token_malformed"},
+		"refresh by no token": {put(tokenauth.RefreshCookie, func(*browser, string) string { return "x.y.z" }), refresh, "token_malformed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBrowser(newAccounts(t, api.Config{}, func(c *auth.Config) { c.RefreshGrace = 0 }))
+			b.ask("POST", "/auth/login?cookies=true")
+			tt.kill(b)
+			csrf := refreshCSRF
+			if tt.path == logout && tt.code != "token_expired" {
+				csrf = accessCSRF
+			}
+			wantProblem(t, name, b.ask("POST", tt.path, b.csrf(csrf)), 401, tt.code)
+			if left := b.jar.Cookies(b.home); len(left) != 0 {
+				t.Errorf("cookies left = %v, want none", left)
+			}
+			if a := b.ask("GET", "/scans"); a.status != 200 {
+				t.Errorf("then GET /scans = %d %s, want 200 as guest", a.status, a.body)
+			}
+		})
+	}
+}
+
+// What says nothing of the token itself leaves the cookies where they are.
+func TestLivingCookiesAreKept(t *testing.T) {
+	t.Parallel()
+	b := newBrowser(newAccounts(t, api.Config{}))
+	b.ask("POST", "/auth/login?cookies=true")
+	other, _ := b.login("carol")
+	b.walk([]step{{"end all", "DELETE", "/auth/sessions?scope=all", "", other, 200, "ended"}})
+	for _, path := range []string{"/auth/token/refresh", "/auth/logout"} {
+		wantProblem(t, path+" without CSRF", b.ask("POST", path), 401, "csrf_missing")
+		wantProblem(t, path+" with a wrong CSRF", b.ask("POST", path, header{tokenauth.CSRFHeader, "x"}), 401, "csrf_mismatch")
+	}
+	wantProblem(t, "logout by cookie and header", b.ask("POST", "/auth/logout", bearer(other)), 400, "token_ambiguous")
+	wantProblem(t, "reading by a dead cookie", b.ask("GET", "/scans"), 401, "session_ended")
+	if left := b.jar.Cookies(b.home); len(left) != 4 {
+		t.Errorf("cookies left = %v, want four", left)
+	}
+}
+
+// A refresh by cookie may say that it sends JSON, as many wrappers of fetch do
+// for every call. A token in the body beside the cookie is two tokens.
+func TestRefreshByCookieWithBody(t *testing.T) {
+	t.Parallel()
+	const path = "/api/v1/auth/token/refresh"
+	b := newBrowser(newAccounts(t, api.Config{}))
+	b.ask("POST", "/auth/login?cookies=true")
+	for _, body := range []string{"", " ", "{}", `{"refresh_token":null}`, `{"refresh_token":""}`, `{"other":1}`} {
+		wantProblem(t, "refresh with body "+body+" without CSRF", b.send("POST", path, body, asJSON), 401, "csrf_missing")
+		a := b.send("POST", path, body, asJSON, b.csrf(refreshCSRF))
+		if a.status != 200 || a.json(t)["refresh_token"] != nil || len(a.header.Values("Set-Cookie")) == 0 {
+			t.Errorf("refresh with body %q = %d %s, want 200 and cookies", body, a.status, a.body)
+		}
+	}
+	_, other := b.login("carol")
+	before := b.cookie(tokenauth.RefreshCookie)
+	for _, body := range []string{refreshBody(other), refreshBody(before), `{"refresh_token":7}`} {
+		wantProblem(t, "refresh with cookie and another token", b.send("POST", path, body, asJSON, b.csrf(refreshCSRF)), 400, "token_ambiguous")
+	}
+	wantProblem(t, "refresh with broken JSON", b.send("POST", path, "{", asJSON, b.csrf(refreshCSRF)), 400, "invalid_request")
+	b.jar.SetCookies(b.home, []*http.Cookie{{Name: tokenauth.AccessCookie, MaxAge: -1}})
+	wantProblem(t, "logout with cookie and another token", b.send("POST", "/api/v1/auth/logout", refreshBody(other), asJSON, b.csrf(refreshCSRF)), 400, "token_ambiguous")
+	if b.cookie(tokenauth.RefreshCookie) != before {
+		t.Error("a refused refresh changed the cookies")
+	}
+	b.walk([]step{{"the other session", "POST", "/auth/token/refresh", refreshBody(other), "", 200, "access_token"}})
+	if a := b.send("POST", "/api/v1/auth/logout", "{}", asJSON, b.csrf(refreshCSRF)); a.status != 200 {
+		t.Errorf("logout by refresh cookie with an empty object = %d %s, want 200", a.status, a.body)
+	}
+}
+
+// A browser whose cookies were traded in by somebody else still logs out, by
+// the header of the access token that went.
+func TestLogoutByCookiesThatWereTradedIn(t *testing.T) {
+	t.Parallel()
+	b := newBrowser(newAccounts(t, api.Config{}))
+	b.ask("POST", "/auth/login?cookies=true")
+	next := b.textOf("/auth/token/refresh", refreshBody(b.cookie(tokenauth.RefreshCookie)), "", "refresh_token")
+	wantProblem(t, "logout with the other header", b.ask("POST", "/auth/logout", b.csrf(refreshCSRF)), 401, "csrf_mismatch")
+	if a := b.ask("POST", "/auth/logout", b.csrf(accessCSRF)); a.status != 200 || len(b.jar.Cookies(b.home)) != 0 {
+		t.Errorf("logout = %d %s, cookies left %v, want none", a.status, a.body, b.jar.Cookies(b.home))
+	}
+	b.walk([]step{{"then", "POST", "/auth/token/refresh", refreshBody(next), "", 401, "session_ended"}})
+}
+
 // A session goes on, cookies and CSRF values included, when the signing key
 // changes under it.
 func TestCookieModeSurvivesKeyRotation(t *testing.T) {
@@ -170,6 +297,9 @@ func TestCookiesOff(t *testing.T) {
 	wantProblem(t, "GET by cookie", s.do("GET", "/api/v1/auth/profile", "", header{"Cookie", tokenauth.AccessCookie + "=" + access}), 401, "token_missing")
 	cookies := header{"Cookie", tokenauth.RefreshCookie + "=" + refresh}
 	csrf := header{tokenauth.CSRFHeader, s.claims(refresh).CSRF}
+	if a := s.do("POST", "/api/v1/auth/token/refresh", refreshBody(refresh), asJSON, cookies); a.status != 200 {
+		t.Errorf("refresh with a cookie that is not looked at = %d %s, want 200", a.status, a.body)
+	}
 	wantProblem(t, "refresh by cookie", s.do("POST", "/api/v1/auth/token/refresh", "", cookies, csrf), 401, "token_missing")
 	wantProblem(t, "logout by cookie", s.do("POST", "/api/v1/auth/logout", "", cookies, csrf), 401, "token_missing")
 }

@@ -20,7 +20,9 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/romi/plantdb-go/internal/auth"
 	"github.com/romi/plantdb-go/internal/observe"
+	"github.com/romi/plantdb-go/tokenauth"
 )
 
 func TestASCII(t *testing.T) {
@@ -54,6 +56,28 @@ func TestPythonLiteral(t *testing.T) {
 		got, ok := pythonLiteral(in)
 		if ok != (want != "") || ok && string(got) != want {
 			t.Errorf("pythonLiteral(%q) = %q, %v, want %q", in, got, ok, want)
+		}
+	}
+}
+
+// Cookies go with what their token cannot recover from, and with nothing else.
+func TestDead(t *testing.T) {
+	t.Parallel()
+	for want, errs := range map[bool][]error{
+		true: {
+			tokenauth.ErrMalformed, tokenauth.ErrUnknownKey, tokenauth.ErrSignature, tokenauth.ErrIssuer, tokenauth.ErrAudience, tokenauth.ErrExpired,
+			tokenauth.ErrWrongType, tokenauth.ErrRevoked, tokenauth.ErrAccessUnknown, tokenauth.ErrRefreshUnknown, tokenauth.ErrRefreshReused,
+			tokenauth.ErrSessionEnded, tokenauth.ErrUserInactive, auth.ErrNotLoggedIn, fmt.Errorf("log out: %w", auth.ErrNotLoggedIn),
+		},
+		false: {
+			nil, tokenauth.ErrMissing, tokenauth.ErrAmbiguous, tokenauth.ErrNotYetValid, tokenauth.ErrCSRFMissing, tokenauth.ErrCSRFMismatch,
+			tokenauth.ErrCheckerFailed, auth.ErrLogout, errUnavailable, errInternal, context.Canceled, io.ErrUnexpectedEOF,
+		},
+	} {
+		for _, err := range errs {
+			if got := dead(err); got != want {
+				t.Errorf("dead(%v) = %v, want %v", err, got, want)
+			}
 		}
 	}
 }

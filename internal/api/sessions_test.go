@@ -72,7 +72,13 @@ func TestRefreshOverHTTP(t *testing.T) {
 		{"no JSON", "POST", "/auth/token/refresh", `{`, "", 400, "invalid_request"},
 	})
 	wantProblem(t, "refresh by a form", s.do("POST", "/api/v1/auth/token/refresh", "refresh_token=x"), 415, "unsupported_media_type")
-	wantProblem(t, "POST /token-refresh without", s.do("POST", "/token-refresh", `{}`, asJSON), 400, "missing_refresh_token")
+	for _, body := range []string{`{}`, `{"refresh_token":null}`, `{"refresh_token":""}`, `{"refresh_token":7}`, `{"refresh_token":["x"]}`} {
+		wantProblem(t, "POST /token-refresh with "+body, s.do("POST", "/token-refresh", body, asJSON), 400, "missing_refresh_token")
+		wantProblem(t, "refresh with "+body, s.do("POST", "/api/v1/auth/token/refresh", body, asJSON), 401, "token_missing")
+	}
+	wantProblem(t, "POST /token-refresh without JSON", s.do("POST", "/token-refresh", "refresh_token=x"), 415, "unsupported_media_type")
+	wantProblem(t, "POST /token-refresh with broken JSON", s.do("POST", "/token-refresh", `{"refresh_token":`, asJSON), 400, "invalid_request")
+	wantProblem(t, "POST /token-refresh with garbage", s.do("POST", "/token-refresh", refreshBody("a.b.c"), asJSON), 401, "token_malformed")
 	a := s.do("POST", "/api/v1/auth/token/refresh", refreshBody("x"), asJSON)
 	if m := a.json(t)["message"]; !strings.HasPrefix(m.(string), "Invalid or expired refresh token: ") {
 		t.Errorf("refusal of a refresh = %q, want upstream's words", m)
@@ -121,6 +127,13 @@ func TestLogout(t *testing.T) {
 		{"by an expired token and a refresh token", "POST", "/auth/logout", refreshBody(refresh), s.expired(access), 200, "from carol"},
 		{"which ends both", "GET", "/auth/profile", "", access, 401, "session_ended"},
 		{"once", "POST", "/auth/logout", refreshBody(refresh), s.expired(access), 401, "session_ended"},
+	})
+	access, refresh = s.login("carol")
+	refresh = s.textOf("/auth/token/refresh", refreshBody(refresh), "", "refresh_token")
+	s.walk([]step{
+		{"by a token that went with a refresh", "POST", "/auth/logout", "", access, 401, "token_revoked"},
+		{"by it and the refresh token", "POST", "/auth/logout", refreshBody(refresh), access, 200, "from carol"},
+		{"which ends the session", "POST", "/auth/token/refresh", refreshBody(refresh), "", 401, "session_ended"},
 	})
 	_, refresh = s.login("carol")
 	s.walk([]step{{"by a refresh token alone", "DELETE", "/auth/logout", refreshBody(refresh), "", 200, "from carol"}})

@@ -3356,7 +3356,7 @@ type ClientInterface interface {
 
 	// LogoutWithBody Log out
 	//
-	// Ends the session: both of its tokens are void at once, everywhere. Where the access token has expired or is gone, the refresh token stands in for it, in the body or as a cookie.
+	// Ends the session: both of its tokens are void at once, everywhere. Where the access token has expired, was traded in or is gone, the refresh token stands in for it, in the body or as a cookie. Cookies are cleared, also by a refusal that says that their token is of no use any more.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -3365,7 +3365,7 @@ type ClientInterface interface {
 
 	// Logout Log out
 	//
-	// Ends the session: both of its tokens are void at once, everywhere. Where the access token has expired or is gone, the refresh token stands in for it, in the body or as a cookie.
+	// Ends the session: both of its tokens are void at once, everywhere. Where the access token has expired, was traded in or is gone, the refresh token stands in for it, in the body or as a cookie. Cookies are cleared, also by a refusal that says that their token is of no use any more.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -3515,7 +3515,7 @@ type ClientInterface interface {
 
 	// RefreshTokenWithBody Trade a refresh token for the next pair
 	//
-	// The old pair is void. Requests at the same time all get the same new pair; a refresh token that comes again later ends its session.
+	// The old pair is void. Requests at the same time all get the same new pair; a refresh token that comes again later ends its session. Where the token comes by cookie no body is needed, and a refusal that says that it is of no use any more clears the cookies.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -3524,7 +3524,7 @@ type ClientInterface interface {
 
 	// RefreshToken Trade a refresh token for the next pair
 	//
-	// The old pair is void. Requests at the same time all get the same new pair; a refresh token that comes again later ends its session.
+	// The old pair is void. Requests at the same time all get the same new pair; a refresh token that comes again later ends its session. Where the token comes by cookie no body is needed, and a refusal that says that it is of no use any more clears the cookies.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -4725,7 +4725,7 @@ func (c *Client) DeleteLogin(ctx context.Context, body DeleteLoginJSONRequestBod
 
 // LogoutWithBody Log out
 //
-// Ends the session: both of its tokens are void at once, everywhere. Where the access token has expired or is gone, the refresh token stands in for it, in the body or as a cookie.
+// Ends the session: both of its tokens are void at once, everywhere. Where the access token has expired, was traded in or is gone, the refresh token stands in for it, in the body or as a cookie. Cookies are cleared, also by a refusal that says that their token is of no use any more.
 //
 // Takes any type of body and a specified content type.
 //
@@ -4744,7 +4744,7 @@ func (c *Client) LogoutWithBody(ctx context.Context, contentType string, body io
 
 // Logout Log out
 //
-// Ends the session: both of its tokens are void at once, everywhere. Where the access token has expired or is gone, the refresh token stands in for it, in the body or as a cookie.
+// Ends the session: both of its tokens are void at once, everywhere. Where the access token has expired, was traded in or is gone, the refresh token stands in for it, in the body or as a cookie. Cookies are cleared, also by a refusal that says that their token is of no use any more.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -5074,7 +5074,7 @@ func (c *Client) InspectOptionalToken(ctx context.Context, reqEditors ...Request
 
 // RefreshTokenWithBody Trade a refresh token for the next pair
 //
-// The old pair is void. Requests at the same time all get the same new pair; a refresh token that comes again later ends its session.
+// The old pair is void. Requests at the same time all get the same new pair; a refresh token that comes again later ends its session. Where the token comes by cookie no body is needed, and a refusal that says that it is of no use any more clears the cookies.
 //
 // Takes any type of body and a specified content type.
 //
@@ -5093,7 +5093,7 @@ func (c *Client) RefreshTokenWithBody(ctx context.Context, contentType string, b
 
 // RefreshToken Trade a refresh token for the next pair
 //
-// The old pair is void. Requests at the same time all get the same new pair; a refresh token that comes again later ends its session.
+// The old pair is void. Requests at the same time all get the same new pair; a refresh token that comes again later ends its session. Where the token comes by cookie no body is needed, and a refusal that says that it is of no use any more clears the cookies.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -13457,7 +13457,7 @@ type ClientWithResponsesInterface interface {
 
 	// LogoutWithBodyWithResponse Log out
 	//
-	// Ends the session: both of its tokens are void at once, everywhere. Where the access token has expired or is gone, the refresh token stands in for it, in the body or as a cookie.
+	// Ends the session: both of its tokens are void at once, everywhere. Where the access token has expired, was traded in or is gone, the refresh token stands in for it, in the body or as a cookie. Cookies are cleared, also by a refusal that says that their token is of no use any more.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -13466,7 +13466,7 @@ type ClientWithResponsesInterface interface {
 
 	// LogoutWithResponse Log out
 	//
-	// Ends the session: both of its tokens are void at once, everywhere. Where the access token has expired or is gone, the refresh token stands in for it, in the body or as a cookie.
+	// Ends the session: both of its tokens are void at once, everywhere. Where the access token has expired, was traded in or is gone, the refresh token stands in for it, in the body or as a cookie. Cookies are cleared, also by a refusal that says that their token is of no use any more.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -13628,7 +13628,7 @@ type ClientWithResponsesInterface interface {
 
 	// RefreshTokenWithBodyWithResponse Trade a refresh token for the next pair
 	//
-	// The old pair is void. Requests at the same time all get the same new pair; a refresh token that comes again later ends its session.
+	// The old pair is void. Requests at the same time all get the same new pair; a refresh token that comes again later ends its session. Where the token comes by cookie no body is needed, and a refusal that says that it is of no use any more clears the cookies.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -13637,7 +13637,7 @@ type ClientWithResponsesInterface interface {
 
 	// RefreshTokenWithResponse Trade a refresh token for the next pair
 	//
-	// The old pair is void. Requests at the same time all get the same new pair; a refresh token that comes again later ends its session.
+	// The old pair is void. Requests at the same time all get the same new pair; a refresh token that comes again later ends its session. Where the token comes by cookie no body is needed, and a refusal that says that it is of no use any more clears the cookies.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -18807,7 +18807,7 @@ func (c *ClientWithResponses) DeleteLoginWithResponse(ctx context.Context, body 
 
 // LogoutWithBodyWithResponse Log out
 //
-// Ends the session: both of its tokens are void at once, everywhere. Where the access token has expired or is gone, the refresh token stands in for it, in the body or as a cookie.
+// Ends the session: both of its tokens are void at once, everywhere. Where the access token has expired, was traded in or is gone, the refresh token stands in for it, in the body or as a cookie. Cookies are cleared, also by a refusal that says that their token is of no use any more.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -18822,7 +18822,7 @@ func (c *ClientWithResponses) LogoutWithBodyWithResponse(ctx context.Context, co
 
 // LogoutWithResponse Log out
 //
-// Ends the session: both of its tokens are void at once, everywhere. Where the access token has expired or is gone, the refresh token stands in for it, in the body or as a cookie.
+// Ends the session: both of its tokens are void at once, everywhere. Where the access token has expired, was traded in or is gone, the refresh token stands in for it, in the body or as a cookie. Cookies are cleared, also by a refusal that says that their token is of no use any more.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -19092,7 +19092,7 @@ func (c *ClientWithResponses) InspectOptionalTokenWithResponse(ctx context.Conte
 
 // RefreshTokenWithBodyWithResponse Trade a refresh token for the next pair
 //
-// The old pair is void. Requests at the same time all get the same new pair; a refresh token that comes again later ends its session.
+// The old pair is void. Requests at the same time all get the same new pair; a refresh token that comes again later ends its session. Where the token comes by cookie no body is needed, and a refusal that says that it is of no use any more clears the cookies.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -19107,7 +19107,7 @@ func (c *ClientWithResponses) RefreshTokenWithBodyWithResponse(ctx context.Conte
 
 // RefreshTokenWithResponse Trade a refresh token for the next pair
 //
-// The old pair is void. Requests at the same time all get the same new pair; a refresh token that comes again later ends its session.
+// The old pair is void. Requests at the same time all get the same new pair; a refresh token that comes again later ends its session. Where the token comes by cookie no body is needed, and a refusal that says that it is of no use any more clears the cookies.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

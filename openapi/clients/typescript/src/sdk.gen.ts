@@ -201,7 +201,7 @@ export const deleteLogin = <ThrowOnError extends boolean = false>(options?: Opti
 /**
  * Log out
  *
- * Ends the session: both of its tokens are void at once, everywhere. Where the access token has expired or is gone, the refresh token stands in for it, in the body or as a cookie.
+ * Ends the session: both of its tokens are void at once, everywhere. Where the access token has expired, was traded in or is gone, the refresh token stands in for it, in the body or as a cookie. Cookies are cleared, also by a refusal that says that their token is of no use any more.
  */
 export const logout = <ThrowOnError extends boolean = false>(options?: Options<LogoutData, ThrowOnError>) => (options?.client ?? client).post<LogoutResponses, LogoutErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }],
@@ -346,7 +346,7 @@ export const inspectOptionalToken = <ThrowOnError extends boolean = false>(optio
 /**
  * Trade a refresh token for the next pair
  *
- * The old pair is void. Requests at the same time all get the same new pair; a refresh token that comes again later ends its session.
+ * The old pair is void. Requests at the same time all get the same new pair; a refresh token that comes again later ends its session. Where the token comes by cookie no body is needed, and a refusal that says that it is of no use any more clears the cookies.
  */
 export const refreshToken = <ThrowOnError extends boolean = false>(options?: Options<RefreshTokenData, ThrowOnError>) => (options?.client ?? client).post<RefreshTokenResponses, RefreshTokenErrors, ThrowOnError>({
     url: '/api/v1/auth/token/refresh',

@@ -3790,7 +3790,7 @@ class AuthApi:
     ) -> Done:
         """Log out
 
-        Ends the session: both of its tokens are void at once, everywhere. Where the access token has expired or is gone, the refresh token stands in for it, in the body or as a cookie.
+        Ends the session: both of its tokens are void at once, everywhere. Where the access token has expired, was traded in or is gone, the refresh token stands in for it, in the body or as a cookie. Cookies are cleared, also by a refusal that says that their token is of no use any more.
 
         :param logout_request:
         :type logout_request: LogoutRequest
@@ -3859,7 +3859,7 @@ class AuthApi:
     ) -> ApiResponse[Done]:
         """Log out
 
-        Ends the session: both of its tokens are void at once, everywhere. Where the access token has expired or is gone, the refresh token stands in for it, in the body or as a cookie.
+        Ends the session: both of its tokens are void at once, everywhere. Where the access token has expired, was traded in or is gone, the refresh token stands in for it, in the body or as a cookie. Cookies are cleared, also by a refusal that says that their token is of no use any more.
 
         :param logout_request:
         :type logout_request: LogoutRequest
@@ -3928,7 +3928,7 @@ class AuthApi:
     ) -> RESTResponseType:
         """Log out
 
-        Ends the session: both of its tokens are void at once, everywhere. Where the access token has expired or is gone, the refresh token stands in for it, in the body or as a cookie.
+        Ends the session: both of its tokens are void at once, everywhere. Where the access token has expired, was traded in or is gone, the refresh token stands in for it, in the body or as a cookie. Cookies are cleared, also by a refusal that says that their token is of no use any more.
 
         :param logout_request:
         :type logout_request: LogoutRequest
@@ -4349,7 +4349,7 @@ class AuthApi:
     ) -> TokenPair:
         """Trade a refresh token for the next pair
 
-        The old pair is void. Requests at the same time all get the same new pair; a refresh token that comes again later ends its session.
+        The old pair is void. Requests at the same time all get the same new pair; a refresh token that comes again later ends its session. Where the token comes by cookie no body is needed, and a refusal that says that it is of no use any more clears the cookies.
 
         :param refresh_request:
         :type refresh_request: RefreshRequest
@@ -4418,7 +4418,7 @@ class AuthApi:
     ) -> ApiResponse[TokenPair]:
         """Trade a refresh token for the next pair
 
-        The old pair is void. Requests at the same time all get the same new pair; a refresh token that comes again later ends its session.
+        The old pair is void. Requests at the same time all get the same new pair; a refresh token that comes again later ends its session. Where the token comes by cookie no body is needed, and a refusal that says that it is of no use any more clears the cookies.
 
         :param refresh_request:
         :type refresh_request: RefreshRequest
@@ -4487,7 +4487,7 @@ class AuthApi:
     ) -> RESTResponseType:
         """Trade a refresh token for the next pair
 
-        The old pair is void. Requests at the same time all get the same new pair; a refresh token that comes again later ends its session.
+        The old pair is void. Requests at the same time all get the same new pair; a refresh token that comes again later ends its session. Where the token comes by cookie no body is needed, and a refusal that says that it is of no use any more clears the cookies.
 
         :param refresh_request:
         :type refresh_request: RefreshRequest

@@ -1832,7 +1832,7 @@ public class AuthApi {
 
   /**
    * Log out
-   * Ends the session: both of its tokens are void at once, everywhere. Where the access token has expired or is gone, the refresh token stands in for it, in the body or as a cookie.
+   * Ends the session: both of its tokens are void at once, everywhere. Where the access token has expired, was traded in or is gone, the refresh token stands in for it, in the body or as a cookie. Cookies are cleared, also by a refusal that says that their token is of no use any more.
    * @param logoutRequest  (optional)
    * @return Done
    * @throws ApiException if fails to make API call
@@ -1848,7 +1848,7 @@ public class AuthApi {
 
   /**
    * Log out
-   * Ends the session: both of its tokens are void at once, everywhere. Where the access token has expired or is gone, the refresh token stands in for it, in the body or as a cookie.
+   * Ends the session: both of its tokens are void at once, everywhere. Where the access token has expired, was traded in or is gone, the refresh token stands in for it, in the body or as a cookie. Cookies are cleared, also by a refusal that says that their token is of no use any more.
    * @param logoutRequest  (optional)
    * @param headers Optional headers to include in the request
    * @return Done
@@ -1861,7 +1861,7 @@ public class AuthApi {
 
   /**
    * Log out
-   * Ends the session: both of its tokens are void at once, everywhere. Where the access token has expired or is gone, the refresh token stands in for it, in the body or as a cookie.
+   * Ends the session: both of its tokens are void at once, everywhere. Where the access token has expired, was traded in or is gone, the refresh token stands in for it, in the body or as a cookie. Cookies are cleared, also by a refusal that says that their token is of no use any more.
    * @param logoutRequest  (optional)
    * @return ApiResponse&lt;Done&gt;
    * @throws ApiException if fails to make API call
@@ -1872,7 +1872,7 @@ public class AuthApi {
 
   /**
    * Log out
-   * Ends the session: both of its tokens are void at once, everywhere. Where the access token has expired or is gone, the refresh token stands in for it, in the body or as a cookie.
+   * Ends the session: both of its tokens are void at once, everywhere. Where the access token has expired, was traded in or is gone, the refresh token stands in for it, in the body or as a cookie. Cookies are cleared, also by a refusal that says that their token is of no use any more.
    * @param logoutRequest  (optional)
    * @param headers Optional headers to include in the request
    * @return ApiResponse&lt;Done&gt;
@@ -2079,7 +2079,7 @@ public class AuthApi {
 
   /**
    * Trade a refresh token for the next pair
-   * The old pair is void. Requests at the same time all get the same new pair; a refresh token that comes again later ends its session.
+   * The old pair is void. Requests at the same time all get the same new pair; a refresh token that comes again later ends its session. Where the token comes by cookie no body is needed, and a refusal that says that it is of no use any more clears the cookies.
    * @param refreshRequest  (optional)
    * @return TokenPair
    * @throws ApiException if fails to make API call
@@ -2095,7 +2095,7 @@ public class AuthApi {
 
   /**
    * Trade a refresh token for the next pair
-   * The old pair is void. Requests at the same time all get the same new pair; a refresh token that comes again later ends its session.
+   * The old pair is void. Requests at the same time all get the same new pair; a refresh token that comes again later ends its session. Where the token comes by cookie no body is needed, and a refusal that says that it is of no use any more clears the cookies.
    * @param refreshRequest  (optional)
    * @param headers Optional headers to include in the request
    * @return TokenPair
@@ -2108,7 +2108,7 @@ public class AuthApi {
 
   /**
    * Trade a refresh token for the next pair
-   * The old pair is void. Requests at the same time all get the same new pair; a refresh token that comes again later ends its session.
+   * The old pair is void. Requests at the same time all get the same new pair; a refresh token that comes again later ends its session. Where the token comes by cookie no body is needed, and a refusal that says that it is of no use any more clears the cookies.
    * @param refreshRequest  (optional)
    * @return ApiResponse&lt;TokenPair&gt;
    * @throws ApiException if fails to make API call
@@ -2119,7 +2119,7 @@ public class AuthApi {
 
   /**
    * Trade a refresh token for the next pair
-   * The old pair is void. Requests at the same time all get the same new pair; a refresh token that comes again later ends its session.
+   * The old pair is void. Requests at the same time all get the same new pair; a refresh token that comes again later ends its session. Where the token comes by cookie no body is needed, and a refusal that says that it is of no use any more clears the cookies.
    * @param refreshRequest  (optional)
    * @param headers Optional headers to include in the request
    * @return ApiResponse&lt;TokenPair&gt;
