@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -50,7 +49,7 @@ func (p *program) keysCommand() *cobra.Command {
 // keySettings say where the signing keys come from.
 func (p *program) keySettings() auth.KeySettings {
 	return auth.KeySettings{
-		Secret: p.config.JWTSecret, Previous: strings.Join(p.config.JWTPrevious, ","), Algorithm: p.config.JWTAlgorithm,
+		Secret: p.config.JWTSecret, Previous: p.config.JWTPrevious, Algorithm: p.config.JWTAlgorithm,
 	}
 }
 

@@ -58,9 +58,10 @@ type KeySettings struct {
 	// one of the first three or an Ed25519 key in PEM. Empty: the tree keeps
 	// its keys itself, in .plantdb, made when they are first needed.
 	Secret string
-	// Previous are keys that verify and do not sign, separated by commas, in
-	// the same forms.
-	Previous string
+	// Previous are keys that verify and do not sign, in the same forms, without
+	// the spaces around them; or phrase: and a pass-phrase in base64, for one
+	// that could not stand in such a list otherwise.
+	Previous []string
 	// Algorithm is HS512 or EdDSA: of the keys that the tree keeps. A Secret
 	// has its own; that it is none for EdDSA when that is asked for is an
 	// error. Empty is HS512.
@@ -107,6 +108,10 @@ func LoadKeys(ctx context.Context, pool postgres.DB, root *os.Root, k KeySetting
 	if err != nil {
 		return nil, fmt.Errorf("read JWT_SECRET_KEY: %w", err)
 	}
+	if unlisted(k.Secret) {
+		log.WarnContext(ctx, "the pass-phrase of JWT_SECRET_KEY has a comma, spaces around it, or begins with "+phraseForm+
+			": in JWT_PREVIOUS_KEYS, write it as "+phraseForm+" and its base64, or every session ends when the key is changed")
+	}
 	if k.Algorithm == EdDSA && signing.Algorithm() != EdDSA {
 		return nil, errors.New("JWT_ALGORITHM is EdDSA, and the key of JWT_SECRET_KEY is for HS512: give an Ed25519 key in PEM by file:PATH")
 	}
@@ -132,20 +137,46 @@ func (l *keyLoader) inLock(ctx context.Context, fn func(tx pgx.Tx) error) error 
 	})
 }
 
+// phraseForm begins a pass-phrase in base64, among the keys that only verify.
+const phraseForm = "phrase:"
+
+// unlisted says whether a secret is a pass-phrase that would be read as
+// another, or as several, in the list of the keys that only verify.
+func unlisted(secret string) bool {
+	for _, form := range []string{"file:", "base64:", "hex:", "-----BEGIN "} {
+		if strings.HasPrefix(secret, form) {
+			return false
+		}
+	}
+	return strings.Contains(secret, ",") || strings.TrimSpace(secret) != secret || strings.HasPrefix(secret, phraseForm)
+}
+
 // previous reads the keys that are only to verify.
-func (l *keyLoader) previous(ctx context.Context, list string) ([]tokenauth.Key, error) {
+func (l *keyLoader) previous(ctx context.Context, list []string) ([]tokenauth.Key, error) {
 	var keys []tokenauth.Key
-	for i, text := range strings.Split(list, ",") {
+	for i, text := range list {
 		if text = strings.TrimSpace(text); text == "" {
 			continue
 		}
-		key, err := l.key(ctx, text)
+		key, err := l.previousKey(ctx, text)
 		if err != nil {
 			return nil, fmt.Errorf("read key %d of JWT_PREVIOUS_KEYS: %w", i+1, err)
 		}
 		keys = append(keys, key)
 	}
 	return keys, nil
+}
+
+func (l *keyLoader) previousKey(ctx context.Context, text string) (tokenauth.Key, error) {
+	coded, ok := strings.CutPrefix(text, phraseForm)
+	if !ok {
+		return l.key(ctx, text)
+	}
+	phrase, err := base64.StdEncoding.DecodeString(coded)
+	if err != nil || len(phrase) == 0 {
+		return tokenauth.Key{}, errors.New("what follows phrase: is not a pass-phrase in base64")
+	}
+	return l.phraseKey(ctx, string(phrase))
 }
 
 func (l *keyLoader) key(ctx context.Context, text string) (tokenauth.Key, error) {

@@ -94,7 +94,7 @@ func TestLoadKeys(t *testing.T) {
 
 	// Rotation: what the old key signed still verifies.
 	ed := file("ed.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})))
-	ring, err := load(KeySettings{Secret: ed, Previous: hexKey + ", a pass-phrase of before"})
+	ring, err := load(KeySettings{Secret: ed, Previous: []string{hexKey, " a pass-phrase of before", ""}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,6 +220,54 @@ func TestNothingSecretIsStored(t *testing.T) {
 		signature := secret[strings.LastIndex(secret, ".")+1:]
 		if strings.Contains(dump.String(), signature) {
 			t.Errorf("the tables hold %.20s...", signature)
+		}
+	}
+}
+
+// Whatever pass-phrase signed before can verify afterwards. One that would be
+// read as another in the list is told of as long as it signs.
+func TestPassPhraseOfBefore(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.New(t)
+	for secret, listed := range map[string]string{
+		"correct horse battery staple":   "correct horse battery staple",
+		"correct, horse battery staple":  "",
+		" correct horse battery staple":  "",
+		"correct horse battery staple\n": "",
+		"phrase:correct horse battery":   "",
+		"phräse with umlauts and \xff":   "phräse with umlauts and \xff",
+	} {
+		var log strings.Builder
+		told := slog.New(slog.NewTextHandler(&log, nil))
+		signing, err := LoadKeys(t.Context(), pool, nil, KeySettings{Secret: secret}, told)
+		if err != nil {
+			t.Fatalf("LoadKeys(%q) = %v", secret, err)
+		}
+		warned := strings.Contains(log.String(), "JWT_PREVIOUS_KEYS")
+		if warned != (listed == "") || strings.Contains(log.String(), strings.TrimSpace(secret)) {
+			t.Errorf("LoadKeys(%q) logs %s, want a word on JWT_PREVIOUS_KEYS = %v, and not the pass-phrase", secret, &log, listed == "")
+		}
+		// As the environment has it.
+		coded := "phrase:" + base64.StdEncoding.EncodeToString([]byte(secret))
+		for _, text := range []string{coded, listed} {
+			if text == "" {
+				continue
+			}
+			list := strings.Split("hex:"+strings.Repeat("ab", tokenauth.MinSecret)+", "+text, ",")
+			keys, err := LoadKeys(t.Context(), pool, nil, KeySettings{Secret: "the pass-phrase of afterwards", Previous: list}, told)
+			if err != nil {
+				t.Fatalf("LoadKeys(%q before) = %v", text, err)
+			}
+			v := tokenauth.Verifier{Keys: keys.Ring}
+			if _, err := v.Verify(t.Context(), sign(t, signing.Ring), tokenauth.API); err != nil {
+				t.Errorf("Verify(what %q signed, with %q before) = %v, want nil", secret, text, err)
+			}
+		}
+	}
+	for _, bad := range []string{"phrase:", "phrase:!", "phrase:correct horse"} {
+		_, err := LoadKeys(t.Context(), pool, nil, KeySettings{Secret: "the pass-phrase of afterwards", Previous: []string{bad}}, slog.New(slog.DiscardHandler))
+		if err == nil || strings.Contains(err.Error(), "horse") {
+			t.Errorf("LoadKeys(%q before) = %v, want an error without the phrase", bad, err)
 		}
 	}
 }

@@ -297,7 +297,7 @@ func TestKeysOfTheSettings(t *testing.T) {
 	}
 
 	// From the settings to the tree: the old secret verifies as long as it is set.
-	s := o.server(t, KeySettings{Previous: secret.Secret})
+	s := o.server(t, KeySettings{Previous: []string{secret.Secret}})
 	keys, err := LoadKeys(t.Context(), pgtest.New(t), nil, secret, quiet)
 	if err != nil {
 		t.Fatal(err)
