@@ -9,6 +9,9 @@ import (
 	"github.com/romi/plantdb-go/internal/fsdb/meta"
 )
 
+// backupSuffix is how upstream names copies of metadata.
+const backupSuffix = ".bak"
+
 // BackupScanMetadata keeps the scan's metadata file, byte for byte, beside
 // itself under its name and .bak, where upstream's tools keep theirs; an older
 // copy is replaced. Nothing happens where there is none.
@@ -39,5 +42,5 @@ func (t *Tree) backup(ctx context.Context, loc Loc, name string) error {
 	if err != nil {
 		return fmt.Errorf("back up %q: %w", name, err)
 	}
-	return wrap("back up", name, t.put(loc.Dir()+"/"+name+".bak", data))
+	return wrap("back up", name, t.put(loc.Dir()+"/"+name+backupSuffix, data))
 }

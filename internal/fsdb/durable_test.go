@@ -383,6 +383,15 @@ var writes = map[string]func(*Tree) error{
 		_, err := t.ListExtra(ctx, Loc{Scan: "s"}, "images", []string{"extra.jpg"})
 		return err
 	},
+	"Withdraw scan":      func(t *Tree) error { return t.Withdraw(ctx, Loc{Scan: "s"}) },
+	"Withdraw member":    func(t *Tree) error { return t.Withdraw(ctx, Loc{Timelapse: "tl", Scan: "m"}) },
+	"Withdraw timelapse": func(t *Tree) error { return t.Withdraw(ctx, Loc{Timelapse: "tl"}) },
+	"WithdrawFiles": func(t *Tree) error {
+		return t.WithdrawFiles(ctx, Loc{Scan: "s"}, "images", []NewFile{{ID: "00000_rgb", Name: "00000_rgb.jpg"}, {ID: "none", Name: "none.jpg"}})
+	},
+	"WithdrawFiles pending": func(t *Tree) error {
+		return t.WithdrawFiles(ctx, Loc{Scan: "s"}, "images", []NewFile{{ID: "pending", Name: "pending.jpg"}})
+	},
 	"CreateTimelapse": func(t *Tree) error { return t.CreateTimelapse(ctx, Timelapse{ID: "new", Metadata: object(`{}`)}) },
 	"WriteTimelapse": func(t *Tree) error {
 		return t.WriteTimelapse(ctx, Timelapse{ID: "tl", Scans: []string{"m"}, Metadata: object(`{}`)})
@@ -438,7 +447,11 @@ func putRaw(t *Tree, rel string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(t.PutRaw(ctx, Loc{Scan: "s"}, rel, content), content.Discard())
+	was, err := t.PutRaw(ctx, Loc{Scan: "s"}, rel, content)
+	if err == nil {
+		was.Forget()
+	}
+	return errors.Join(err, content.Discard())
 }
 
 func replace(t *Tree) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"path"
 	"slices"
 	"strings"
 )
@@ -35,44 +36,90 @@ func CheckRawPath(rel string) error {
 // power cut. ErrName, ErrReserved, and ErrReserved for what lies in a fileset:
 // its files are listed, and not written behind its back. ErrFileExists if the
 // path is a directory, or an element of it is none; ErrNotFound without scan.
-func (t *Tree) PutRaw(ctx context.Context, loc Loc, rel string, content *Staged) error {
-	return wrap("put", loc.Dir()+"/"+rel, t.putRaw(ctx, loc, rel, content))
+//
+// The caller either puts back what lay there or forgets it.
+func (t *Tree) PutRaw(ctx context.Context, loc Loc, rel string, content *Staged) (was *Replaced, err error) {
+	was, err = t.putRaw(ctx, loc, rel, content)
+	return was, wrap("put", loc.Dir()+"/"+rel, err)
 }
 
-func (t *Tree) putRaw(ctx context.Context, loc Loc, rel string, content *Staged) error {
+func (t *Tree) putRaw(ctx context.Context, loc Loc, rel string, content *Staged) (was *Replaced, err error) {
 	if err := CheckRawPath(rel); err != nil {
-		return err
+		return nil, err
 	}
 	x, err := t.openIndex(ctx, loc)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	parts := strings.Split(rel, "/")
 	if x.find(parts[0]) != nil {
-		return ErrReserved.With("Invalid file path '%s'! '%s' is a fileset, whose files are uploaded one by one.", rel, parts[0])
+		return nil, ErrReserved.With("Invalid file path '%s'! '%s' is a fileset, whose files are uploaded one by one.", rel, parts[0])
 	}
 	if err := content.durable(); err != nil {
-		return err // before any directory is made
+		return nil, err // before any directory is made
 	}
 	dir := loc.Dir()
 	for _, part := range parts[:len(parts)-1] {
 		if err := t.enterDir(dir, part); err != nil {
-			return err
+			return nil, err
 		}
 		dir += "/" + part
 	}
-	name := dir + "/" + parts[len(parts)-1]
+	was = &Replaced{tree: t, name: dir + "/" + parts[len(parts)-1]}
 	// A link is replaced, not followed.
-	if info, err := t.root.Lstat(name); err == nil && info.IsDir() {
-		return ErrFileExists.With("'%s' is a directory", rel)
+	info, err := t.root.Lstat(was.name)
+	if err == nil && info.IsDir() {
+		return nil, ErrFileExists.With("'%s' is a directory", rel)
 	}
 	if err := ctx.Err(); err != nil {
-		return err
+		return nil, err
 	}
-	if err := content.take(); err != nil {
-		return err
+	if err == nil {
+		was.keep()
 	}
-	return t.publish(content.name, name)
+	err = content.take()
+	if err == nil {
+		err = t.publish(content.name, was.name)
+	}
+	if err != nil {
+		was.Forget()
+		return nil, err
+	}
+	return was, nil
+}
+
+// Replaced is a file that PutRaw took the name from, or that there was none.
+type Replaced struct {
+	tree *Tree
+	name string
+	kept string // its second name, in staging
+	lost error  // why it has none
+}
+
+func (r *Replaced) keep() {
+	r.kept = stagingName()
+	if r.lost = r.tree.inStaging(func() error { return r.tree.disk.link(r.name, r.kept) }); r.lost != nil {
+		r.kept = ""
+	}
+}
+
+// PutBack gives what was replaced its name again, durably.
+func (r *Replaced) PutBack(context.Context) error {
+	if r.lost != nil || r.kept != "" {
+		err := r.lost
+		if err == nil {
+			err = r.tree.publish(r.kept, r.name)
+		}
+		return wrap("put back", r.name, err)
+	}
+	return wrap("take back", r.name, errors.Join(r.tree.disk.removeAll(r.name), r.tree.disk.syncDir(path.Dir(r.name))))
+}
+
+// Forget lets go of what was replaced.
+func (r *Replaced) Forget() {
+	if r.kept != "" {
+		r.tree.discard(r.kept)
+	}
 }
 
 // enterDir makes a directory, durably, unless it is there. A link to one is

@@ -19,10 +19,12 @@ func TestPutRaw(t *testing.T) {
 	}
 	index := must[[]byte](t)(os.ReadFile(filepath.Join(tree.Dir(), "other", "files.json")))
 	for _, rel := range []string{"notes.txt", "new.csv", "measures.json", "deep/x", "deep/er/and/deeper/y.bin", "link.txt", "a/files.json"} {
-		if err := tree.PutRaw(ctx, loc, rel, stage(t, tree, "new "+rel)); err != nil {
+		was, err := tree.PutRaw(ctx, loc, rel, stage(t, tree, "new "+rel))
+		if err != nil {
 			t.Errorf("PutRaw(%s) = %v", rel, err)
 			continue
 		}
+		was.Forget()
 		f, info, err := tree.OpenPath(ctx, "s/"+rel)
 		checkOpened(t, "OpenPath of "+rel, f, info, err, "new "+rel)
 	}
@@ -38,14 +40,14 @@ func TestPutRaw(t *testing.T) {
 		"deep": ErrFileExists, "notes.txt/x": ErrFileExists, "away/x": ErrFileExists, "away/metadata/metadata.json": ErrFileExists,
 	} {
 		content := stage(t, tree, "x")
-		if err := tree.PutRaw(ctx, loc, rel, content); !errors.Is(err, want) {
+		if _, err := tree.PutRaw(ctx, loc, rel, content); !errors.Is(err, want) {
 			t.Errorf("PutRaw(%.40q) = %v, want %v", rel, err, want)
 		}
 		if err := content.Discard(); err != nil {
 			t.Error(err)
 		}
 	}
-	if err := tree.PutRaw(ctx, Loc{Scan: "none"}, "x", stage(t, tree, "x")); !errors.Is(err, ErrNotFound) {
+	if _, err := tree.PutRaw(ctx, Loc{Scan: "none"}, "x", stage(t, tree, "x")); !errors.Is(err, ErrNotFound) {
 		t.Errorf("PutRaw into no scan = %v, want ErrNotFound", err)
 	}
 	s := readScan(t, tree, loc)

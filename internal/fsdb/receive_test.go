@@ -176,7 +176,7 @@ func TestStageNotSynced(t *testing.T) {
 	}
 	for name, put := range map[string]func(*Staged) error{
 		"replace": func(s *Staged) error { return tree.ReplaceFile(ctx, loc, "images", "taken", s) },
-		"put":     func(s *Staged) error { return tree.PutRaw(ctx, loc, "far/off.txt", s) },
+		"put":     func(s *Staged) error { _, err := tree.PutRaw(ctx, loc, "far/off.txt", s); return err },
 	} {
 		content := refused()
 		if err := put(content); !errors.Is(err, ErrNoSpace) {

@@ -68,6 +68,8 @@ type Trashed struct {
 	// Listed is the entry of files.json of a fileset or file; the call that
 	// deletes it fills it in.
 	Listed json.RawMessage `json:"listed,omitempty"`
+	// Next is the id of what followed it there; it comes back in front of it.
+	Next string `json:"next,omitempty"`
 	// Target is where a fileset or file is being restored to, where that is
 	// not where it was deleted from.
 	Target *TrashTarget `json:"target,omitempty"`
@@ -227,9 +229,9 @@ func (t *Tree) enterTrash(ctx context.Context, e *Trashed) error {
 	if err := e.check(); err != nil {
 		return err
 	}
-	document, err := json.MarshalIndent(e, "", "    ")
+	document, err := e.document()
 	if err != nil {
-		return fmt.Errorf("encode trash entry: %w", err)
+		return err
 	}
 	if err := t.ensureDir(Hidden, dirPerm); err != nil {
 		return err
@@ -242,6 +244,15 @@ func (t *Tree) enterTrash(ctx context.Context, e *Trashed) error {
 		return err
 	}
 	return t.build(ctx, trashDir, e.dir(), errTwice, map[string][]byte{entryFile: document})
+}
+
+// document is entry.json.
+func (e *Trashed) document() ([]byte, error) {
+	document, err := json.MarshalIndent(e, "", "    ")
+	if err != nil {
+		return nil, fmt.Errorf("encode trash entry: %w", err)
+	}
+	return document, nil
 }
 
 var errTwice = fault.New(fault.Internal, "trash_entry_exists", "the trash has an entry of that id")

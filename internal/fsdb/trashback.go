@@ -2,11 +2,10 @@ package fsdb
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 
 	"github.com/romi/plantdb-go/internal/fault"
 	"github.com/romi/plantdb-go/internal/fsdb/meta"
@@ -127,9 +126,9 @@ func (t *Tree) aim(e *Trashed) error {
 		return nil
 	}
 	entry.Target = &TrashTarget{Timelapse: e.Timelapse, Scan: e.Scan, Fileset: e.Fileset, File: e.File, Listed: e.Listed}
-	document, err := json.MarshalIndent(entry, "", "    ")
+	document, err := entry.document()
 	if err != nil {
-		return fmt.Errorf("encode trash entry: %w", err)
+		return err
 	}
 	return t.put(e.dir()+"/"+entryFile, document)
 }
@@ -154,7 +153,7 @@ func (t *Tree) relist(x *index, e *Trashed, moved bool) error {
 			return ErrFilesetExists.With("Metadata of another fileset of that name is in the way.")
 		}
 	}
-	x.filesets = append(x.filesets, parseFileset(e.Listed))
+	x.filesets = insertBefore(x.filesets, parseFileset(e.Listed), func(o *filesetEntry) bool { return e.Next != "" && o.id == e.Next })
 	return nil
 }
 
@@ -174,9 +173,18 @@ func (t *Tree) relistFile(x *index, e *Trashed, moved bool) error {
 			return err
 		}
 	}
-	set.put(e.File, name, false)
-	set.files[len(set.files)-1].raw = e.Listed
+	back := fileEntry{id: e.File, name: name, raw: e.Listed}
+	set.raw = nil
+	set.files = insertBefore(set.files, back, func(o fileEntry) bool { return e.Next != "" && o.id == e.Next })
 	return nil
+}
+
+// insertBefore puts back in front of the one that next tells, or at the end.
+func insertBefore[E any](list []E, back E, next func(E) bool) []E {
+	if i := slices.IndexFunc(list, next); i >= 0 {
+		return slices.Insert(list, i, back)
+	}
+	return append(list, back)
 }
 
 // movePartsBack is moveParts the other way: the content first, so that an entry

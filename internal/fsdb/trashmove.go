@@ -126,8 +126,15 @@ func (t *Tree) unlist(x *index, e *Trashed) (json.RawMessage, error) {
 	if err != nil {
 		return nil, err
 	}
+	e.Next = ""
 	if e.Kind == TrashFile {
+		if i := slices.IndexFunc(set.files, func(f fileEntry) bool { return f.id == e.File }); i >= 0 && i+1 < len(set.files) {
+			e.Next = set.files[i+1].id
+		}
 		return set.remove(e.File)
+	}
+	if i := slices.Index(x.filesets, set); i >= 0 && i+1 < len(x.filesets) {
+		e.Next = x.filesets[i+1].id
 	}
 	return x.remove(e.Fileset)
 }

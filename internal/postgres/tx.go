@@ -28,11 +28,11 @@ const (
 // whole.
 func InTx(ctx context.Context, db DB, fn func(tx pgx.Tx) error) error {
 	if _, nested := db.(pgx.Tx); nested {
-		return once(ctx, db, fn)
+		return InTxOnce(ctx, db, fn)
 	}
 	wait := backoff
 	for left := attempts - 1; ; left-- {
-		err := once(ctx, db, fn)
+		err := InTxOnce(ctx, db, fn)
 		if left == 0 || !LostToAnother(err) {
 			return err
 		}
@@ -55,7 +55,9 @@ func LostToAnother(err error) bool {
 	return code == serializationFailure || code == deadlockDetected
 }
 
-func once(ctx context.Context, db DB, fn func(tx pgx.Tx) error) error {
+// InTxOnce is InTx for an fn that does what a rollback does not undo: it is not
+// run again.
+func InTxOnce(ctx context.Context, db DB, fn func(tx pgx.Tx) error) error {
 	tx, err := db.Begin(ctx)
 	if err != nil {
 		return fmt.Errorf("begin transaction: %w", err)

@@ -29,15 +29,17 @@ func (s *Service) SetVisibility(ctx context.Context, name, visibility string) (A
 		}
 		return Access{}, errVisibility
 	}
-	return s.changeAccess(ctx, name, opSetVisibility, func(tx pgx.Tx, r row) (Change, error) {
+	return s.changeAccess(ctx, name, opSetVisibility, func(ctx context.Context, tx *writing, r row) (Change, error) {
 		return s.setVisibility(ctx, tx, r, visibility)
 	})
 }
 
-func (s *Service) setVisibility(ctx context.Context, tx pgx.Tx, r row, visibility string) (Change, error) {
+func (s *Service) setVisibility(ctx context.Context, tx *writing, r row, visibility string) (Change, error) {
+	before := s.tree.BeforeScan(r.loc())
 	if err := s.tree.WriteVisibility(ctx, r.loc(), visibility); err != nil {
 		return Change{}, err
 	}
+	tx.did(before.PutBack)
 	metadata, err := s.tree.ReadScanMetadata(ctx, r.loc())
 	if err != nil {
 		return Change{}, err
@@ -55,7 +57,7 @@ const maxSharing = 100
 // shared no more. Its owner and administrators may do it. Errors as
 // SetVisibility, and ErrSharing for a group that does not exist.
 func (s *Service) SetSharing(ctx context.Context, name string, groups []string) (Access, error) {
-	return s.changeAccess(ctx, name, opSetSharing, func(tx pgx.Tx, r row) (Change, error) {
+	return s.changeAccess(ctx, name, opSetSharing, func(ctx context.Context, tx *writing, r row) (Change, error) {
 		list, err := s.existing(ctx, groups)
 		if err != nil {
 			return Change{}, err
@@ -65,7 +67,7 @@ func (s *Service) SetSharing(ctx context.Context, name string, groups []string) 
 }
 
 // setSharing shares a scan with groups, which list names in JSON.
-func (s *Service) setSharing(ctx context.Context, tx pgx.Tx, r row, groups []string, list json.RawMessage) (Change, error) {
+func (s *Service) setSharing(ctx context.Context, tx *writing, r row, groups []string, list json.RawMessage) (Change, error) {
 	return Change{Kind: ScanShared, Detail: Detail{Groups: groups}}, s.setAccess(ctx, tx, r, "sharing", list)
 }
 
@@ -96,7 +98,7 @@ func (s *Service) existing(ctx context.Context, groups []string) (json.RawMessag
 // may not see it afterwards, and is answered all the same. Errors as
 // SetVisibility, ErrOwner and ErrQuota.
 func (s *Service) SetOwner(ctx context.Context, name, owner string) (Access, error) {
-	return s.changeAccess(ctx, name, opSetOwner, func(tx pgx.Tx, r row) (Change, error) {
+	return s.changeAccess(ctx, name, opSetOwner, func(ctx context.Context, tx *writing, r row) (Change, error) {
 		username, ok, err := s.groups.Owner(ctx, owner)
 		if err != nil {
 			return Change{}, err
@@ -112,7 +114,7 @@ func (s *Service) SetOwner(ctx context.Context, name, owner string) (Access, err
 }
 
 // setAccess gives a protected key of a scan's metadata another value.
-func (s *Service) setAccess(ctx context.Context, tx pgx.Tx, r row, key string, value json.RawMessage) error {
+func (s *Service) setAccess(ctx context.Context, tx *writing, r row, key string, value json.RawMessage) error {
 	old, err := s.tree.ReadScanMetadata(ctx, r.loc())
 	if err != nil {
 		return err
@@ -121,7 +123,7 @@ func (s *Service) setAccess(ctx context.Context, tx pgx.Tx, r row, key string, v
 	if err != nil {
 		return badMetadata(err)
 	}
-	if err := s.tree.WriteScanMetadata(ctx, r.loc(), updated); err != nil {
+	if err := s.writeScanMetadata(ctx, tx, r, updated); err != nil {
 		return err
 	}
 	_, err = s.showScan(ctx, tx, r, updated, true)
@@ -131,16 +133,16 @@ func (s *Service) setAccess(ctx context.Context, tx pgx.Tx, r row, key string, v
 // changeAccess asks policy before anything waits and again under the lock, and
 // tells history and the audit trail of the change. It returns what holds
 // afterwards.
-func (s *Service) changeAccess(ctx context.Context, name, operation string, change func(pgx.Tx, row) (Change, error)) (after Access, err error) {
+func (s *Service) changeAccess(ctx context.Context, name, operation string, change func(context.Context, *writing, row) (Change, error)) (after Access, err error) {
 	if _, _, err := s.open(ctx, s.pool, name, operation); err != nil {
 		return after, err
 	}
-	err = s.locked(ctx, operation, func(tx pgx.Tx) error {
+	err = s.locked(ctx, operation, func(ctx context.Context, tx *writing) error {
 		r, a, err := s.open(ctx, tx, name, operation)
 		if err != nil {
 			return err
 		}
-		c, err := change(tx, r)
+		c, err := change(ctx, tx, r)
 		if err != nil {
 			return err
 		}

@@ -125,12 +125,10 @@ func (u *ArchiveUpload) Commit(ctx context.Context) (names []string, err error) 
 		locks = []string{loc.Timelapse, u.scan}
 	}
 	var verdict error
-	var made making
-	err = u.s.locked(ctx, opCreateScan, func(tx pgx.Tx) (err error) {
-		verdict, err = u.s.addScan(ctx, tx, u.actor, loc, staged, metadata, &made)
+	err = u.s.locked(ctx, opCreateScan, func(ctx context.Context, tx *writing) (err error) {
+		verdict, err = u.s.addScan(ctx, tx, u.actor, loc, staged, metadata)
 		return err
 	}, locks...)
-	u.s.settleDoubts(ctx, made, err)
 	if err := errors.Join(err, verdict); err != nil {
 		return nil, err
 	}
@@ -169,10 +167,10 @@ func (s *Service) keepKnownGroups(ctx context.Context, metadata json.RawMessage)
 }
 
 // addScan is create for a scan that was staged.
-func (s *Service) addScan(ctx context.Context, tx pgx.Tx, a actor.Actor, loc fsdb.Loc, staged *fsdb.StagedScan, metadata json.RawMessage, made *making) (verdict, err error) {
+func (s *Service) addScan(ctx context.Context, tx *writing, a actor.Actor, loc fsdb.Loc, staged *fsdb.StagedScan, metadata json.RawMessage) (verdict, err error) {
 	err = s.nameFree(ctx, tx, loc.Scan)
 	if errors.Is(err, ErrScanExists) {
-		return s.madeBefore(ctx, a, loc, made, func(*fsdb.Scan) (bool, error) { return staged.Is(ctx, loc, metadata) })
+		return s.madeBefore(ctx, tx, a, loc, func(*fsdb.Scan) (bool, error) { return staged.Is(ctx, loc, metadata) })
 	}
 	if err != nil {
 		return nil, err
@@ -187,7 +185,7 @@ func (s *Service) addScan(ctx context.Context, tx pgx.Tx, a actor.Actor, loc fsd
 	if loc.Timelapse != "" {
 		in, err = s.timelapse(ctx, tx, loc.Timelapse)
 		if errors.Is(err, ErrUnknownTimelapse) {
-			return s.addWithTimelapse(ctx, tx, a, loc, staged, metadata, made)
+			return s.addWithTimelapse(ctx, tx, a, loc, staged, metadata)
 		}
 		if err != nil {
 			return nil, err
@@ -200,14 +198,14 @@ func (s *Service) addScan(ctx context.Context, tx pgx.Tx, a actor.Actor, loc fsd
 	switch err = s.tree.AddScan(ctx, loc, staged, metadata); {
 	case errors.Is(err, fsdb.ErrScanExists):
 		if verdict, err = s.adoptArchive(ctx, tx, loc, staged, metadata); verdict == nil && err == nil {
-			made.add(originOf(ctx), loc.Scan)
+			tx.found(created(originOf(ctx), loc.Scan))
 		}
 	case errors.Is(err, fsdb.ErrNotFound):
 		return unknownTimelapse(loc.Timelapse), nil
 	case err != nil:
 		return nil, err
 	default:
-		made.add(originOf(ctx), loc.Scan)
+		tx.did(func(ctx context.Context) error { return s.tree.Withdraw(ctx, loc) }, created(originOf(ctx), loc.Scan))
 		err = s.indexAdded(ctx, tx, loc, staged)
 	}
 	if err != nil || verdict != nil || loc.Timelapse == "" {
@@ -239,7 +237,7 @@ func knowDigests(read *fsdb.Scan, staged *fsdb.StagedScan) {
 }
 
 // addWithTimelapse adds a scan together with the timelapse that it is in.
-func (s *Service) addWithTimelapse(ctx context.Context, tx pgx.Tx, a actor.Actor, loc fsdb.Loc, staged *fsdb.StagedScan, metadata json.RawMessage, made *making) (verdict, err error) {
+func (s *Service) addWithTimelapse(ctx context.Context, tx *writing, a actor.Actor, loc fsdb.Loc, staged *fsdb.StagedScan, metadata json.RawMessage) (verdict, err error) {
 	if !may(a, opCreateTimelapse, Access{Name: loc.Timelapse}) {
 		return forbidden(a, opCreateTimelapse), nil
 	}
@@ -258,15 +256,14 @@ func (s *Service) addWithTimelapse(ctx context.Context, tx pgx.Tx, a actor.Actor
 		return s.adoptScan(ctx, tx, fsdb.Loc{Scan: loc.Scan}, notOurs)
 	case errors.Is(err, fsdb.ErrTimelapseExists):
 		if verdict, err = s.adoptWithTimelapse(ctx, tx, marker, loc, staged, metadata); verdict == nil && err == nil {
-			made.add(originOf(ctx), loc.Timelapse)
-			made.add(originOf(ctx), loc.Scan)
+			tx.found(created(originOf(ctx), loc.Timelapse), created(originOf(ctx), loc.Scan))
 		}
 		return verdict, err
 	case err != nil:
 		return nil, err
 	}
-	made.add(originOf(ctx), loc.Timelapse)
-	made.add(originOf(ctx), loc.Scan)
+	undo := func(ctx context.Context) error { return s.tree.Withdraw(ctx, fsdb.Loc{Timelapse: loc.Timelapse}) }
+	tx.did(undo, created(originOf(ctx), loc.Timelapse), created(originOf(ctx), loc.Scan))
 	if err := s.writeTimelapse(ctx, tx, &marker); err != nil {
 		return nil, err
 	}

@@ -138,7 +138,7 @@ func (s *Service) Batch(ctx context.Context, ops []BatchOp) ([]BatchResult, erro
 	if len(ops) == 0 {
 		return b.done, nil
 	}
-	err = s.locked(ctx, opBatch, func(tx pgx.Tx) error { return s.doBatch(ctx, tx, a, b) }, b.names()...)
+	err = s.locked(ctx, opBatch, func(ctx context.Context, tx *writing) error { return s.doBatch(ctx, tx, a, b) }, b.names()...)
 	if err == nil {
 		s.step("committed")
 		s.endBatch(ctx, b.id)
@@ -238,7 +238,7 @@ func (s *Service) doBatch(ctx context.Context, tx pgx.Tx, a actor.Actor, b *batc
 		return err
 	}
 	s.step("begun")
-	err := s.doLines(ctx, tx, a, b)
+	err := s.doLines(ctx, &writing{Tx: tx}, a, b) // the batch has an undo of its own, for crashes too
 	if err == nil {
 		if err = s.q.InsertBatch(ctx, tx, b.id); err == nil {
 			s.step("done")
@@ -256,7 +256,7 @@ func (s *Service) doBatch(ctx context.Context, tx pgx.Tx, a actor.Actor, b *batc
 	return err
 }
 
-func (s *Service) doLines(ctx context.Context, tx pgx.Tx, a actor.Actor, b *batch) error {
+func (s *Service) doLines(ctx context.Context, tx *writing, a actor.Actor, b *batch) error {
 	for i, o := range b.ops {
 		r, _, err := s.open(ctx, tx, o.Scan, o.operation())
 		if err == nil && r.timelapse != b.where[o.Scan] {
@@ -278,7 +278,7 @@ func (s *Service) doLines(ctx context.Context, tx pgx.Tx, a actor.Actor, b *batc
 	return nil
 }
 
-func (s *Service) doLine(ctx context.Context, tx pgx.Tx, a actor.Actor, b *batch, i int, r row) error {
+func (s *Service) doLine(ctx context.Context, tx *writing, a actor.Actor, b *batch, i int, r row) error {
 	o := b.ops[i]
 	var c Change
 	var err error
@@ -428,7 +428,7 @@ func (s *Service) SettleBatches(ctx context.Context) error {
 		all = errors.Join(all, err)
 		for _, p := range parts {
 			// To hold the name is all: see hold.
-			err := s.locked(ctx, opBatch, func(pgx.Tx) error { return nil }, p.Name())
+			err := s.still(ctx, opBatch, func(pgx.Tx) error { return nil }, p.Name())
 			if err != nil && !errors.Is(err, ErrBusy) {
 				all = errors.Join(all, err)
 			}

@@ -238,7 +238,7 @@ func (c *checker) again(ctx context.Context, l look) error {
 		return nil
 	}
 	names := within(l.entry.Loc.Timelapse, l.entry.Loc.Scan)
-	err := c.locked(ctx, opCheck, hold, names...)
+	err := c.still(ctx, opCheck, hold, names...)
 	if errors.Is(err, fsdb.ErrReadOnly) && !c.o.Repair {
 		err = c.lockedRows(ctx, hold, names...) // nobody else can write there either
 	}

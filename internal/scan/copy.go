@@ -142,7 +142,7 @@ func (s *Service) copyUnit(ctx context.Context, u fsdb.Unit, to fsdb.Target, rec
 		if !utf8.ValidString(u.Dir) {
 			return fn() // nobody can write there by that name
 		}
-		err := s.locked(ctx, opCopy, in, names...)
+		err := s.still(ctx, opCopy, in, names...)
 		for range copyWaits - 1 {
 			if !errors.Is(err, ErrBusy) || held {
 				break
@@ -150,7 +150,7 @@ func (s *Service) copyUnit(ctx context.Context, u fsdb.Unit, to fsdb.Target, rec
 			if err := sleep(ctx, time.Second); err != nil {
 				return err
 			}
-			err = s.locked(ctx, opCopy, in, names...)
+			err = s.still(ctx, opCopy, in, names...)
 		}
 		if errors.Is(err, fsdb.ErrReadOnly) && !held {
 			err = s.lockedRows(ctx, in, names...) // nobody else can write there either

@@ -50,12 +50,10 @@ func (s *Service) Create(ctx context.Context, name string, metadata json.RawMess
 		names = []string{loc.Timelapse, name}
 	}
 	var verdict error
-	var made making
-	err = s.locked(ctx, opCreateScan, func(tx pgx.Tx) (err error) {
-		verdict, err = s.create(ctx, tx, a, loc, metadata, &made)
+	err = s.locked(ctx, opCreateScan, func(ctx context.Context, tx *writing) (err error) {
+		verdict, err = s.create(ctx, tx, a, loc, metadata)
 		return err
 	}, names...)
-	s.settleDoubts(ctx, made, err)
 	return errors.Join(err, verdict)
 }
 
@@ -107,7 +105,7 @@ func (s *Service) checkSharing(ctx context.Context, metadata json.RawMessage) (j
 // create makes the scan on disk and in the index; the caller holds its name
 // and its timelapse's. The verdict is for the client, and the transaction is
 // to be committed with it.
-func (s *Service) create(ctx context.Context, tx pgx.Tx, a actor.Actor, loc fsdb.Loc, metadata json.RawMessage, made *making) (verdict, err error) {
+func (s *Service) create(ctx context.Context, tx *writing, a actor.Actor, loc fsdb.Loc, metadata json.RawMessage) (verdict, err error) {
 	asked := func(read *fsdb.Scan) (bool, error) {
 		return len(read.Filesets) == 0 && sameBut(read.Metadata, metadata), nil
 	}
@@ -116,7 +114,7 @@ func (s *Service) create(ctx context.Context, tx pgx.Tx, a actor.Actor, loc fsdb
 		return nil, fmt.Errorf("look for name %q: %w", loc.Scan, err)
 	}
 	if taken {
-		return s.madeBefore(ctx, a, loc, made, asked)
+		return s.madeBefore(ctx, tx, a, loc, asked)
 	}
 	var in db.GetTimelapseRow
 	if loc.Timelapse != "" {
@@ -138,14 +136,14 @@ func (s *Service) create(ctx context.Context, tx pgx.Tx, a actor.Actor, loc fsdb
 	switch err = s.tree.CreateScan(ctx, loc, metadata); {
 	case errors.Is(err, fsdb.ErrScanExists):
 		if verdict, err = s.adoptScan(ctx, tx, loc, asked); verdict == nil && err == nil {
-			made.add(originOf(ctx), loc.Scan)
+			tx.found(created(originOf(ctx), loc.Scan))
 		}
 	case errors.Is(err, fsdb.ErrNotFound):
 		return unknownTimelapse(loc.Timelapse), nil
 	case err != nil:
 		return nil, err
 	default:
-		made.add(originOf(ctx), loc.Scan)
+		tx.did(func(ctx context.Context) error { return s.tree.Withdraw(ctx, loc) }, created(originOf(ctx), loc.Scan))
 		if err = s.insertScan(ctx, tx, loc, metadata); err == nil {
 			err = s.record(ctx, tx, Change{Kind: ScanCreated, Scan: loc.Scan})
 		}
@@ -226,7 +224,7 @@ func notOurs(*fsdb.Scan) (bool, error) { return false, nil }
 // madeBefore is the verdict on a name that the index has: a conflict, unless the
 // actor made the scan by the same call, which failed after that, and it is still
 // as asked for.
-func (s *Service) madeBefore(ctx context.Context, a actor.Actor, loc fsdb.Loc, made *making, asked func(*fsdb.Scan) (bool, error)) (verdict, err error) {
+func (s *Service) madeBefore(ctx context.Context, tx *writing, a actor.Actor, loc fsdb.Loc, asked func(*fsdb.Scan) (bool, error)) (verdict, err error) {
 	doubted, err := s.doubted(a, loc.Scan)
 	if err != nil {
 		return nil, err
@@ -248,7 +246,7 @@ func (s *Service) madeBefore(ctx context.Context, a actor.Actor, loc fsdb.Loc, m
 	if !same {
 		return scanExists(loc.Scan), nil
 	}
-	made.add(originOf(ctx), loc.Scan)
+	tx.found(created(originOf(ctx), loc.Scan))
 	return nil, nil
 }
 
@@ -256,7 +254,7 @@ func (s *Service) madeBefore(ctx context.Context, a actor.Actor, loc fsdb.Loc, m
 // the actor if nobody was recorded. The scan is in the timelapse because its
 // directory is; the marker only tells the order, so that a marker which cannot
 // be written is no failure.
-func (s *Service) register(ctx context.Context, tx pgx.Tx, a actor.Actor, in db.GetTimelapseRow, loc fsdb.Loc) error {
+func (s *Service) register(ctx context.Context, tx *writing, a actor.Actor, in db.GetTimelapseRow, loc fsdb.Loc) error {
 	marker, err := s.tree.ReadTimelapse(ctx, loc.Timelapse)
 	if err == nil {
 		if !slices.Contains(marker.Scans, loc.Scan) {
@@ -265,7 +263,7 @@ func (s *Service) register(ctx context.Context, tx pgx.Tx, a actor.Actor, in db.
 		if marker.Owner == nil {
 			marker.Owner = &a.Username
 		}
-		err = s.tree.WriteTimelapse(ctx, *marker)
+		err = s.writeMarker(ctx, tx, marker)
 	}
 	if err != nil {
 		s.log.WarnContext(ctx, "scan not registered in its timelapse", slog.String("scan", loc.Dir()), slog.Any("err", err))
@@ -297,8 +295,7 @@ func (s *Service) CreateFileset(ctx context.Context, name, fileset string, metad
 		return badMetadata(err)
 	}
 	var verdict error
-	var made making
-	err = s.locked(ctx, opCreateFileset, func(tx pgx.Tx) error {
+	err = s.locked(ctx, opCreateFileset, func(ctx context.Context, tx *writing) error {
 		r, _, err := s.open(ctx, tx, name, opCreateFileset)
 		if err != nil {
 			return err
@@ -306,17 +303,17 @@ func (s *Service) CreateFileset(ctx context.Context, name, fileset string, metad
 		err = s.tree.CreateFileset(ctx, r.loc(), fileset, metadata)
 		if errors.Is(err, fsdb.ErrFilesetExists) {
 			if verdict, err = s.adoptFileset(ctx, tx, a, r, fileset, metadata); verdict == nil && err == nil {
-				made.add(originOf(ctx), name, fileset)
+				tx.found(created(originOf(ctx), name, fileset))
 			}
 			return err
 		}
 		if err != nil {
 			return err
 		}
-		made.add(originOf(ctx), name, fileset)
+		undo := func(ctx context.Context) error { return s.tree.WithdrawFileset(ctx, r.loc(), fileset) }
+		tx.did(undo, created(originOf(ctx), name, fileset))
 		return s.insertFileset(ctx, tx, r, fileset, metadata)
 	}, name, name+"/"+fileset)
-	s.settleDoubts(ctx, made, err)
 	return errors.Join(err, verdict)
 }
 
@@ -368,7 +365,7 @@ func (s *Service) adoptFileset(ctx context.Context, tx pgx.Tx, a actor.Actor, r 
 		}
 		verdict = nil
 		if found.added[filePath{fileset, ""}] && !found.tells(fileset, "") {
-			found.Detail.Filesets = found.Detail.Filesets.less(1)
+			found.Detail.Filesets = found.Detail.Filesets.less()
 			changes = append(changes, Change{Kind: FilesetCreated, Scan: r.Name, Fileset: fileset})
 		}
 	}

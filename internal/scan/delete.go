@@ -34,7 +34,7 @@ func (s *Service) DeleteScan(ctx context.Context, name string, match Match) (Tra
 	}
 	var e fsdb.Trashed
 	var verdict error
-	err = s.locked(ctx, opDeleteScan, func(tx pgx.Tx) error {
+	err = s.locked(ctx, opDeleteScan, func(ctx context.Context, tx *writing) error {
 		r, _, err := s.open(ctx, tx, name, opDeleteScan)
 		if err != nil {
 			return err
@@ -58,7 +58,7 @@ func within(timelapse, name string) []string {
 
 // deleteScan moves a scan that the caller holds into the trash, as an entry of
 // that id.
-func (s *Service) deleteScan(ctx context.Context, tx pgx.Tx, a actor.Actor, r row, id uuid.UUID) (e fsdb.Trashed, verdict, err error) {
+func (s *Service) deleteScan(ctx context.Context, tx *writing, a actor.Actor, r row, id uuid.UUID) (e fsdb.Trashed, verdict, err error) {
 	used, err := s.q.GetScanUsage(ctx, tx, r.id)
 	if err != nil {
 		return e, nil, fmt.Errorf("count what scan %q holds: %w", r.Name, err)
@@ -94,8 +94,8 @@ func (s *Service) newTrash(a actor.Actor, kind fsdb.TrashKind, r row, files int3
 // tree has nothing of that name any more, either a call before this one was cut
 // short, then the entry it left is taken, or unknown is the verdict; the rows
 // are stale in both cases.
-func (s *Service) discard(ctx context.Context, tx pgx.Tx, e fsdb.Trashed, unknown error) (entry fsdb.Trashed, verdict, err error) {
-	err = s.tree.Trash(ctx, e)
+func (s *Service) discard(ctx context.Context, tx *writing, e fsdb.Trashed, unknown error) (entry fsdb.Trashed, verdict, err error) {
+	err = s.trash(ctx, tx, e)
 	if errors.Is(err, fsdb.ErrNotFound) {
 		left, err := s.leftover(ctx, tx, e)
 		if err != nil || left == nil {
@@ -106,6 +106,21 @@ func (s *Service) discard(ctx context.Context, tx pgx.Tx, e fsdb.Trashed, unknow
 		return e, nil, err
 	}
 	return e, nil, s.insertTrash(ctx, tx, e)
+}
+
+// trash moves into the trash what e says; it comes back if tx fails.
+func (s *Service) trash(ctx context.Context, tx *writing, e fsdb.Trashed) error {
+	if err := s.tree.Trash(ctx, e); err != nil {
+		return err
+	}
+	tx.did(func(ctx context.Context) error {
+		entry, err := s.tree.TrashEntry(e.ID) // as it lies there, with what was listed
+		if err != nil {
+			return err
+		}
+		return s.tree.RestoreTrash(ctx, *entry)
+	})
+	return nil
 }
 
 // leftover returns the entry without a row that an earlier call of the same
@@ -129,11 +144,11 @@ func (s *Service) leftover(ctx context.Context, tx pgx.Tx, e fsdb.Trashed) (*fsd
 
 // unregister takes a scan out of the marker of its timelapse, which only tells
 // the order: that it cannot be written is no failure.
-func (s *Service) unregister(ctx context.Context, tx pgx.Tx, loc fsdb.Loc) error {
+func (s *Service) unregister(ctx context.Context, tx *writing, loc fsdb.Loc) error {
 	marker, err := s.tree.ReadTimelapse(ctx, loc.Timelapse)
 	if err == nil && slices.Contains(marker.Scans, loc.Scan) {
 		marker.Scans = slices.DeleteFunc(marker.Scans, func(id string) bool { return id == loc.Scan })
-		if err = s.tree.WriteTimelapse(ctx, *marker); err == nil {
+		if err = s.writeMarker(ctx, tx, marker); err == nil {
 			return s.writeTimelapse(ctx, tx, marker)
 		}
 	}
@@ -146,7 +161,7 @@ func (s *Service) unregister(ctx context.Context, tx pgx.Tx, loc fsdb.Loc) error
 // DeleteFileset moves a fileset with its files and their metadata into the
 // trash. Errors as DeleteScan, ErrUnknownFileset and fsdb.ErrBroken.
 func (s *Service) DeleteFileset(ctx context.Context, name, fileset string, match Match) (TrashEntry, error) {
-	return s.deletePart(ctx, name, fileset, opDeleteFileset, func(tx pgx.Tx, a actor.Actor, r row) (e fsdb.Trashed, verdict, err error) {
+	return s.deletePart(ctx, name, fileset, opDeleteFileset, func(ctx context.Context, tx *writing, a actor.Actor, r row) (e fsdb.Trashed, verdict, err error) {
 		fs, err := s.fileset(ctx, tx, r, fileset)
 		if err != nil {
 			return e, nil, err
@@ -182,7 +197,7 @@ func (s *Service) DeleteFileset(ctx context.Context, name, fileset string, match
 // DeleteFile moves a file and its metadata into the trash. Errors as
 // DeleteFileset, and ErrUnknownFile.
 func (s *Service) DeleteFile(ctx context.Context, name, fileset, file string, match Match) (TrashEntry, error) {
-	return s.deletePart(ctx, name, fileset, opDeleteFile, func(tx pgx.Tx, a actor.Actor, r row) (e fsdb.Trashed, verdict, err error) {
+	return s.deletePart(ctx, name, fileset, opDeleteFile, func(ctx context.Context, tx *writing, a actor.Actor, r row) (e fsdb.Trashed, verdict, err error) {
 		fs, err := s.fileset(ctx, tx, r, fileset)
 		if err != nil {
 			return e, nil, err
@@ -221,19 +236,19 @@ func (s *Service) shrink(ctx context.Context, tx pgx.Tx, r row, files int32, siz
 
 // deletePart asks policy before anything waits, and again under the lock.
 func (s *Service) deletePart(ctx context.Context, name, fileset, operation string,
-	fn func(pgx.Tx, actor.Actor, row) (e fsdb.Trashed, verdict, err error),
+	fn func(context.Context, *writing, actor.Actor, row) (e fsdb.Trashed, verdict, err error),
 ) (TrashEntry, error) {
 	if _, _, err := s.open(ctx, s.pool, name, operation); err != nil {
 		return TrashEntry{}, err
 	}
 	var e fsdb.Trashed
 	var verdict error
-	err := s.locked(ctx, operation, func(tx pgx.Tx) error {
+	err := s.locked(ctx, operation, func(ctx context.Context, tx *writing) error {
 		r, a, err := s.open(ctx, tx, name, operation)
 		if err != nil {
 			return err
 		}
-		e, verdict, err = fn(tx, a, r)
+		e, verdict, err = fn(ctx, tx, a, r)
 		return err
 	}, name, name+"/"+fileset)
 	return s.trashEntryOf(e), errors.Join(err, verdict)
@@ -258,7 +273,7 @@ func (s *Service) DeleteTimelapse(ctx context.Context, name string, recursive bo
 		names := append(slices.Sorted(maps.Keys(members)), name)
 		var e fsdb.Trashed
 		grown := false
-		err = s.locked(ctx, opDeleteTimelapse, func(tx pgx.Tx) error {
+		err = s.locked(ctx, opDeleteTimelapse, func(ctx context.Context, tx *writing) error {
 			now, err := s.members(ctx, tx, a, name)
 			if err != nil {
 				return err
@@ -326,7 +341,7 @@ func (s *Service) members(ctx context.Context, tx db.DBTX, a actor.Actor, name s
 	return members, nil
 }
 
-func (s *Service) deleteTimelapse(ctx context.Context, tx pgx.Tx, a actor.Actor, name string,
+func (s *Service) deleteTimelapse(ctx context.Context, tx *writing, a actor.Actor, name string,
 	members map[string]db.ListTimelapseScansRow, recursive bool, match Match,
 ) (e fsdb.Trashed, err error) {
 	if len(members) > 0 && !recursive {
@@ -356,7 +371,7 @@ func (s *Service) deleteTimelapse(ctx context.Context, tx pgx.Tx, a actor.Actor,
 		}
 		e.Contents = append(e.Contents, part)
 	}
-	if err := s.tree.Trash(ctx, e); err != nil {
+	if err := s.trash(ctx, tx, e); err != nil {
 		if errors.Is(err, fsdb.ErrNotFound) {
 			return e, unknownTimelapse(name) // gone meanwhile; the reconcile forgets it
 		}

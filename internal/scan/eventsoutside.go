@@ -122,12 +122,12 @@ func countChanges[K, V comparable](known, now map[K]V) *Count {
 	return &c
 }
 
-// less returns the count without n of what was added; nil for nothing.
-func (c *Count) less(n int) *Count {
+// less returns the count without one of what was added; nil for nothing.
+func (c *Count) less() *Count {
 	if c == nil {
 		return nil
 	}
-	rest := Count{max(0, c.Added-n), c.Removed, c.Changed}
+	rest := Count{max(0, c.Added-1), c.Removed, c.Changed}
 	if rest == (Count{}) {
 		return nil
 	}

@@ -169,7 +169,7 @@ func (s *Service) FoldAll(ctx context.Context) error {
 
 // fold holds the scan and folds its journal.
 func (s *Service) fold(ctx context.Context, loc fsdb.Loc) error {
-	return s.locked(ctx, holdFold, func(pgx.Tx) error { return s.tree.Fold(ctx, loc) }, loc.Scan)
+	return s.still(ctx, holdFold, func(pgx.Tx) error { return s.tree.Fold(ctx, loc) }, loc.Scan)
 }
 
 // settle folds the journal of a scan whose files.json is about to be given

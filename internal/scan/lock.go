@@ -28,55 +28,173 @@ const (
 	lastTry  = 50 * time.Millisecond
 )
 
+// holdTime bounds a write that has its locks.
+const holdTime = 10 * time.Minute
+
 // locked runs fn in a transaction that holds names of scans or timelapses
 // against all other writers: those on this database, and Python programs that
 // have the tree open, if the settings say so. Names of the forms "<scan>/<fileset>"
 // and "<scan>/<fileset>/<file>" stand for upstream's locks of parts. fn locks
 // no other. ErrBusy if somebody else holds one for longer than the timeout; an
-// error of the tree if its file locks cannot be had.
+// error of the tree if its file locks cannot be had. What fn did to the tree is
+// taken back where it returns an error; see writing.
 //
-// The operation is what Locks tells. All that is needed is taken at once, or
-// none of it: neither order nor number of names makes two wait for each other.
-func (s *Service) locked(ctx context.Context, operation string, fn func(tx pgx.Tx) error, names ...string) error {
-	return s.hold(ctx, operation, s.config.FileLocks, fn, names)
+// Once the names are held fn goes on to its end, and the commit with it, whether
+// the caller leaves or not: fn has a context of its own. It is run once, for what
+// was staged can be used once. The operation is what Locks tells. All that is
+// needed is taken at once, or none of it: neither order nor number of names
+// makes two wait for each other.
+func (s *Service) locked(ctx context.Context, operation string, fn func(ctx context.Context, tx *writing) error, names ...string) error {
+	w := new(writing)
+	err := s.hold(ctx, claim{operation: operation, names: names, toEnd: true}, func(ctx context.Context, tx pgx.Tx) error {
+		w.Tx = tx
+		err := fn(ctx, w)
+		if err != nil {
+			s.takeBack(ctx, w)
+		}
+		return err
+	})
+	s.settleDoubts(ctx, w, err)
+	return err
+}
+
+// still is locked for who keeps others from writing, and changes nothing that
+// would have to be taken back. fn is not cut off from the caller.
+func (s *Service) still(ctx context.Context, operation string, fn func(tx pgx.Tx) error, names ...string) error {
+	return s.hold(ctx, claim{operation: operation, names: names}, func(_ context.Context, tx pgx.Tx) error { return fn(tx) })
 }
 
 // lockedRows is locked for who only reads the tree and writes rows. It holds
-// nobody up outside: what a program writes while it is read has another
-// signature afterwards, and is read again.
+// nobody up outside, and waits for nobody there: what a program writes while it
+// is read has another signature afterwards, and is read again.
 func (s *Service) lockedRows(ctx context.Context, fn func(tx pgx.Tx) error, names ...string) error {
-	return s.hold(ctx, opReload, false, fn, names)
-}
-
-func (s *Service) hold(ctx context.Context, operation string, files bool, fn func(tx pgx.Tx) error, names []string) error {
 	deadline := time.Now().Add(s.config.LockTimeout)
-	ours := slices.DeleteFunc(slices.Clone(names), func(n string) bool { return strings.Contains(n, "/") })
+	stop := s.waits.watch(ctx, names[len(names)-1])
+	defer stop()
 	return postgres.InTx(ctx, s.pool, func(tx pgx.Tx) error {
-		if err := s.lockNames(ctx, tx, operation, ours); err != nil {
+		if err := s.lockNames(ctx, tx, opReload, deadline, names); err != nil {
 			return err
 		}
-		if files {
-			held, err := s.lockFiles(ctx, deadline, names)
-			if err != nil {
-				return err
-			}
-			defer held.Release()
-		}
-		// What a batch left here that was cut short is undone before anybody builds on it.
-		if err := s.settleBatches(ctx, tx, ours); err != nil {
+		stop()
+		if err := s.settleBatches(ctx, tx, names); err != nil {
 			return err
 		}
 		return fn(tx)
 	})
 }
 
-func (s *Service) lockNames(ctx context.Context, tx pgx.Tx, operation string, names []string) error {
-	name := names[len(names)-1]
-	defer s.waits.watch(ctx, name)()
-	timeout := strconv.FormatInt(s.config.LockTimeout.Milliseconds(), 10)
+// claim is what somebody holds or waits for.
+type claim struct {
+	operation string
+	names     []string // as locked has them
+	toEnd     bool     // once it is held the caller may leave
+	deadline  time.Time
+}
+
+// ours are the names that servers lock.
+func (h claim) ours() []string {
+	return slices.DeleteFunc(slices.Clone(h.names), func(n string) bool { return strings.Contains(n, "/") })
+}
+
+// scan is the name that messages tell of.
+func (h claim) scan() string {
+	ours := h.ours()
+	return ours[len(ours)-1]
+}
+
+// hold waits for what it is to hold. Neither those who wait for another call of
+// this process nor those who wait for a program have a connection meanwhile: one
+// scan that somebody holds would take all of them.
+func (s *Service) hold(ctx context.Context, h claim, fn func(ctx context.Context, tx pgx.Tx) error) error {
+	h.deadline = time.Now().Add(s.config.LockTimeout)
+	stop := s.waits.watch(ctx, h.scan())
+	defer stop()
+	leave, err := s.turns.take(ctx, h.deadline, h.ours())
+	if err != nil {
+		return s.gaveUp(ctx, h, err)
+	}
+	defer leave()
+	for {
+		err := s.holdOnce(ctx, h, func(ctx context.Context, tx pgx.Tx) error {
+			stop()
+			s.waits.over(h.scan())
+			return fn(ctx, tx)
+		})
+		held, outside := errors.AsType[heldOutsideError](err)
+		switch {
+		case postgres.LostToAnother(err):
+			return s.busy(h.scan(), err)
+		case !outside:
+			return err
+		}
+		if err := s.awaitFiles(ctx, h); err != nil {
+			return s.gaveUp(ctx, h, errors.Join(err, held.cause))
+		}
+	}
+}
+
+// heldOutsideError says that a program has the files.
+type heldOutsideError struct{ cause error }
+
+func (e heldOutsideError) Error() string { return e.cause.Error() }
+
+// gaveUp is the error of who waited in vain.
+func (s *Service) gaveUp(ctx context.Context, h claim, cause error) error {
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(cause, errWaited):
+		return s.busy(h.scan(), cause)
+	default:
+		return cause
+	}
+}
+
+func (s *Service) holdOnce(ctx context.Context, h claim, fn func(ctx context.Context, tx pgx.Tx) error) error {
+	run, stay := ctx, func() bool { return true }
+	if h.toEnd {
+		var cancel context.CancelFunc
+		run, cancel = context.WithTimeout(context.WithoutCancel(ctx), time.Until(h.deadline)+holdTime)
+		defer cancel()
+		stay = context.AfterFunc(ctx, cancel)
+		defer stay()
+	}
+	return postgres.InTxOnce(run, s.pool, func(tx pgx.Tx) error {
+		if err := s.lockNames(run, tx, h.operation, h.deadline, h.ours()); err != nil {
+			return err
+		}
+		if s.config.FileLocks {
+			held, err := s.tree.TryLock(false, h.names...)
+			if errors.Is(err, fsdb.ErrLocked) {
+				return heldOutsideError{err}
+			}
+			if err != nil {
+				return err
+			}
+			defer held.Release()
+		}
+		if !stay() {
+			return ctx.Err() // it left while it waited
+		}
+		// What a batch left here that was cut short is undone before anybody builds on it.
+		if err := s.settleBatches(run, tx, h.ours()); err != nil {
+			return err
+		}
+		return fn(run, tx)
+	})
+}
+
+// leastWait is what is left of the timeout for rows that others hold, however
+// long the names were waited for.
+const leastWait = 500 * time.Millisecond
+
+// lockNames waits for other servers until the deadline.
+func (s *Service) lockNames(ctx context.Context, tx pgx.Tx, operation string, deadline time.Time, names []string) error {
+	left := max(time.Until(deadline), min(leastWait, s.config.LockTimeout))
+	timeout := strconv.FormatInt(left.Milliseconds(), 10)
 	err := s.q.LockNames(ctx, tx, names, timeout, s.holder(ctx, operation))
 	if postgres.LockTimedOut(err) {
-		return s.busy(name, err)
+		return s.busy(names[len(names)-1], err)
 	}
 	if err != nil {
 		return fmt.Errorf("lock %q: %w", names, err)
@@ -84,28 +202,98 @@ func (s *Service) lockNames(ctx context.Context, tx pgx.Tx, operation string, na
 	return nil
 }
 
-// lockFiles takes upstream's locks until the deadline.
-func (s *Service) lockFiles(ctx context.Context, deadline time.Time, names []string) (*fsdb.FileLocks, error) {
+// awaitFiles waits until upstream's locks are free, or the deadline.
+func (s *Service) awaitFiles(ctx context.Context, h claim) error {
 	for wait := firstTry; ; wait = min(2*wait, lastTry) {
-		held, err := s.tree.TryLock(false, names...)
+		s.waits.again(ctx, h.scan())
+		if time.Until(h.deadline) < wait {
+			return errWaited
+		}
+		if err := sleep(ctx, wait); err != nil {
+			return err
+		}
+		held, err := s.tree.TryLock(false, h.names...)
 		if err == nil {
-			s.waits.over(names[len(names)-1])
-			return held, nil
+			held.Release()
+			return nil
 		}
 		if !errors.Is(err, fsdb.ErrLocked) {
+			return err
+		}
+	}
+}
+
+var errWaited = errors.New("waited in vain")
+
+// turns lets one call of this process after the other ask for a name.
+type turns struct {
+	mu sync.Mutex
+	of map[string]*turn
+}
+
+type turn struct {
+	taken chan struct{} // of capacity one
+	users int           // who has it or waits for it
+}
+
+// take returns when all names are the caller's, until it leaves: errWaited, or
+// the error of ctx.
+func (t *turns) take(ctx context.Context, deadline time.Time, names []string) (leave func(), err error) {
+	names = slices.Clone(names)
+	slices.Sort(names) // so that no two wait for each other
+	timer := time.NewTimer(time.Until(deadline))
+	defer timer.Stop()
+	had := make([]string, 0, len(names))
+	leave = func() {
+		for _, name := range had {
+			t.give(name, true)
+		}
+	}
+	for _, name := range slices.Compact(names) {
+		select {
+		case t.want(name) <- struct{}{}:
+			had = append(had, name)
+		case <-timer.C:
+			err = errWaited
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+		if err != nil {
+			t.give(name, false)
+			leave()
 			return nil, err
 		}
-		s.waits.again(ctx, names[0])
-		if time.Until(deadline) < wait {
-			return nil, s.busy(names[0], err)
+	}
+	return leave, nil
+}
+
+// want counts the caller among those who wait for the name, and returns what the
+// one takes who may ask for it.
+func (t *turns) want(name string) chan<- struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	one := t.of[name]
+	if one == nil {
+		one = &turn{taken: make(chan struct{}, 1)}
+		if t.of == nil {
+			t.of = map[string]*turn{}
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return nil, ctx.Err()
-		}
+		t.of[name] = one
+	}
+	one.users++
+	return one.taken
+}
+
+// give lets go of a name, which the caller had or only waited for.
+func (t *turns) give(name string, had bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	one := t.of[name]
+	if had {
+		<-one.taken
+	}
+	if one.users--; one.users == 0 {
+		delete(t.of, name)
 	}
 }
 

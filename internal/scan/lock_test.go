@@ -2,10 +2,11 @@ package scan
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
+	mrand "math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,7 +15,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/romi/plantdb-go/internal/fsdb"
 	"github.com/romi/plantdb-go/internal/pgtest"
@@ -96,6 +97,94 @@ func TestWaitsForProgram(t *testing.T) {
 	}
 }
 
+// However many wait for a scan that somebody holds, a program or another server,
+// they do not take the connections that others need.
+func TestHeldScanStopsNobodyElse(t *testing.T) {
+	t.Parallel()
+	const writers = 40
+	for holder, take := range map[string]func(t *testing.T, f, elsewhere fixture) (release func()){
+		"program":        func(t *testing.T, f, _ fixture) func() { return program(t, f, "s") },
+		"another server": func(t *testing.T, _, elsewhere fixture) func() { return hold(t, elsewhere, "s") },
+	} {
+		t.Run(holder, func(t *testing.T) {
+			t.Parallel()
+			url, dir := pgtest.URL(t), t.TempDir()
+			config := must[*pgxpool.Config](t)(pgxpool.ParseConfig(url))
+			config.MaxConns = 2
+			pool := must[*pgxpool.Pool](t)(pgxpool.NewWithConfig(t.Context(), config))
+			t.Cleanup(pool.Close)
+			other := must[*pgxpool.Pool](t)(pgxpool.New(t.Context(), url))
+			t.Cleanup(other.Close)
+			f := fixtureOn(t, pool, dir, plainScan("s", `{"owner": "ann"}`), plainScan("other", `{"owner": "ann"}`))
+			f.reconcile(t)
+			release := take(t, f, fixtureOn(t, other, dir))
+			defer release()
+			ctx := as(t, ann)
+			done := make(chan error, writers)
+			for i := range writers {
+				go func() {
+					_, err := f.SetMetadata(ctx, "s", Update{Metadata: json.RawMessage(fmt.Sprintf(`{"k%d": 1}`, i))})
+					done <- err
+				}()
+			}
+			waitFor(t, "all writers", func() bool {
+				f.turns.mu.Lock()
+				defer f.turns.mu.Unlock()
+				return f.turns.of["s"] != nil && f.turns.of["s"].users == writers
+			})
+			for i := range 20 {
+				must[json.RawMessage](t)(f.SetMetadata(ctx, "other", Update{Metadata: json.RawMessage(fmt.Sprintf(`{"n": %d}`, i))}))
+				must[json.RawMessage](t)(f.Metadata(ctx, "s"))
+			}
+			select {
+			case err := <-done:
+				t.Errorf("a writer of what is held = %v", err)
+			default:
+			}
+			release()
+			for range writers {
+				if err := <-done; err != nil {
+					t.Errorf("a writer once it is free = %v", err)
+				}
+			}
+			if got := decode(t, must[json.RawMessage](t)(f.Metadata(ctx, "s"))); got["k0"] != 1.0 || got[fmt.Sprintf("k%d", writers-1)] != 1.0 {
+				t.Errorf("metadata = %v, want what all have written", got)
+			}
+			if len(f.turns.of) != 0 {
+				t.Errorf("%d names are remembered", len(f.turns.of))
+			}
+		})
+	}
+}
+
+// Attempts are counted by the scan, for whatever part of it, and begin anew once
+// it was had.
+func TestWaitsAreOver(t *testing.T) {
+	t.Parallel()
+	f := indexed(t, plainScan("s", `{"owner": "ann"}`))
+	attempts := func() int {
+		f.waits.mu.Lock()
+		defer f.waits.mu.Unlock()
+		if f.waits.scan["s"] == nil {
+			return 0
+		}
+		return f.waits.scan["s"].attempts
+	}
+	for range 2 {
+		release := program(t, f, "s/images")
+		done := make(chan error)
+		go func() { done <- upload(as(t, ann), f.Service, "s", "images", rand.Text(), "jpg", "x", "") }()
+		waitFor(t, "attempts", func() bool { return attempts() > 2 })
+		release()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		if n := attempts(); n != 0 {
+			t.Errorf("%d attempts once the scan was had, want none", n)
+		}
+	}
+}
+
 // The log counts the attempts of all who wait, and says so every five seconds.
 func TestWaitsAreLoggedNowAndThen(t *testing.T) {
 	t.Parallel()
@@ -141,8 +230,8 @@ func TestNoDeadlock(t *testing.T) {
 	for i := range 6 {
 		wg.Go(func() {
 			for range 15 {
-				some := []string{names[rand.N(3)], names[rand.N(3)]}
-				err := servers[i%2].locked(as(t, ann), opCreateScan, func(pgx.Tx) error {
+				some := []string{names[mrand.N(3)], names[mrand.N(3)]}
+				err := servers[i%2].locked(as(t, ann), opCreateScan, func(context.Context, *writing) error {
 					mu.Lock()
 					for _, n := range some {
 						if inside[n]++; inside[n] > 1 && some[0] != some[1] {

@@ -10,8 +10,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/romi/plantdb-go/internal/fsdb/meta"
 )
 
@@ -44,7 +42,7 @@ func (m Migrated) Changed() bool { return len(m.Removed)+len(m.Cleaned) > 0 }
 // before they are replaced. A second call changes nothing; with dryRun the
 // first does neither. Errors: those of SetMetadata.
 func (s *Service) MigrateMetadata(ctx context.Context, name string, dryRun bool) (done Migrated, err error) {
-	err = s.changing(ctx, []string{name, name + "/" + imagesFileset}, func(tx pgx.Tx, r row) error {
+	err = s.changing(ctx, []string{name, name + "/" + imagesFileset}, func(ctx context.Context, tx *writing, r row) error {
 		done = Migrated{Scan: r.Name, Timelapse: r.timelapse}
 		old, err := s.tree.ReadScanMetadata(ctx, r.loc())
 		if err != nil {
@@ -70,6 +68,7 @@ func (s *Service) MigrateMetadata(ctx context.Context, name string, dryRun bool)
 		if dryRun || !done.Changed() {
 			return nil
 		}
+		tx.did(s.tree.BeforeBackup(r.loc(), imagesFileset).PutBack)
 		// The scan first: a crash between leaves what the next call mends, the
 		// other order a scan that nothing tells the species of.
 		if len(done.Removed) > 0 {
@@ -94,21 +93,21 @@ func (s *Service) MigrateMetadata(ctx context.Context, name string, dryRun bool)
 	return done, err
 }
 
-func (s *Service) replaceScanMetadata(ctx context.Context, tx pgx.Tx, r row, old, updated json.RawMessage) error {
+func (s *Service) replaceScanMetadata(ctx context.Context, tx *writing, r row, old, updated json.RawMessage) error {
 	if err := s.tree.BackupScanMetadata(ctx, r.loc()); err != nil {
 		return err
 	}
-	if err := s.tree.WriteScanMetadata(ctx, r.loc(), updated); err != nil {
+	if err := s.writeScanMetadata(ctx, tx, r, updated); err != nil {
 		return err
 	}
 	return s.record(ctx, tx, Change{Kind: ScanMetadata, Scan: r.Name, Detail: keysChanged(old, updated)})
 }
 
-func (s *Service) replaceImagesMetadata(ctx context.Context, tx pgx.Tx, r row, old, updated json.RawMessage) error {
+func (s *Service) replaceImagesMetadata(ctx context.Context, tx *writing, r row, old, updated json.RawMessage) error {
 	if err := s.tree.BackupFilesetMetadata(ctx, r.loc(), imagesFileset); err != nil {
 		return err
 	}
-	if err := s.tree.WriteFilesetMetadata(ctx, r.loc(), imagesFileset, updated); err != nil {
+	if err := s.writeFilesetMetadata(ctx, tx, r, imagesFileset, updated); err != nil {
 		return err
 	}
 	return s.record(ctx, tx, Change{Kind: FilesetMetadata, Scan: r.Name, Fileset: imagesFileset, Detail: keysChanged(old, updated)})

@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/hex"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/romi/plantdb-go/internal/fsdb"
 )
 
@@ -37,7 +35,8 @@ func (s *Service) BeginRaw(ctx context.Context, name, path string) (*RawUpload, 
 // BeginRaw and fsdb.PutRaw, ErrBusy.
 func (u *RawUpload) CommitRaw(ctx context.Context) error {
 	size, digest := u.staged.Size(), u.staged.SHA256()
-	return u.s.locked(ctx, opCreateFile, func(tx pgx.Tx) error {
+	var was *fsdb.Replaced
+	err := u.s.locked(ctx, opCreateFile, func(ctx context.Context, tx *writing) error {
 		r, err := u.s.scan(ctx, tx, u.scan)
 		if err != nil {
 			return err
@@ -46,9 +45,10 @@ func (u *RawUpload) CommitRaw(ctx context.Context) error {
 		if err := require(u.actor, r.Access, opCreateFile); err != nil {
 			return err
 		}
-		if err := u.s.tree.PutRaw(ctx, r.loc(), u.path, u.staged); err != nil {
+		if was, err = u.s.tree.PutRaw(ctx, r.loc(), u.path, u.staged); err != nil {
 			return err
 		}
+		tx.did(was.PutBack)
 		_, found, err := u.s.adopt(ctx, tx, r)
 		if err != nil {
 			return err
@@ -56,4 +56,8 @@ func (u *RawUpload) CommitRaw(ctx context.Context) error {
 		stored := Change{Kind: FileStored, Scan: r.Name, Detail: Detail{Filename: u.path, Size: &size, SHA256: hex.EncodeToString(digest[:])}}
 		return u.s.record(ctx, tx, append([]Change{stored}, found.worth()...)...)
 	}, u.scan)
+	if was != nil {
+		was.Forget()
+	}
+	return err
 }

@@ -113,7 +113,7 @@ func (s *Service) relist(ctx context.Context, loc fsdb.Loc, left unlistedError) 
 	for fileset := range left {
 		names = append(names, loc.Scan+"/"+fileset)
 	}
-	return s.locked(ctx, opReload, func(tx pgx.Tx) error { return s.relistHeld(ctx, tx, loc, left) }, names...)
+	return s.still(ctx, opReload, func(tx pgx.Tx) error { return s.relistHeld(ctx, tx, loc, left) }, names...)
 }
 
 func (s *Service) relistHeld(ctx context.Context, tx pgx.Tx, loc fsdb.Loc, left unlistedError) error {

@@ -33,7 +33,7 @@ func (s *Service) Restore(ctx context.Context, id uuid.UUID, as string) (TrashEn
 	if e.Kind == string(fsdb.TrashTimelapse) {
 		names = append(names, e.Scans...)
 	}
-	err = s.locked(ctx, opRestore, func(tx pgx.Tx) error {
+	err = s.locked(ctx, opRestore, func(ctx context.Context, tx *writing) error {
 		if e, _, err = s.openTrash(ctx, tx, id, opRestore); err != nil {
 			return err
 		}
@@ -45,7 +45,7 @@ func (s *Service) Restore(ctx context.Context, id uuid.UUID, as string) (TrashEn
 
 // restore brings back an entry whose names the caller holds, and says where it
 // is now.
-func (s *Service) restore(ctx context.Context, tx pgx.Tx, a actor.Actor, e TrashEntry, as string) (TrashEntry, error) {
+func (s *Service) restore(ctx context.Context, tx *writing, a actor.Actor, e TrashEntry, as string) (TrashEntry, error) {
 	entry, err := s.tree.TrashEntry(e.ID.String())
 	if errors.Is(err, fsdb.ErrTrashGone) {
 		return e, ErrUnknownTrash
@@ -77,11 +77,11 @@ func (s *Service) restore(ctx context.Context, tx pgx.Tx, a actor.Actor, e Trash
 	return e, nil
 }
 
-func (s *Service) restoreScan(ctx context.Context, tx pgx.Tx, a actor.Actor, e fsdb.Trashed) error {
+func (s *Service) restoreScan(ctx context.Context, tx *writing, a actor.Actor, e fsdb.Trashed) error {
 	if err := s.placeFree(ctx, tx, e.Loc()); err != nil {
 		return err
 	}
-	switch err := s.tree.RestoreTrash(ctx, e); {
+	switch err := s.takeOut(ctx, tx, e); {
 	case errors.Is(err, fsdb.ErrScanExists):
 		return scanExists(e.Scan)
 	case errors.Is(err, fsdb.ErrNoTimelapse):
@@ -104,6 +104,20 @@ func (s *Service) restoreScan(ctx context.Context, tx pgx.Tx, a actor.Actor, e f
 		return err
 	}
 	return s.register(ctx, tx, a, in, e.Loc())
+}
+
+// takeOut brings an entry of the trash back to where e says; it goes there again
+// if tx fails, as what it was.
+func (s *Service) takeOut(ctx context.Context, tx *writing, e fsdb.Trashed) error {
+	was, err := s.tree.TrashEntry(e.ID)
+	if err == nil {
+		err = s.tree.RestoreTrash(ctx, e)
+	}
+	if err != nil {
+		return err
+	}
+	tx.did(func(ctx context.Context) error { return s.tree.TrashAgain(ctx, e, *was) })
+	return nil
 }
 
 // scanIDOf is the id that the scan of an entry had.
@@ -146,7 +160,7 @@ func (s *Service) nameFree(ctx context.Context, tx db.DBTX, name string) error {
 	return nil
 }
 
-func (s *Service) restoreTimelapse(ctx context.Context, tx pgx.Tx, e fsdb.Trashed) error {
+func (s *Service) restoreTimelapse(ctx context.Context, tx *writing, e fsdb.Trashed) error {
 	taken, err := s.q.NameTaken(ctx, tx, e.Timelapse)
 	if err != nil {
 		return fmt.Errorf("look for name %q: %w", e.Timelapse, err)
@@ -159,7 +173,7 @@ func (s *Service) restoreTimelapse(ctx context.Context, tx pgx.Tx, e fsdb.Trashe
 			return err
 		}
 	}
-	switch err := s.tree.RestoreTrash(ctx, e); {
+	switch err := s.takeOut(ctx, tx, e); {
 	case errors.Is(err, fsdb.ErrTimelapseExists):
 		return timelapseExists(e.Timelapse)
 	case err != nil:
@@ -211,7 +225,7 @@ func (s *Service) writeRestored(ctx context.Context, tx pgx.Tx, read *fsdb.Scan,
 
 // restorePart brings a fileset or file back into its scan, wherever that lies
 // now.
-func (s *Service) restorePart(ctx context.Context, tx pgx.Tx, e *fsdb.Trashed) error {
+func (s *Service) restorePart(ctx context.Context, tx *writing, e *fsdb.Trashed) error {
 	r, _, err := s.open(ctx, tx, e.Scan, opRestore)
 	if errors.Is(err, ErrUnknownScan) {
 		return ErrTrashOrphan.With("Scan '%s' is not there any more: restore it first, or create it.", e.Scan)
@@ -220,7 +234,7 @@ func (s *Service) restorePart(ctx context.Context, tx pgx.Tx, e *fsdb.Trashed) e
 		return err
 	}
 	e.Timelapse = r.timelapse
-	switch err := s.tree.RestoreTrash(ctx, *e); {
+	switch err := s.takeOut(ctx, tx, *e); {
 	case errors.Is(err, fsdb.ErrNotFound):
 		return ErrTrashOrphan.With("Fileset '%s' of scan '%s' is not there any more: restore it first, or create it.", e.Fileset, e.Scan)
 	case errors.Is(err, fsdb.ErrFilesetExists):

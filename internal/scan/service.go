@@ -156,6 +156,7 @@ type Service struct {
 	feed     *feed
 	folds    folds
 	waits    waits
+	turns    turns
 	limited  limited
 	reload   coalescer
 	reloadOf coalescers

@@ -189,12 +189,10 @@ func (s *Service) CreateTimelapse(ctx context.Context, name string, metadata jso
 	}
 	marker := fsdb.Timelapse{ID: name, CreatedAt: now, Owner: &a.Username, Scans: []string{}, Metadata: metadata}
 	var verdict error
-	var made making
-	err = s.locked(ctx, opCreateTimelapse, func(tx pgx.Tx) (err error) {
-		verdict, err = s.createTimelapse(ctx, tx, a, marker, &made)
+	err = s.locked(ctx, opCreateTimelapse, func(ctx context.Context, tx *writing) (err error) {
+		verdict, err = s.createTimelapse(ctx, tx, a, marker)
 		return err
 	}, name)
-	s.settleDoubts(ctx, made, err)
 	if err := errors.Join(err, verdict); err != nil {
 		return Timelapse{}, err
 	}
@@ -202,25 +200,26 @@ func (s *Service) CreateTimelapse(ctx context.Context, name string, metadata jso
 }
 
 // createTimelapse makes it on disk and in the index; see create.
-func (s *Service) createTimelapse(ctx context.Context, tx pgx.Tx, a actor.Actor, marker fsdb.Timelapse, made *making) (verdict, err error) {
+func (s *Service) createTimelapse(ctx context.Context, tx *writing, a actor.Actor, marker fsdb.Timelapse) (verdict, err error) {
 	taken, err := s.q.NameTaken(ctx, tx, marker.ID)
 	if err != nil {
 		return nil, fmt.Errorf("look for name %q: %w", marker.ID, err)
 	}
 	if taken {
-		return s.madeTimelapseBefore(ctx, a, marker, made)
+		return s.madeTimelapseBefore(ctx, tx, a, marker)
 	}
 	err = s.tree.CreateTimelapse(ctx, marker)
 	if errors.Is(err, fsdb.ErrTimelapseExists) {
 		if verdict, err = s.adoptTimelapse(ctx, tx, marker); verdict == nil && err == nil {
-			made.add(originOf(ctx), marker.ID)
+			tx.found(created(originOf(ctx), marker.ID))
 		}
 		return verdict, err
 	}
 	if err != nil {
 		return nil, err
 	}
-	made.add(originOf(ctx), marker.ID)
+	undo := func(ctx context.Context) error { return s.tree.Withdraw(ctx, fsdb.Loc{Timelapse: marker.ID}) }
+	tx.did(undo, created(originOf(ctx), marker.ID))
 	if err := s.writeTimelapse(ctx, tx, &marker); err != nil {
 		return nil, err
 	}
@@ -251,7 +250,7 @@ func sameTimelapse(there, asked fsdb.Timelapse) bool {
 }
 
 // madeTimelapseBefore is madeBefore for a timelapse.
-func (s *Service) madeTimelapseBefore(ctx context.Context, a actor.Actor, asked fsdb.Timelapse, made *making) (verdict, err error) {
+func (s *Service) madeTimelapseBefore(ctx context.Context, tx *writing, a actor.Actor, asked fsdb.Timelapse) (verdict, err error) {
 	doubted, err := s.doubted(a, asked.ID)
 	if err != nil {
 		return nil, err
@@ -266,6 +265,6 @@ func (s *Service) madeTimelapseBefore(ctx context.Context, a actor.Actor, asked 
 	if err != nil {
 		return nil, fmt.Errorf("read timelapse %q: %w", asked.ID, err)
 	}
-	made.add(originOf(ctx), asked.ID)
+	tx.found(created(originOf(ctx), asked.ID))
 	return nil, nil
 }

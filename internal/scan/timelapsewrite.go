@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/romi/plantdb-go/internal/fsdb"
 )
 
@@ -33,7 +31,7 @@ func (s *Service) SetTimelapseMetadata(ctx context.Context, name string, u Updat
 		return Timelapse{}, err
 	}
 	var seen Timelapse
-	err = s.locked(ctx, opSetMetadata, func(tx pgx.Tx) error {
+	err = s.locked(ctx, opSetMetadata, func(ctx context.Context, tx *writing) error {
 		t, err := s.timelapse(ctx, tx, name)
 		if err != nil {
 			return err
@@ -65,7 +63,7 @@ func (s *Service) SetTimelapseMetadata(ctx context.Context, name string, u Updat
 		}
 		if changed {
 			marker.Metadata = updated
-			if err := s.tree.WriteTimelapse(ctx, *marker); err != nil {
+			if err := s.writeMarker(ctx, tx, marker); err != nil {
 				return err
 			}
 			marker.Signature = fsdb.Signature{} // of what it was
@@ -81,4 +79,14 @@ func (s *Service) SetTimelapseMetadata(ctx context.Context, name string, u Updat
 		return err
 	}, name)
 	return seen, err
+}
+
+// writeMarker writes the marker of a timelapse, and what it was goes back if tx fails.
+func (s *Service) writeMarker(ctx context.Context, tx *writing, marker *fsdb.Timelapse) error {
+	before := s.tree.BeforeTimelapse(marker.ID)
+	if err := s.tree.WriteTimelapse(ctx, *marker); err != nil {
+		return err
+	}
+	tx.did(before.PutBack)
+	return nil
 }

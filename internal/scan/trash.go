@@ -172,7 +172,7 @@ func (s *Service) Purge(ctx context.Context, id uuid.UUID) error {
 
 func (s *Service) purge(ctx context.Context, e TrashEntry) error {
 	discard := func() {}
-	err := s.locked(ctx, opPurge, func(tx pgx.Tx) error {
+	err := s.locked(ctx, opPurge, func(ctx context.Context, tx *writing) error {
 		n, err := s.q.DeleteTrash(ctx, tx, e.ID)
 		if err != nil {
 			return fmt.Errorf("forget trash entry %s: %w", e.ID, err)
@@ -315,7 +315,7 @@ func (s *Service) KeepTrash(ctx context.Context) (purged int, err error) {
 
 // settleTrash brings one entry and its row together.
 func (s *Service) settleTrash(ctx context.Context, e fsdb.Trashed) error {
-	return s.locked(ctx, opPurge, func(tx pgx.Tx) error {
+	return s.locked(ctx, opPurge, func(ctx context.Context, tx *writing) error {
 		removed, err := s.tree.SettleTrash(ctx, e.ID)
 		if err != nil {
 			return fmt.Errorf("settle trash entry %s: %w", e.ID, err)

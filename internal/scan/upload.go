@@ -146,15 +146,13 @@ func (s *Service) extension(ext string) (string, error) {
 // flushFiles writes one batch into its fileset and answers for each file.
 func (s *Service) flushFiles(ctx context.Context, key uploadKey, batch []pending) []error {
 	answers := make([]error, len(batch))
-	var made making
-	err := s.locked(ctx, opCreateFile, func(tx pgx.Tx) error {
+	err := s.locked(ctx, opCreateFile, func(ctx context.Context, tx *writing) error {
 		r, fs, err := s.writable(ctx, tx, key.scan, key.fileset)
 		if err != nil {
 			return err
 		}
-		return s.addFiles(ctx, tx, r, fs, batch, answers, &made)
+		return s.addFiles(ctx, tx, r, fs, batch, answers)
 	}, key.scan, key.scan+"/"+key.fileset)
-	s.settleDoubts(ctx, made, err)
 	for i, p := range batch {
 		if err != nil {
 			answers[i] = err
@@ -166,7 +164,7 @@ func (s *Service) flushFiles(ctx context.Context, key uploadKey, batch []pending
 
 // addFiles adds those of the batch whose uploaders still may write, first to
 // the tree, and says in answers what became of each.
-func (s *Service) addFiles(ctx context.Context, tx pgx.Tx, r row, fs db.GetFilesetRow, batch []pending, answers []error, made *making) error {
+func (s *Service) addFiles(ctx context.Context, tx *writing, r row, fs db.GetFilesetRow, batch []pending, answers []error) error {
 	var files []fsdb.NewFile
 	var place []int // of each file in the batch
 	for i, p := range batch {
@@ -193,10 +191,15 @@ func (s *Service) addFiles(ctx context.Context, tx pgx.Tx, r row, fs db.GetFiles
 		return err
 	}
 	s.folds.soon(r.loc())
+	var added []fsdb.NewFile
+	var made []creation
 	for i, fault := range refused {
-		if p := batch[place[i]]; fault == nil {
-			made.add(p.by, r.Name, fs.Name, p.file.ID)
+		if fault == nil {
+			added, made = append(added, files[i]), append(made, created(batch[place[i]].by, r.Name, fs.Name, files[i].ID))
 		}
+	}
+	if len(added) > 0 {
+		tx.did(func(ctx context.Context) error { return s.tree.WithdrawFiles(ctx, r.loc(), fs.Name, added) }, made...)
 	}
 	if inserted != nil {
 		return inserted
@@ -216,7 +219,7 @@ func (s *Service) addFiles(ctx context.Context, tx pgx.Tx, r row, fs db.GetFiles
 	for i, p := range batch {
 		if errors.Is(answers[i], ErrFileExists) && known[p.file.Content] {
 			answers[i] = nil
-			made.add(p.by, r.Name, fs.Name, p.file.ID)
+			tx.found(created(p.by, r.Name, fs.Name, p.file.ID))
 		}
 	}
 	return nil
@@ -253,7 +256,7 @@ func (s *Service) adoptFiles(ctx context.Context, tx pgx.Tx, r row, fs db.GetFil
 			return nil, err
 		}
 		if there[f.Content] && found.added[filePath{fs.Name, f.ID}] && !found.tells(fs.Name, f.ID) {
-			found.Detail.Files = found.Detail.Files.less(1)
+			found.Detail.Files = found.Detail.Files.less()
 			changes = append(changes, fileCreated(r, fs, p))
 		}
 	}

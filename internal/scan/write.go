@@ -25,7 +25,7 @@ func (s *Service) SetMetadata(ctx context.Context, name string, u Update) (shown
 
 // changeMetadata is SetMetadata by what update says to the metadata as it is.
 func (s *Service) changeMetadata(ctx context.Context, name string, update func(old json.RawMessage) (Update, error)) (shown json.RawMessage, err error) {
-	err = s.changing(ctx, []string{name}, func(tx pgx.Tx, r row) error {
+	err = s.changing(ctx, []string{name}, func(ctx context.Context, tx *writing, r row) error {
 		shown, err = s.setMetadata(ctx, tx, r, update)
 		return err
 	})
@@ -34,7 +34,7 @@ func (s *Service) changeMetadata(ctx context.Context, name string, update func(o
 
 // setMetadata changes the metadata of a scan that the caller holds, by what
 // update says to the metadata as it is.
-func (s *Service) setMetadata(ctx context.Context, tx pgx.Tx, r row, update func(old json.RawMessage) (Update, error)) (shown json.RawMessage, err error) {
+func (s *Service) setMetadata(ctx context.Context, tx *writing, r row, update func(old json.RawMessage) (Update, error)) (shown json.RawMessage, err error) {
 	old, err := s.tree.ReadScanMetadata(ctx, r.loc())
 	if err != nil {
 		return nil, err
@@ -55,7 +55,7 @@ func (s *Service) setMetadata(ctx context.Context, tx pgx.Tx, r row, update func
 		return nil, err
 	}
 	if changed {
-		if err := s.tree.WriteScanMetadata(ctx, r.loc(), updated); err != nil {
+		if err := s.writeScanMetadata(ctx, tx, r, updated); err != nil {
 			return nil, err
 		}
 		if err := s.record(ctx, tx, Change{Kind: ScanMetadata, Scan: r.Name, Detail: keysChanged(old, updated)}); err != nil {
@@ -106,7 +106,7 @@ func (s *Service) keepShown(ctx context.Context, tx pgx.Tx, r row, metadata json
 // SetFilesetMetadata changes the metadata of a fileset and returns all of it.
 // Errors as SetMetadata, and ErrUnknownFileset.
 func (s *Service) SetFilesetMetadata(ctx context.Context, name, fileset string, u Update) (updated json.RawMessage, err error) {
-	err = s.changing(ctx, []string{name, name + "/" + fileset}, func(tx pgx.Tx, r row) error {
+	err = s.changing(ctx, []string{name, name + "/" + fileset}, func(ctx context.Context, tx *writing, r row) error {
 		fs, err := s.fileset(ctx, tx, r, fileset)
 		if err != nil {
 			return err
@@ -122,7 +122,7 @@ func (s *Service) SetFilesetMetadata(ctx context.Context, name, fileset string, 
 		if updated, changed, err = u.applyToPart(old, s.now()); err != nil || !changed {
 			return err
 		}
-		if err := s.tree.WriteFilesetMetadata(ctx, r.loc(), fs.Name, updated); err != nil {
+		if err := s.writeFilesetMetadata(ctx, tx, r, fs.Name, updated); err != nil {
 			return err
 		}
 		change := Change{Kind: FilesetMetadata, Scan: r.Name, Fileset: fs.Name, Detail: keysChanged(old, updated)}
@@ -165,7 +165,7 @@ func (s *Service) void(ctx context.Context, tx pgx.Tx, r row) error {
 // SetFileMetadata changes the metadata of a file and returns all of it.
 // Errors as SetFilesetMetadata, and ErrUnknownFile.
 func (s *Service) SetFileMetadata(ctx context.Context, name, fileset, file string, u Update) (updated json.RawMessage, err error) {
-	err = s.changing(ctx, []string{name, name + "/" + fileset + "/" + file}, func(tx pgx.Tx, r row) error {
+	err = s.changing(ctx, []string{name, name + "/" + fileset + "/" + file}, func(ctx context.Context, tx *writing, r row) error {
 		fs, err := s.fileset(ctx, tx, r, fileset)
 		if err != nil {
 			return err
@@ -185,9 +185,11 @@ func (s *Service) SetFileMetadata(ctx context.Context, name, fileset, file strin
 		if updated, changed, err = u.applyToPart(old, s.now()); err != nil || !changed {
 			return err
 		}
+		before := s.tree.BeforeFile(r.loc(), fs.Name, f.Name)
 		if err := s.tree.WriteFileMetadata(ctx, r.loc(), fs.Name, f.Name, updated); err != nil {
 			return err
 		}
+		tx.did(before.PutBack)
 		change := Change{Kind: FileMetadata, Scan: r.Name, Fileset: fs.Name, File: f.Name, Detail: keysChanged(old, updated)}
 		if err := s.record(ctx, tx, change); err != nil {
 			return err
@@ -205,16 +207,37 @@ func (s *Service) SetFileMetadata(ctx context.Context, name, fileset, file strin
 
 // changing asks policy before anything waits, and again under the locks of the
 // scan and what else is named; see locked.
-func (s *Service) changing(ctx context.Context, names []string, fn func(tx pgx.Tx, r row) error) error {
+func (s *Service) changing(ctx context.Context, names []string, fn func(ctx context.Context, tx *writing, r row) error) error {
 	name := names[0]
 	if _, _, err := s.open(ctx, s.pool, name, opSetMetadata); err != nil {
 		return err
 	}
-	return s.locked(ctx, opSetMetadata, func(tx pgx.Tx) error {
+	return s.locked(ctx, opSetMetadata, func(ctx context.Context, tx *writing) error {
 		r, _, err := s.open(ctx, tx, name, opSetMetadata)
 		if err != nil {
 			return err
 		}
-		return fn(tx, r)
+		return fn(ctx, tx, r)
 	}, names...)
+}
+
+// writeScanMetadata replaces the metadata of a scan; what it was goes back if tx
+// fails.
+func (s *Service) writeScanMetadata(ctx context.Context, tx *writing, r row, metadata json.RawMessage) error {
+	before := s.tree.BeforeScan(r.loc())
+	if err := s.tree.WriteScanMetadata(ctx, r.loc(), metadata); err != nil {
+		return err
+	}
+	tx.did(before.PutBack)
+	return nil
+}
+
+// writeFilesetMetadata is writeScanMetadata for a fileset.
+func (s *Service) writeFilesetMetadata(ctx context.Context, tx *writing, r row, fileset string, metadata json.RawMessage) error {
+	before := s.tree.BeforeFileset(r.loc(), fileset)
+	if err := s.tree.WriteFilesetMetadata(ctx, r.loc(), fileset, metadata); err != nil {
+		return err
+	}
+	tx.did(before.PutBack)
+	return nil
 }

@@ -1,0 +1,305 @@
+package scan
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/romi/plantdb-go/internal/actor"
+	"github.com/romi/plantdb-go/internal/fsdb"
+	"github.com/romi/plantdb-go/internal/pgtest"
+)
+
+// everyWrite are calls that change the tree of writable, each once.
+var everyWrite = map[string]func(ctx context.Context, s *Service, trash map[string]uuid.UUID) error{
+	"create": func(ctx context.Context, s *Service, _ map[string]uuid.UUID) error {
+		return s.Create(ctx, "n", json.RawMessage(`{"visibility": "private"}`))
+	},
+	"create in a timelapse": func(ctx context.Context, s *Service, _ map[string]uuid.UUID) error {
+		return s.Create(ctx, "n", json.RawMessage(`{"timelapse": {"id": "tl"}}`))
+	},
+	"create a fileset": func(ctx context.Context, s *Service, _ map[string]uuid.UUID) error {
+		return s.CreateFileset(ctx, "s", "new", json.RawMessage(`{"a": 1}`))
+	},
+	"create a fileset of a directory": func(ctx context.Context, s *Service, _ map[string]uuid.UUID) error {
+		return s.CreateFileset(ctx, "s", "unlisted", nil)
+	},
+	"create a timelapse": func(ctx context.Context, s *Service, _ map[string]uuid.UUID) error {
+		_, err := s.CreateTimelapse(ctx, "n", nil)
+		return err
+	},
+	"upload": func(ctx context.Context, s *Service, _ map[string]uuid.UUID) error {
+		return upload(ctx, s, "s", "images", "n", "jpg", "bytes", `{"a": 1}`)
+	},
+	"put a new file": func(ctx context.Context, s *Service, _ map[string]uuid.UUID) error {
+		return putRaw(ctx, s, "s", "new.csv", "a,b")
+	},
+	"put a file in place of another": func(ctx context.Context, s *Service, _ map[string]uuid.UUID) error {
+		return putRaw(ctx, s, "s", "measures.json", `{"angles": [1]}`)
+	},
+	"archive": func(ctx context.Context, s *Service, _ map[string]uuid.UUID) error {
+		return archiveCall(`{"x": 1}`)(ctx, s)
+	},
+	"archive into a timelapse": func(ctx context.Context, s *Service, _ map[string]uuid.UUID) error {
+		return archiveCall(`{"timelapse": {"id": "tl"}}`)(ctx, s)
+	},
+	"archive with its timelapse": func(ctx context.Context, s *Service, _ map[string]uuid.UUID) error {
+		return archiveCall(`{"timelapse": {"id": "made"}}`)(ctx, s)
+	},
+	"metadata of a scan": func(ctx context.Context, s *Service, _ map[string]uuid.UUID) error {
+		_, err := s.SetMetadata(ctx, "s", Update{Metadata: json.RawMessage(`{"a": 1}`)})
+		return err
+	},
+	"metadata of a fileset": func(ctx context.Context, s *Service, _ map[string]uuid.UUID) error {
+		_, err := s.SetFilesetMetadata(ctx, "s", "images", Update{Metadata: json.RawMessage(`{"a": 1}`)})
+		return err
+	},
+	"metadata of a file": func(ctx context.Context, s *Service, _ map[string]uuid.UUID) error {
+		_, err := s.SetFileMetadata(ctx, "s", "images", "00000_rgb", Update{Metadata: json.RawMessage(`{"a": 1}`)})
+		return err
+	},
+	"first metadata of a file": func(ctx context.Context, s *Service, _ map[string]uuid.UUID) error {
+		_, err := s.SetFileMetadata(ctx, "s", "images", "00001_rgb", Update{Metadata: json.RawMessage(`{"a": 1}`)})
+		return err
+	},
+	"metadata of a timelapse": func(ctx context.Context, s *Service, _ map[string]uuid.UUID) error {
+		_, err := s.SetTimelapseMetadata(ctx, "tl", Update{Metadata: json.RawMessage(`{"a": 1}`)})
+		return err
+	},
+	"migrated metadata": func(ctx context.Context, s *Service, _ map[string]uuid.UUID) error {
+		_, err := s.MigrateMetadata(ctx, "s", false)
+		return err
+	},
+	"visibility": func(ctx context.Context, s *Service, _ map[string]uuid.UUID) error {
+		_, err := s.SetVisibility(ctx, "s", Private)
+		return err
+	},
+	"visibility back": func(ctx context.Context, s *Service, _ map[string]uuid.UUID) error {
+		_, err := s.SetVisibility(ctx, "hidden", Public)
+		return err
+	},
+	"sharing": func(ctx context.Context, s *Service, _ map[string]uuid.UUID) error {
+		_, err := s.SetSharing(ctx, "s", []string{"lab"})
+		return err
+	},
+	"owner": func(ctx context.Context, s *Service, _ map[string]uuid.UUID) error {
+		_, err := s.SetOwner(ctx, "s", "bob")
+		return err
+	},
+	"batch": func(ctx context.Context, s *Service, _ map[string]uuid.UUID) error {
+		_, err := s.Batch(ctx, []BatchOp{
+			{Op: BatchTag, Scan: "s", Tags: []string{"a"}}, {Op: BatchDelete, Scan: "in"}, {Op: BatchVisibility, Scan: "hidden", Visibility: Public},
+		})
+		return err
+	},
+	"delete a scan": func(ctx context.Context, s *Service, _ map[string]uuid.UUID) error {
+		_, err := s.DeleteScan(ctx, "s", Match{})
+		return err
+	},
+	"delete a scan of a timelapse": func(ctx context.Context, s *Service, _ map[string]uuid.UUID) error {
+		_, err := s.DeleteScan(ctx, "in", Match{})
+		return err
+	},
+	"delete a fileset": func(ctx context.Context, s *Service, _ map[string]uuid.UUID) error {
+		_, err := s.DeleteFileset(ctx, "s", "images", Match{})
+		return err
+	},
+	"delete a file": func(ctx context.Context, s *Service, _ map[string]uuid.UUID) error {
+		_, err := s.DeleteFile(ctx, "s", "images", "00000_rgb", Match{})
+		return err
+	},
+	"delete a timelapse": func(ctx context.Context, s *Service, _ map[string]uuid.UUID) error {
+		_, err := s.DeleteTimelapse(ctx, "tl", true, Match{})
+		return err
+	},
+	"restore a scan": func(ctx context.Context, s *Service, trash map[string]uuid.UUID) error {
+		_, err := s.Restore(ctx, trash["scan"], "")
+		return err
+	},
+	"restore a scan as another": func(ctx context.Context, s *Service, trash map[string]uuid.UUID) error {
+		_, err := s.Restore(ctx, trash["scan"], "another")
+		return err
+	},
+	"restore a fileset as another": func(ctx context.Context, s *Service, trash map[string]uuid.UUID) error {
+		_, err := s.Restore(ctx, trash["fileset"], "another")
+		return err
+	},
+	"restore a file": func(ctx context.Context, s *Service, trash map[string]uuid.UUID) error {
+		_, err := s.Restore(ctx, trash["file"], "")
+		return err
+	},
+	"restore a timelapse": func(ctx context.Context, s *Service, trash map[string]uuid.UUID) error {
+		_, err := s.Restore(ctx, trash["timelapse"], "")
+		return err
+	},
+}
+
+// writable makes a tree for everyWrite and returns what its trash has.
+func writable(t *testing.T, pool *cutting) (fixture, map[string]uuid.UUID) {
+	t.Helper()
+	old := `{"owner": "ann", "object": {"species": "Arabidopsis", "plant_id": "1"}}`
+	f := fixtureOn(t, pool, t.TempDir(), plainScan("s", old), plainScan("tl/in", `{"owner": "ann"}`), plainScan("gone", `{"owner": "ann"}`),
+		plainScan("parts", `{"owner": "ann"}`), plainScan("hidden", `{"owner": "ann", "visibility": "private"}`), files{
+			"tl/timelapse.json": `{"owner": "ann", "scans": ["in"]}`, "lost/timelapse.json": `{"owner": "ann"}`,
+			"s/measures.json": `{}`, "s/unlisted/notes.txt": "mine", "parts/more/": "",
+		})
+	f.remove(t, "s/metadata/images/00001_rgb.json")
+	f.reconcile(t)
+	ctx := as(t, ann)
+	deleted := func(e TrashEntry, err error) uuid.UUID {
+		t.Helper()
+		return must[TrashEntry](t)(e, err).ID
+	}
+	trash := map[string]uuid.UUID{
+		"scan":      deleted(f.DeleteScan(ctx, "gone", Match{})),
+		"file":      deleted(f.DeleteFile(ctx, "parts", "images", "00001_rgb", Match{})),
+		"timelapse": deleted(f.DeleteTimelapse(ctx, "lost", true, Match{})),
+	}
+	if err := f.CreateFileset(ctx, "parts", "more", nil); err != nil {
+		t.Fatal(err)
+	}
+	trash["fileset"] = deleted(f.DeleteFileset(ctx, "parts", "more", Match{}))
+	return f, trash
+}
+
+// content is the whole tree but for what is nobody's: locks, and what is staged.
+// files.json is compared by what it says.
+func (f fixture) content(t *testing.T) files {
+	t.Helper()
+	all := f.treeOf(t, ".")
+	maps.DeleteFunc(all, func(name, _ string) bool {
+		top, rest, _ := strings.Cut(name, "/")
+		return top == ".locks" || top == fsdb.Hidden && !strings.HasPrefix(rest, "trash/")
+	})
+	for name, text := range all {
+		var v any
+		if filepath.Base(name) == "files.json" && json.Unmarshal([]byte(text), &v) == nil {
+			canonical, err := json.Marshal(v)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all[name] = string(canonical)
+		}
+	}
+	return all
+}
+
+// A write whose statements PostgreSQL refuses, here for a full disk, has changed
+// nothing in the tree either: no reader, no program and no later sweep finds it,
+// and it works once there is room.
+func TestRefusedWritesChangeNothing(t *testing.T) {
+	t.Parallel()
+	for name, call := range everyWrite {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f, trash := writable(t, &cutting{Pool: pgtest.New(t)})
+			ctx := as(t, ann)
+			before, rows, events := f.content(t), f.rows(t), f.outbox(t)
+			f.exec(t, `CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+				RAISE EXCEPTION 'could not extend file' USING ERRCODE = '53100'; END $$`)
+			f.exec(t, `CREATE TRIGGER full_disk BEFORE INSERT ON scan_events EXECUTE FUNCTION full_disk()`)
+			if err := call(ctx, f.Service, trash); err == nil {
+				t.Fatal("it works with a full disk")
+			}
+			unchanged := func(when string) {
+				t.Helper()
+				if diff := cmp.Diff(before, f.content(t)); diff != "" {
+					t.Errorf("%s the tree has changed (-before +after):\n%s", when, diff)
+				}
+				f.expect(t, when, rows)
+			}
+			unchanged("refused")
+			f.exec(t, `DROP TRIGGER full_disk ON scan_events`)
+			f.reconcile(t)
+			must[int](t)(f.KeepTrash(as(t, actor.System())))
+			unchanged("reconciled")
+			f.wantOutbox(t, 0, events...)
+			if strings.Contains(f.log.String(), "could not be taken back") {
+				t.Errorf("log: %s", f.log.String())
+			}
+			if err := call(ctx, f.Service, trash); err != nil {
+				t.Errorf("once there is room = %v", err)
+			}
+			f.onlyOnce(t, len(events))
+		})
+	}
+}
+
+func (f fixture) exec(t *testing.T, sql string) {
+	t.Helper()
+	if _, err := f.pool.Exec(t.Context(), sql); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// onlyOnce fails the test unless the next reconcile finds nothing, and all events
+// since are of ann.
+func (f fixture) onlyOnce(t *testing.T, since int) {
+	t.Helper()
+	f.reconcile(t)
+	events := f.outbox(t)[since:]
+	if len(events) == 0 || slices.ContainsFunc(events, func(e string) bool { return !strings.Contains(e, " ann:") }) {
+		t.Errorf("events = %q, want those of ann's call", events)
+	}
+}
+
+// A client that leaves while its write is being done leaves a write that is done:
+// tree, rows and events.
+func TestWriteGoesOnWithoutItsClient(t *testing.T) {
+	t.Parallel()
+	for name, call := range everyWrite {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			pool := &cutting{Pool: pgtest.New(t)}
+			f, trash := writable(t, pool)
+			events := len(f.outbox(t))
+			ctx, cancel := context.WithCancel(as(t, ann))
+			defer cancel()
+			pool.cut = cancel
+			if err := call(ctx, f.Service, trash); err != nil && !errors.Is(err, context.Canceled) {
+				t.Errorf("the call = %v", err)
+			}
+			if ctx.Err() == nil {
+				t.Fatal("the client has not left")
+			}
+			f.onlyOnce(t, events)
+		})
+	}
+}
+
+// cutting is a database that has the client leave once a transaction of it writes
+// events.
+type cutting struct {
+	*pgxpool.Pool
+
+	cut context.CancelFunc
+}
+
+func (c *cutting) Begin(ctx context.Context) (pgx.Tx, error) {
+	tx, err := c.Pool.Begin(ctx)
+	return cuttingTx{tx, c}, err
+}
+
+type cuttingTx struct {
+	pgx.Tx
+
+	of *cutting
+}
+
+func (tx cuttingTx) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
+	if tx.of.cut != nil && (strings.Contains(sql, "-- name: RecordEvents ") || strings.Contains(sql, "-- name: InsertFiles ")) {
+		tx.of.cut()
+	}
+	return tx.Tx.Exec(ctx, sql, args...)
+}
