@@ -39,6 +39,7 @@ func (s *server) registerArchive() {
 	}, Headers: versionHeaders()}
 	register(s, route{
 		id: "get-archive", method: http.MethodGet, path: "/assets/archive/{scan_id}", tag: tagAssets, security: optional, needs: toRead, rate: rateArchive,
+		faults:  []error{scan.ErrUnknownFileset},
 		summary: "Download a scan as a ZIP file",
 		doc: "All files of the scan but previews, as they are, under names relative to it, and " + scan.ManifestName +
 			", which `sha256sum -c` checks. Its length is known from the first byte, and a download that broke goes on by Range and If-Match or " +
@@ -49,7 +50,7 @@ func (s *server) registerArchive() {
 		id: "create-scan-from-archive", method: http.MethodPost, path: "/assets/archive/{scan_id}", tag: tagAssets, security: required, needs: toCreate, rate: rateArchive,
 		faults: []error{
 			errDatasetExists, errNoArchive, errArchiveType, errArchiveName, errBrokenUpload, errDigest, errDigestMismatch, fsdb.ErrArchive, fsdb.ErrArchiveStructure, fsdb.ErrArchivePath,
-			fsdb.ErrArchiveTooLarge, scan.ErrQuota, fsdb.ErrName, fsdb.ErrReserved, scan.ErrMetadata, scan.ErrTimelapseExists,
+			fsdb.ErrArchiveTooLarge, scan.ErrQuota, fsdb.ErrName, fsdb.ErrReserved, scan.ErrMetadata, scan.ErrUnknownTimelapse, scan.ErrTimelapseExists,
 		},
 		summary: "Upload a scan as a ZIP file",
 		doc: "Makes a new scan of an archive such as the download gives: files.json and metadata, at its top or in one directory, and whatever else the " +

@@ -149,7 +149,7 @@ func (s *server) registerAuth() {
 	})
 	register(s, route{
 		id: "create-api-token", method: http.MethodPost, path: "/auth/token/create-api-token", tag: tagAuth, security: required, needs: byPerson,
-		faults:  []error{errMissingDatasets, errMissingExpiry, errDatasets, errExpiry, auth.ErrAPIToken},
+		faults:  []error{errMissingDatasets, errMissingExpiry, errDatasets, errExpiry, auth.ErrAPIToken, auth.ErrUserUnknown},
 		summary: "Create an API token", doc: "A long-lived token for programs, good for some scans and some permissions, never for more than you have yourself.",
 		errors: []int{http.StatusForbidden, http.StatusUnsupportedMediaType, http.StatusRequestEntityTooLarge},
 	}, s.createAPIToken)

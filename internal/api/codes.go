@@ -96,6 +96,12 @@ var unknown = map[string]error{
 	"timelapse_id": scan.ErrUnknownTimelapse, "username": auth.ErrUserUnknown, "group": auth.ErrGroupUnknown,
 }
 
+// unreadable says by which parameter of its query an operation may be asked for
+// what cannot be.
+var unreadable = map[string][]error{
+	"filterQuery": {scan.ErrFilter}, "where": {scan.ErrWhere, scan.ErrSort, scan.ErrCursor},
+}
+
 // usual are the failures that operations share, for the statuses that each
 // names; the rest is for route.faults.
 func (r route) usual(op *huma.Operation) []error {
@@ -119,7 +125,7 @@ func (r route) usual(op *huma.Operation) []error {
 		}
 	}
 	if r.method != http.MethodGet {
-		list = append(list, fsdb.ErrReadOnly)
+		list = append(list, fsdb.ErrReadOnly, fsdb.ErrNoFileLocks)
 	}
 	if r.understands() {
 		list = append(list, fsdb.ErrBroken)
@@ -131,9 +137,7 @@ func (r route) usual(op *huma.Operation) []error {
 		if missing, ok := unknown[p.Name]; ok && p.In == "path" {
 			list = append(list, missing)
 		}
-		if p.Name == "filterQuery" {
-			list = append(list, scan.ErrFilter)
-		}
+		list = append(list, unreadable[p.Name]...)
 	}
 	return list
 }

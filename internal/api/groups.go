@@ -56,7 +56,7 @@ func (s *server) registerGroups() {
 	})
 	register(s, route{
 		id: "create-group", method: http.MethodPost, path: "/groups", tag: tagGroups, security: required, needs: toManageGroups, status: http.StatusCreated,
-		faults:  []error{auth.ErrGroupExists, auth.ErrGroupName, auth.ErrUserUnknown},
+		faults:  []error{auth.ErrGroupExists, auth.ErrGroupName, auth.ErrUserUnknown, auth.ErrGuest},
 		summary: "Create a group", doc: "Needs the permission to manage groups.", errors: accountErrors,
 	}, func(ctx context.Context, in *struct{ Payload Strict[newGroup] }) (*reply[group], error) {
 		n := in.Payload.Value
@@ -79,6 +79,7 @@ func (s *server) registerGroups() {
 	})
 	register(s, route{
 		id: "add-group-member", method: http.MethodPut, path: "/groups/{group}/members/{username}", tag: tagGroups, security: required, needs: byPerson, status: http.StatusNoContent,
+		faults:  []error{auth.ErrGuest},
 		summary: "Put a user into a group", doc: "Members may do it, and who manages groups.", errors: []int{http.StatusForbidden, http.StatusNotFound},
 	}, func(ctx context.Context, in *memberPath) (*struct{}, error) {
 		return nil, s.auth.AddMember(ctx, in.Group, in.Username)

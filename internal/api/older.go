@@ -47,6 +47,9 @@ func (s *server) registerOlderLogin() {
 		b := out.Body
 		return &withCookies[olderLogin]{out.Cookies, olderLogin{b.Message, true, b.User.Fullname, b.User, b.AccessToken, b.RefreshToken}}, nil
 	})
+	refresh := s.routes["refresh-token"]
+	refresh.faults = []error{errMissingRefresh}
+	registerOlder(s, "refresh-token-015", refresh, s.refreshToken)
 }
 
 // scansShape says in which shape the list of scans is asked for: the old
@@ -195,6 +198,7 @@ func (s *server) registerOlderWrites() {
 	})
 	registerOlder(s, "create-named-scan-014", route{
 		tag: tagScans, security: required, needs: toCreate, rate: rateCreate, summary: "Create a scan", status: http.StatusCreated, errors: failures,
+		faults: []error{errMissingFields},
 	}, func(ctx context.Context, in *struct{ Payload Lenient[olderScan] }) (*reply[created], error) {
 		b := in.Payload.Value
 		switch {
@@ -208,6 +212,7 @@ func (s *server) registerOlderWrites() {
 	})
 	registerOlder(s, "create-fileset-014", route{
 		tag: tagFilesets, security: required, needs: toWrite, rate: rateFileset, summary: "Create a fileset", status: http.StatusCreated, errors: failures,
+		faults: []error{errMissingFields, scan.ErrUnknownScan},
 	}, func(ctx context.Context, in *struct{ Payload Lenient[olderFileset] }) (*reply[created], error) {
 		b := in.Payload.Value
 		switch {
@@ -223,7 +228,8 @@ func (s *server) registerOlderWrites() {
 	})
 	registerOlder(s, "create-file-014", route{
 		tag: tagFiles, security: required, needs: toWrite, summary: "Upload a file", status: http.StatusCreated, errors: failures,
-		doc: "In the form, scan_id, fileset_id and file_id come before the file, which is written as it comes.",
+		faults: []error{errMissingFields, scan.ErrUnknownScan, scan.ErrUnknownFileset},
+		doc:    "In the form, scan_id, fileset_id and file_id come before the file, which is written as it comes.",
 	}, s.createOlderFile)
 }
 

@@ -72,6 +72,7 @@ type idPath struct {
 func (s *server) registerSessions() {
 	register(s, route{
 		id: "list-sessions", method: http.MethodGet, path: "/auth/sessions", tag: tagAuth, security: required, needs: byPerson,
+		faults:  []error{auth.ErrUserUnknown},
 		summary: "List my sessions",
 		doc:     "Your own that still live, the last used first.", errors: []int{http.StatusForbidden},
 	}, func(ctx context.Context, _ *struct{}) (*reply[sessionList], error) {
@@ -87,6 +88,7 @@ func (s *server) registerSessions() {
 	})
 	register(s, route{
 		id: "end-sessions", method: http.MethodDelete, path: "/auth/sessions", tag: tagAuth, security: required, needs: byPerson,
+		faults:  []error{auth.ErrUserUnknown},
 		summary: "End my other sessions, or all",
 		doc:     "Both tokens of each are void at once, on every server.", errors: []int{http.StatusForbidden},
 	}, func(ctx context.Context, in *struct {
@@ -96,6 +98,7 @@ func (s *server) registerSessions() {
 	})
 	register(s, route{
 		id: "list-api-tokens", method: http.MethodGet, path: "/auth/api-tokens", tag: tagAuth, security: required, needs: byPerson,
+		faults:  []error{auth.ErrUserUnknown},
 		summary: "List my API tokens",
 		doc:     "Your own that still count, the newest first. The tokens themselves cannot be read again.", errors: []int{http.StatusForbidden},
 	}, s.listAPITokens)

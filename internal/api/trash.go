@@ -124,7 +124,7 @@ func (s *server) registerTrash() {
 		doc: "Brings it back to where it was, metadata, owner and sharing included; 409 if its name is taken there, or if what it belonged to is gone. " +
 			"Who could have deleted it may restore it.",
 		errors: []int{http.StatusForbidden, http.StatusLocked, http.StatusInsufficientStorage},
-		faults: []error{scan.ErrUnknownTrash, scan.ErrScanExists, scan.ErrTimelapseExists, scan.ErrFilesetExists, scan.ErrFileExists, scan.ErrTrashOrphan, fsdb.ErrName, fsdb.ErrReserved},
+		faults: []error{scan.ErrUnknownTrash, scan.ErrScanExists, scan.ErrTimelapseExists, scan.ErrFilesetExists, scan.ErrFileExists, scan.ErrTrashOrphan, scan.ErrUnknownScan, scan.ErrUnknownTimelapse, fsdb.ErrName, fsdb.ErrReserved},
 	}, func(ctx context.Context, in *struct {
 		TrashPath
 		As string `query:"as" maxLength:"255" doc:"Another id for it; not for timelapses." example:"real_plant_2"`

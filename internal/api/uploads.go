@@ -204,7 +204,7 @@ func (s *server) registerUploads() {
 	}, s.createUpload)
 	register(s, route{
 		id: "get-upload", method: http.MethodGet, path: "/uploads/{id}", tag: tagUploads, security: required, must: []string{"Tus-Resumable"},
-		faults:  slices.Concat(finishFaults, []error{errTusVersion, scan.ErrUnknownUpload, scan.ErrUploadBusy}),
+		faults:  slices.Concat(finishFaults, []error{errTusVersion, scan.ErrUnknownUpload, scan.ErrUploadBusy, fsdb.ErrReadOnly, fsdb.ErrNoFileLocks}),
 		summary: "Ask how far an upload is",
 		doc: aboutTus + "Clients ask by HEAD. The bytes before Upload-Offset survive a power cut. " +
 			"Where all bytes are there and the last step failed, it is tried again. Only who began an upload may ask.",

@@ -105,7 +105,7 @@ func (s *server) registerUsers() {
 	}, s.updateUser)
 	register(s, route{
 		id: "delete-user", method: http.MethodDelete, path: "/users/{username}", tag: tagUsers, security: required, needs: toManageUsers,
-		faults:  []error{auth.ErrLastAdmin, auth.ErrGuest},
+		faults:  []error{auth.ErrLastAdmin, auth.ErrRoleRank, auth.ErrGuest},
 		summary: "Delete a user", doc: "Ends all sessions and API tokens; scans keep the name of their owner. The last active administrator stays.",
 		errors: []int{http.StatusForbidden, http.StatusNotFound, http.StatusConflict}, status: http.StatusNoContent,
 	}, func(ctx context.Context, in *UserPath) (*struct{}, error) {
@@ -113,7 +113,7 @@ func (s *server) registerUsers() {
 	})
 	register(s, route{
 		id: "change-password", method: http.MethodPost, path: "/users/{username}/password", tag: tagUsers, security: required, needs: byPerson, rate: rateLogin,
-		faults:  []error{auth.ErrPasswordWrong, auth.ErrPassword, auth.ErrUserUnknown, auth.ErrBusy},
+		faults:  []error{auth.ErrPasswordWrong, auth.ErrMissingFields, auth.ErrPassword, auth.ErrUserUnknown, auth.ErrBusy},
 		summary: "Change a password", doc: "Needs the current one and ends all other sessions; a wrong one counts as a failed login.",
 		errors: []int{http.StatusForbidden, http.StatusUnsupportedMediaType, http.StatusRequestEntityTooLarge}, status: http.StatusNoContent,
 	}, func(ctx context.Context, in *struct {
@@ -124,6 +124,7 @@ func (s *server) registerUsers() {
 	})
 	register(s, route{
 		id: "reset-password", method: http.MethodPost, path: "/users/{username}/password-reset", tag: tagUsers, security: required, needs: toManageUsers,
+		faults:  []error{auth.ErrRoleRank, auth.ErrGuest},
 		summary: "Let a user set a new password", doc: "Returns a secret to hand over; the old password works until it is used.",
 		errors: []int{http.StatusForbidden, http.StatusNotFound},
 	}, func(ctx context.Context, in *UserPath) (*reply[oneTimeSecret], error) {
@@ -164,7 +165,7 @@ func (s *server) updateUser(ctx context.Context, in *struct {
 func (s *server) registerSecrets() {
 	register(s, route{
 		id: "redeem-password-reset", method: http.MethodPost, path: "/auth/password-reset", tag: tagAuth, security: public, rate: rateLogin,
-		faults:  []error{auth.ErrLink, auth.ErrPassword, auth.ErrBusy},
+		faults:  []error{auth.ErrLink, auth.ErrMissingFields, auth.ErrPassword, auth.ErrBusy},
 		summary: "Set a new password with a secret", doc: "Ends all sessions of the user and forgets failed logins.",
 		errors: []int{http.StatusBadRequest, http.StatusNotFound, http.StatusUnsupportedMediaType, http.StatusRequestEntityTooLarge},
 	}, func(ctx context.Context, in *struct{ Payload Strict[passwordRedeem] }) (*reply[user], error) {

@@ -1,7 +1,7 @@
 // Package contract holds answers of the server against its OpenAPI documents:
 // that the operation, the status and the content type are documented, that JSON
-// is as its schema says, and that it has no property that the schema does not
-// name. Only tests import it.
+// is as its schema says, that it has no property that the schema does not name,
+// and that the code of a refusal is among those of its status. Only tests import it.
 package contract
 
 import (
@@ -124,6 +124,16 @@ func (d *Documents) Check(r *http.Request, status int, header http.Header, body 
 	}
 	if err := checkJSON(media.Schema, body); err != nil {
 		return fmt.Errorf("%s answers %d with what its schema does not allow: %w", op.OperationID, status, err)
+	}
+	if status < http.StatusBadRequest {
+		return nil
+	}
+	var problem struct {
+		Code string `json:"code"`
+	}
+	codes, _ := answer.Value.Extensions["x-codes"].([]any)
+	if err := json.Unmarshal(body, &problem); err != nil || !slices.Contains(codes, any(problem.Code)) {
+		return fmt.Errorf("%s answers %d with the code %q, which is not documented", op.OperationID, status, problem.Code)
 	}
 	return nil
 }

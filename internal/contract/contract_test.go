@@ -18,7 +18,9 @@ const document = `{
 	"paths": {
 		"/things/{id}": {"get": {"operationId": "get-thing", "responses": {
 			"200": {"description": "x", "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Thing"}}}},
-			"204": {"description": "x"}
+			"204": {"description": "x"},
+			"404": {"description": "x", "x-codes": ["unknown_thing", "unknown_place"], "content": {"application/json": {"schema": {"type": "object"}}}},
+			"409": {"description": "x", "content": {"application/json": {"schema": {"type": "object"}}}}
 		}}, "post": {"operationId": "create-thing", "responses": {"201": {"description": "x"}}}},
 		"/things/all": {"get": {"operationId": "list-things", "responses": {
 			"200": {"description": "x", "content": {"application/json": {"schema": {"type": "array", "items": {"$ref": "#/components/schemas/Thing"}}}}}
@@ -49,6 +51,10 @@ func TestTransport(t *testing.T) {
 		{"/things/a", "text/html", `<html>`, 200, "text/html, which is not documented"},
 		{"/things/a", "application/json", `{"id":"a"}`, 418, "418, which is not documented"},
 		{"/things/a", "", "", 204, ""},
+		{"/things/a", "application/json", `{"code":"unknown_place"}`, 404, ""},
+		{"/things/a", "application/json", `{"code":"thing_unknown"}`, 404, `get-thing answers 404 with the code "thing_unknown", which is not documented`},
+		{"/things/a", "application/json", `{"message":"no"}`, 404, `the code ""`},
+		{"/things/a", "application/json", `{"code":"exists"}`, 409, `the code "exists"`},
 		{"/things/all", "application/json", `[{"id":"a"},{"id":"b","x":1}]`, 200, "[1].x is not documented"},
 		{"/files/a/b/c", "text/event-stream", "data: x\n\n", 200, "get-file answers 200 with text/event-stream"},
 		{"/files/a/b/c", "application/octet-stream", "bytes", 200, ""},
