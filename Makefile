@@ -69,8 +69,10 @@ $(OPENAPI_LINT)/node_modules/.package-lock.json: $(OPENAPI_LINT)/package-lock.js
 	cd $(OPENAPI_LINT) && npm ci --silent
 	@touch $@
 
-release-openapi: build ## Keep the document as clients of VERSION know it; make check compares with it
-	bin/plantdb openapi --json >openapi/released/$(VERSION).json
+release-openapi: build ## Keep the documents as clients of VERSION know them; make check compares with them
+	mkdir -p openapi/released/$(VERSION)
+	bin/plantdb openapi --json --write openapi/released/$(VERSION)
+	rm openapi/released/$(VERSION)/openapi-3.0.json
 
 gen: ## Write what is generated: db/ from queries/ and migrations/, openapi/, and the Go client of it
 	$(SQLC) generate

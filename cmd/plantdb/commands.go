@@ -129,16 +129,16 @@ func (p *program) openapiCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "openapi", Short: "Print the OpenAPI document, or write all its forms into a directory.", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			printed := "openapi.yaml"
+			ext := ".yaml"
 			if asJSON {
-				printed = "openapi.json"
+				ext = ".json"
 			}
 			for _, d := range api.Documents(api.DocumentVersion) {
-				if dir == "" && d.Name == printed {
+				if dir == "" && d.Name == "openapi"+ext {
 					_, err := p.stdout.Write(d.Content)
 					return err
 				}
-				if dir == "" || filepath.Ext(d.Name) != ".yaml" {
+				if dir == "" || filepath.Ext(d.Name) != ext {
 					continue
 				}
 				if err := os.WriteFile(filepath.Join(dir, d.Name), d.Content, 0o644); err != nil { //nolint:gosec // A document to be read by all.
@@ -148,8 +148,8 @@ func (p *program) openapiCommand() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print it as JSON")
-	cmd.Flags().StringVar(&dir, "write", "", "directory to write openapi.yaml, openapi-3.0.yaml, openapi-legacy.yaml and openapi-clients.yaml into")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print or write it as JSON")
+	cmd.Flags().StringVar(&dir, "write", "", "directory to write openapi.yaml, openapi-3.0.yaml, openapi-legacy.yaml and openapi-clients.yaml into, or their .json")
 	return cmd
 }
 

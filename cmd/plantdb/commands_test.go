@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"net/http"
@@ -221,6 +222,14 @@ func TestOpenAPI(t *testing.T) {
 	}
 	if whole, err := os.ReadFile(filepath.Join(dir, "openapi.yaml")); string(whole) != printed.Stdout {
 		t.Errorf("openapi --write wrote another document than openapi prints: %v", err)
+	}
+	if got := servertest.Run(t, servertest.Options{}, "openapi", "--json", "--write", dir); got != (servertest.Result{}) {
+		t.Fatalf("openapi --json --write = %+v", got)
+	}
+	for _, name := range []string{"openapi.json", "openapi-legacy.json", "openapi-clients.json"} {
+		if content, err := os.ReadFile(filepath.Join(dir, name)); err != nil || !json.Valid(content) {
+			t.Errorf("openapi --json --write wrote %s: %v, %.100q, want JSON", name, err, content)
+		}
 	}
 	s := servertest.Start(t, servertest.Options{Env: []string{"DATABASE_URL=" + pgtest.URL(t)}}, servertest.Dir(t))
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+"/openapi.yaml", nil)

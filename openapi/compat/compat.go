@@ -7,6 +7,7 @@ package compat
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -29,6 +30,7 @@ func Breaks(older, newer []byte) ([]string, error) {
 			c.operation(strings.ToUpper(method)+" "+path, asNode(op), c.newer.sub("paths").sub(path).sub(method))
 		}
 	}
+	c.schemes()
 	slices.Sort(c.breaks)
 	return slices.Compact(c.breaks), nil
 }
@@ -81,13 +83,65 @@ func (c *comparer) operation(where string, older, newer node) {
 	if a, b := older.text("operationId"), newer.text("operationId"); a != b {
 		c.say(where, "operationId %s has become %s, and with it the method's name", a, b)
 	}
-	if open(older) && !open(newer) {
-		c.say(where, "it needs a token now")
+	for _, tag := range older.texts("tags") {
+		if !slices.Contains(newer.texts("tags"), tag) {
+			c.say(where, "it is not of the tag %s any more, and with it not of that class", tag)
+		}
 	}
+	c.security(where, older, newer)
 	c.parameters(where, older, newer)
 	c.requestBody(where, older.sub("requestBody"), newer.sub("requestBody"))
 	for status, answer := range older.sub("responses") {
 		c.answer(where+" "+status, asNode(answer), newer.sub("responses").sub(status))
+	}
+	for status := range newer.sub("responses") {
+		// A part comes to who asks for one.
+		if older.sub("responses")[status] == nil && strings.HasPrefix(status, "2") && status != "206" {
+			c.say(where, "status %s is new, which a generated client does not take for success", status)
+		}
+	}
+}
+
+// security says which ways to be let in are taken no more.
+func (c *comparer) security(where string, older, newer node) {
+	if open(newer) {
+		return
+	}
+	if open(older) {
+		c.say(where, "it needs a token now")
+	}
+	for _, way := range older.list("security") {
+		had := asNode(way)
+		if len(had) > 0 && !slices.ContainsFunc(newer.list("security"), func(w any) bool { return within(asNode(w), had) }) {
+			c.say(where, "%s does not suffice any more", strings.Join(slices.Sorted(maps.Keys(had)), " with "))
+		}
+	}
+}
+
+// within says whether who has all of had also has what way asks for.
+func within(way, had node) bool {
+	for name := range way {
+		if _, ok := had[name]; !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// schemes compares how what security names is sent.
+func (c *comparer) schemes() {
+	now := c.newer.sub("components").sub("securitySchemes")
+	for name, s := range c.older.sub("components").sub("securitySchemes") {
+		where := "security scheme " + name
+		if now[name] == nil {
+			c.say(where, "it is gone")
+			continue
+		}
+		for _, key := range []string{"type", "scheme", "in", "name"} {
+			if a, b := asNode(s).text(key), now.sub(name).text(key); a != b {
+				c.say(where, "%s %q has become %q", key, a, b)
+			}
+		}
 	}
 }
 
@@ -116,6 +170,9 @@ func (c *comparer) parameters(where string, older, newer node) {
 		if now.yes("required") && !p.yes("required") {
 			c.say(where, "%s is required now", name)
 		}
+		if a, b := styleOf(p), styleOf(now); a != b {
+			c.say(where, "%s is written as %s now, no more as %s", name, b, a)
+		}
 		c.schema(where+" "+name, sent, p.sub("schema"), now.sub("schema"))
 	}
 	for name, p := range has {
@@ -123,6 +180,22 @@ func (c *comparer) parameters(where string, older, newer node) {
 			c.say(where, "%s is new and required", name)
 		}
 	}
+}
+
+// styleOf is how a parameter is written, where it does not say so as its place
+// has it.
+func styleOf(p node) string {
+	style := p.text("style")
+	if in := p.text("in"); style == "" && (in == "query" || in == "cookie") {
+		style = "form"
+	} else if style == "" {
+		style = "simple"
+	}
+	exploded, said := p["explode"].(bool)
+	if said && exploded || !said && style == "form" {
+		style += ", exploded"
+	}
+	return style
 }
 
 func (c *comparer) requestBody(where string, older, newer node) {

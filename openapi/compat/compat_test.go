@@ -13,9 +13,9 @@ const document = `{
   "paths": {
     "/scans": {
       "get": {
-        "operationId": "list-scans", "security": [{"bearer": []}, {}],
+        "operationId": "list-scans", "tags": ["Scans"], "security": [{"bearer": []}, {}],
         "parameters": [
-          {"in": "query", "name": "limit", "schema": {"type": "integer", "maximum": 1000}},
+          {"in": "query", "name": "limit", "schema": {"type": "integer", "maximum": 1000, "default": 50}},
           {"in": "query", "name": "order", "schema": {"type": "string", "enum": ["id", "date"]}}
         ],
         "responses": {
@@ -27,16 +27,17 @@ const document = `{
         }
       },
       "post": {
-        "operationId": "create-scan", "security": [{"bearer": []}],
+        "operationId": "create-scan", "security": [{"bearer": []}, {"cookie": [], "csrf": []}],
         "requestBody": {"content": {
           "application/json": {"schema": {"$ref": "#/components/schemas/NewScan"}},
-          "text/plain": {"schema": {"type": "string"}}
+          "text/plain": {"schema": {"type": "string"}},
+          "text/x-list": {"schema": {"oneOf": [{"type": "string"}, {"type": "integer"}]}}
         }},
         "responses": {"201": {}}
       }
     }
   },
-  "components": {"schemas": {
+  "components": {"securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}, "csrf": {"type": "apiKey", "in": "header", "name": "X-CSRF"}}, "schemas": {
     "Scan": {
       "type": "object", "required": ["id"],
       "properties": {
@@ -62,7 +63,7 @@ func TestBreaks(t *testing.T) {
 		{"a parameter removed", `"name": "limit"`, `"name": "size"`, "GET /scans: query parameter limit is gone"},
 		{"a parameter required", `"name": "limit",`, `"name": "limit", "required": true,`, "GET /scans: query parameter limit is required now"},
 		{"a new required parameter", `"parameters": [`, `"parameters": [{"in": "query", "name": "x", "required": true, "schema": {}},`, "GET /scans: query parameter x is new and required"},
-		{"a parameter's type narrowed", `"schema": {"type": "integer", "maximum": 1000}`, `"schema": {"type": "boolean", "maximum": 1000}`, "GET /scans query parameter limit: type [integer] has become [boolean]"},
+		{"a parameter's type narrowed", `"schema": {"type": "integer", "maximum": 1000`, `"schema": {"type": "boolean", "maximum": 1000`, "GET /scans query parameter limit: type [integer] has become [boolean]"},
 		{"a bound lowered", `1000`, `100`, "GET /scans query parameter limit: maximum is 100 now"},
 		{"an enum shrunk", `"id", "date"`, `"id"`, `GET /scans query parameter order: value "date" is refused now`},
 		{"a status removed", `"404": {`, `"410": {`, "GET /scans 404: the status is gone"},
@@ -81,6 +82,21 @@ func TestBreaks(t *testing.T) {
 		{"an input's pattern", `"maxLength": 255`, `"maxLength": 255, "pattern": "^a"`, "POST /scans body (NewScan).name: pattern is ^a now"},
 		{"unknown properties refused", `"required": ["name"],`, `"required": ["name"], "additionalProperties": false,`, "POST /scans body (NewScan): properties that have no name are refused now"},
 		{"a format", `"tag": {"type": "string"}`, `"tag": {"type": "string", "format": "uuid"}`, `POST /scans body (NewScan).tag: format "" has become "uuid"`},
+		{"another tag", `["Scans"]`, `["Plants"]`, "GET /scans: it is not of the tag Scans any more"},
+		{"a security scheme removed", `"bearer": {"type": "http", "scheme": "bearer"}, `, ``, "security scheme bearer: it is gone"},
+		{"a security scheme elsewhere", `"name": "X-CSRF"`, `"name": "X-Token"`, `security scheme csrf: name "X-CSRF" has become "X-Token"`},
+		{"a way in removed", `, {"cookie": [], "csrf": []}`, ``, "POST /scans: cookie with csrf does not suffice any more"},
+		{"more asked of a way in", `{"bearer": []}, {"cookie"`, `{"bearer": [], "csrf": []}, {"cookie"`, "POST /scans: bearer does not suffice any more"},
+		{"alternatives in a body", `"text/plain": {"schema": {"type": "string"}}`, `"text/plain": {"schema": {"oneOf": [{"type": "string"}]}}`, "POST /scans body: it is oneOf 1 now"},
+		{"an alternative refused", `, {"type": "integer"}]`, `]`, "POST /scans body: it is oneOf 1, no more of 2"},
+		{"an alternative changed", `{"oneOf": [{"type": "string"}`, `{"oneOf": [{"type": "boolean"}`, "POST /scans body oneOf 1: type [string] has become [boolean]"},
+		{"no alternatives", `"oneOf": [{"type": "string"}, {"type": "integer"}]`, `"type": "string"`, "POST /scans body: it is oneOf none any more"},
+		{"alternatives received", `"count": {"type": "integer"}`, `"count": {"type": "integer", "anyOf": [{"minimum": 1}]}`, "GET /scans 200[] (Scan).count: it is anyOf 1 now"},
+		{"another success", `"responses": {"201": {}}`, `"responses": {"202": {}, "201": {}}`, "POST /scans: status 202 is new"},
+		{"another default", `"default": 50`, `"default": 100`, "GET /scans query parameter limit: default 50 has become 100"},
+		{"no default", `, "default": 50`, ``, "GET /scans query parameter limit: default 50 has become <nil>"},
+		{"another style", `"name": "order",`, `"name": "order", "style": "pipeDelimited",`, "GET /scans: query parameter order is written as pipeDelimited now, no more as form, exploded"},
+		{"not exploded", `"name": "order",`, `"name": "order", "explode": false,`, "GET /scans: query parameter order is written as form now"},
 	} {
 		changed := strings.Replace(document, tt.old, tt.new, 1)
 		if changed == document {
@@ -105,7 +121,13 @@ func TestGrowthIsNoBreak(t *testing.T) {
 		{"a new optional parameter", `"parameters": [`, `"parameters": [{"in": "query", "name": "x", "schema": {}},`},
 		{"a bound raised", `1000`, `5000`},
 		{"an enum of what is sent grown", `"id", "date"`, `"id", "date", "size"`},
-		{"no token needed any more", `"create-scan", "security": [{"bearer": []}]`, `"create-scan", "security": []`},
+		{"no token needed any more", `"create-scan", "security": [{"bearer": []}, {"cookie": [], "csrf": []}]`, `"create-scan", "security": []`},
+		{"a way in more", `{"cookie": [], "csrf": []}`, `{"cookie": []}, {"key": []}`},
+		{"its style said", `"name": "order",`, `"name": "order", "style": "form", "explode": true,`},
+		{"a tag more", `["Scans"]`, `["Scans", "Plants"]`},
+		{"an alternative more to send", `, {"type": "integer"}]`, `, {"type": "integer"}, {"type": "boolean"}]`},
+		{"parts", `"responses": {"201": {}}`, `"responses": {"206": {}, "201": {}}`},
+		{"a default", `"enum": ["id", "date"]`, `"enum": ["id", "date"], "default": "id"`},
 		{"a new code", `"unknown_scan", `, `"unknown_scan", "unknown_fileset", `},
 		{"a new status", `"404": {`, `"409": {}, "404": {`},
 		{"a property more", `"id": {"type": "string"}, `, `"id": {"type": "string"}, "owner": {"type": "string"}, `},

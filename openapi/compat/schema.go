@@ -2,6 +2,7 @@ package compat
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -55,6 +56,10 @@ func (c *comparer) schema(where string, d direction, older, newer node) {
 	c.enum(where, d, a, b)
 	if d == sent {
 		c.bounds(where, a, b)
+		c.preset(where, a, b)
+	}
+	for _, key := range []string{"oneOf", "anyOf", "allOf"} {
+		c.alternatives(where, key, d, a.list(key), b.list(key))
 	}
 	c.properties(where, d, a, b)
 	if items := a.sub("items"); items != nil {
@@ -145,6 +150,31 @@ func (c *comparer) bounds(where string, a, b node) {
 	}
 	if p := b.text("pattern"); p != "" && p != a.text("pattern") {
 		c.say(where, "pattern is %s now", p)
+	}
+}
+
+// preset compares what holds for who sends nothing.
+func (c *comparer) preset(where string, a, b node) {
+	if was, ok := a["default"]; ok && !reflect.DeepEqual(was, b["default"]) {
+		c.say(where, "default %v has become %v", was, b["default"])
+	}
+}
+
+// alternatives are a type of their own in a generated client. More of them may
+// be sent, fewer received; what is all of something is one type.
+func (c *comparer) alternatives(where, key string, d direction, had, has []any) {
+	switch {
+	case len(had) == 0 && len(has) > 0:
+		c.say(where, "it is %s %d now, and with it another type", key, len(has))
+		return
+	case len(had) > 0 && len(has) == 0:
+		c.say(where, "it is %s none any more, and with it another type", key)
+		return
+	case len(has) < len(had) && (d == sent || key == "allOf"), len(has) > len(had) && (d == received || key == "allOf"):
+		c.say(where, "it is %s %d, no more of %d", key, len(has), len(had))
+	}
+	for i := range min(len(had), len(has)) {
+		c.schema(fmt.Sprintf("%s %s %d", where, key, i+1), d, asNode(had[i]), asNode(has[i]))
 	}
 }
 
