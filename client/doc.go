@@ -33,8 +33,10 @@
 // # Trying again
 //
 // [Retry] bounds it. A call that only reads is sent again after a broken
-// connection and after 502, 503 and 504. So are [Client.Create] and
-// [Client.Upload]: should the first attempt have worked and its answer be lost,
+// connection and after 502, 503 and 504. So is a PUT, by which something is set
+// to what is sent, however often (RFC 9110), unless it names a version by
+// If-Match, which the first attempt may have replaced; and so are [Client.Create]
+// and [Client.Upload]: should the first attempt have worked and its answer be lost,
 // what is there is compared with what was sent, and the call succeeds. Any call is sent again that the server has not begun: one
 // that found no connection, 423 and 429. Retry-After is kept to. All pauses end
 // with the context.

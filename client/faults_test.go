@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/romi/plantdb-go/client"
+	plantdbapi "github.com/romi/plantdb-go/openapi/clients/go"
 )
 
 // quick tries as often as the default, without the pauses.
@@ -182,6 +183,9 @@ func TestTriesAgain(t *testing.T) {
 		{"write, 503", 503, update, 1, client.ErrUnavailable},
 		{"write, 423", 423, update, 6, client.ErrLocked},
 		{"write, 429", 429, update, 6, client.ErrRateLimited},
+		{"setting, 503", 503, setTags(plantdbapi.SetScanTagsParams{}), 6, nil},
+		{"setting of a version, 503", 503, setTags(plantdbapi.SetScanTagsParams{IfMatch: new(`"v1"`)}), 1, nil},
+		{"setting of a version, 423", 423, setTags(plantdbapi.SetScanTagsParams{IfMatch: new(`"v1"`)}), 6, nil},
 		{"creation, 503", 503, create, 6, client.ErrUnavailable},
 		{"upload of what can be read again, 503", 503, func(ctx context.Context, c *client.Client) error {
 			return c.Upload(ctx, client.Path{Scan: "x", Fileset: "y", File: "z"}, "txt", strings.NewReader("text"), nil)
@@ -206,6 +210,15 @@ func TestTriesAgain(t *testing.T) {
 func health(ctx context.Context, c *client.Client) error { _, err := c.Health(ctx); return err }
 func update(ctx context.Context, c *client.Client) error {
 	return c.SetMetadata(ctx, client.Path{Scan: "x"}, map[string]any{"a": 1})
+}
+func setTags(params plantdbapi.SetScanTagsParams) func(context.Context, *client.Client) error {
+	return func(ctx context.Context, c *client.Client) error {
+		r, err := c.API().SetScanTagsWithResponse(ctx, "x", &params, plantdbapi.SetScanTagsJSONRequestBody{})
+		if err == nil && r.StatusCode() >= http.StatusBadRequest {
+			err = errors.New(r.Status())
+		}
+		return err
+	}
 }
 func create(ctx context.Context, c *client.Client) error {
 	return c.Create(ctx, client.Path{Scan: "x"}, map[string]any{"a": 1})

@@ -12,7 +12,8 @@ import (
 )
 
 // Retry says how often a call is tried again, where that is safe: what only
-// reads, what the server has not begun, and what can be seen to be done already.
+// reads or sets, what the server has not begun, and what can be seen to be done
+// already.
 type Retry struct {
 	// Attempts is how often at most a call is tried again.
 	Attempts int
@@ -184,12 +185,12 @@ func (t *try) failure(err error) error {
 // safe says whether sending again does no harm and may help.
 func (t *try) safe(resp *http.Response, err error) bool {
 	again, repeats := t.req.Context().Value(repeatsKey{}).(*repeats)
-	reads := t.req.Method == http.MethodGet || t.req.Method == http.MethodHead || t.req.Method == http.MethodPut
+	twice := idempotent(t.req)
 	if err != nil {
 		if repeats && !undialled(err) {
 			again.lost = true
 		}
-		return lost(t.req.Context(), err) && (reads || repeats || undialled(err))
+		return lost(t.req.Context(), err) && (twice || repeats || undialled(err))
 	}
 	switch resp.StatusCode {
 	case http.StatusTooManyRequests, http.StatusLocked: // nothing was begun
@@ -198,7 +199,20 @@ func (t *try) safe(resp *http.Response, err error) bool {
 		if repeats {
 			again.lost = true
 		}
-		return reads || repeats
+		return twice || repeats
+	}
+	return false
+}
+
+// idempotent says whether the request has the same effect when it is sent twice:
+// it reads, or it sets something to what it holds (RFC 9110 section 9.2.2). Of
+// a version that it names, the second finds another and would be refused.
+func idempotent(r *http.Request) bool {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead:
+		return true
+	case http.MethodPut:
+		return r.Header.Get("If-Match") == ""
 	}
 	return false
 }

@@ -113,6 +113,64 @@ func TestEverySchemaIsDocumented(t *testing.T) {
 	}
 }
 
+// quantity finds the names of what is measured, and unit the word that says in
+// what: the number alone says neither.
+var (
+	quantity = regexp.MustCompile(`(?i)(^|[_-])(bytes|size|length|offset|width|height|depth|distance|area|volume|seconds|duration|interval|timeout|age|lag|ttl|exp|expires|rate|angle)([_-](in|ms|s))?$`)
+	unit     = regexp.MustCompile(`(?i)\b(bytes?|(milli)?seconds?|minutes|hours|days|pixels?|millimetres|degrees|radians|percent|entries)\b`)
+)
+
+// unitless are the quantities below a schema that do not say in what they are,
+// and how many there are at all.
+func unitless(place string, s schema) (faults []string, all int) {
+	for name, p := range s.Properties {
+		kinds := fmt.Sprint(p.Type)
+		if quantity.MatchString(name) && (strings.Contains(kinds, "integer") || strings.Contains(kinds, "number")) {
+			all++
+			if !unit.MatchString(p.Description) {
+				faults = append(faults, fmt.Sprintf("%s.%s is a number of what? %q", place, name, p.Description))
+			}
+		}
+		more, n := unitless(place+"."+name, p)
+		faults, all = append(faults, more...), all+n
+	}
+	if s.Items != nil {
+		more, n := unitless(place+"[]", *s.Items)
+		faults, all = append(faults, more...), all+n
+	}
+	return faults, all
+}
+
+// A number that measures something says in what unit.
+func TestEveryQuantityHasAUnit(t *testing.T) {
+	t.Parallel()
+	for document, least := range map[string]int{"openapi.json": 12, "openapi-legacy.json": 1, "openapi-clients.json": 12} {
+		found := 0
+		for name, s := range schemas(t, document) {
+			faults, n := unitless(name, s)
+			for _, fault := range faults {
+				t.Errorf("%s: %s", document, fault)
+			}
+			found += n
+		}
+		for _, op := range operations(t, document) {
+			for _, p := range op.Parameters {
+				kinds := fmt.Sprint(p.Schema.Type)
+				if quantity.MatchString(p.Name) && (kinds == "integer" || kinds == "number") && !unit.MatchString(p.Description) {
+					t.Errorf("%s: %s: parameter %s is a number of what? %q", document, op.OperationID, p.Name, p.Description)
+				}
+			}
+		}
+		if found < least {
+			t.Errorf("%s: found %d quantities, want at least %d", document, found, least)
+		}
+	}
+	long := schema{Items: &schema{Properties: map[string]schema{"max_size": {Type: []any{"integer", "null"}, Description: "How large."}, "files": {Type: "integer"}}}}
+	if got, n := unitless("Long", long); n != 1 || len(got) != 1 || !strings.HasPrefix(got[0], "Long[].max_size is") {
+		t.Errorf("unitless = %q of %d, want that of max_size", got, n)
+	}
+}
+
 // What an answer or a body is of stands in the document also where it has no
 // name: generators make a type of it, or of nothing one that says nothing.
 func TestEveryInlineSchemaIsDocumented(t *testing.T) {
