@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"io/fs"
@@ -20,6 +21,7 @@ import (
 	"github.com/romi/plantdb-go/internal/pgtest"
 	"github.com/romi/plantdb-go/internal/pyenv"
 	"github.com/romi/plantdb-go/internal/servertest"
+	"github.com/romi/plantdb-go/tokenauth"
 )
 
 // clientLimit bounds one step: an installation that fetches packages, or a
@@ -67,11 +69,12 @@ func TestClients(t *testing.T) {
 		t.Fatalf("demo = %d %s", r.Code, r.Stderr)
 	}
 	full, code := fullServer(t)
+	expired := expiredToken(t)
 	journey := func(t *testing.T, dir, url, name string, command ...string) {
 		t.Helper()
 		elsewhere := httptest.NewServer(strangers(t, url))
 		t.Cleanup(elsewhere.Close)
-		program(t, dir, append(command, url, "journey_"+name, elsewhere.URL, full, code)...)
+		program(t, dir, append(command, url, "journey_"+name, elsewhere.URL, full, code, expired)...)
 	}
 	for language, c := range clients {
 		t.Run(language, func(t *testing.T) {
@@ -113,8 +116,33 @@ func copied(t *testing.T, tree string) string {
 	if err := os.CopyFS(dir, os.DirFS(tree)); err != nil {
 		t.Fatalf("copy the samples: %v", err)
 	}
-	env := []string{"DATABASE_URL=" + pgtest.URL(t), "PLANTDB_PREVIEWS=on-demand"}
+	env := []string{"DATABASE_URL=" + pgtest.URL(t), "PLANTDB_PREVIEWS=on-demand", "JWT_SECRET_KEY=hex:" + hex.EncodeToString(signingKey)}
 	return servertest.Start(t, servertest.Options{Env: env}, dir, "--test").URL
+}
+
+// signingKey is that of all servers of copied.
+var signingKey = bytes.Repeat([]byte{7}, 64)
+
+// expiredToken is an access token of such a server whose time was over a minute ago.
+func expiredToken(t *testing.T) string {
+	t.Helper()
+	key, err := tokenauth.NewHMACKey(signingKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := tokenauth.NewKeyring(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := keys.Sign(tokenauth.Claims{
+		ID: "01890a5d-ac96-774b-bcce-b302099a8057", Subject: "admin", Issuer: "plantdb-api", Audience: "plantdb-client",
+		SessionID: "01890a5d-ac96-774b-bcce-b302099a8057", Type: tokenauth.Access,
+		IssuedAt: time.Now().Add(-time.Hour), ExpiresAt: time.Now().Add(-time.Minute),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
 }
 
 // readme runs the lines that the README of a client begins with.

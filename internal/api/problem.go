@@ -27,7 +27,7 @@ type Problem struct { //nolint:errname // Its name is that of the schema, and of
 	Code      string `json:"code" doc:"Stable and for programs." example:"unknown_scan"`
 	Status    int    `json:"status" doc:"HTTP status." example:"404"`
 	Title     string `json:"title" doc:"The status in words." example:"Not Found"`
-	Detail    string `json:"detail" doc:"The same text as message." example:"Unknown scan id 'plant_42'!"`
+	Detail    string `json:"detail" doc:"The text of message, and what to do about it where there is something to do." example:"Unknown scan id 'plant_42'! Check the id in the list of scans."`
 
 	Errors        []Place `json:"errors,omitempty" doc:"Each fault of the input and its place."`
 	Authenticated *bool   `json:"authenticated,omitempty" doc:"False, in refusals of a login."`
@@ -62,7 +62,7 @@ func statusText(status int) string {
 func newProblem(status int, code, message string) *Problem {
 	return &Problem{
 		Message: message, ErrorText: message, Code: code, Status: status,
-		Title: statusText(status), Detail: message, headers: http.Header{},
+		Title: statusText(status), Detail: detailOf(status, code, message), headers: http.Header{},
 	}
 }
 
@@ -165,7 +165,9 @@ func refusal(op *huma.Operation, t *tokenauth.Error) *Problem {
 	return refusalsOf(op).problem(t)
 }
 
-func (p *Problem) say(message string) { p.Message, p.ErrorText, p.Detail = message, message, message }
+func (p *Problem) say(message string) {
+	p.Message, p.ErrorText, p.Detail = message, message, detailOf(p.Status, p.Code, message)
+}
 
 // The framework's own refusals, in upstream's words.
 const (

@@ -1,10 +1,11 @@
 // Command tests does with the generated client what programs do.
 //
-//	go run ./openapi/clients/go/tests URL SCAN ELSEWHERE FULL CODE
+//	go run ./openapi/clients/go/tests URL SCAN ELSEWHERE FULL CODE EXPIRED
 //
 // The server at URL runs with --test. SCAN is a name that nothing has yet,
 // ELSEWHERE the address of a server that is no PlantDB, with a line that breaks
-// below /cut, and FULL that of one that has no room and says so by CODE.
+// below /cut, FULL that of one that has no room and says so by CODE, and EXPIRED
+// an access token whose time is over.
 package main
 
 import (
@@ -26,8 +27,8 @@ import (
 )
 
 func main() {
-	if len(os.Args) != 6 {
-		log.Fatal("usage: tests URL SCAN ELSEWHERE FULL CODE")
+	if len(os.Args) != 7 {
+		log.Fatal("usage: tests URL SCAN ELSEWHERE FULL CODE EXPIRED")
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
@@ -38,6 +39,7 @@ func main() {
 	j.write()
 	j.parts()
 	j.refresh()
+	j.expired(os.Args[6])
 	j.refusals()
 	j.elsewhere(os.Args[3])
 	j.broken(os.Args[3])
@@ -234,7 +236,16 @@ func (j *journey) refresh() {
 
 // refused holds that a refusal is typed, with a text for people.
 func refused(status int, p *plantdbapi.Problem, want int, code string) {
-	check(p != nil && status == want && int(p.Status) == want && p.Code == code && p.Message != "", "refusal = %d %+v, want %d %s", status, p, want, code)
+	check(p != nil && status == want && int(p.Status) == want && p.Code == code && p.Message != "" && strings.HasPrefix(p.Detail, p.Message), "refusal = %d %+v, want %d %s", status, p, want, code)
+}
+
+// expired asks with a token whose time is over: the refusal says what to do.
+func (j *journey) expired(token string) {
+	late, err := j.as(token).GetProfileWithResponse(j.ctx)
+	check(err == nil, "profile = %v", err)
+	p := late.JSONDefault
+	refused(late.StatusCode(), p, http.StatusUnauthorized, "token_expired")
+	check(p.Message == "Signature has expired" && strings.Contains(p.Detail, "log in again"), "expired = %+v", p)
 }
 
 func (j *journey) refusals() {

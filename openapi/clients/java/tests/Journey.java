@@ -29,10 +29,10 @@ import java.util.regex.Pattern;
 /**
  * Does with the generated client what programs do, against the server at the given address.
  *
- * <pre>Journey URL SCAN ELSEWHERE FULL CODE</pre>
+ * <pre>Journey URL SCAN ELSEWHERE FULL CODE EXPIRED</pre>
  *
  * The server runs with --test. SCAN is a name that nothing has yet, ELSEWHERE the address of a server that is no PlantDB, with a line
- * that breaks below /cut, and FULL that of one that has no room and says so by CODE.
+ * that breaks below /cut, FULL that of one that has no room and says so by CODE, and EXPIRED an access token whose time is over.
  */
 public class Journey {
   private static final Pattern NEXT = Pattern.compile("[?&]after=([^&>]+)[^>]*>; rel=\"next\"");
@@ -71,7 +71,7 @@ public class Journey {
     }
   }
 
-  /** The text for people of a call that has to be refused so. */
+  /** What happened and what to do, of a call that has to be refused so. */
   static String refused(int status, String code, Call call) {
     Object answer;
     try {
@@ -81,7 +81,8 @@ public class Journey {
       check(e.getProblem() != null, "there should be a problem", e.getResponseBody());
       check(code.equals(e.getProblem().getCode()), "the code should be " + code, e.getProblem());
       check(!e.getProblem().getMessage().isEmpty(), "there should be a text for people", e.getProblem());
-      return e.getProblem().getMessage();
+      check(e.getProblem().getDetail().startsWith(e.getProblem().getMessage()), "the detail should begin with the message", e.getProblem());
+      return e.getProblem().getDetail();
     }
     throw new AssertionError("no refusal, want " + code + "; got " + answer);
   }
@@ -186,6 +187,8 @@ public class Journey {
     String token = guest.auth.refreshToken(new RefreshRequest().refreshToken(login.getRefreshToken())).getAccessToken();
     Api old = api;
     refused(401, "token_revoked", () -> old.auth.getProfile());
+    String late = refused(401, "token_expired", () -> new Api(url, args[5]).auth.getProfile());
+    check(late.startsWith("Signature has expired. ") && late.contains("log in again"), "an expired token should say what to do", late);
     Api renewed = new Api(url, token);
     check("admin".equals(renewed.auth.getProfile().getUsername()), "the new token should work", token);
 

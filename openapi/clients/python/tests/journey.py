@@ -1,10 +1,10 @@
 """Does with the generated client what programs do, against the server at the given address.
 
-    journey.py URL SCAN ELSEWHERE FULL CODE
+    journey.py URL SCAN ELSEWHERE FULL CODE EXPIRED
 
 The server runs with --test. SCAN is a name that nothing has yet, ELSEWHERE the address
-of a server that is no PlantDB, with a line that breaks below /cut, and FULL that of one
-that has no room and says so by CODE.
+of a server that is no PlantDB, with a line that breaks below /cut, FULL that of one
+that has no room and says so by CODE, and EXPIRED an access token whose time is over.
 """
 import json
 import re
@@ -40,7 +40,7 @@ def refusal(kind, code, call):
         problem = e.data
         assert isinstance(problem, plantdb_api.Problem), f"data = {problem!r}, want a Problem"
         assert problem.code == code, f"code = {problem.code!r}, want {code!r}"
-        assert problem.message and problem.status == e.status, f"problem = {problem!r}"
+        assert problem.message and problem.detail.startswith(problem.message) and problem.status == e.status, f"problem = {problem!r}"
         return problem
     raise AssertionError(f"answer = {answer!r}, want {kind.__name__} with {code}")
 
@@ -71,7 +71,7 @@ def follow(events, after, kind, **filters):
     raise AssertionError(f"no event {kind}")
 
 
-def main(url, scan, elsewhere, full, code):
+def main(url, scan, elsewhere, full, code, expired):
     guest = Api(url)
     login = guest.auth.login(plantdb_api.Credentials(username="admin", password="admin"))
     assert login.user.username == "admin" and login.access_token, f"login = {login!r}"
@@ -132,6 +132,8 @@ def main(url, scan, elsewhere, full, code):
     refusal(UnauthorizedException, "token_revoked", lambda: api.auth.get_profile())
     api = Api(url, pair.access_token)
     assert api.auth.get_profile().username == "admin"
+    said = refusal(UnauthorizedException, "token_expired", lambda: Api(url, expired).auth.get_profile())
+    assert said.message == "Signature has expired" and "log in again" in said.detail, f"said = {said!r}"
 
     # Refusals.
     refusal(UnauthorizedException, "token_missing", lambda: guest.scans.create_scan(scan + "_2"))

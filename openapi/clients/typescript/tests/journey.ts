@@ -1,11 +1,12 @@
 // Does with the generated client what programs do, against the server at the
 // given address:
 //
-//     journey.js URL SCAN ELSEWHERE FULL CODE
+//     journey.js URL SCAN ELSEWHERE FULL CODE EXPIRED
 //
 // The server runs with --test. SCAN is a name that nothing has yet, ELSEWHERE the
-// address of a server that is no PlantDB, with a line that breaks below /cut, and
-// FULL that of one that has no room and says so by CODE.
+// address of a server that is no PlantDB, with a line that breaks below /cut,
+// FULL that of one that has no room and says so by CODE, and EXPIRED an access
+// token whose time is over.
 import assert from 'node:assert/strict';
 import {setTimeout} from 'node:timers/promises';
 import {
@@ -14,8 +15,8 @@ import {
 } from 'plantdb-api';
 import {createClient, createConfig} from 'plantdb-api/client';
 
-const [url, scan, elsewhere, full, code] = process.argv.slice(2);
-if (!url || !scan || !code) throw new Error('journey.js URL SCAN ELSEWHERE FULL CODE');
+const [url, scan, elsewhere, full, code, expired] = process.argv.slice(2);
+if (!url || !scan || !code || !expired) throw new Error('journey.js URL SCAN ELSEWHERE FULL CODE EXPIRED');
 
 // as is a client that sends a token.
 const as = (token?: string) => createClient(createConfig({baseUrl: url, auth: token}));
@@ -28,6 +29,8 @@ async function refused(status: number, code: string, call: Promise<{error?: Prob
 	assert.equal(response?.status, status);
 	assert.equal(error.status, status);
 	assert.ok(error.message, 'a refusal has a text for people');
+	assert.ok(error.detail.startsWith(error.message), error.detail);
+	return error;
 }
 
 // follow is the first event of a kind after a position, once it is there.
@@ -122,6 +125,9 @@ assert.deepEqual([event.fileset, event.file, event.user], ['images', '00000_rgb'
 // The next pair of tokens; the old one is void.
 const {data: next} = await refreshToken({client: guest, body: {refresh_token: pair.refresh_token!}, throwOnError: true});
 await refused(401, 'token_revoked', getProfile({client}));
+const late = await refused(401, 'token_expired', getProfile({client: as(expired)}));
+assert.equal(late.message, 'Signature has expired');
+assert.match(late.detail, /log in again/);
 client = as(next.access_token);
 assert.equal((await getProfile({client, throwOnError: true})).data.username, 'admin');
 
