@@ -104,20 +104,26 @@ func TestSchemathesis(t *testing.T) {
 	}
 }
 
-// newActor makes who asks, and carol, whom hooks.py changes in its place.
+// newActor makes who asks, carol, whom hooks.py changes in its place, and two
+// groups of all of them.
 func newActor(t *testing.T, url, role string) (a actor) {
 	t.Helper()
 	admin := login(t, url, "admin", "admin")
 	register(t, url, admin, "carol", "reader")
+	members := []string{"carol"}
 	switch role {
 	case "anonymous":
-		return a
 	case "apitoken":
-		return actor{Token: apiToken(t, url, admin)}
+		a.Token = apiToken(t, url, admin)
+	default:
+		for _, name := range []string{"fuzz-1", "fuzz-2"} {
+			register(t, url, admin, name, role)
+			a.Accounts = append(a.Accounts, account{name, password})
+			members = append(members, name)
+		}
 	}
-	for _, name := range []string{"fuzz-1", "fuzz-2"} {
-		register(t, url, admin, name, role)
-		a.Accounts = append(a.Accounts, account{name, password})
+	for _, name := range []string{"phenotyping", "greenhouse"} {
+		call(t, http.MethodPost, url+"/api/v1/groups", admin, map[string]any{"name": name, "members": members}, nil)
 	}
 	return a
 }
