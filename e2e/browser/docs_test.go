@@ -308,16 +308,8 @@ func byMouse(t *testing.T, url string) {
 func byKeys(t *testing.T, url string) {
 	b := open(t, url, 1280, 900)
 	b.do("open /docs", chromedp.Navigate(url+"/docs/"), chromedp.WaitVisible(group("server")))
-	reach := func(what, condition string) {
-		for range 400 {
-			if ask[bool](b, "(() => { const at = document.activeElement; return "+condition+" })()") {
-				return
-			}
-			b.do("press Tab", chromedp.KeyEvent(kb.Tab))
-		}
-		b.picture("failed")
-		t.Fatalf("Tab does not reach %s", what)
-	}
+	reach := b.reach
+	b.authorizeByKeys(accessToken(t, url))
 	reach("a group", fmt.Sprintf("!!at.closest(%q) && at.matches('button')", group("server")))
 	b.do("press Enter", chromedp.KeyEvent(kb.Enter), chromedp.WaitVisible(operation("get-health")))
 	reach("an operation", fmt.Sprintf("!!at.closest(%q) && at.matches('.opblock-summary-control')", operation("get-health")))
@@ -328,6 +320,64 @@ func byKeys(t *testing.T, url string) {
 	reach("Execute", "at.matches('button.execute')")
 	b.do("press Enter", chromedp.KeyEvent(kb.Enter), chromedp.WaitVisible(operation("get-health")+" .live-responses-table .response"))
 	b.picture("keys")
+
+	// An operation with a parameter, which is sent with the token.
+	reach("another group", fmt.Sprintf("!!at.closest(%q) && at.matches('button')", group("scans")))
+	b.do("press Enter", chromedp.KeyEvent(kb.Enter), chromedp.WaitVisible(operation("get-scan")))
+	reach("get-scan", fmt.Sprintf("!!at.closest(%q) && at.matches('.opblock-summary-control')", operation("get-scan")))
+	b.do("press Enter", chromedp.KeyEvent(kb.Enter), chromedp.WaitVisible(operation("get-scan")+" button.execute"))
+	reach("its parameter", fmt.Sprintf("!!at.closest(%q) && at.matches('input')", operation("get-scan")+` tr[data-param-name="scan_id"]`))
+	b.do("type an id", chromedp.KeyEvent("a", chromedp.KeyModifiers(chromedp.ModifierCtrl)), insert("seen"))
+	reach("Execute", fmt.Sprintf("!!at.closest(%q) && at.matches('button.execute')", operation("get-scan")))
+	row := operation("get-scan") + " .live-responses-table .response"
+	b.do("press Enter", chromedp.KeyEvent(kb.Enter), chromedp.WaitVisible(row))
+	if text := ask[string](b, fmt.Sprintf("document.querySelector(%q).innerText", row)); !strings.HasPrefix(strings.TrimSpace(text), "200") || !strings.Contains(text, "seen") {
+		t.Errorf("get-scan by keys answers %.500s, want 200 and the scan", text)
+	}
+	if sent := ask[string](b, fmt.Sprintf("document.querySelector(%q).innerText", operation("get-scan")+" .curl-command")); !strings.Contains(sent, "Authorization: Bearer ey") {
+		t.Errorf("get-scan by keys sends %.500s, want the token in it", sent)
+	}
+	b.picture("keys-parameter")
+}
+
+// authorizeByKeys opens the dialog, puts the token in, and closes it.
+func (b *tab) authorizeByKeys(token string) {
+	b.t.Helper()
+	b.reach("Authorize", "at.matches('.auth-wrapper button.authorize')")
+	b.do("press Enter", chromedp.KeyEvent(kb.Enter), chromedp.WaitVisible(chromedp.CSS(".modal-ux .auth-container input")))
+	b.reach("the field of the token", "at === document.querySelector('.modal-ux .auth-container input')")
+	b.do("put the token in", insert(token))
+	b.reach("the button of the dialog", "at.matches('.modal-ux button.auth.authorize')")
+	b.do("press Enter", chromedp.KeyEvent(kb.Enter), chromedp.WaitVisible(chromedp.CSS(".modal-ux .auth-container button.auth:not(.authorize)")))
+	b.reach("Close", "at.matches('.modal-ux button.close-modal')")
+	b.do("press Enter", chromedp.KeyEvent(kb.Enter))
+	b.wait("see the dialog go", "document.querySelector('.modal-ux') === null")
+}
+
+// accessToken logs the administrator in.
+func accessToken(t *testing.T, url string) string {
+	t.Helper()
+	c, err := client.New(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Login(t.Context(), "admin", "admin"); err != nil {
+		t.Fatal(err)
+	}
+	return c.Tokens().Access
+}
+
+// reach presses Tab until condition holds of the element that has the focus, at.
+func (b *tab) reach(what, condition string) {
+	b.t.Helper()
+	for range 1000 {
+		if ask[bool](b, "(() => { const at = document.activeElement; return "+condition+" })()") {
+			return
+		}
+		b.do("press Tab", chromedp.KeyEvent(kb.Tab))
+	}
+	b.picture("failed")
+	b.t.Fatalf("Tab does not reach %s", what)
 }
 
 // shown is JavaScript that lists the operations that the page shows.
