@@ -1,79 +1,24 @@
 package client_test
 
 import (
-	"bufio"
 	"bytes"
-	"context"
 	"errors"
 	"io"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"regexp"
 	"slices"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/romi/plantdb-go/client"
-	"github.com/romi/plantdb-go/internal/postgres/cluster"
 	"github.com/romi/plantdb-go/internal/pyenv"
 )
-
-// upstream starts ROMI's Python server 0.17 on an empty tree, with access tokens
-// that live for some seconds, and returns its URL.
-func upstream(t *testing.T) string {
-	t.Helper()
-	python := pyenv.Python(t, "plantdb-server==0.17.0", "plantdb-commons==0.17.0")
-	// Half a gigabyte that only thins point clouds, which is not asked for here.
-	stub := t.TempDir()
-	must(t, "WriteFile", os.WriteFile(filepath.Join(stub, "open3d.py"), nil, 0o600))
-	server := exec.CommandContext(context.WithoutCancel(t.Context()), python, "-c", "from plantdb.server.cli.fsdb_rest_api import main; main()",
-		"--test", "--empty", "--host", "127.0.0.1", "--port", "0")
-	server.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "PYTHONPATH=" + stub, "PYTHONUNBUFFERED=1", "SESSION_TIMEOUT=3", "MAX_SESSION=100"}
-	server.SysProcAttr = &syscall.SysProcAttr{}
-	out, in, err := os.Pipe()
-	must(t, "Pipe", err)
-	server.Stdout, server.Stderr = in, in
-	running, err := cluster.Spawn(server)
-	must(t, "start the Python server", err)
-	_ = in.Close()
-	t.Cleanup(func() {
-		running.Signal(os.Interrupt)
-		hard := time.AfterFunc(10*time.Second, func() { running.Signal(os.Kill) })
-		defer hard.Stop()
-		<-running.Done()
-		_ = out.Close()
-	})
-	address := regexp.MustCompile(`Running on (http://127\.0\.0\.1:\d+)`)
-	url := make(chan string, 1)
-	go func() {
-		defer close(url)
-		lines := bufio.NewScanner(out)
-		for lines.Scan() {
-			if m := address.FindStringSubmatch(lines.Text()); m != nil {
-				url <- m[1]
-			}
-		}
-	}()
-	select {
-	case u, ok := <-url:
-		if ok {
-			return u
-		}
-		t.Fatal("the Python server has ended")
-	case <-time.After(2 * time.Minute):
-		t.Fatal("the Python server has not come up within two minutes")
-	}
-	return ""
-}
 
 // TestUpstream is the journey on the Python server, which sends no codes, knows
 // no pages and no where, and reads filters from the body of a GET.
 func TestUpstream(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	url := upstream(t)
+	// Access tokens live for some seconds.
+	url := pyenv.Serve(t, []string{"SESSION_TIMEOUT=3", "MAX_SESSION=100"}, "--test", "--empty").URL
 	c := stranger(t, url)
 	if h, err := c.Health(ctx); err != nil || h.Status != "healthy" {
 		t.Fatalf("Health = %+v, %v", h, err)
