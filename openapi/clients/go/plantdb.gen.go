@@ -1403,9 +1403,9 @@ type Problem struct {
 	// Example: unknown_scan
 	Code string `json:"code"`
 
-	// Detail The same text as message.
+	// Detail The text of message, and what to do about it where there is something to do.
 	//
-	// Example: Unknown scan id 'plant_42'!
+	// Example: Unknown scan id 'plant_42'! Check the id in the list of scans.
 	Detail string `json:"detail"`
 
 	// Error The same text, for clients that read this key.

@@ -1009,7 +1009,7 @@ export type Problem = {
      */
     code: string;
     /**
-     * The same text as message.
+     * The text of message, and what to do about it where there is something to do.
      */
     detail: string;
     /**
@@ -2180,7 +2180,7 @@ export type GetArchiveData = {
 
 export type GetArchiveErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_scan`); 412 (`precondition_failed`); 413 (`too_large`); 416 (`range_not_satisfiable`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_fileset`, `unknown_scan`); 412 (`precondition_failed`); 413 (`too_large`); 416 (`range_not_satisfiable`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2223,11 +2223,11 @@ export type CreateScanFromArchiveData = {
 
 export type CreateScanFromArchiveErrors = {
     /**
-     * Refused: 400 (`scan_exists`, `no_file`, `archive_type`, `archive_name`, `broken_upload`, `invalid_digest`, `digest_mismatch`, `archive_invalid`, `archive_structure`, `archive_path`, `name_invalid`, `name_reserved`, `bad_metadata`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 409 (`timelapse_exists`); 413 (`archive_too_large`, `quota_exceeded`, `too_large`); 415 (`unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`scan_exists`, `no_file`, `archive_type`, `archive_name`, `broken_upload`, `invalid_digest`, `digest_mismatch`, `archive_invalid`, `archive_structure`, `archive_path`, `name_invalid`, `name_reserved`, `bad_metadata`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_timelapse`, `unknown_scan`); 409 (`timelapse_exists`); 413 (`archive_too_large`, `quota_exceeded`, `too_large`); 415 (`unsupported_encoding`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -2501,7 +2501,7 @@ export type ListApiTokensData = {
 
 export type ListApiTokensErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`user_not_found`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2539,7 +2539,7 @@ export type RevokeApiTokenErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -2568,7 +2568,7 @@ export type IntrospectTokenErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -2631,7 +2631,7 @@ export type LoginErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`busy`, `database_unavailable`, `database_full`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`busy`, `database_unavailable`, `database_full`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -2660,7 +2660,7 @@ export type DeleteLoginErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -2689,7 +2689,7 @@ export type LogoutErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -2714,11 +2714,11 @@ export type RedeemPasswordResetData = {
 
 export type RedeemPasswordResetErrors = {
     /**
-     * Refused: 400 (`password_rule`, `invalid_request`, `too_deep`); 404 (`link_not_valid`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`missing_fields`, `password_rule`, `invalid_request`, `too_deep`); 404 (`link_not_valid`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`busy`, `database_unavailable`, `database_full`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`busy`, `database_unavailable`, `database_full`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -2776,7 +2776,7 @@ export type RegisterUserErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`busy`, `database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`busy`, `database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -2805,7 +2805,7 @@ export type RevokeTokenErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`token_check_failed`, `database_unavailable`, `database_full`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`token_check_failed`, `database_unavailable`, `database_full`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -2833,11 +2833,11 @@ export type EndSessionsData = {
 
 export type EndSessionsErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`user_not_found`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -2862,7 +2862,7 @@ export type ListSessionsData = {
 
 export type ListSessionsErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`user_not_found`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2900,7 +2900,7 @@ export type EndSessionErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -2929,7 +2929,7 @@ export type CompleteSetupErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`busy`, `database_unavailable`, `database_full`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`busy`, `database_unavailable`, `database_full`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -2954,11 +2954,11 @@ export type CreateApiTokenData = {
 
 export type CreateApiTokenErrors = {
     /**
-     * Refused: 400 (`missing_datasets`, `missing_token_exp`, `invalid_datasets`, `invalid_token_exp`, `api_token`, `invalid_request`, `token_ambiguous`, `too_deep`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 431 (`headers_too_large`).
+     * Refused: 400 (`missing_datasets`, `missing_token_exp`, `invalid_datasets`, `invalid_token_exp`, `api_token`, `invalid_request`, `token_ambiguous`, `too_deep`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`user_not_found`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -3045,7 +3045,7 @@ export type RefreshTokenErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`token_check_failed`, `database_unavailable`, `database_full`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`token_check_failed`, `database_unavailable`, `database_full`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -3074,7 +3074,7 @@ export type ValidateTokenErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -3103,7 +3103,7 @@ export type ApplyBatchErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -3203,7 +3203,7 @@ export type DeleteFileErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -3318,7 +3318,7 @@ export type CreateFileErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -3419,7 +3419,7 @@ export type PatchFileMetadataErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -3467,7 +3467,7 @@ export type UpdateFileMetadataErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -3511,7 +3511,7 @@ export type DeleteFilesetErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -3549,7 +3549,7 @@ export type CreateFilesetErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -3616,7 +3616,7 @@ export type ListFilesData = {
 
 export type ListFilesErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`, `bad_filter`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`, `bad_filter`, `bad_where`, `bad_sort`, `bad_cursor`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3713,7 +3713,7 @@ export type PatchFilesetMetadataErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -3757,7 +3757,7 @@ export type UpdateFilesetMetadataErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -3820,11 +3820,11 @@ export type CreateGroupData = {
 
 export type CreateGroupErrors = {
     /**
-     * Refused: 400 (`group_name`, `invalid_request`, `token_ambiguous`, `too_deep`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`user_not_found`); 409 (`group_exists`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 431 (`headers_too_large`).
+     * Refused: 400 (`group_name`, `guest_user`, `invalid_request`, `token_ambiguous`, `too_deep`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`user_not_found`); 409 (`group_exists`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -3858,7 +3858,7 @@ export type DeleteGroupErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -3930,7 +3930,7 @@ export type RemoveGroupMemberErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -3964,11 +3964,11 @@ export type AddGroupMemberData = {
 
 export type AddGroupMemberErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`group_not_found`, `user_not_found`); 431 (`headers_too_large`).
+     * Refused: 400 (`guest_user`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`group_not_found`, `user_not_found`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -4089,7 +4089,7 @@ export type DeleteGroupQuotaErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -4123,7 +4123,7 @@ export type SetGroupQuotaErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -4157,7 +4157,7 @@ export type DeleteUserQuotaErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -4191,7 +4191,7 @@ export type SetUserQuotaErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -4287,7 +4287,7 @@ export type ListScansData = {
 
 export type ListScansErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`, `bad_filter`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`, `bad_filter`, `bad_where`, `bad_sort`, `bad_cursor`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4353,7 +4353,7 @@ export type ListScanInfosData = {
 
 export type ListScanInfosErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`, `bad_filter`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`, `bad_filter`, `bad_where`, `bad_sort`, `bad_cursor`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4397,7 +4397,7 @@ export type DeleteScanErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -4465,7 +4465,7 @@ export type CreateScanErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -4528,7 +4528,7 @@ export type ListFilesetsData = {
 
 export type ListFilesetsErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`, `bad_filter`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_scan`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`, `bad_filter`, `bad_where`, `bad_sort`, `bad_cursor`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_scan`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4672,7 +4672,7 @@ export type PatchScanMetadataErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -4712,7 +4712,7 @@ export type UpdateScanMetadataErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -4780,7 +4780,7 @@ export type SetScanOwnerErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -4848,7 +4848,7 @@ export type SetScanSharingErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -4928,7 +4928,7 @@ export type ChangeScanTagsErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -4968,7 +4968,7 @@ export type SetScanTagsErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -5036,7 +5036,7 @@ export type SetScanVisibilityErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -5132,7 +5132,7 @@ export type ListTimelapsesData = {
 
 export type ListTimelapsesErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`, `bad_filter`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`, `bad_filter`, `bad_where`, `bad_sort`, `bad_cursor`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5165,7 +5165,7 @@ export type CreateTimelapseErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -5210,7 +5210,7 @@ export type DeleteTimelapseErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -5342,7 +5342,7 @@ export type PatchTimelapseMetadataErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -5382,7 +5382,7 @@ export type UpdateTimelapseMetadataErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -5445,7 +5445,7 @@ export type ListTimelapseScansData = {
 
 export type ListTimelapseScansErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`, `bad_filter`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 404 (`unknown_timelapse`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`, `bad_filter`, `bad_where`, `bad_sort`, `bad_cursor`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 404 (`unknown_timelapse`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5521,7 +5521,7 @@ export type PurgeTrashEntryErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -5590,11 +5590,11 @@ export type RestoreTrashEntryData = {
 
 export type RestoreTrashEntryErrors = {
     /**
-     * Refused: 400 (`name_invalid`, `name_reserved`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_trash_entry`); 409 (`scan_exists`, `timelapse_exists`, `fileset_exists`, `file_exists`, `trash_orphan`); 422 (`scan_broken`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`name_invalid`, `name_reserved`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_trash_entry`, `unknown_scan`, `unknown_timelapse`); 409 (`scan_exists`, `timelapse_exists`, `fileset_exists`, `file_exists`, `trash_orphan`); 422 (`scan_broken`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -5644,7 +5644,7 @@ export type CreateUploadErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -5682,7 +5682,7 @@ export type EndUploadErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -5722,7 +5722,7 @@ export type GetUploadErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`read_only`, `file_locks_unsupported`, `database_unavailable`, `database_full`, `token_check_failed`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -5773,7 +5773,7 @@ export type ResumeUploadErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -5875,11 +5875,11 @@ export type DeleteUserData = {
 
 export type DeleteUserErrors = {
     /**
-     * Refused: 400 (`guest_user`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`user_not_found`); 409 (`last_admin`); 431 (`headers_too_large`).
+     * Refused: 400 (`guest_user`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`role_above_own`, `forbidden`); 404 (`user_not_found`); 409 (`last_admin`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -5947,7 +5947,7 @@ export type UpdateUserErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -5977,11 +5977,11 @@ export type ChangePasswordData = {
 
 export type ChangePasswordErrors = {
     /**
-     * Refused: 400 (`password_rule`, `invalid_request`, `token_ambiguous`, `too_deep`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`wrong_password`, `forbidden`); 404 (`user_not_found`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`missing_fields`, `password_rule`, `invalid_request`, `token_ambiguous`, `too_deep`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`wrong_password`, `forbidden`); 404 (`user_not_found`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`busy`, `database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`busy`, `database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -6011,11 +6011,11 @@ export type ResetPasswordData = {
 
 export type ResetPasswordErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`user_not_found`); 431 (`headers_too_large`).
+     * Refused: 400 (`guest_user`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`role_above_own`, `forbidden`); 404 (`user_not_found`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -6049,7 +6049,7 @@ export type EndUserSessionsErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -6141,7 +6141,7 @@ export type CreateWebhookErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -6175,7 +6175,7 @@ export type DeleteWebhookErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -6243,7 +6243,7 @@ export type UpdateWebhookErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -6320,7 +6320,7 @@ export type RotateWebhookSecretErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -6354,7 +6354,7 @@ export type TestWebhookErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };

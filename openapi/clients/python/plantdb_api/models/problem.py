@@ -30,7 +30,7 @@ class Problem(BaseModel):
     """ # noqa: E501
     authenticated: Optional[StrictBool] = Field(default=None, description="False, in refusals of a login.")
     code: StrictStr = Field(description="Stable and for programs.")
-    detail: StrictStr = Field(description="The same text as message.")
+    detail: StrictStr = Field(description="The text of message, and what to do about it where there is something to do.")
     error: StrictStr = Field(description="The same text, for clients that read this key.")
     errors: Optional[List[InputFault]] = Field(default=None, description="Each fault of the input and its place.")
     message: StrictStr = Field(description="What went wrong, for people.")

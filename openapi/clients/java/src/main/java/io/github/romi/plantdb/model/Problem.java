@@ -141,7 +141,7 @@ public class Problem {
   }
 
   /**
-   * The same text as message.
+   * The text of message, and what to do about it where there is something to do.
    * @return detail
    */
   @jakarta.annotation.Nonnull
