@@ -199,22 +199,45 @@ func (s *server) login(ctx context.Context, in *loginInput) (*withCookies[logged
 	noteUser(ctx, user.Username)
 	body := loggedIn{Message: "Login successful", User: publicUser{user.Username, user.Fullname}}
 	if in.Cookies {
-		return &withCookies[loggedIn]{s.pairCookies(pair), body}, nil
+		return &withCookies[loggedIn]{s.pairCookies(ctx, pair), body}, nil
 	}
 	body.AccessToken, body.RefreshToken = pair.Access, pair.Refresh
 	return &withCookies[loggedIn]{nil, body}, nil
 }
 
 // pairCookies keeps a pair in the browser for as long as its tokens live.
-func (s *server) pairCookies(pair auth.Pair) []http.Cookie {
+func (s *server) pairCookies(ctx context.Context, pair auth.Pair) []http.Cookie {
 	cookie := func(raw string, c tokenauth.Claims) tokenauth.TokenCookie {
 		return tokenauth.TokenCookie{Raw: raw, CSRF: c.CSRF, MaxAge: c.ExpiresAt.Sub(c.IssuedAt)}
 	}
-	return tokenauth.PairCookies(s.cookiePath(),
-		cookie(pair.Access, pair.AccessClaims), cookie(pair.Refresh, pair.RefreshClaims))
+	path, other := s.cookiePaths(ctx)
+	cookies := tokenauth.PairCookies(path, cookie(pair.Access, pair.AccessClaims), cookie(pair.Refresh, pair.RefreshClaims))
+	if other != path {
+		cookies = append(cookies, tokenauth.ExpiredCookies(other)...)
+	}
+	return cookies
 }
 
-func (s *server) cookiePath() string { return s.config.Prefix + "/" }
+// expiredCookies makes the browser drop the cookies of whichever path.
+func (s *server) expiredCookies(ctx context.Context) []http.Cookie {
+	path, other := s.cookiePaths(ctx)
+	cookies := tokenauth.ExpiredCookies(path)
+	if other != path {
+		cookies = append(cookies, tokenauth.ExpiredCookies(other)...)
+	}
+	return cookies
+}
+
+// cookiePaths are the path of the cookies of a request, below which the browser
+// sees the routes, and that of the other way to them. No browser may have
+// cookies of both: it would send two tokens at once.
+func (s *server) cookiePaths(ctx context.Context) (path, other string) {
+	mounted := s.config.Prefix + "/"
+	if ctx.Value(mountedKey{}) != nil {
+		return mounted, "/"
+	}
+	return "/", mounted
+}
 
 func (s *server) registerUser(ctx context.Context, in *struct{ Payload Strict[registration] }) (*reply[message], error) {
 	r := in.Payload.Value

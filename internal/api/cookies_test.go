@@ -43,7 +43,9 @@ func (b *browser) ask(method, path string, headers ...header) answer {
 
 func (b *browser) send(method, path, body string, headers ...header) answer {
 	b.t.Helper()
-	for _, c := range b.jar.Cookies(b.home) {
+	at := *b.home
+	at.Path, _, _ = strings.Cut(path, "?")
+	for _, c := range b.jar.Cookies(&at) {
 		headers = append(headers, header{"Cookie", c.Name + "=" + c.Value})
 	}
 	// One header, as browsers send it.
@@ -55,7 +57,7 @@ func (b *browser) send(method, path, body string, headers ...header) answer {
 		return h.name == "Cookie"
 	})
 	a := b.do(method, path, body, append(rest, header{"Cookie", strings.Join(pairs, "; ")})...)
-	b.jar.SetCookies(b.home, (&http.Response{Header: a.header}).Cookies())
+	b.jar.SetCookies(&at, (&http.Response{Header: a.header}).Cookies())
 	return a
 }
 
@@ -260,6 +262,90 @@ func TestLogoutByCookiesThatWereTradedIn(t *testing.T) {
 		t.Errorf("logout = %d %s, cookies left %v, want none", a.status, a.body, b.jar.Cookies(b.home))
 	}
 	b.walk([]step{{"then", "POST", "/auth/token/refresh", refreshBody(next), "", 401, "session_ended"}})
+}
+
+// The routes answer with and without the deploy prefix: so does a login by
+// cookie, whichever way it came, and a browser that went both ways never has
+// two tokens.
+func TestCookiesBelowPrefix(t *testing.T) {
+	t.Parallel()
+	const prefix, credentials = "/plants", `{"username":"carol","password":"` + password + `"}`
+	s := newAccounts(t, api.Config{Rates: api.NoRates, Prefix: prefix, TrustedProxies: loopback()})
+	all := func(b *browser) []*http.Cookie {
+		return b.jar.Cookies(&url.URL{Scheme: "https", Host: b.home.Host, Path: prefix + "/x"})
+	}
+	logIn := func(b *browser, by string, headers ...header) string {
+		t.Helper()
+		a := b.send("POST", by+"/api/v1/auth/login?cookies=true", credentials, append(headers, asJSON)...)
+		if a.status != 200 || len(all(b)) != 4 {
+			t.Fatalf("login by %q = %d %s, cookies %v, want 200 and four", by, a.status, a.body, all(b))
+		}
+		for _, c := range (&http.Response{Header: a.header}).Cookies() {
+			if c.MaxAge > 0 {
+				return c.Path
+			}
+		}
+		return ""
+	}
+	for _, tt := range []struct {
+		ways []string // logins one after the other
+		path string
+		with map[string]int // status of a read with and without the prefix
+	}{
+		{[]string{""}, "/", map[string]int{"": 200, prefix: 200}},
+		{[]string{prefix}, prefix + "/", map[string]int{"": 401, prefix: 200}},
+		{[]string{"", prefix}, prefix + "/", map[string]int{"": 401, prefix: 200}},
+		{[]string{prefix, ""}, "/", map[string]int{"": 200, prefix: 200}},
+	} {
+		for _, out := range []string{"logout", "refresh of an ended session"} {
+			b := newBrowser(s)
+			path := ""
+			for _, by := range tt.ways {
+				path = logIn(b, by)
+			}
+			if path != tt.path {
+				t.Errorf("logins by %q: path = %q, want %q", tt.ways, path, tt.path)
+			}
+			for by, want := range tt.with {
+				if a := b.send("GET", by+"/api/v1/auth/profile", ""); a.status != want {
+					t.Errorf("logins by %q, then GET by %q = %d %s, want %d", tt.ways, by, a.status, a.body, want)
+				}
+			}
+			csrf := func(name string) header {
+				for _, c := range all(b) {
+					if c.Name == name {
+						return header{tokenauth.CSRFHeader, c.Value}
+					}
+				}
+				return header{tokenauth.CSRFHeader, ""}
+			}
+			if a := b.send("POST", prefix+"/api/v1/auth/token/refresh", "", csrf(refreshCSRF)); a.status != 200 || len(all(b)) != 4 {
+				t.Errorf("logins by %q, then refresh = %d %s, cookies %v, want 200 and four", tt.ways, a.status, a.body, all(b))
+			}
+			if out == "logout" {
+				if a := b.send("POST", prefix+"/api/v1/auth/logout", "", csrf(accessCSRF)); a.status != 200 {
+					t.Errorf("logins by %q, then logout = %d %s, want 200", tt.ways, a.status, a.body)
+				}
+			} else {
+				access, _ := s.login("carol")
+				s.walk([]step{{"end all", "DELETE", "/auth/sessions?scope=all", "", access, 200, "ended"}})
+				wantProblem(t, out, b.send("POST", prefix+"/api/v1/auth/token/refresh", "", csrf(refreshCSRF)), 401, "session_ended")
+			}
+			if left := all(b); len(left) != 0 {
+				t.Errorf("logins by %q, then %s: cookies left %v, want none", tt.ways, out, left)
+			}
+		}
+	}
+	// A proxy that takes the prefix away and says so.
+	for forwarded, want := range map[string]string{prefix: prefix + "/", prefix + "/": prefix + "/", "/other": "/"} {
+		if got := logIn(newBrowser(s), "", header{"X-Forwarded-Prefix", forwarded}); got != want {
+			t.Errorf("login with X-Forwarded-Prefix %q: path = %q, want %q", forwarded, got, want)
+		}
+	}
+	direct := newAccounts(t, api.Config{Prefix: prefix})
+	if got := logIn(newBrowser(direct), "", header{"X-Forwarded-Prefix", prefix}); got != "/" {
+		t.Errorf("login with X-Forwarded-Prefix of who is no proxy: path = %q, want /", got)
+	}
 }
 
 // A session goes on, cookies and CSRF values included, when the signing key

@@ -196,6 +196,12 @@ func (s *server) clientAddress(r *http.Request) netip.Addr {
 	return address
 }
 
+// viaProxy says whether the peer is a trusted proxy.
+func (s *server) viaProxy(r *http.Request) bool {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	return err == nil && s.trusted(peer.Addr().Unmap())
+}
+
 func (s *server) trusted(address netip.Addr) bool {
 	for _, prefix := range s.config.TrustedProxies {
 		if prefix.Contains(address) {
@@ -233,17 +239,24 @@ func cors(next http.Handler) http.Handler {
 	})
 }
 
+// mountedKey marks, in a context, a request to below the deploy prefix.
+type mountedKey struct{}
+
 // unprefixed lets routes answer with and without the deploy prefix, which the
-// Python client loses on some calls.
+// Python client loses on some calls, and a proxy may take away.
 func (s *server) unprefixed(next http.Handler) http.Handler {
 	prefix := s.config.Prefix
 	if prefix == "" {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if rest, ok := strings.CutPrefix(r.URL.Path, prefix); ok && (rest == "" || rest[0] == '/') {
+		rest, mounted := strings.CutPrefix(r.URL.Path, prefix)
+		if mounted = mounted && (rest == "" || rest[0] == '/'); mounted {
 			r = withPath(r, rest)
 			r.URL.RawPath = strings.TrimPrefix(r.URL.RawPath, prefix)
+		}
+		if mounted || s.viaProxy(r) && strings.TrimRight(r.Header.Get("X-Forwarded-Prefix"), "/") == prefix {
+			r = r.WithContext(context.WithValue(r.Context(), mountedKey{}, true))
 		}
 		next.ServeHTTP(w, r)
 	})

@@ -36,7 +36,7 @@ func (in *refreshInput) Resolve(ctx huma.Context) []error {
 		}
 		return []error{errNotJSON}
 	}
-	text, err := readJSON(ctx, maxPlainBody)
+	text, err := readBody(ctx, maxPlainBody)
 	if err != nil {
 		return []error{err}
 	}
@@ -73,12 +73,12 @@ func (s *server) refreshToken(ctx context.Context, in *struct{ Payload refreshIn
 		if p.Status == http.StatusUnauthorized {
 			p.say("Invalid or expired refresh token: " + p.Message)
 		}
-		return nil, s.forgotten(p, byCookie, err)
+		return nil, s.forgotten(ctx, p, byCookie, err)
 	}
 	noteUser(ctx, pair.AccessClaims.Subject)
 	body := refreshed{Message: "Token refreshed successfully"}
 	if byCookie {
-		return &withCookies[refreshed]{s.pairCookies(pair), body}, nil
+		return &withCookies[refreshed]{s.pairCookies(ctx, pair), body}, nil
 	}
 	body.AccessToken, body.RefreshToken = pair.Access, pair.Refresh
 	return &withCookies[refreshed]{nil, body}, nil
@@ -114,11 +114,11 @@ func (s *server) tradeToken(ctx context.Context, in refreshInput, byCookie bool)
 // forgotten has the browser drop the cookies of a refused session if err says
 // that they are of no use any more: scripts cannot, and until they are gone not
 // even a guest may read.
-func (s *server) forgotten(p *Problem, byCookie bool, err error) *Problem {
+func (s *server) forgotten(ctx context.Context, p *Problem, byCookie bool, err error) *Problem {
 	if !byCookie || !dead(err) {
 		return p
 	}
-	for _, c := range tokenauth.ExpiredCookies(s.cookiePath()) {
+	for _, c := range s.expiredCookies(ctx) {
 		p.headers.Add("Set-Cookie", c.String())
 	}
 	return p
@@ -176,7 +176,7 @@ type logoutInput struct {
 
 // Resolve implements huma.Resolver. Old clients send any body, or none.
 func (in *logoutInput) Resolve(ctx huma.Context) []error {
-	text, err := readJSON(ctx, maxPlainBody)
+	text, err := readBody(ctx, maxPlainBody)
 	if err != nil {
 		return []error{err}
 	}
@@ -205,12 +205,12 @@ func (s *server) logout(ctx context.Context, in *struct{ Payload logoutInput }) 
 		if t, ok := errors.AsType[*tokenauth.Error](err); ok {
 			p = logoutRefusals.problem(t)
 		}
-		return nil, s.forgotten(p, byCookie, err)
+		return nil, s.forgotten(ctx, p, byCookie, err)
 	}
 	noteUser(ctx, user.Username)
 	out := &withCookies[message]{Body: message{"Logout successful from " + user.Username}}
 	if byCookie {
-		out.Cookies = tokenauth.ExpiredCookies(s.cookiePath())
+		out.Cookies = s.expiredCookies(ctx)
 	}
 	return out, nil
 }
