@@ -76,7 +76,8 @@ const getSession = `-- name: GetSession :one
 SELECT s.id, s.user_id, u.username
 FROM sessions s
 JOIN users u ON u.id = s.user_id
-WHERE s.id = $1 AND s.ended_at IS NULL AND s.expires_at > $2::timestamptz
+WHERE s.id = $1 AND s.ended_at IS NULL
+  AND s.expires_at > $2::timestamptz AND s.absolute_expires_at > $3::timestamptz
 `
 
 type GetSessionRow struct {
@@ -85,8 +86,8 @@ type GetSessionRow struct {
 	Username string
 }
 
-func (q *Queries) GetSession(ctx context.Context, db DBTX, iD uuid.UUID, now time.Time) (GetSessionRow, error) {
-	row := db.QueryRow(ctx, getSession, iD, now)
+func (q *Queries) GetSession(ctx context.Context, db DBTX, iD uuid.UUID, aliveSince time.Time, now time.Time) (GetSessionRow, error) {
+	row := db.QueryRow(ctx, getSession, iD, aliveSince, now)
 	var i GetSessionRow
 	err := row.Scan(&i.ID, &i.UserID, &i.Username)
 	return i, err
@@ -134,10 +135,18 @@ const listSessions = `-- name: ListSessions :many
 SELECT s.id, s.created_at, s.last_seen_at, s.expires_at, s.address, s.user_agent
 FROM sessions s
 JOIN users u ON u.id = s.user_id
-WHERE u.username = $1 AND s.ended_at IS NULL AND s.expires_at > $2::timestamptz
+WHERE u.username = $1 AND s.ended_at IS NULL
+  AND s.expires_at > $2::timestamptz AND s.absolute_expires_at > $3::timestamptz
 ORDER BY s.last_seen_at DESC, s.id
-LIMIT $3::int
+LIMIT $4::int
 `
+
+type ListSessionsParams struct {
+	Username   string
+	AliveSince time.Time
+	Now        time.Time
+	PageSize   int32
+}
 
 type ListSessionsRow struct {
 	ID         uuid.UUID
@@ -148,8 +157,13 @@ type ListSessionsRow struct {
 	UserAgent  string
 }
 
-func (q *Queries) ListSessions(ctx context.Context, db DBTX, username string, now time.Time, pageSize int32) ([]ListSessionsRow, error) {
-	rows, err := db.Query(ctx, listSessions, username, now, pageSize)
+func (q *Queries) ListSessions(ctx context.Context, db DBTX, arg ListSessionsParams) ([]ListSessionsRow, error) {
+	rows, err := db.Query(ctx, listSessions,
+		arg.Username,
+		arg.AliveSince,
+		arg.Now,
+		arg.PageSize,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -177,15 +191,18 @@ func (q *Queries) ListSessions(ctx context.Context, db DBTX, username string, no
 
 const lockLiveSessions = `-- name: LockLiveSessions :many
 SELECT id FROM sessions
-WHERE user_id = $1 AND ended_at IS NULL AND expires_at > $2::timestamptz
+WHERE user_id = $1 AND ended_at IS NULL
+  AND expires_at > $2::timestamptz AND absolute_expires_at > $3::timestamptz
 ORDER BY last_seen_at, id
 FOR UPDATE
 `
 
 // LockLiveSessions holds the live sessions of a user, the least recently used
-// first. The caller holds the user.
-func (q *Queries) LockLiveSessions(ctx context.Context, db DBTX, userID uuid.UUID, now time.Time) ([]uuid.UUID, error) {
-	rows, err := db.Query(ctx, lockLiveSessions, userID, now)
+// first. The caller holds the user. A session lives as long as it can be
+// refreshed: until the leeway after its idle end, which began at alive_since,
+// and not beyond its last end.
+func (q *Queries) LockLiveSessions(ctx context.Context, db DBTX, userID uuid.UUID, aliveSince time.Time, now time.Time) ([]uuid.UUID, error) {
+	rows, err := db.Query(ctx, lockLiveSessions, userID, aliveSince, now)
 	if err != nil {
 		return nil, err
 	}
@@ -244,46 +261,47 @@ const logIn = `-- name: LogIn :many
 WITH live AS MATERIALIZED (
     SELECT s.id, row_number() OVER (ORDER BY s.last_seen_at DESC, s.id DESC) AS place
     FROM sessions s
-    WHERE s.user_id = $1 AND s.ended_at IS NULL AND s.expires_at > $2::timestamptz
+    WHERE s.user_id = $1 AND s.ended_at IS NULL
+      AND s.expires_at > $2::timestamptz AND s.absolute_expires_at > $3::timestamptz
 ), surplus AS MATERIALIZED (
-    SELECT l.id FROM live l WHERE $3::int > 0 AND l.place >= $3::int
+    SELECT l.id FROM live l WHERE $4::int > 0 AND l.place >= $4::int
 ), held AS (
-    UPDATE users SET last_login_at = $2::timestamptz
-    WHERE users.id = $1 AND users.xmin::text = $4::text
-      AND (SELECT count(*) FROM surplus) <= CASE WHEN $5::boolean THEN 1 ELSE 0 END
+    UPDATE users SET last_login_at = $3::timestamptz
+    WHERE users.id = $1 AND users.xmin::text = $5::text
+      AND (SELECT count(*) FROM surplus) <= CASE WHEN $6::boolean THEN 1 ELSE 0 END
       AND NOT EXISTS (SELECT FROM login_attempts l
-                      WHERE l.username = users.username AND l.network = $6 AND l.locked_until > $2::timestamptz
-                        AND l.locked_until <= $7::timestamptz)
+                      WHERE l.username = users.username AND l.network = $7 AND l.locked_until > $3::timestamptz
+                        AND l.locked_until <= $8::timestamptz)
     RETURNING users.id, users.username
 ), ended AS (
-    UPDATE sessions SET ended_at = $2::timestamptz, end_reason = $8::text
+    UPDATE sessions SET ended_at = $3::timestamptz, end_reason = $9::text
     FROM held h, surplus x
     WHERE sessions.id = x.id AND sessions.ended_at IS NULL
     RETURNING sessions.id, h.username
 ), revoked AS (
     INSERT INTO revoked_tokens (id, kind, username, reason, expires_at)
-    SELECT e.id, 'session', e.username, $8::text,
-        greatest($9, (SELECT max(r.access_expires_at) FROM refresh_tokens r WHERE r.session_id = e.id)) + interval '1 minute'
+    SELECT e.id, 'session', e.username, $9::text,
+        greatest($10, (SELECT max(r.access_expires_at) FROM refresh_tokens r WHERE r.session_id = e.id)) + interval '1 minute'
     FROM ended e
     ON CONFLICT ON CONSTRAINT revoked_tokens_pkey DO NOTHING
     RETURNING revoked_tokens.id, revoked_tokens.expires_at
 ), opened AS (
     INSERT INTO sessions (id, user_id, created_at, last_seen_at, expires_at, absolute_expires_at, address, user_agent)
-    SELECT $10, h.id, $2::timestamptz, $2::timestamptz, $11, $12, $13, $14
+    SELECT $11, h.id, $3::timestamptz, $3::timestamptz, $12, $13, $14, $15
     FROM held h
 ), paired AS (
     INSERT INTO refresh_tokens (id, session_id, generation, access_id, issued_at, expires_at, access_expires_at)
-    SELECT $15, $10, 0, $16, $17, $11, $9
+    SELECT $16, $11, 0, $17, $18, $12, $10
     FROM held h
 ), cleared AS (
-    DELETE FROM login_attempts l USING held h WHERE l.username = h.username AND l.network = $6
+    DELETE FROM login_attempts l USING held h WHERE l.username = h.username AND l.network = $7
 ), evicted AS (
     INSERT INTO auth_events (id, at, kind, username, session_id, address, user_agent, request_id, detail)
-    SELECT $18, $2::timestamptz, $19, e.username, e.id, $13, $14, $20, $21
+    SELECT $19, $3::timestamptz, $20, e.username, e.id, $14, $15, $21, $22
     FROM ended e
 ), recorded AS (
     INSERT INTO auth_events (id, at, kind, username, session_id, address, user_agent, request_id, detail)
-    SELECT $22, $2::timestamptz, $23, h.username, $10, $13, $14, $20, $24
+    SELECT $23, $3::timestamptz, $24, h.username, $11, $14, $15, $21, $25
     FROM held h
 )
 SELECT NULL::uuid AS ended_id, NULL::timestamptz AS revoked_until FROM held
@@ -293,6 +311,7 @@ SELECT r.id, r.expires_at FROM revoked r
 
 type LogInParams struct {
 	UserID            uuid.UUID
+	AliveSince        time.Time
 	Now               time.Time
 	MaxSessions       int32
 	Version           string
@@ -338,6 +357,7 @@ type LogInRow struct {
 func (q *Queries) LogIn(ctx context.Context, db DBTX, arg LogInParams) ([]LogInRow, error) {
 	rows, err := db.Query(ctx, logIn,
 		arg.UserID,
+		arg.AliveSince,
 		arg.Now,
 		arg.MaxSessions,
 		arg.Version,

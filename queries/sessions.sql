@@ -38,7 +38,8 @@ FROM opened o;
 WITH live AS MATERIALIZED (
     SELECT s.id, row_number() OVER (ORDER BY s.last_seen_at DESC, s.id DESC) AS place
     FROM sessions s
-    WHERE s.user_id = @user_id AND s.ended_at IS NULL AND s.expires_at > @now::timestamptz
+    WHERE s.user_id = @user_id AND s.ended_at IS NULL
+      AND s.expires_at > @alive_since::timestamptz AND s.absolute_expires_at > @now::timestamptz
 ), surplus AS MATERIALIZED (
     SELECT l.id FROM live l WHERE @max_sessions::int > 0 AND l.place >= @max_sessions::int
 ), held AS (
@@ -96,9 +97,12 @@ FOR UPDATE OF s;
 
 -- name: LockLiveSessions :many
 -- LockLiveSessions holds the live sessions of a user, the least recently used
--- first. The caller holds the user.
+-- first. The caller holds the user. A session lives as long as it can be
+-- refreshed: until the leeway after its idle end, which began at alive_since,
+-- and not beyond its last end.
 SELECT id FROM sessions
-WHERE user_id = @user_id AND ended_at IS NULL AND expires_at > @now::timestamptz
+WHERE user_id = @user_id AND ended_at IS NULL
+  AND expires_at > @alive_since::timestamptz AND absolute_expires_at > @now::timestamptz
 ORDER BY last_seen_at, id
 FOR UPDATE;
 
@@ -134,13 +138,15 @@ WHERE s.id = @id;
 SELECT s.id, s.user_id, u.username
 FROM sessions s
 JOIN users u ON u.id = s.user_id
-WHERE s.id = @id AND s.ended_at IS NULL AND s.expires_at > @now::timestamptz;
+WHERE s.id = @id AND s.ended_at IS NULL
+  AND s.expires_at > @alive_since::timestamptz AND s.absolute_expires_at > @now::timestamptz;
 
 -- name: ListSessions :many
 SELECT s.id, s.created_at, s.last_seen_at, s.expires_at, s.address, s.user_agent
 FROM sessions s
 JOIN users u ON u.id = s.user_id
-WHERE u.username = @username AND s.ended_at IS NULL AND s.expires_at > @now::timestamptz
+WHERE u.username = @username AND s.ended_at IS NULL
+  AND s.expires_at > @alive_since::timestamptz AND s.absolute_expires_at > @now::timestamptz
 ORDER BY s.last_seen_at DESC, s.id
 LIMIT @page_size::int;
 

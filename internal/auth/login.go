@@ -175,7 +175,7 @@ func (s *Service) logIn(ctx context.Context, u db.GetLoginRow, first firstPair, 
 	e := eventRow(ctx, now, event{kind: eventLogin, username: u.User.Username})
 	evict := eventRow(ctx, now, event{kind: eventEvict, username: u.User.Username, detail: endEvicted})
 	rows, err := s.q.LogIn(ctx, s.db, db.LogInParams{
-		UserID: u.User.ID, Version: u.Version, Now: now, LatestLock: s.latestLock(now), Network: clientFrom(ctx).network(),
+		UserID: u.User.ID, Version: u.Version, Now: now, AliveSince: s.aliveSince(now), LatestLock: s.latestLock(now), Network: clientFrom(ctx).network(),
 		MaxSessions: int32(min(max(s.c.MaxSessions, 0), math.MaxInt32)), Evict: !s.c.RejectOverCap, // It was just bounded.
 		SessionID: first.SessionID, ExpiresAt: first.ExpiresAt, AbsoluteExpiresAt: first.absolute,
 		RefreshID: first.ID, AccessID: first.AccessID, IssuedAt: first.IssuedAt, AccessExpiresAt: first.AccessExpiresAt,
@@ -222,7 +222,7 @@ func (s *Service) makeRoom(ctx context.Context, tx pgx.Tx, u db.User, now time.T
 	if s.c.MaxSessions <= 0 {
 		return nil, nil
 	}
-	live, err := s.q.LockLiveSessions(ctx, tx, u.ID, now)
+	live, err := s.q.LockLiveSessions(ctx, tx, u.ID, s.aliveSince(now), now)
 	if err != nil {
 		return nil, fmt.Errorf("lock sessions: %w", err)
 	}

@@ -291,6 +291,79 @@ func TestLogInInOneStatement(t *testing.T) {
 	}
 }
 
+// A session is live as long as it can be refreshed, for the cap, the list and
+// who ends it alike: within the leeway of its idle end, and no longer than its
+// last end.
+func TestSessionsLiveWithinTheLeeway(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		idle, absolute time.Duration
+		past           time.Duration // the idle end
+		live           bool
+		refresh        error
+	}{
+		"within the leeway":                   {time.Hour, 24 * time.Hour, time.Second, true, nil},
+		"beyond the leeway":                   {time.Hour, 24 * time.Hour, 2 * time.Second, false, tokenauth.ErrExpired},
+		"within the leeway of the last end":   {time.Hour, time.Hour, time.Second, false, tokenauth.ErrSessionEnded},
+		"before the last end, idle or not so": {time.Hour, time.Hour, -time.Second, true, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			short := func(c *Config) {
+				c.RefreshTimeout, c.AbsoluteTimeout, c.SessionTimeout, c.Leeway, c.MaxSessions = tt.idle, tt.absolute, tt.idle, 2*time.Second, 1
+			}
+			s := w.service(t, short)
+			strict := w.service(t, short, func(c *Config) { c.RejectOverCap = true })
+			users := []string{"refreshed", "evicted", "evicted while held", "ended", "all ended"}
+			pairs := map[string]Pair{}
+			for _, u := range users {
+				u = strings.ReplaceAll(u, " ", "_")
+				register(t, s, u)
+				pairs[u] = login(t, s, u)
+			}
+			w.step(tt.idle + tt.past)
+			for u, p := range pairs {
+				list, err := s.Sessions(system(t.Context()), u)
+				if err != nil || len(list) == 1 != tt.live {
+					t.Errorf("Sessions = %+v, %v, want it there = %v", list, err, tt.live)
+				}
+				id := uuid.MustParse(p.AccessClaims.SessionID)
+				over := map[bool]error{true: ErrSessionLimit}[tt.live]
+				gone := tt.refresh
+				if tt.live {
+					gone = tokenauth.ErrSessionEnded
+				}
+				switch u {
+				case "refreshed":
+					_, _, err = strict.Login(t.Context(), u, password)
+					wantErr(t, "Login at the cap that rejects", err, over)
+					gone = tt.refresh
+				case "evicted":
+					login(t, s, u)
+				case "evicted_while_held":
+					row, err := s.authenticate(t.Context(), u, password)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if _, err := s.openHeld(t.Context(), row, s.firstPair(w.Now()), w.Now()); err != nil {
+						t.Errorf("openHeld = %v", err)
+					}
+				case "ended":
+					wantErr(t, "EndSession", s.EndSession(system(t.Context()), id), map[bool]error{false: ErrSessionUnknown}[tt.live])
+				case "all_ended":
+					n, err := s.EndSessions(system(t.Context()), u, All)
+					if err != nil || n == 1 != tt.live {
+						t.Errorf("EndSessions = %d, %v, want one = %v", n, err, tt.live)
+					}
+				}
+				_, err = s.Refresh(t.Context(), p.Refresh)
+				wantErr(t, u+": Refresh", err, gone)
+			}
+		})
+	}
+}
+
 func TestSessionCapUnderParallelLogins(t *testing.T) {
 	t.Parallel()
 	for _, reject := range []bool{false, true} {

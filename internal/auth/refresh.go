@@ -132,7 +132,7 @@ func (t *trade) rotate(ctx context.Context, tx db.DBTX) (bool, error) {
 	next := t.s.newPair(t.session, t.now)
 	e := eventRow(ctx, t.now, event{kind: eventRefresh, username: t.claims.Subject})
 	row, err := t.s.q.TradePair(ctx, tx, db.TradePairParams{
-		UsedID: t.token, SessionID: t.session, Now: t.now, AliveSince: t.now.Add(-t.s.c.Leeway),
+		UsedID: t.token, SessionID: t.session, Now: t.now, AliveSince: t.s.aliveSince(t.now),
 		GraceSeconds: t.s.c.RefreshGrace.Seconds(), ID: next.ID, NextAccessID: next.AccessID,
 		IssuedAt: next.IssuedAt, ExpiresAt: next.ExpiresAt, AccessExpiresAt: next.AccessExpiresAt,
 		EventID: e.ID, EventKind: e.Kind, Address: e.Address, UserAgent: e.UserAgent, RequestID: e.RequestID, Detail: e.Detail,

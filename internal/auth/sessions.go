@@ -69,10 +69,13 @@ func (s *Service) endSessions(ctx context.Context, tx db.DBTX, ids []uuid.UUID, 
 	return ended, nil
 }
 
+// aliveSince is the idle end of a session that can be refreshed until now.
+func (s *Service) aliveSince(now time.Time) time.Time { return now.Add(-s.c.Leeway) }
+
 // endAll ends the sessions of a user whom the transaction holds, but keep.
 func (s *Service) endAll(ctx context.Context, tx db.DBTX, user, keep uuid.UUID, reason string) ([]tokenauth.Revocation, error) {
-	// Within the leeway a session that has run out can still be refreshed.
-	ids, err := s.q.LockLiveSessions(ctx, tx, user, s.clock().Add(-s.c.Leeway))
+	now := s.clock()
+	ids, err := s.q.LockLiveSessions(ctx, tx, user, s.aliveSince(now), now)
 	if err != nil {
 		return nil, fmt.Errorf("lock sessions: %w", err)
 	}
@@ -139,7 +142,10 @@ func (s *Service) Sessions(ctx context.Context, username string) ([]Session, err
 	if err != nil {
 		return nil, err
 	}
-	rows, err := s.q.ListSessions(ctx, s.db, storable(name, usernameLimit), s.clock(), listLimit)
+	now := s.clock()
+	rows, err := s.q.ListSessions(ctx, s.db, db.ListSessionsParams{
+		Username: storable(name, usernameLimit), AliveSince: s.aliveSince(now), Now: now, PageSize: listLimit,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list sessions: %w", err)
 	}
@@ -163,7 +169,8 @@ func (s *Service) EndSession(ctx context.Context, id uuid.UUID) error {
 	if err != nil {
 		return err
 	}
-	row, err := s.q.GetSession(ctx, s.db, id, s.clock())
+	now := s.clock()
+	row, err := s.q.GetSession(ctx, s.db, id, s.aliveSince(now), now)
 	if errors.Is(err, pgx.ErrNoRows) || err == nil && row.UserID != a.UserID && !a.May(actor.ManageUsers) {
 		return ErrSessionUnknown
 	}
