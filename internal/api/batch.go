@@ -49,7 +49,7 @@ func (b *batchBody) Resolve(ctx huma.Context) []error {
 	if err != nil || media != ndjson && media != "application/ndjson" {
 		return []error{errNotNDJSON}
 	}
-	body, err := readJSON(ctx, maxJSONBody)
+	body, err := readBody(ctx, maxJSONBody)
 	if err != nil {
 		return []error{err}
 	}

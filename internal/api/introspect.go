@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"io"
 	"mime"
 	"net/http"
 	"net/url"
@@ -40,14 +39,9 @@ func (b *tokenBody) Resolve(ctx huma.Context) []error {
 }
 
 func (b *tokenBody) readForm(ctx huma.Context) []error {
-	reader := ctx.BodyReader()
-	if reader == nil {
-		return b.take("")
-	}
-	// What is longer than three times the longest token, escaped, holds none.
-	text, err := io.ReadAll(io.LimitReader(reader, 4*tokenauth.MaxTokenSize))
+	text, err := readBody(ctx, maxPlainBody)
 	if err != nil {
-		return []error{errInvalid}
+		return []error{err}
 	}
 	form, err := url.ParseQuery(string(text))
 	if err != nil || len(form["token"]) > 1 {

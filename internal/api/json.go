@@ -160,7 +160,7 @@ func (b *Strict[T]) Resolve(ctx huma.Context) []error {
 	if !isJSON(ctx.Header("Content-Type")) {
 		return []error{errNotJSON}
 	}
-	body, err := readJSON(ctx, boundOf(reflect.TypeFor[T]()))
+	body, err := readBody(ctx, boundOf(reflect.TypeFor[T]()))
 	if err != nil {
 		return []error{err}
 	}
@@ -176,7 +176,7 @@ type Lenient[T any] struct{ Value T }
 
 // Resolve reads the body.
 func (b *Lenient[T]) Resolve(ctx huma.Context) []error {
-	body, err := readJSON(ctx, boundOf(reflect.TypeFor[T]()))
+	body, err := readBody(ctx, boundOf(reflect.TypeFor[T]()))
 	if err != nil {
 		return []error{err}
 	}
@@ -200,9 +200,9 @@ func isJSON(contentType string) bool {
 	return err == nil && (media == "application/json" || strings.HasPrefix(media, "application/") && strings.HasSuffix(media, "+json"))
 }
 
-// readJSON reads the body by way of ctx, which puts back what a token finder read,
+// readBody reads the body by way of ctx, which puts back what a token finder read,
 // and no more of it than the bound.
-func readJSON(ctx huma.Context, bound int64) ([]byte, error) {
+func readBody(ctx huma.Context, bound int64) ([]byte, error) {
 	reader := ctx.BodyReader()
 	if reader == nil {
 		return nil, nil

@@ -36,7 +36,7 @@ type FilterQuery struct {
 
 // Resolve takes a filter from the body of a GET, where upstream reads it.
 func (q *FilterQuery) Resolve(ctx huma.Context) []error {
-	body, err := readJSON(ctx, maxPlainBody)
+	body, err := readBody(ctx, maxPlainBody)
 	if err != nil {
 		return []error{err}
 	}

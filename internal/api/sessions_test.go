@@ -199,6 +199,8 @@ func TestAPITokens(t *testing.T) {
 		{"no second", "POST", path, `{"token_exp":0,"datasets":{"*":["read"]}}`, carol, 400, "invalid_token_exp"},
 		{"three years", "POST", path, `{"token_exp":94608000,"datasets":{"*":["read"]}}`, carol, 400, "api_token"},
 		{"empty", "POST", path, `{"token_exp":60,"datasets":{}}`, carol, 400, "api_token"},
+		{"a pattern that is no text", "POST", path, `{"token_exp":60,"datasets":{"a\ud800*":["read"]}}`, carol, 400, "api_token"},
+		{"a pattern that is no UTF-8", "POST", path, "{\"token_exp\":60,\"datasets\":{\"a\xff*\":[\"read\"]}}", carol, 400, "api_token"},
 		{"a text for a list", "POST", path, `{"token_exp":60,"datasets":{"*":"read"}}`, carol, 400, "invalid_datasets"},
 		{"unknown permission", "POST", path, `{"token_exp":60,"datasets":{"*":["fly"]}}`, carol, 400, "api_token"},
 		{"by an API token", "POST", path, `{"token_exp":60,"datasets":{"*":["read"]}}`, robot, 403, "forbidden"},
@@ -262,6 +264,12 @@ func TestIntrospectAndRevoke(t *testing.T) {
 		wantProblem(t, path+" as text", s.do("POST", "/api/v1"+path, "token=x", bearer(carol), header{"Content-Type", "text/plain"}), 415, "unsupported_media_type")
 		wantProblem(t, path+" with two tokens", s.do("POST", "/api/v1"+path, "token=x&token=y", bearer(carol), header{"Content-Type", "application/x-www-form-urlencoded"}), 400, "invalid_request")
 	}
+	filled := "x=" + strings.Repeat("1", 80_000) + "&" // more than any token, less than a body may have
+	asForm := header{"Content-Type", "application/x-www-form-urlencoded"}
+	if a := s.do("POST", "/api/v1/auth/introspect", filled+"token="+carol, bearer(carol), asForm); !strings.Contains(string(a.body), `"active":true`) {
+		t.Errorf("introspect of a token behind %d bytes of form = %d %s, want it active", len(filled), a.status, a.body)
+	}
+	wantProblem(t, "revoke by a form over a mebibyte", s.do("POST", "/api/v1/auth/revoke", strings.Repeat(filled, 14)+"token="+carol, asForm), 413, "too_large")
 	a = s.do("POST", "/api/v1/auth/revoke", url.Values{"token": {refresh}}.Encode(), header{"Content-Type", "application/x-www-form-urlencoded"})
 	if a.status != 200 || len(a.body) != 0 {
 		t.Errorf("revoke = %d %s, want 200 and nothing", a.status, a.body)

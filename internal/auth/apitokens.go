@@ -113,8 +113,10 @@ func (s *Service) checkAPIToken(name string, life time.Duration, datasets map[st
 	clean := make(map[string][]string, len(datasets))
 	var claim []string
 	for _, glob := range slices.Sorted(maps.Keys(datasets)) {
-		if !plain(glob, maxGlob) || strings.Contains(glob, ";") {
-			return nil, "", ErrAPIToken.With("A dataset pattern has 1 to %d bytes, no semicolon and no control characters", maxGlob)
+		// A decoder of JSON puts U+FFFD in place of what is no text: that would
+		// be another pattern than the one that was asked for.
+		if !plain(glob, maxGlob) || strings.ContainsAny(glob, ";\uFFFD") {
+			return nil, "", ErrAPIToken.With("A dataset pattern has 1 to %d bytes of UTF-8, no semicolon and no control characters", maxGlob)
 		}
 		perms, err := parsePermissions(datasets[glob])
 		if err != nil {
