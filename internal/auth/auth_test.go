@@ -69,7 +69,14 @@ func config(change ...func(*Config)) Config {
 // another did is seen at once.
 func (w *world) service(t testing.TB, change ...func(*Config)) *Service {
 	t.Helper()
-	s := New(w.pool, w.keys, config(change...), slog.New(slog.DiscardHandler), WithClock(w.Now), WithNotifications(w.pool))
+	return w.serviceAt(t, 0, change...)
+}
+
+// serviceAt is a replica whose clock is ahead of the others' by as much.
+func (w *world) serviceAt(t testing.TB, ahead time.Duration, change ...func(*Config)) *Service {
+	t.Helper()
+	clock := WithClock(func() time.Time { return w.Now().Add(ahead) })
+	s := New(w.pool, w.keys, config(change...), slog.New(slog.DiscardHandler), clock, WithNotifications(w.pool))
 	s.actors.keep = 0
 	if err := s.Load(t.Context()); err != nil {
 		t.Fatalf("Load() = %v", err)

@@ -185,3 +185,40 @@ func TestLastSeenIsWrittenAtMostOnceAMinute(t *testing.T) {
 		}
 	}
 }
+
+func TestLastUseOfAPITokenIsWrittenAtMostOnceAMinute(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s := w.service(t)
+	register(t, s, "alice")
+	raw, _, err := s.CreateAPIToken(as(t, s, login(t, s, "alice")), "robot", time.Hour, map[string][]string{"*": {"read"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	claims, err := s.Verifier().Verify(t.Context(), raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := w.Now()
+	for _, tt := range []struct {
+		step time.Duration
+		want time.Duration // after made
+	}{
+		{time.Second, time.Second}, {59 * time.Second, time.Second}, {time.Second, 61 * time.Second}, {59 * time.Second, 61 * time.Second},
+		{2 * time.Second, 122 * time.Second},
+	} {
+		w.step(tt.step)
+		for range 3 {
+			if _, err := s.Actor(t.Context(), claims); err != nil {
+				t.Fatalf("Actor = %v", err)
+			}
+			if err := s.recordUses(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		list, err := s.APITokens(system(t.Context()), "alice")
+		if err != nil || len(list) != 1 || list[0].LastUsedAt == nil || !list[0].LastUsedAt.Equal(made.Add(tt.want)) {
+			t.Errorf("last use after %v = %+v, %v, want %v", w.Now().Sub(made), list, err, tt.want)
+		}
+	}
+}

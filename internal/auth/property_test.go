@@ -13,8 +13,9 @@ import (
 
 // modelToken is a pair that was given out, as a client remembers it.
 type modelToken struct {
-	pair Pair
-	used time.Time // zero: not yet
+	pair    Pair
+	used    time.Time // zero: not yet
+	cleaned bool      // its row was removed
 }
 
 // revoked says whether the access token is, when its pair is traded in now.
@@ -29,7 +30,19 @@ func (t modelToken) revoked(generation int, now time.Time, c Config) bool {
 type modelSession struct {
 	line     []modelToken
 	ended    bool
+	cleaned  bool // its row was removed, and with it all that is known of it
 	absolute time.Time
+}
+
+// cleanUp removes what the clock of a server says is over, which that of
+// another may not say yet.
+func (m *modelSession) cleanUp(now time.Time, c Config) {
+	for i := range m.line {
+		if m.line[i].pair.RefreshClaims.ExpiresAt.Before(now.Add(-c.Leeway - time.Second)) {
+			m.line[i].cleaned = true
+			m.cleaned = m.cleaned || i == len(m.line)-1
+		}
+	}
 }
 
 // verdict is what a refresh with the token of that generation must answer; a
@@ -39,11 +52,15 @@ func (m *modelSession) verdict(generation int, now time.Time, c Config) (fresh b
 	switch {
 	case !now.Before(t.pair.RefreshClaims.ExpiresAt.Add(c.Leeway)):
 		return false, tokenauth.ErrExpired
+	case t.pair.RefreshClaims.IssuedAt.After(now.Add(c.Leeway)):
+		return false, tokenauth.ErrNotYetValid
+	case m.cleaned:
+		return false, tokenauth.ErrRefreshUnknown
 	case m.ended || !now.Before(m.absolute):
 		return false, tokenauth.ErrSessionEnded
 	case generation == len(m.line)-1:
 		return true, nil
-	case now.Before(t.used.Add(c.RefreshGrace)):
+	case !t.cleaned && now.Before(t.used.Add(c.RefreshGrace)):
 		return false, nil
 	}
 	m.ended = true
@@ -53,7 +70,7 @@ func (m *modelSession) verdict(generation int, now time.Time, c Config) (fresh b
 // TestRefreshStateMachine holds the service to the model: whatever clients do,
 // on whatever replica and at whatever time, a session never forks, an ended one
 // never comes back, and of its refresh tokens only the current one works
-// outside the grace.
+// outside the grace. Clocks of replicas differ, and go back; replicas restart.
 func TestRefreshStateMachine(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -62,53 +79,76 @@ func TestRefreshStateMachine(t *testing.T) {
 		c.MaxSessions = 0
 	}
 	replicas := []*Service{w.service(t, short), w.service(t, short)}
+	ahead := make([]time.Duration, len(replicas))
 	users := []string{"alice", "bob"}
 	for _, u := range users {
 		register(t, replicas[0], u)
 	}
+	c := replicas[0].c
 	rapid.Check(t, func(r *rapid.T) {
 		var sessions []*modelSession
-		replica := func() *Service { return replicas[rapid.IntRange(0, len(replicas)-1).Draw(r, "replica")] }
-		c := replicas[0].c
+		for i := range replicas {
+			if ahead[i] != 0 {
+				ahead[i], replicas[i] = 0, w.service(t, short)
+			}
+		}
+		// one draws a replica and the time that it takes it for.
+		one := func(r *rapid.T) (*Service, time.Time) {
+			i := rapid.IntRange(0, len(replicas)-1).Draw(r, "replica")
+			return replicas[i], w.Now().Add(ahead[i])
+		}
+		session := func(r *rapid.T) *modelSession {
+			if len(sessions) == 0 {
+				r.Skip()
+			}
+			return sessions[rapid.IntRange(0, len(sessions)-1).Draw(r, "session")]
+		}
 		r.Repeat(map[string]func(*rapid.T){
 			"login": func(r *rapid.T) {
-				_, pair, err := replica().Login(t.Context(), rapid.SampledFrom(users).Draw(r, "user"), password)
+				s, now := one(r)
+				_, pair, err := s.Login(t.Context(), rapid.SampledFrom(users).Draw(r, "user"), password)
 				if err != nil {
 					r.Fatalf("Login = %v", err)
 				}
-				sessions = append(sessions, &modelSession{line: []modelToken{{pair: pair}}, absolute: w.Now().Add(c.AbsoluteTimeout)})
+				sessions = append(sessions, &modelSession{line: []modelToken{{pair: pair}}, absolute: now.Add(c.AbsoluteTimeout)})
 			},
 			"refresh": func(r *rapid.T) {
-				if len(sessions) == 0 {
-					r.Skip()
-				}
-				i := rapid.IntRange(0, len(sessions)-1).Draw(r, "session")
-				// Late generations are the interesting ones.
-				back := rapid.IntRange(0, min(2, len(sessions[i].line)-1)).Draw(r, "back")
-				s := replica()
-				if err := sessions[i].refresh(t, s, len(sessions[i].line)-1-back, w.Now()); err != nil {
-					r.Fatalf("session %d: %v", i, err)
+				m := session(r)
+				// Late generations are the interesting ones, and any may come.
+				last := len(m.line) - 1
+				back := rapid.OneOf(rapid.IntRange(0, min(2, last)), rapid.IntRange(0, last)).Draw(r, "back")
+				s, now := one(r)
+				if err := m.refresh(t, s, last-back, now); err != nil {
+					r.Fatalf("session %s: %v", m.line[0].pair.AccessClaims.SessionID, err)
 				}
 			},
 			"logout": func(r *rapid.T) {
-				if len(sessions) == 0 {
-					r.Skip()
-				}
-				m := sessions[rapid.IntRange(0, len(sessions)-1).Draw(r, "session")]
-				_, err := replica().Logout(t.Context(), &m.line[len(m.line)-1].pair.RefreshClaims)
+				m := session(r)
+				s, _ := one(r)
+				_, err := s.Logout(t.Context(), &m.line[len(m.line)-1].pair.RefreshClaims)
 				if err != nil && !errors.Is(err, ErrNotLoggedIn) {
 					r.Fatalf("Logout = %v", err)
 				}
 				m.ended = true
 			},
-			"time": func(*rapid.T) {
+			"time": func(r *rapid.T) {
 				w.step(rapid.SampledFrom([]time.Duration{
 					time.Second, 5 * time.Second, c.RefreshGrace, c.SessionTimeout, c.RefreshTimeout - time.Second, c.Leeway,
+					-time.Second, -c.Leeway, -c.RefreshGrace,
 				}).Draw(r, "step"))
 			},
+			"restart": func(r *rapid.T) {
+				i := rapid.IntRange(0, len(replicas)-1).Draw(r, "replica")
+				ahead[i] = time.Duration(rapid.IntRange(-3, 3).Draw(r, "ahead")) * time.Second
+				replicas[i] = w.serviceAt(t, ahead[i], short)
+			},
 			"clean up": func(r *rapid.T) {
-				if _, err := replica().CleanUp(t.Context()); err != nil {
+				s, now := one(r)
+				if _, err := s.CleanUp(t.Context()); err != nil {
 					r.Fatalf("CleanUp = %v", err)
+				}
+				for _, m := range sessions {
+					m.cleanUp(now, c)
 				}
 			},
 		})

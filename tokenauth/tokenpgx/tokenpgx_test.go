@@ -2,9 +2,11 @@ package tokenpgx_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -113,6 +115,68 @@ func refuses(t *testing.T, r *tokenauth.Replicated, id string) func() bool {
 		revoked, _, err := r.IsRevoked(t.Context(), &tokenauth.Claims{ID: "token", SessionID: id})
 		return revoked && err == nil
 	}
+}
+
+// What the example shows holds: what one server revokes, another refuses.
+func TestExample(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.New(t)
+	for _, command := range []string{
+		"CREATE TABLE revoked (id text PRIMARY KEY, until timestamptz NOT NULL, written_by bigint NOT NULL DEFAULT pg_current_xact_id()::text::bigint)",
+		"CREATE INDEX ON revoked (written_by)",
+	} {
+		if _, err := pool.Exec(t.Context(), command); err != nil {
+			t.Fatalf("create table: %v", err)
+		}
+	}
+	key, err := tokenauth.NewHMACKey([]byte(strings.Repeat("k", tokenauth.MinSecret)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := tokenauth.NewKeyring(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	here, revoked, err := start(t.Context(), pool, keys)
+	if err != nil {
+		t.Fatalf("start = %v", err)
+	}
+	there, _, err := start(t.Context(), pool, keys)
+	if err != nil {
+		t.Fatalf("start another = %v", err)
+	}
+	token := func(session string) string {
+		t.Helper()
+		now := time.Now().Truncate(time.Second)
+		raw, err := keys.Sign(tokenauth.Claims{
+			ID: "token of " + session, SessionID: session, Subject: "alice", Issuer: "shop", Audience: "shop-clients",
+			Type: tokenauth.Access, IssuedAt: now, ExpiresAt: now.Add(time.Hour),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return raw
+	}
+	out, stays := token("out"), token("stays")
+	claims, err := here.Verify(t.Context(), out, tokenauth.Access)
+	if err != nil {
+		t.Fatalf("Verify before the logout = %v", err)
+	}
+	if err := logout(t.Context(), pool, revoked, claims); err != nil {
+		t.Fatalf("logout = %v", err)
+	}
+	ended := func(v *tokenauth.Verifier) bool {
+		_, err := v.Verify(t.Context(), out, tokenauth.Access)
+		return errors.Is(err, tokenauth.ErrSessionEnded) || errors.Is(err, tokenauth.ErrRevoked)
+	}
+	if !ended(here) {
+		t.Error("the token is taken where it was logged out")
+	}
+	eventually(t, "the other server refuses the token", func() bool { return ended(there) })
+	eventually(t, "the other server takes that of another session", func() bool {
+		_, err := there.Verify(t.Context(), stays, tokenauth.Access)
+		return err == nil
+	})
 }
 
 // With an hour between questions it is the notification that tells.
