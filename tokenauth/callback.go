@@ -56,6 +56,9 @@ type CallbackConfig struct {
 // with one token at once ask once. Everything but a 200 of that form is an
 // error, which is not cached: while the authority is away, tokens it has not
 // just judged are refused.
+//
+// It is for services that import this package; no setting of PlantDB's server
+// uses it.
 type Callback struct {
 	cfg    CallbackConfig
 	cache  *lru.Cache[question, verdict]

@@ -44,6 +44,9 @@
 //   - [Callback], an authority asked over HTTP, with a bounded cache
 //   - [CheckerFunc], any function, and [Chain], several in turn
 //
+// PlantDB's server itself uses Replicated and has no setting for the others:
+// they are for services that import this package.
+//
 // # Several servers
 //
 // A set in memory costs a request next to nothing, but a server must know what

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -63,6 +64,10 @@ func TestPythonLiteral(t *testing.T) {
 // Cookies go with what their token cannot recover from, and with nothing else.
 func TestDead(t *testing.T) {
 	t.Parallel()
+	guide, err := os.ReadFile("../../docs/authentication.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for want, errs := range map[bool][]error{
 		true: {
 			tokenauth.ErrMalformed, tokenauth.ErrUnknownKey, tokenauth.ErrSignature, tokenauth.ErrIssuer, tokenauth.ErrAudience, tokenauth.ErrExpired,
@@ -77,6 +82,10 @@ func TestDead(t *testing.T) {
 		for _, err := range errs {
 			if got := dead(err); got != want {
 				t.Errorf("dead(%v) = %v, want %v", err, got, want)
+			}
+			// Those of tokens are all here, so all must be told of.
+			if refusal, ok := errors.AsType[*tokenauth.Error](err); ok && !bytes.Contains(guide, []byte("`"+refusal.Code+"`")) {
+				t.Errorf("docs/authentication.md does not say what %s means", refusal.Code)
 			}
 		}
 	}
