@@ -120,14 +120,16 @@ func (q *Queries) InsertFinding(ctx context.Context, db DBTX, arg InsertFindingP
 const keepDigests = `-- name: KeepDigests :exec
 WITH k AS (
     SELECT unnest($1::uuid[]) AS id, unnest($2::bigint[]) AS size,
-           unnest($3::timestamptz[]) AS modified_at, unnest($4::bytea[]) AS sha256
+           unnest($3::timestamptz[]) AS modified_at, unnest($4::bigint[]) AS inode,
+           unnest($5::bytea[]) AS sha256
 ), held AS (
-    SELECT f.id, k.sha256
+    SELECT f.id, k.inode, k.sha256
     FROM k
-    JOIN files f ON f.id = k.id AND f.size = k.size AND f.modified_at = k.modified_at AND f.sha256 IS NULL
+    JOIN files f ON f.id = k.id AND f.size = k.size AND f.modified_at = k.modified_at AND coalesce(f.inode, k.inode) = k.inode
+                AND (f.sha256 IS NULL OR f.inode IS NULL AND f.sha256 = k.sha256)
     FOR NO KEY UPDATE OF f SKIP LOCKED
 )
-UPDATE files SET sha256 = held.sha256
+UPDATE files SET sha256 = held.sha256, inode = held.inode
 FROM held
 WHERE files.id = held.id
 `
@@ -136,24 +138,27 @@ type KeepDigestsParams struct {
 	Ids      []uuid.UUID
 	Sizes    []int64
 	Modified []time.Time
+	Inodes   []int64
 	Sha256s  [][]byte
 }
 
 // KeepDigests keeps the digests of files that had none, of those that are still
-// the files whose bytes were read. It waits for nobody: who holds a row is about
+// the files whose bytes were read, and which inode those had where only that was
+// not known. It waits for nobody: who holds a row is about
 // to change it.
 func (q *Queries) KeepDigests(ctx context.Context, db DBTX, arg KeepDigestsParams) error {
 	_, err := db.Exec(ctx, keepDigests,
 		arg.Ids,
 		arg.Sizes,
 		arg.Modified,
+		arg.Inodes,
 		arg.Sha256s,
 	)
 	return err
 }
 
 const listCheckedFiles = `-- name: ListCheckedFiles :many
-SELECT s.name AS scan, fs.name AS fileset, f.id, f.name, f.filename, f.size, f.modified_at, f.sha256,
+SELECT s.name AS scan, fs.name AS fileset, f.id, f.name, f.filename, f.size, f.modified_at, f.inode, f.sha256,
        (f.document::text = '{}')::boolean AS bare
 FROM scans s
 JOIN filesets fs ON fs.scan_id = s.id
@@ -169,6 +174,7 @@ type ListCheckedFilesRow struct {
 	Filename   string
 	Size       int64
 	ModifiedAt time.Time
+	Inode      *int64
 	Sha256     []byte
 	Bare       bool
 }
@@ -192,6 +198,7 @@ func (q *Queries) ListCheckedFiles(ctx context.Context, db DBTX, names []string)
 			&i.Filename,
 			&i.Size,
 			&i.ModifiedAt,
+			&i.Inode,
 			&i.Sha256,
 			&i.Bare,
 		); err != nil {

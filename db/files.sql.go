@@ -35,9 +35,49 @@ func (q *Queries) DeleteFile(ctx context.Context, db DBTX, id uuid.UUID) error {
 	return err
 }
 
+const fillInodes = `-- name: FillInodes :exec
+WITH k AS (
+    SELECT unnest($2::text[]) AS fileset, unnest($3::text[]) AS filename, unnest($4::bigint[]) AS size,
+           unnest($5::timestamptz[]) AS modified_at, unnest($6::bigint[]) AS inode,
+           unnest($7::timestamptz[]) AS touched_at
+)
+UPDATE files SET inode = k.inode
+FROM k
+JOIN filesets fs ON fs.name = k.fileset
+JOIN scans s ON s.id = fs.scan_id AND s.indexed_at > k.touched_at
+WHERE s.name = $1 AND files.fileset_id = fs.id AND files.filename = k.filename AND files.inode IS NULL
+  AND files.size = k.size AND files.modified_at = k.modified_at
+`
+
+type FillInodesParams struct {
+	Name      string
+	Filesets  []string
+	Filenames []string
+	Sizes     []int64
+	Modified  []time.Time
+	Inodes    []int64
+	Touched   []time.Time
+}
+
+// FillInodes completes what rows say of the version of files, for rows that have no inode:
+// those of an older version of the program. Only files that the disk says were not
+// touched since their scan was indexed are still the ones that were.
+func (q *Queries) FillInodes(ctx context.Context, db DBTX, arg FillInodesParams) error {
+	_, err := db.Exec(ctx, fillInodes,
+		arg.Name,
+		arg.Filesets,
+		arg.Filenames,
+		arg.Sizes,
+		arg.Modified,
+		arg.Inodes,
+		arg.Touched,
+	)
+	return err
+}
+
 const findFile = `-- name: FindFile :one
 SELECT s.id AS scan_id, s.name AS scan, coalesce(t.name, '')::text AS timelapse, s.owner, s.sharing, s.visibility, (s.broken IS NOT NULL)::boolean AS broken,
-    fs.id AS fileset_id, fs.name AS fileset, f.id AS file_id, f.name, f.filename, f.size, f.modified_at, f.sha256, f.document
+    fs.id AS fileset_id, fs.name AS fileset, f.id AS file_id, f.name, f.filename, f.size, f.modified_at, f.inode, f.sha256, f.document
 FROM scans s
 LEFT JOIN timelapses t ON t.id = s.timelapse_id
 LEFT JOIN filesets fs ON fs.scan_id = s.id AND fs.name = $1
@@ -70,6 +110,7 @@ type FindFileRow struct {
 	Filename   *string
 	Size       *int64
 	ModifiedAt *time.Time
+	Inode      *int64
 	Sha256     []byte
 	Document   json.RawMessage
 }
@@ -100,6 +141,7 @@ func (q *Queries) FindFile(ctx context.Context, db DBTX, arg FindFileParams) (Fi
 		&i.Filename,
 		&i.Size,
 		&i.ModifiedAt,
+		&i.Inode,
 		&i.Sha256,
 		&i.Document,
 	)
@@ -148,35 +190,36 @@ WITH i AS (
            unnest($5::text[]) AS filename,
            unnest($6::bigint[]) AS size,
            unnest($7::timestamptz[]) AS modified_at,
-           unnest($8::bytea[]) AS sha256,
-           unnest($9::text[]) AS document,
-           unnest($10::text[]) AS metadata,
-           unnest($11::uuid[]) AS event_id,
-           unnest($12::text[]) AS username,
-           unnest($13::text[]) AS token_kind,
-           unnest($14::text[]) AS request_id
+           unnest($8::bigint[]) AS inode,
+           unnest($9::bytea[]) AS sha256,
+           unnest($10::text[]) AS document,
+           unnest($11::text[]) AS metadata,
+           unnest($12::uuid[]) AS event_id,
+           unnest($13::text[]) AS username,
+           unnest($14::text[]) AS token_kind,
+           unnest($15::text[]) AS request_id
 ), grown AS (
     UPDATE scans
     SET file_count = file_count + (SELECT count(*)::integer FROM i),
         byte_count = byte_count + (SELECT coalesce(sum(i.size), 0)::bigint FROM i),
-        changed_at = $15, info = NULL, signature = ''
-    WHERE scans.id = $16
+        changed_at = $16, info = NULL, signature = ''
+    WHERE scans.id = $17
     RETURNING scans.id, scans.name, scans.timelapse_id
 ), recorded AS (
     INSERT INTO scan_events (id, kind, username, token_kind, request_id, scan_id, scan, timelapse, fileset, file, detail)
     SELECT i.event_id, 'file.created', nullif(i.username, ''), nullif(i.token_kind, ''), i.request_id, grown.id, grown.name,
-           (SELECT t.name FROM timelapses t WHERE t.id = grown.timelapse_id), $17::text, i.name,
+           (SELECT t.name FROM timelapses t WHERE t.id = grown.timelapse_id), $18::text, i.name,
            jsonb_build_object('filename', i.filename, 'size', i.size, 'sha256', encode(i.sha256, 'hex'))
     FROM i CROSS JOIN grown
     ORDER BY i.ordinal
 )
-INSERT INTO files (id, fileset_id, name, filename, position, size, modified_at, sha256, document, metadata)
+INSERT INTO files (id, fileset_id, name, filename, position, size, modified_at, inode, sha256, document, metadata)
 SELECT i.id, $1, i.name, i.filename,
        (SELECT coalesce(max(f.position), -1) FROM files f WHERE f.fileset_id = $1) + i.ordinal,
-       i.size, i.modified_at, i.sha256, i.document::json, i.metadata::jsonb
+       i.size, i.modified_at, i.inode, i.sha256, i.document::json, i.metadata::jsonb
 FROM i
 ON CONFLICT (fileset_id, name) DO UPDATE SET
-    filename = excluded.filename, size = excluded.size, modified_at = excluded.modified_at,
+    filename = excluded.filename, size = excluded.size, modified_at = excluded.modified_at, inode = excluded.inode,
     sha256 = excluded.sha256, document = excluded.document, metadata = excluded.metadata
 `
 
@@ -188,6 +231,7 @@ type InsertFilesParams struct {
 	Filenames  []string
 	Sizes      []int64
 	Modified   []time.Time
+	Inodes     []int64
 	Sha256s    [][]byte
 	Documents  []string
 	Metadatas  []string
@@ -214,6 +258,7 @@ func (q *Queries) InsertFiles(ctx context.Context, db DBTX, arg InsertFilesParam
 		arg.Filenames,
 		arg.Sizes,
 		arg.Modified,
+		arg.Inodes,
 		arg.Sha256s,
 		arg.Documents,
 		arg.Metadatas,
@@ -229,7 +274,7 @@ func (q *Queries) InsertFiles(ctx context.Context, db DBTX, arg InsertFilesParam
 }
 
 const listFileDigests = `-- name: ListFileDigests :many
-SELECT fs.name AS fileset, f.id, f.filename, f.size, f.modified_at, f.sha256
+SELECT fs.name AS fileset, f.id, f.filename, f.size, f.modified_at, f.inode, f.sha256
 FROM filesets fs
 JOIN files f ON f.fileset_id = fs.id
 WHERE fs.scan_id = $1
@@ -241,11 +286,12 @@ type ListFileDigestsRow struct {
 	Filename   string
 	Size       int64
 	ModifiedAt time.Time
+	Inode      *int64
 	Sha256     []byte
 }
 
 // ListFileDigests returns the digests of the files of a scan, null where they
-// are not known, and of which size and time the files are.
+// are not known, and of which version of the files they are.
 func (q *Queries) ListFileDigests(ctx context.Context, db DBTX, scanID uuid.UUID) ([]ListFileDigestsRow, error) {
 	rows, err := db.Query(ctx, listFileDigests, scanID)
 	if err != nil {
@@ -261,6 +307,7 @@ func (q *Queries) ListFileDigests(ctx context.Context, db DBTX, scanID uuid.UUID
 			&i.Filename,
 			&i.Size,
 			&i.ModifiedAt,
+			&i.Inode,
 			&i.Sha256,
 		); err != nil {
 			return nil, err
@@ -299,7 +346,7 @@ func (q *Queries) ListFileNames(ctx context.Context, db DBTX, filesetID uuid.UUI
 }
 
 const listFileStates = `-- name: ListFileStates :many
-SELECT fs.name AS fileset, f.name, f.filename, f.size, f.modified_at, f.document
+SELECT fs.name AS fileset, f.name, f.filename, f.size, f.modified_at, f.inode, f.document
 FROM filesets fs
 JOIN files f ON f.fileset_id = fs.id
 WHERE fs.scan_id = $1
@@ -312,6 +359,7 @@ type ListFileStatesRow struct {
 	Filename   string
 	Size       int64
 	ModifiedAt time.Time
+	Inode      *int64
 	Document   json.RawMessage
 }
 
@@ -332,6 +380,7 @@ func (q *Queries) ListFileStates(ctx context.Context, db DBTX, scanID uuid.UUID)
 			&i.Filename,
 			&i.Size,
 			&i.ModifiedAt,
+			&i.Inode,
 			&i.Document,
 		); err != nil {
 			return nil, err

@@ -83,6 +83,7 @@ type File struct {
 	Sha256     []byte
 	Document   json.RawMessage
 	Metadata   json.RawMessage
+	Inode      *int64
 }
 
 type Fileset struct {

@@ -609,6 +609,22 @@ func (q *Queries) TouchScan(ctx context.Context, db DBTX, changedAt time.Time, i
 	return err
 }
 
+const trustRestored = `-- name: TrustRestored :exec
+WITH held AS (
+    UPDATE scans SET indexed_at = now() WHERE indexed_at < $1 RETURNING id
+)
+UPDATE files SET inode = NULL
+FROM filesets fs JOIN held ON held.id = fs.scan_id
+WHERE files.fileset_id = fs.id AND files.inode IS NOT NULL
+`
+
+// TrustRestored says that the files of scans that were not indexed since are those
+// of their rows, though they have other inodes now.
+func (q *Queries) TrustRestored(ctx context.Context, db DBTX, since time.Time) error {
+	_, err := db.Exec(ctx, trustRestored, since)
+	return err
+}
+
 const voidScan = `-- name: VoidScan :exec
 UPDATE scans SET info = NULL, signature = '' WHERE id = $1
 `
@@ -624,14 +640,14 @@ WITH scan AS (
     INSERT INTO scans (id, name, timelapse_id, owner, sharing, visibility, document, metadata, info,
                        changed_at, has_measures, voxel_floor, broken, file_count, byte_count, signature,
                        search, created, last_modified, species, plant, environment, due, indexed_at)
-    VALUES ($11, $12, (SELECT t.id FROM timelapses t WHERE t.name = $13::text), $14, $15, $16,
-            $17, $18, $19, $20, $21, $22, $23, $24, $25,
-            $26, $27, $28, $29, $30, $31, $32, $33, now())
+    VALUES ($12, $13, (SELECT t.id FROM timelapses t WHERE t.name = $14::text), $15, $16, $17,
+            $18, $19, $20, $21, $22, $23, $24, $25, $26,
+            $27, $28, $29, $30, $31, $32, $33, $34, now())
     ON CONFLICT (name) DO UPDATE SET
         timelapse_id = excluded.timelapse_id,
-        owner = CASE WHEN $34::boolean THEN scans.owner ELSE excluded.owner END,
-        sharing = CASE WHEN $34::boolean THEN scans.sharing ELSE excluded.sharing END,
-        visibility = CASE WHEN $34::boolean THEN scans.visibility ELSE excluded.visibility END,
+        owner = CASE WHEN $35::boolean THEN scans.owner ELSE excluded.owner END,
+        sharing = CASE WHEN $35::boolean THEN scans.sharing ELSE excluded.sharing END,
+        visibility = CASE WHEN $35::boolean THEN scans.visibility ELSE excluded.visibility END,
         document = excluded.document,
         metadata = excluded.metadata,
         info = excluded.info,
@@ -654,17 +670,17 @@ WITH scan AS (
 ), kept AS (
     INSERT INTO filesets (id, scan_id, name, position, document, metadata)
     SELECT i.id, scan.id, i.name, i.position, i.document::json, i.metadata::jsonb
-    FROM scan, (SELECT unnest($35::uuid[]) AS id,
-                       unnest($36::text[]) AS name,
-                       unnest($37::integer[]) AS position,
-                       unnest($38::text[]) AS document,
-                       unnest($39::text[]) AS metadata) AS i
+    FROM scan, (SELECT unnest($36::uuid[]) AS id,
+                       unnest($37::text[]) AS name,
+                       unnest($38::integer[]) AS position,
+                       unnest($39::text[]) AS document,
+                       unnest($40::text[]) AS metadata) AS i
     ON CONFLICT (scan_id, name) DO UPDATE SET
         position = excluded.position, document = excluded.document, metadata = excluded.metadata
     RETURNING id, name
 )
-INSERT INTO files (id, fileset_id, name, filename, position, size, modified_at, sha256, document, metadata)
-SELECT i.id, kept.id, i.name, i.filename, i.position, i.size, i.modified_at, i.sha256, i.document::json, i.metadata::jsonb
+INSERT INTO files (id, fileset_id, name, filename, position, size, modified_at, inode, sha256, document, metadata)
+SELECT i.id, kept.id, i.name, i.filename, i.position, i.size, i.modified_at, i.inode, i.sha256, i.document::json, i.metadata::jsonb
 FROM (SELECT unnest($1::uuid[]) AS id,
              unnest($2::text[]) AS fileset,
              unnest($3::text[]) AS name,
@@ -672,15 +688,16 @@ FROM (SELECT unnest($1::uuid[]) AS id,
              unnest($5::integer[]) AS position,
              unnest($6::bigint[]) AS size,
              unnest($7::timestamptz[]) AS modified_at,
-             unnest($8::bytea[]) AS sha256,
-             unnest($9::text[]) AS document,
-             unnest($10::text[]) AS metadata) AS i
+             unnest($8::bigint[]) AS inode,
+             unnest($9::bytea[]) AS sha256,
+             unnest($10::text[]) AS document,
+             unnest($11::text[]) AS metadata) AS i
 JOIN kept ON kept.name = i.fileset
 ON CONFLICT (fileset_id, name) DO UPDATE SET
     filename = excluded.filename, position = excluded.position, size = excluded.size,
-    modified_at = excluded.modified_at, document = excluded.document, metadata = excluded.metadata,
+    modified_at = excluded.modified_at, inode = excluded.inode, document = excluded.document, metadata = excluded.metadata,
     sha256 = coalesce(excluded.sha256, CASE WHEN files.size = excluded.size AND files.modified_at = excluded.modified_at
-                                                 AND files.filename = excluded.filename THEN files.sha256 END)
+                                                 AND files.inode = excluded.inode AND files.filename = excluded.filename THEN files.sha256 END)
 `
 
 type WriteScanParams struct {
@@ -691,6 +708,7 @@ type WriteScanParams struct {
 	FilePositions    []int32
 	Sizes            []int64
 	Modified         []time.Time
+	Inodes           []int64
 	Sha256s          [][]byte
 	FileDocuments    []string
 	FileMetadatas    []string
@@ -728,8 +746,8 @@ type WriteScanParams struct {
 // WriteScan writes a scan with its filesets and files as they were read from
 // disk; one statement, because an index of thousands of scans is made of it.
 // With keep_access the row's owner, sharing and visibility stay, where there is
-// a row. A digest that is not given is kept while name, size and time say that
-// the bytes are the same. What is no longer on disk is for ForgetParts.
+// a row. A digest that is not given is kept while name, size, time and inode say
+// that the bytes are the same. What is no longer on disk is for ForgetParts.
 func (q *Queries) WriteScan(ctx context.Context, db DBTX, arg WriteScanParams) error {
 	_, err := db.Exec(ctx, writeScan,
 		arg.FileIds,
@@ -739,6 +757,7 @@ func (q *Queries) WriteScan(ctx context.Context, db DBTX, arg WriteScanParams) e
 		arg.FilePositions,
 		arg.Sizes,
 		arg.Modified,
+		arg.Inodes,
 		arg.Sha256s,
 		arg.FileDocuments,
 		arg.FileMetadatas,

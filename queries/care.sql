@@ -1,7 +1,7 @@
 -- name: ListCheckedFiles :many
 -- ListCheckedFiles returns what the index holds of the files of some scans, for
 -- who compares it with the disk; bare says that no metadata are known.
-SELECT s.name AS scan, fs.name AS fileset, f.id, f.name, f.filename, f.size, f.modified_at, f.sha256,
+SELECT s.name AS scan, fs.name AS fileset, f.id, f.name, f.filename, f.size, f.modified_at, f.inode, f.sha256,
        (f.document::text = '{}')::boolean AS bare
 FROM scans s
 JOIN filesets fs ON fs.scan_id = s.id
@@ -17,18 +17,21 @@ WHERE s.name = ANY(@names::text[]);
 
 -- name: KeepDigests :exec
 -- KeepDigests keeps the digests of files that had none, of those that are still
--- the files whose bytes were read. It waits for nobody: who holds a row is about
+-- the files whose bytes were read, and which inode those had where only that was
+-- not known. It waits for nobody: who holds a row is about
 -- to change it.
 WITH k AS (
     SELECT unnest(@ids::uuid[]) AS id, unnest(@sizes::bigint[]) AS size,
-           unnest(@modified::timestamptz[]) AS modified_at, unnest(@sha256s::bytea[]) AS sha256
+           unnest(@modified::timestamptz[]) AS modified_at, unnest(@inodes::bigint[]) AS inode,
+           unnest(@sha256s::bytea[]) AS sha256
 ), held AS (
-    SELECT f.id, k.sha256
+    SELECT f.id, k.inode, k.sha256
     FROM k
-    JOIN files f ON f.id = k.id AND f.size = k.size AND f.modified_at = k.modified_at AND f.sha256 IS NULL
+    JOIN files f ON f.id = k.id AND f.size = k.size AND f.modified_at = k.modified_at AND coalesce(f.inode, k.inode) = k.inode
+                AND (f.sha256 IS NULL OR f.inode IS NULL AND f.sha256 = k.sha256)
     FOR NO KEY UPDATE OF f SKIP LOCKED
 )
-UPDATE files SET sha256 = held.sha256
+UPDATE files SET sha256 = held.sha256, inode = held.inode
 FROM held
 WHERE files.id = held.id;
 

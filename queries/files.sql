@@ -21,7 +21,7 @@ ORDER BY fs.position, fs.name, f.position, f.name;
 -- name: ListFileStates :many
 -- ListFileStates returns what the index holds of the files of a scan, fileset by
 -- fileset in the order of files.json, to tell what was changed outside.
-SELECT fs.name AS fileset, f.name, f.filename, f.size, f.modified_at, f.document
+SELECT fs.name AS fileset, f.name, f.filename, f.size, f.modified_at, f.inode, f.document
 FROM filesets fs
 JOIN files f ON f.fileset_id = fs.id
 WHERE fs.scan_id = @scan_id
@@ -29,8 +29,8 @@ ORDER BY fs.position, fs.name, f.position, f.name;
 
 -- name: ListFileDigests :many
 -- ListFileDigests returns the digests of the files of a scan, null where they
--- are not known, and of which size and time the files are.
-SELECT fs.name AS fileset, f.id, f.filename, f.size, f.modified_at, f.sha256
+-- are not known, and of which version of the files they are.
+SELECT fs.name AS fileset, f.id, f.filename, f.size, f.modified_at, f.inode, f.sha256
 FROM filesets fs
 JOIN files f ON f.fileset_id = fs.id
 WHERE fs.scan_id = @scan_id;
@@ -48,6 +48,7 @@ WITH i AS (
            unnest(@filenames::text[]) AS filename,
            unnest(@sizes::bigint[]) AS size,
            unnest(@modified::timestamptz[]) AS modified_at,
+           unnest(@inodes::bigint[]) AS inode,
            unnest(@sha256s::bytea[]) AS sha256,
            unnest(@documents::text[]) AS document,
            unnest(@metadatas::text[]) AS metadata,
@@ -70,14 +71,30 @@ WITH i AS (
     FROM i CROSS JOIN grown
     ORDER BY i.ordinal
 )
-INSERT INTO files (id, fileset_id, name, filename, position, size, modified_at, sha256, document, metadata)
+INSERT INTO files (id, fileset_id, name, filename, position, size, modified_at, inode, sha256, document, metadata)
 SELECT i.id, @fileset_id, i.name, i.filename,
        (SELECT coalesce(max(f.position), -1) FROM files f WHERE f.fileset_id = @fileset_id) + i.ordinal,
-       i.size, i.modified_at, i.sha256, i.document::json, i.metadata::jsonb
+       i.size, i.modified_at, i.inode, i.sha256, i.document::json, i.metadata::jsonb
 FROM i
 ON CONFLICT (fileset_id, name) DO UPDATE SET
-    filename = excluded.filename, size = excluded.size, modified_at = excluded.modified_at,
+    filename = excluded.filename, size = excluded.size, modified_at = excluded.modified_at, inode = excluded.inode,
     sha256 = excluded.sha256, document = excluded.document, metadata = excluded.metadata;
+
+-- name: FillInodes :exec
+-- FillInodes completes what rows say of the version of files, for rows that have no inode:
+-- those of an older version of the program. Only files that the disk says were not
+-- touched since their scan was indexed are still the ones that were.
+WITH k AS (
+    SELECT unnest(@filesets::text[]) AS fileset, unnest(@filenames::text[]) AS filename, unnest(@sizes::bigint[]) AS size,
+           unnest(@modified::timestamptz[]) AS modified_at, unnest(@inodes::bigint[]) AS inode,
+           unnest(@touched::timestamptz[]) AS touched_at
+)
+UPDATE files SET inode = k.inode
+FROM k
+JOIN filesets fs ON fs.name = k.fileset
+JOIN scans s ON s.id = fs.scan_id AND s.indexed_at > k.touched_at
+WHERE s.name = @name AND files.fileset_id = fs.id AND files.filename = k.filename AND files.inode IS NULL
+  AND files.size = k.size AND files.modified_at = k.modified_at;
 
 -- name: SetFileDocument :exec
 -- SetFileDocument keeps new metadata of a file.
@@ -92,7 +109,7 @@ DELETE FROM files WHERE id = @id;
 -- of its filesets a file, found by its id, or by its file name where no id
 -- matches, or the other way round; null for what is not there.
 SELECT s.id AS scan_id, s.name AS scan, coalesce(t.name, '')::text AS timelapse, s.owner, s.sharing, s.visibility, (s.broken IS NOT NULL)::boolean AS broken,
-    fs.id AS fileset_id, fs.name AS fileset, f.id AS file_id, f.name, f.filename, f.size, f.modified_at, f.sha256, f.document
+    fs.id AS fileset_id, fs.name AS fileset, f.id AS file_id, f.name, f.filename, f.size, f.modified_at, f.inode, f.sha256, f.document
 FROM scans s
 LEFT JOIN timelapses t ON t.id = s.timelapse_id
 LEFT JOIN filesets fs ON fs.scan_id = s.id AND fs.name = @fileset

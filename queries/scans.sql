@@ -80,8 +80,8 @@ LIMIT @size::integer;
 -- WriteScan writes a scan with its filesets and files as they were read from
 -- disk; one statement, because an index of thousands of scans is made of it.
 -- With keep_access the row's owner, sharing and visibility stay, where there is
--- a row. A digest that is not given is kept while name, size and time say that
--- the bytes are the same. What is no longer on disk is for ForgetParts.
+-- a row. A digest that is not given is kept while name, size, time and inode say
+-- that the bytes are the same. What is no longer on disk is for ForgetParts.
 WITH scan AS (
     INSERT INTO scans (id, name, timelapse_id, owner, sharing, visibility, document, metadata, info,
                        changed_at, has_measures, voxel_floor, broken, file_count, byte_count, signature,
@@ -125,8 +125,8 @@ WITH scan AS (
         position = excluded.position, document = excluded.document, metadata = excluded.metadata
     RETURNING id, name
 )
-INSERT INTO files (id, fileset_id, name, filename, position, size, modified_at, sha256, document, metadata)
-SELECT i.id, kept.id, i.name, i.filename, i.position, i.size, i.modified_at, i.sha256, i.document::json, i.metadata::jsonb
+INSERT INTO files (id, fileset_id, name, filename, position, size, modified_at, inode, sha256, document, metadata)
+SELECT i.id, kept.id, i.name, i.filename, i.position, i.size, i.modified_at, i.inode, i.sha256, i.document::json, i.metadata::jsonb
 FROM (SELECT unnest(@file_ids::uuid[]) AS id,
              unnest(@file_filesets::text[]) AS fileset,
              unnest(@files::text[]) AS name,
@@ -134,15 +134,26 @@ FROM (SELECT unnest(@file_ids::uuid[]) AS id,
              unnest(@file_positions::integer[]) AS position,
              unnest(@sizes::bigint[]) AS size,
              unnest(@modified::timestamptz[]) AS modified_at,
+             unnest(@inodes::bigint[]) AS inode,
              unnest(@sha256s::bytea[]) AS sha256,
              unnest(@file_documents::text[]) AS document,
              unnest(@file_metadatas::text[]) AS metadata) AS i
 JOIN kept ON kept.name = i.fileset
 ON CONFLICT (fileset_id, name) DO UPDATE SET
     filename = excluded.filename, position = excluded.position, size = excluded.size,
-    modified_at = excluded.modified_at, document = excluded.document, metadata = excluded.metadata,
+    modified_at = excluded.modified_at, inode = excluded.inode, document = excluded.document, metadata = excluded.metadata,
     sha256 = coalesce(excluded.sha256, CASE WHEN files.size = excluded.size AND files.modified_at = excluded.modified_at
-                                                 AND files.filename = excluded.filename THEN files.sha256 END);
+                                                 AND files.inode = excluded.inode AND files.filename = excluded.filename THEN files.sha256 END);
+
+-- name: TrustRestored :exec
+-- TrustRestored says that the files of scans that were not indexed since are those
+-- of their rows, though they have other inodes now.
+WITH held AS (
+    UPDATE scans SET indexed_at = now() WHERE indexed_at < @since RETURNING id
+)
+UPDATE files SET inode = NULL
+FROM filesets fs JOIN held ON held.id = fs.scan_id
+WHERE files.fileset_id = fs.id AND files.inode IS NOT NULL;
 
 -- name: ForgetParts :exec
 -- ForgetParts forgets the filesets and files of a scan that are no longer on

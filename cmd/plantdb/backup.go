@@ -135,6 +135,9 @@ func (p *program) restore(ctx context.Context, dir string) error {
 		if _, err := scans.KeepTrash(ctx); err != nil {
 			return err
 		}
+		if err := scans.TrustRestored(ctx, b.Began); err != nil {
+			return err
+		}
 		done, err := scans.Reconcile(ctx)
 		if err != nil {
 			return err

@@ -2,16 +2,22 @@ package api_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"image"
 	"image/color"
 	"image/draw"
 	"image/jpeg"
 	"net/http"
 	"os"
+	"path"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/romi/plantdb-go/internal/api"
 )
@@ -87,6 +93,111 @@ func TestThumbnailsOfChangedImages(t *testing.T) {
 		}
 		if by, at := old[file], old["/api/v1/assets/files/plates/images/plate.jpg"]; by != at {
 			t.Errorf("after %s: ETag %s by the file's id and %s by its path", change.what, by, at)
+		}
+	}
+}
+
+// Two files of one size and one time, as programs that unpack leave them, change
+// places: nobody is shown one for the other, whoever knew which digest.
+func TestSwappedFiles(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, api.Config{Rates: api.NoRates})
+	carol, _ := s.login("carol")
+	s.made(s.do(http.MethodPost, "/api/v1/scans/plates", "", bearer(carol)))
+	s.made(s.do(http.MethodPost, "/api/v1/filesets/plates/images", "", bearer(carol)))
+	contents := map[string][2][]byte{ // by the name of the first, and of what took the place of it
+		"images/1.jpg": {plate(t, red), plate(t, blue)}, "images/1.npy": {[]byte("first"), []byte("other")}, "notes/1.txt": {[]byte("one"), []byte("two")},
+	}
+	then := time.Now().Add(-time.Hour).Truncate(time.Second)
+	second := func(name string) string { return strings.Replace(name, "/1.", "/2.", 1) }
+	onDisk := func(name string) string { return filepath.Join(s.dir, "plates", filepath.FromSlash(name)) }
+	for name, pair := range contents {
+		longest := max(len(pair[0]), len(pair[1]))
+		for i, file := range []string{name, second(name)} {
+			pair[i] = append(pair[i], make([]byte, longest-len(pair[i]))...)
+			if ext := path.Ext(name); ext != ".txt" {
+				id := strings.TrimPrefix(strings.TrimSuffix(file, ext), "images/") + ext[1:]
+				s.made(s.upload("/api/v1/files/plates/images/"+id, carol, pair[i], map[string]string{"ext": ext[1:]}))
+				continue
+			}
+			s.put("plates/"+file, string(pair[i]))
+		}
+		contents[name] = pair
+	}
+	names := func(name string) string { // an id is in a fileset once
+		if ext := path.Ext(name); ext != ".txt" {
+			return strings.TrimSuffix(name, ext) + ext[1:] + ext
+		}
+		return name
+	}
+	for name := range contents {
+		for _, file := range []string{name, second(name)} {
+			if err := os.Chtimes(onDisk(names(file)), then, then); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	s.refresh()
+	archived := func() map[string]string {
+		a := s.get("/api/v1/assets/archive/plates")
+		if a.status != http.StatusOK {
+			t.Fatalf("GET archive = %d %s", a.status, a.body)
+		}
+		_, files := unzipped(t, a.body)
+		return files
+	}
+	assets := map[string]string{ // path to name
+		"/api/v1/assets/image/plates/images/1jpg": "images/1.jpg", "/api/v1/assets/image/plates/images/1jpg?size=orig": "images/1.jpg",
+		"/api/v1/assets/files/plates/images/1npy.npy": "images/1.npy", "/api/v1/assets/files/plates/notes/1.txt": "notes/1.txt",
+	}
+	old := map[string]string{}
+	indexed := true
+	for turn, refresh := range []bool{true, false, false} {
+		for asset, name := range assets {
+			a := s.get(asset, header{"If-None-Match", old[asset]})
+			want := contents[name][turn%2]
+			if a.status != http.StatusOK {
+				t.Fatalf("turn %d: GET %s with the old ETag = %d %s, want 200", turn, asset, a.status, a.body)
+			}
+			if strings.HasSuffix(asset, "/1jpg") {
+				img, err := jpeg.Decode(bytes.NewReader(a.body))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := middle(img); !near(got, []color.RGBA{red, blue}[turn%2]) {
+					t.Errorf("turn %d: GET %s shows %v", turn, asset, got)
+				}
+			} else if !bytes.Equal(a.body, want) {
+				t.Errorf("turn %d: GET %s has other bytes", turn, asset)
+			}
+			old[asset] = a.header.Get("ETag")
+		}
+		files := archived() // which hashes what lacks a digest
+		for name, pair := range contents {
+			for i, file := range []string{name, second(name)} {
+				line := fmt.Sprintf("%x  %s\n", sha256.Sum256(pair[(i+turn)%2]), names(file))
+				if !strings.Contains(files[manifest], line) {
+					t.Errorf("turn %d: the manifest lacks %s%s", turn, line, files[manifest])
+				}
+			}
+		}
+		for asset, name := range assets { // what is listed is hashed now, if it was indexed
+			tag := s.get(asset).header.Get("ETag")
+			digest := fmt.Sprintf("\"%x\"", sha256.Sum256(contents[name][turn%2]))
+			listed := strings.HasPrefix(name, "images/") && !strings.HasSuffix(asset, "/1jpg")
+			if want := listed && indexed; (tag == digest) != want {
+				t.Errorf("turn %d: GET %s has ETag %s, want it the digest: %t", turn, asset, tag, want)
+			}
+			old[asset] = tag
+		}
+		for name := range contents {
+			first, other := onDisk(names(name)), onDisk(names(second(name)))
+			if err := errors.Join(os.Rename(first, first+"~"), os.Rename(other, first), os.Rename(first+"~", other)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if indexed = refresh; refresh {
+			s.refresh()
 		}
 	}
 }

@@ -229,7 +229,7 @@ func (c *copier) file(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	now := copiedFile{Copied: Copied{Path: name, Size: info.Size(), Mode: info.Mode().Perm(), Modified: info.ModTime()}, inode: inodeOf(info), pass: c.passes}
+	now := copiedFile{Copied: Copied{Path: name, Size: info.Size(), Mode: info.Mode().Perm(), Modified: info.ModTime()}, inode: InodeOf(info), pass: c.passes}
 	if old, ok := c.done[name]; ok && info.Mode().IsRegular() && old.Size == now.Size && old.Modified.Equal(now.Modified) && old.inode == now.inode {
 		old.pass = c.passes
 		c.done[name] = old
@@ -254,7 +254,7 @@ func (c *copier) file(ctx context.Context, name string) error {
 	if now.SHA256, err = c.to.put(ctx, name, f, opened); err != nil {
 		return err
 	}
-	now.Size, now.Modified, now.inode = opened.Size(), opened.ModTime(), inodeOf(opened)
+	now.Size, now.Modified, now.inode = opened.Size(), opened.ModTime(), InodeOf(opened)
 	c.done[name] = now
 	return nil
 }
@@ -438,7 +438,9 @@ func makeParents(to *os.Root, name string) error {
 	return to.MkdirAll(path.Dir(name), perm)
 }
 
-func inodeOf(info fs.FileInfo) uint64 {
+// InodeOf returns the number that a file keeps when it is renamed, and that no other
+// file of its filesystem has at the same time.
+func InodeOf(info fs.FileInfo) uint64 {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
 		return st.Ino
 	}

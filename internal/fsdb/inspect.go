@@ -50,6 +50,7 @@ type ListedFile struct {
 	Fileset, ID, Name string
 	Size              int64
 	Modified          time.Time
+	Inode             uint64
 }
 
 // Inspection is what Inspect saw of a scan, in the order of files.json.
@@ -218,7 +219,7 @@ func (in *inspector) file(fileset string, f fileEntry, known map[string]bool) er
 		in.flaw(Flaw{Kind: MissingFile, Fileset: fileset, File: f.id, Path: fileset + "/" + f.name, Detail: "files.json lists it"})
 		return nil
 	}
-	listed := ListedFile{Fileset: fileset, ID: f.id, Name: f.name, Size: info.Size(), Modified: info.ModTime()}
+	listed := ListedFile{Fileset: fileset, ID: f.id, Name: f.name, Size: info.Size(), Modified: info.ModTime(), Inode: InodeOf(info)}
 	in.found.Files = append(in.found.Files, listed)
 	return in.document(fileset, f.id, fileMetadata(fileset, f.id))
 }

@@ -176,7 +176,7 @@ func (p *Partial) Stage() (*Staged, error) {
 	if err != nil {
 		return nil, wrap("stage upload", p.id, err)
 	}
-	if s.made, err = p.tree.modified(s.name); err != nil {
+	if err := s.look(); err != nil {
 		p.tree.discard(s.name)
 		return nil, wrap("stage upload", p.id, err)
 	}

@@ -63,6 +63,8 @@ type File struct {
 	ID, Name string
 	Size     int64
 	Modified time.Time
+	Touched  time.Time // when anything of it changed, its name included
+	Inode    uint64
 	SHA256   []byte
 	Metadata json.RawMessage
 }
@@ -302,7 +304,7 @@ func (r *reader) file(fileset string, i int, e fileEntry) (f File, ok bool) {
 		return f, false
 	}
 	return File{
-		ID: e.id, Name: e.name, Size: info.Size(), Modified: info.ModTime(),
+		ID: e.id, Name: e.name, Size: info.Size(), Modified: info.ModTime(), Touched: changed(info), Inode: InodeOf(info),
 		Metadata: r.metadata(fileMetadata(fileset, e.id)),
 	}, true
 }

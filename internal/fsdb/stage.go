@@ -20,6 +20,7 @@ type Staged struct {
 	size int64
 	sum  [sha256.Size]byte
 	made time.Time
+	node uint64
 	used atomic.Bool
 	// synced is closed when the sync that Stage began is over, with failed for
 	// what became of it; nil if there is none.
@@ -47,7 +48,7 @@ func (t *Tree) Stage(ctx context.Context, r io.Reader, limit int64) (*Staged, er
 	case s.size > limit:
 		err = ErrTooLarge.With("the content is larger than %d bytes", limit)
 	default:
-		s.made, err = t.modified(name)
+		err = s.look()
 	}
 	if err == nil && s.size <= flushSize {
 		s.synced = make(chan struct{})
@@ -82,12 +83,17 @@ func (s *Staged) Size() int64 { return s.size }
 // Modified returns the time of modification that the file will have.
 func (s *Staged) Modified() time.Time { return s.made }
 
-func (t *Tree) modified(name string) (time.Time, error) {
-	info, err := t.root.Lstat(name)
+// Inode returns the one that the file will have.
+func (s *Staged) Inode() uint64 { return s.node }
+
+// look takes down what tells the file from others when it has been renamed.
+func (s *Staged) look() error {
+	info, err := s.tree.root.Lstat(s.name)
 	if err != nil {
-		return time.Time{}, err
+		return err
 	}
-	return info.ModTime(), nil
+	s.made, s.node = info.ModTime(), InodeOf(info)
+	return nil
 }
 
 // SHA256 returns the digest of the bytes.

@@ -9,12 +9,10 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
-	iofs "io/fs"
 	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -54,20 +52,6 @@ func NewArchives(s *Service) *Archives {
 		panic(err)
 	}
 	return &Archives{scans: s, sums: cache}
-}
-
-// fileVersion changes whenever the bytes of a file do, on one filesystem.
-type fileVersion struct {
-	inode          uint64
-	size, modified int64
-}
-
-func versionOf(info iofs.FileInfo) fileVersion {
-	v := fileVersion{size: info.Size(), modified: info.ModTime().UnixNano()}
-	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
-		v.inode = stat.Ino
-	}
-	return v
 }
 
 // sums are the checksums of a file.
@@ -285,28 +269,25 @@ func (f *archived) sums(ctx context.Context) (sums, error) {
 	if f.summed != nil {
 		return *f.summed, nil
 	}
-	cache := f.archive.archives.sums
-	if known, ok := cache.Get(f.version); ok {
-		f.summed = &known
-		return known, nil
-	}
-	c, err := f.open()
-	if err != nil {
-		return sums{}, err
-	}
-	known := f.archive.known[f.name]
-	s, err := sumsOf(ctx, c, f.version.size, known.of(f.version.size, f.modified))
-	if err := errors.Join(err, c.Close()); err != nil {
-		return sums{}, fmt.Errorf("sum %q: %w", f.name, err)
+	cache, known := f.archive.archives.sums, f.archive.known[f.name]
+	s, ok := cache.Get(f.version)
+	if !ok {
+		c, err := f.open()
+		if err != nil {
+			return sums{}, err
+		}
+		s, err = sumsOf(ctx, c, f.version.size, known.of(f.version))
+		if err := errors.Join(err, c.Close()); err != nil {
+			return sums{}, fmt.Errorf("sum %q: %w", f.name, err)
+		}
 	}
 	f.summed = &s
 	if time.Since(f.modified) <= restless {
 		return s, nil
 	}
 	cache.Add(f.version, s)
-	if known.sha256 == nil && known.is(f.version.size, f.modified) {
-		known.sha256 = s.sha256[:]
-		f.archive.computed = append(f.archive.computed, known)
+	if known.sha256 == nil && known.is(f.version) {
+		f.archive.computed = append(f.archive.computed, known.with(f.version, s.sha256[:]))
 	}
 	return s, nil
 }

@@ -47,7 +47,7 @@ func (c *checker) digestsOf(ctx context.Context, dir *fsdb.ScanDir, e fsdb.Entry
 }
 
 // digest reads one file, compares it with the digest of its row, and keeps the
-// digest where there is none yet. detail is empty if the file is as it should be.
+// digest, and of which inode it is, where that is not known yet. detail is empty if the file is as it should be.
 func (c *checker) digest(ctx context.Context, dir *fsdb.ScanDir, f fsdb.ListedFile, r db.ListCheckedFilesRow) (detail string, kind FindingKind, err error) {
 	sum, info, err := dir.Digest(ctx, f.Fileset+"/"+f.Name, c.pace)
 	switch {
@@ -61,22 +61,22 @@ func (c *checker) digest(ctx context.Context, dir *fsdb.ScanDir, f fsdb.ListedFi
 		return "", "", err
 	case err != nil:
 		return "the disk does not give it: " + lastOf(err), Unreadable, nil
-	case info.Size() != f.Size || !info.ModTime().Equal(f.Modified):
+	case versionOf(info) != listedVersion(f):
 		return "", "", nil // changed meanwhile
-	case len(r.Sha256) == 0:
-		return "", "", c.keepDigest(ctx, r, sum[:])
-	case !bytes.Equal(r.Sha256, sum[:]):
-		return fmt.Sprintf("SHA-256 is %x, was %x, and size and time are the same", sum, r.Sha256), DigestDiffers, nil
+	case len(r.Sha256) > 0 && !bytes.Equal(r.Sha256, sum[:]):
+		return fmt.Sprintf("SHA-256 is %x, was %x, and size, time and inode are the same", sum, r.Sha256), DigestDiffers, nil
+	case len(r.Sha256) == 0 || r.Inode == nil:
+		return "", "", c.keepDigest(ctx, r, versionOf(info), sum[:])
 	default:
 		return "", "", nil
 	}
 }
 
-func (c *checker) keepDigest(ctx context.Context, r db.ListCheckedFilesRow, sum []byte) error {
+func (c *checker) keepDigest(ctx context.Context, r db.ListCheckedFilesRow, v fileVersion, sum []byte) error {
 	if !c.o.Record || r.ID == uuid.Nil {
 		return nil
 	}
-	return keepDigests(ctx, c.q, c.pool, digest{r.ID, r.Size, r.ModifiedAt, sum})
+	return keepDigests(ctx, c.q, c.pool, checkedDigest(r).with(v, sum))
 }
 
 // errPace says that there is no time left to read so slowly, which is no fault of
@@ -114,7 +114,7 @@ func (c *checker) claim(e fsdb.Entry, files []fsdb.ListedFile, k known) {
 			continue
 		}
 		where := strings.Join([]string{e.Loc.Scan, f.Fileset, f.Name}, "/")
-		c.o.Previews.Claim(f.Name, contentVersion(where, f.Size, f.Modified))
+		c.o.Previews.Claim(f.Name, contentVersion(where, listedVersion(f)))
 		if r, ok := k.files[filePath{f.Fileset, f.ID}]; ok && len(r.Sha256) > 0 && unchangedSince(f, r) {
 			c.o.Previews.Claim(f.Name, fmt.Sprintf("%x", r.Sha256))
 		}

@@ -10,7 +10,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
@@ -269,5 +268,9 @@ func (b badFile) still(files []fsdb.ListedFile, k known) bool {
 
 // unchangedSince says whether a file is as it was when its row was written.
 func unchangedSince(f fsdb.ListedFile, r db.ListCheckedFilesRow) bool {
-	return r.Size == f.Size && r.Filename == cleanText(f.Name) && r.ModifiedAt.Equal(f.Modified.Truncate(time.Microsecond))
+	return r.Filename == cleanText(f.Name) && checkedDigest(r).is(listedVersion(f))
+}
+
+func checkedDigest(r db.ListCheckedFilesRow) digest {
+	return digest{r.ID, r.Size, r.ModifiedAt, r.Inode, r.Sha256}
 }

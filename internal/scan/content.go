@@ -20,12 +20,13 @@ type Content struct {
 	Size     int64
 	Modified time.Time
 	// Version changes whenever the bytes do: the SHA-256 in hex where it is
-	// known, else a text made of path, size and time.
+	// known, else a text made of path, size, time and inode.
 	Version string
 	// Before is the version that these bytes had while their digest was not
 	// known; empty where it is not. Who has seen it may still ask by it.
 	Before string
 
+	version    fileVersion
 	reopen     opener
 	undigested *digest // its row, if that lacks the digest of this version
 }
@@ -55,7 +56,7 @@ func (s *Service) OpenFile(ctx context.Context, name, fileset, file string) (*Co
 // name gives c, which was opened by the path of the row, the digest of the row
 // for its version if it is still the file that was hashed.
 func (f *fileRow) name(c *Content) {
-	if f.is(c.Size, c.Modified) {
+	if f.is(c.version) {
 		c.named(f.digest)
 	}
 }
@@ -75,15 +76,16 @@ func openContent(ctx context.Context, path string, open opener) (*Content, error
 	if err != nil {
 		return nil, err
 	}
+	version := versionOf(stat)
 	return &Content{
-		File: f, Name: stat.Name(), Size: stat.Size(), Modified: stat.ModTime(), reopen: open,
-		Version: contentVersion(path, stat.Size(), stat.ModTime()),
+		File: f, Name: stat.Name(), Size: stat.Size(), Modified: stat.ModTime(), version: version, reopen: open,
+		Version: contentVersion(path, version),
 	}, nil
 }
 
 // contentVersion is a version of bytes whose digest is not known.
-func contentVersion(path string, size int64, modified time.Time) string {
-	return fmt.Sprintf("%s|%d|%d", path, size, modified.UnixNano())
+func contentVersion(path string, v fileVersion) string {
+	return fmt.Sprintf("%s|%d|%d|%d", path, v.size, v.modified, v.inode)
 }
 
 // Again opens the same bytes once more; c may be closed before. ErrChanged if
@@ -93,7 +95,7 @@ func (c *Content) Again(ctx context.Context) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if stat.Size() != c.Size || !stat.ModTime().Equal(c.Modified) {
+	if versionOf(stat) != c.version {
 		return nil, errors.Join(ErrChanged, f.Close())
 	}
 	return f, nil

@@ -394,6 +394,9 @@ func (s *Service) adopt(ctx context.Context, tx pgx.Tx, r row) (read *fsdb.Scan,
 	if err == nil {
 		found, err = s.attribute(found, read)
 	}
+	if err == nil {
+		err = s.fillInodes(ctx, tx, read, found)
+	}
 	if err != nil {
 		return nil, found, err
 	}

@@ -80,6 +80,8 @@ type Change struct {
 	doubted []Change
 	// sameParts says that the rows of filesets and files need no change at all.
 	sameParts bool
+	// unfilled says that rows of files lack what an older program did not know.
+	unfilled bool
 }
 
 // Detail is what else there is to say of a change. A new field is added here,

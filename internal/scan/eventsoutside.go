@@ -60,9 +60,16 @@ func (s *Service) changedOutside(ctx context.Context, tx db.DBTX, read *fsdb.Sca
 		knownFilesets[fs.Name] = string(fs.Document)
 	}
 	knownFiles := make(map[filePath]fileState, len(files))
+	unfilled := map[filePath]bool{}
 	for _, f := range files {
 		knownOrder = append(knownOrder, filePath{f.Fileset, f.Name})
-		knownFiles[filePath{f.Fileset, f.Name}] = fileState{f.Filename, f.Size, f.ModifiedAt.UnixMicro(), string(f.Document)}
+		state := fileState{f.Filename, f.Size, f.ModifiedAt.UnixMicro(), 0, string(f.Document)}
+		if f.Inode == nil {
+			unfilled[filePath{f.Fileset, f.Name}] = true
+		} else {
+			state.inode = *f.Inode
+		}
+		knownFiles[filePath{f.Fileset, f.Name}] = state
 	}
 	nowFilesets, nowFiles := map[string]string{}, map[filePath]fileState{}
 	for _, fs := range read.Filesets {
@@ -73,7 +80,11 @@ func (s *Service) changedOutside(ctx context.Context, tx db.DBTX, read *fsdb.Sca
 		for _, f := range fs.Files {
 			nowOrder = append(nowOrder, filePath{fs.ID, f.ID})
 			// As it was stored: pgx cuts to microseconds.
-			nowFiles[filePath{fs.ID, f.ID}] = fileState{f.Name, f.Size, f.Modified.Truncate(time.Microsecond).UnixMicro(), string(f.Metadata)}
+			state := fileState{f.Name, f.Size, f.Modified.Truncate(time.Microsecond).UnixMicro(), rowInode(f.Inode), string(f.Metadata)}
+			if unfilled[filePath{fs.ID, f.ID}] {
+				state.inode = 0 // nobody knows whether it is another one
+			}
+			nowFiles[filePath{fs.ID, f.ID}] = state
 		}
 	}
 	c.Detail.Filesets = countChanges(knownFilesets, nowFilesets)
@@ -89,7 +100,8 @@ func (s *Service) changedOutside(ctx context.Context, tx db.DBTX, read *fsdb.Sca
 			c.added[name] = true
 		}
 	}
-	c.sameParts = c.Detail.Filesets == nil && c.Detail.Files == nil && slices.Equal(knownOrder, nowOrder)
+	c.unfilled = len(unfilled) > 0
+	c.sameParts = !c.unfilled && c.Detail.Filesets == nil && c.Detail.Files == nil && slices.Equal(knownOrder, nowOrder)
 	return c, nil
 }
 
@@ -99,6 +111,7 @@ type (
 		filename string
 		size     int64
 		modified int64 // microseconds
+		inode    int64
 		document string
 	}
 )

@@ -258,6 +258,9 @@ func (s *Service) indexRead(ctx context.Context, tx pgx.Tx, read *fsdb.Scan, as 
 	if err := s.unlisted(ctx, tx, read, found); err != nil {
 		return err
 	}
+	if err := s.fillInodes(ctx, tx, read, found); err != nil {
+		return err
+	}
 	write := s.writeRows
 	if found.sameParts {
 		write = s.writeScanAlone

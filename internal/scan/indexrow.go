@@ -39,6 +39,26 @@ func (s *Service) writeRows(ctx context.Context, tx pgx.Tx, read *fsdb.Scan) err
 	return s.writeScan(ctx, tx, read)
 }
 
+// fillInodes completes what the rows of a scan say of the versions of its files, if
+// found says that they lack something.
+func (s *Service) fillInodes(ctx context.Context, tx pgx.Tx, read *fsdb.Scan, found Change) error {
+	if !found.unfilled {
+		return nil
+	}
+	arg := db.FillInodesParams{Name: read.Scan}
+	for _, fs := range read.Filesets {
+		for _, f := range fs.Files {
+			arg.Filesets, arg.Filenames = append(arg.Filesets, fs.ID), append(arg.Filenames, f.Name)
+			arg.Sizes, arg.Modified = append(arg.Sizes, f.Size), append(arg.Modified, f.Modified)
+			arg.Inodes, arg.Touched = append(arg.Inodes, rowInode(f.Inode)), append(arg.Touched, f.Touched)
+		}
+	}
+	if err := s.q.FillInodes(ctx, tx, arg); err != nil {
+		return fmt.Errorf("fill inodes of scan %q: %w", read.Dir(), err)
+	}
+	return nil
+}
+
 // writeScan is writeRows for a scan of which no part can be gone.
 func (s *Service) writeScan(ctx context.Context, tx pgx.Tx, read *fsdb.Scan) error {
 	arg, err := s.scanRow(ctx, read)
@@ -60,7 +80,7 @@ func (s *Service) writeScanAlone(ctx context.Context, tx pgx.Tx, read *fsdb.Scan
 	}
 	arg.FilesetIds, arg.Filesets, arg.FilesetPositions, arg.FilesetDocuments, arg.FilesetMetadatas = nil, nil, nil, nil, nil
 	arg.FileIds, arg.FileFilesets, arg.Files, arg.Filenames, arg.FilePositions = nil, nil, nil, nil, nil
-	arg.Sizes, arg.Modified, arg.FileDocuments, arg.FileMetadatas = nil, nil, nil, nil
+	arg.Sizes, arg.Modified, arg.Inodes, arg.Sha256s, arg.FileDocuments, arg.FileMetadatas = nil, nil, nil, nil, nil, nil
 	if err := s.q.WriteScan(ctx, tx, arg); err != nil {
 		return fmt.Errorf("index scan %q: %w", read.Dir(), err)
 	}
@@ -110,6 +130,7 @@ func addFileset(arg *db.WriteScanParams, position int, fs fsdb.Fileset) {
 		arg.FilePositions = append(arg.FilePositions, int32(i)) // as above
 		arg.Sizes = append(arg.Sizes, f.Size)
 		arg.Modified = append(arg.Modified, f.Modified)
+		arg.Inodes = append(arg.Inodes, rowInode(f.Inode))
 		arg.Sha256s = append(arg.Sha256s, f.SHA256)
 		arg.FileDocuments = append(arg.FileDocuments, string(f.Metadata))
 		arg.FileMetadatas = append(arg.FileMetadatas, string(searchable(f.Metadata)))

@@ -127,7 +127,7 @@ func (s *Service) lookUp(ctx context.Context, operation, name, fileset, file str
 	case got.FileID == nil || got.Name == nil || got.Filename == nil || got.Size == nil || got.ModifiedAt == nil:
 		return fileRow{scan: r}, unknownFile(r.Name, *got.Fileset, file)
 	}
-	return fileRow{r, *got.Fileset, *got.Name, *got.Filename, digest{*got.FileID, *got.Size, *got.ModifiedAt, got.Sha256}, got.Document}, nil
+	return fileRow{r, *got.Fileset, *got.Name, *got.Filename, digest{*got.FileID, *got.Size, *got.ModifiedAt, got.Inode, got.Sha256}, got.Document}, nil
 }
 
 // findable is a name to look for: one that cannot be stored is nowhere, as the

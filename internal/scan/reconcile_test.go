@@ -2,6 +2,7 @@ package scan
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
@@ -471,6 +473,140 @@ func TestReconcileKeepsDigests(t *testing.T) {
 	var kept bool
 	if err := f.pool.QueryRow(t.Context(), "SELECT count(sha256) = 1 FROM files").Scan(&kept); err != nil || kept {
 		t.Errorf("digest kept: %v, %v, want it gone", kept, err)
+	}
+}
+
+// renewed gives a file another inode, and leaves bytes and time as they are.
+func renewed(t *testing.T, file string) {
+	t.Helper()
+	info, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = errors.Join(os.WriteFile(file+"~", content, 0o600), os.Chtimes(file+"~", info.ModTime(), info.ModTime()), os.Rename(file+"~", file))
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// hashed is a scan whose two images have one size and one time, and are known by
+// their digests; state tells what the index holds of them.
+func hashed(t *testing.T) (f fixture, state func() string) {
+	t.Helper()
+	f = indexed(t, plainScan("s", `{}`), files{"s/images/00000_rgb.jpg": "first", "s/images/00001_rgb.jpg": "other"}).aged(t)
+	f.reconcile(t)
+	f.check(t, CheckOptions{Digests: true, Record: true})
+	return f, func() (s string) {
+		t.Helper()
+		err := f.pool.QueryRow(t.Context(), `SELECT string_agg(CASE encode(sha256, 'hex') WHEN $1 THEN 'first' WHEN $2 THEN 'other' ELSE 'none' END ||
+			CASE WHEN inode IS NULL THEN '?' ELSE '' END, ' ' ORDER BY name) FROM files`,
+			fmt.Sprintf("%x", sha256.Sum256([]byte("first"))), fmt.Sprintf("%x", sha256.Sum256([]byte("other")))).Scan(&s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+}
+
+// Of two files of one size and one time each is known by its own digest, also when
+// they change places, which alters nothing of either but its name.
+func TestReconcileOfSwappedFiles(t *testing.T) {
+	t.Parallel()
+	f, state := hashed(t)
+	first, other := filepath.Join(f.dir, "s/images/00000_rgb.jpg"), filepath.Join(f.dir, "s/images/00001_rgb.jpg")
+	swap := func() {
+		if err := errors.Join(os.Rename(first, first+"~"), os.Rename(other, first), os.Rename(first+"~", other)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	version := func() string {
+		c := must[*Content](t)(f.OpenFile(as(t, guest), "s", "images", "00000_rgb"))
+		defer c.Close() // Only read.
+		return c.Version
+	}
+	known := version()
+	if got := state(); got != "first other" {
+		t.Fatalf("before: %s", got)
+	}
+	swap()
+	if version() == known {
+		t.Error("the version of what took the place of a file is that of the file")
+	}
+	f.expectFound(t, "swapped", CheckOptions{}, "not_indexed s/images 00000_rgb", "not_indexed s/images 00001_rgb")
+	f.reconcile(t)
+	if got := state(); got != "none none" {
+		t.Errorf("after: %s, want no digest that is another file's", got)
+	}
+	f.check(t, CheckOptions{Digests: true, Record: true})
+	if got := state(); got != "other first" {
+		t.Errorf("hashed again: %s", got)
+	}
+}
+
+// Rows of a program that knew no inodes get them without a byte being read, but for
+// files that were touched since they were indexed, which may be others by now.
+func TestReconcileFillsInodes(t *testing.T) {
+	t.Parallel()
+	f, state := hashed(t)
+	older := func() {
+		if _, err := f.pool.Exec(t.Context(), "UPDATE files SET inode = NULL"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	older()
+	if _, err := f.pool.Exec(t.Context(), "UPDATE scans SET indexed_at = now() + interval '1 minute'"); err != nil {
+		t.Fatal(err) // well after they were touched, whatever the clock's step
+	}
+	f.expectFound(t, "of an older program", CheckOptions{})
+	files{"s/metadata/metadata.json": `{"owner": "ann"}`}.write(t, f.dir)
+	f.reconcile(t)
+	if got := state(); got != "first other" {
+		t.Errorf("filled: %s, want the digests kept", got)
+	}
+	older()
+	if _, err := f.pool.Exec(t.Context(), "UPDATE scans SET indexed_at = 'epoch'"); err != nil {
+		t.Fatal(err)
+	}
+	files{"s/metadata/metadata.json": `{}`}.write(t, f.dir)
+	f.reconcile(t)
+	if got := state(); got != "none none" {
+		t.Errorf("touched since: %s, want the digests dropped", got)
+	}
+	f.check(t, CheckOptions{Digests: true, Record: true})
+	older()
+	f.check(t, CheckOptions{Digests: true, Record: true})
+	if got := state(); got != "first other" {
+		t.Errorf("checked: %s, want them filled by who read the bytes", got)
+	}
+}
+
+// A restored tree has other inodes; its bytes were compared, and are not read again.
+func TestTrustRestored(t *testing.T) {
+	t.Parallel()
+	f, state := hashed(t)
+	restored := func(began time.Time) {
+		for _, id := range []string{"00000_rgb", "00001_rgb"} {
+			renewed(t, filepath.Join(f.dir, "s/images", id+".jpg"))
+		}
+		if err := f.TrustRestored(t.Context(), began); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.pool.Exec(t.Context(), "UPDATE scans SET indexed_at = indexed_at + interval '1 minute'"); err != nil {
+			t.Fatal(err) // as above
+		}
+		f.reconcile(t)
+	}
+	restored(time.Now().Add(time.Hour))
+	if got := state(); got != "first other" {
+		t.Errorf("of a backup: %s, want the digests kept", got)
+	}
+	restored(time.Now().Add(-time.Hour))
+	if got := state(); got != "none none" {
+		t.Errorf("of one that a change went past: %s, want the digests dropped", got)
 	}
 }
 

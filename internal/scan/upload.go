@@ -326,6 +326,7 @@ func (s *Service) insertFiles(ctx context.Context, tx pgx.Tx, r row, fs db.GetFi
 		arg.Filenames = append(arg.Filenames, f.Name)
 		arg.Sizes = append(arg.Sizes, f.Content.Size())
 		arg.Modified = append(arg.Modified, f.Content.Modified())
+		arg.Inodes = append(arg.Inodes, rowInode(f.Content.Inode()))
 		arg.Sha256s = append(arg.Sha256s, digest[:])
 		arg.Documents = append(arg.Documents, string(metadata))
 		arg.Metadatas = append(arg.Metadatas, string(searchable(metadata)))
