@@ -157,8 +157,10 @@ func (s *service) run(ctx context.Context, listener net.Listener) error {
 		return fmt.Errorf("open the cache of previews: %w", err)
 	}
 	defer previews.Close() // It is a cache.
+	archives := scan.NewArchives(s.scans)
+	defer archives.Close()
 	server := &http.Server{
-		Handler: s.handler(previews), ReadHeaderTimeout: headTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
+		Handler: s.handler(previews, archives), ReadHeaderTimeout: headTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
 		IdleTimeout: idleTimeout, MaxHeaderBytes: api.MaxHead,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
@@ -276,9 +278,9 @@ func (s *service) adminPassword() (string, error) {
 	return strings.TrimRight(string(raw), "\r\n"), nil
 }
 
-func (s *service) handler(previews *preview.Cache) http.Handler {
+func (s *service) handler(previews *preview.Cache, archives *scan.Archives) http.Handler {
 	return api.New(api.Services{
-		Auth: s.auth, Scans: s.scans, Webhooks: s.webhooks, Previews: previews, Verifier: s.auth.Verifier(),
+		Auth: s.auth, Scans: s.scans, Webhooks: s.webhooks, Archives: archives, Previews: previews, Verifier: s.auth.Verifier(),
 		Metrics: s.metrics(), Ready: s.ready, Log: s.log,
 	}, api.Config{
 		Prefix: s.config.Prefix, Location: s.tree.Dir(), Version: version, Rates: api.Rates(s.config.RateLimits),

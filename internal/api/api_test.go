@@ -135,10 +135,12 @@ func newSiteOn(t *testing.T, dir string, config api.Config, change ...func(*auth
 		t.Fatalf("preview.Open = %v", err)
 	}
 	t.Cleanup(func() { _ = previews.Close() })
+	archives := scan.NewArchives(scans)
+	t.Cleanup(archives.Close)
 	config.Location, config.Version = dir, "test"
 	config.UsernameCheck = true
 	handler := api.New(api.Services{
-		Auth: accounts, Scans: scans, Webhooks: hooks(t, pool, dir, scans, accounts, log), Previews: previews, Verifier: accounts.Verifier(),
+		Auth: accounts, Scans: scans, Webhooks: hooks(t, pool, dir, scans, accounts, log), Archives: archives, Previews: previews, Verifier: accounts.Verifier(),
 		Metrics: observe.NewMetrics(pool), Ready: pool.Ping, Log: log,
 	}, config)
 	server := httptest.NewServer(handler)

@@ -52,6 +52,7 @@ type Services struct {
 	Auth     *auth.Service
 	Scans    *scan.Service
 	Webhooks *webhook.Service
+	Archives *scan.Archives
 	Previews *preview.Cache
 	Verifier *tokenauth.Verifier
 	Metrics  *observe.Metrics
@@ -109,7 +110,7 @@ func newServer(services Services, config Config) *server {
 	s := &server{
 		config: config, auth: services.Auth, scans: services.Scans, webhooks: services.Webhooks, previews: services.Previews,
 		metrics: services.Metrics, ready: services.Ready, log: services.Log, mux: http.NewServeMux(),
-		archives: scan.NewArchives(services.Scans), models: modelSlots(), aliased: map[string]func(alias){}, different: map[string]func(alias){}, routes: map[string]route{},
+		archives: services.Archives, models: modelSlots(), aliased: map[string]func(alias){}, different: map[string]func(alias){}, routes: map[string]route{},
 	}
 	s.authenticator = &tokenauth.Authenticator{
 		Verifier: services.Verifier, Locations: config.TokenLocations, Log: services.Log,

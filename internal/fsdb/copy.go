@@ -438,6 +438,21 @@ func makeParents(to *os.Root, name string) error {
 	return to.MkdirAll(path.Dir(name), perm)
 }
 
+// Duplicate returns another descriptor of an open file, with its offset and a life of
+// its own.
+func Duplicate(f *os.File) (*os.File, error) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return nil, fmt.Errorf("duplicate %q: %w", f.Name(), err)
+	}
+	fd, failed := -1, error(nil)
+	err = raw.Control(func(of uintptr) { fd, failed = unix.FcntlInt(of, unix.F_DUPFD_CLOEXEC, 0) })
+	if err = errors.Join(err, failed); err != nil {
+		return nil, fmt.Errorf("duplicate %q: %w", f.Name(), err)
+	}
+	return os.NewFile(uintptr(fd), f.Name()), nil
+}
+
 // InodeOf returns the number that a file keeps when it is renamed, and that no other
 // file of its filesystem has at the same time.
 func InodeOf(info fs.FileInfo) uint64 {

@@ -33,6 +33,8 @@ const (
 	// they are what they were when their archive began. Those beyond are
 	// opened when their turn comes, and end the archive if they have changed.
 	archiveFiles = 4096
+	// largeEntry is from what size on a file is summed apart from who asks for it.
+	largeEntry = 8 << 20
 	// keepTimeout bounds what the end of an archive waits for the index.
 	keepTimeout = 5 * time.Second
 )
@@ -43,16 +45,22 @@ type Archives struct {
 	scans *Service
 	sums  *lru.Cache[fileVersion, sums]
 	open  atomic.Int64 // files held open
+	large int64        // see largeEntry
+	apart *summer
 }
 
-// NewArchives returns the archives of the scans of s.
+// NewArchives returns the archives of the scans of s; the caller closes them.
 func NewArchives(s *Service) *Archives {
 	cache, err := lru.New[fileVersion, sums](rememberedSums)
 	if err != nil { // only for a size below one
 		panic(err)
 	}
-	return &Archives{scans: s, sums: cache}
+	return &Archives{scans: s, sums: cache, large: largeEntry, apart: newSummer()}
 }
+
+// Close ends the summing of files that nobody waits for any more, and of those that
+// somebody does.
+func (a *Archives) Close() { a.apart.close() }
 
 // sums are the checksums of a file.
 type sums struct {
@@ -78,7 +86,8 @@ type Archive struct {
 
 // Open lays out the archive of a scan; the caller closes it. It holds all
 // files of the scan but previews, accounts and hidden ones other than its visibility, in the order of
-// their names relative to the scan, and the manifest. With filesets it holds of
+// their names relative to the scan, and the manifest. Large ones come after all others, since they are
+// read before their first byte goes out. With filesets it holds of
 // these only what belongs to the named ones or to none.
 //
 // The files are those that the scan has now: what replaces one of them later
@@ -159,8 +168,8 @@ func (a *Archive) layOut(ctx context.Context, keep func(string) bool) error {
 		return err
 	}
 	version := sha256.New()
-	fmt.Fprintln(version, "1") // to be raised when the same files make another archive
-	var entries []storedzip.Entry
+	fmt.Fprintln(version, "2") // to be raised when the same files make another archive
+	var entries, large []storedzip.Entry
 	for _, name := range names {
 		if !keep(name) || name == ManifestName {
 			continue
@@ -176,9 +185,13 @@ func (a *Archive) layOut(ctx context.Context, keep func(string) bool) error {
 		if f.modified.After(a.modified) {
 			a.modified = f.modified
 		}
-		entries = append(entries, f.entry())
+		if f.version.size >= a.archives.large {
+			large = append(large, f.entry())
+		} else {
+			entries = append(entries, f.entry())
+		}
 	}
-	entries = append(entries, a.manifestEntry())
+	entries = append(append(entries, large...), a.manifestEntry())
 	a.Version = hex.EncodeToString(version.Sum(nil))
 	a.Archive, err = storedzip.New(entries)
 	return err
@@ -272,12 +285,14 @@ func (f *archived) sums(ctx context.Context) (sums, error) {
 	cache, known := f.archive.archives.sums, f.archive.known[f.name]
 	s, ok := cache.Get(f.version)
 	if !ok {
-		c, err := f.open()
-		if err != nil {
-			return sums{}, err
+		sum := f.read
+		if f.version.size >= f.archive.archives.large {
+			sum = func(ctx context.Context, known digest) (sums, error) {
+				return f.archive.archives.sumApart(ctx, f, known)
+			}
 		}
-		s, err = sumsOf(ctx, c, f.version.size, known.of(f.version))
-		if err := errors.Join(err, c.Close()); err != nil {
+		var err error
+		if s, err = sum(ctx, known); err != nil {
 			return sums{}, fmt.Errorf("sum %q: %w", f.name, err)
 		}
 	}
@@ -290,6 +305,16 @@ func (f *archived) sums(ctx context.Context) (sums, error) {
 		f.archive.computed = append(f.archive.computed, known.with(f.version, s.sha256[:]))
 	}
 	return s, nil
+}
+
+// read sums the bytes that were laid out.
+func (f *archived) read(ctx context.Context, known digest) (sums, error) {
+	c, err := f.open()
+	if err != nil {
+		return sums{}, err
+	}
+	s, err := sumsOf(ctx, c, f.version.size, known.of(f.version))
+	return s, errors.Join(err, c.Close())
 }
 
 // sumsOf reads size bytes of r. Their SHA-256 costs ten times as much as the
