@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	iofs "io/fs"
 	"net/http"
+	"os"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -74,43 +76,28 @@ func (s *server) getImage(ctx context.Context, in *imageQuery) (*download, error
 	if err != nil {
 		return nil, err
 	}
+	shown := itself(c)
 	if !original {
-		if c, err = s.thumbnail(ctx, c, size); err != nil {
-			return nil, err
-		}
+		shown = s.thumbnail(c, size)
 	}
 	if isTrue(strings.ToLower(in.AsBase64)) {
-		return s.asBase64(c)
+		return s.asBase64(shown)
 	}
-	out, err := s.download(c, nil)
-	if err != nil {
-		return nil, err
-	}
-	send := out.Body
+	send := s.made(shown).Body
 	return &download{func(ctx huma.Context) {
 		ctx.SetHeader("X-Content-Encoding", "binary")
 		send(ctx)
 	}}, nil
 }
 
-// thumbnail returns the preview of c, which it closes.
-func (s *server) thumbnail(ctx context.Context, c *scan.Content, size int) (*scan.Content, error) {
-	defer c.Close() // Nothing was written to it.
-	f, stat, err := s.previews.Image(ctx, preview.Source{
-		Key: c.Version,
-		// It may be made for others once this request has gone.
-		Open: func() (io.ReadSeekCloser, int64, error) {
-			f, err := c.Again(context.WithoutCancel(ctx))
-			return f, c.Size, err
+// thumbnail is the preview of c.
+func (s *server) thumbnail(c *scan.Content, size int) likeness {
+	return likeness{
+		Content: c, name: strings.TrimSuffix(c.Name, extension(c.Name)) + ".jpeg", form: fmt.Sprintf("%s %d", preview.Version, size),
+		make: func(ctx context.Context) (*os.File, iofs.FileInfo, error) {
+			return s.previews.Image(ctx, source(ctx, c), size)
 		},
-	}, size)
-	if err != nil {
-		return nil, err
 	}
-	return &scan.Content{
-		File: f, Name: strings.TrimSuffix(c.Name, extension(c.Name)) + ".jpeg", Size: stat.Size(),
-		Modified: c.Modified, Version: fmt.Sprintf("%s %s %d", c.Version, preview.Version, size),
-	}, nil
 }
 
 func extension(name string) string {
@@ -123,11 +110,12 @@ func extension(name string) string {
 // maxBase64 bounds what is sent as text, for it has to be held in memory.
 const maxBase64 = 64 << 20
 
-func (s *server) asBase64(c *scan.Content) (*download, error) {
-	if c.Size > maxBase64 {
-		return nil, errors.Join(errTextTooLarge, c.Close())
+// asBase64 sends l as text, and closes it. No preview is over the bound.
+func (s *server) asBase64(l likeness) (*download, error) {
+	if l.make == nil && l.Size > maxBase64 {
+		return nil, errors.Join(errTextTooLarge, l.Close())
 	}
-	return s.jsonOf(c, "base64", func(_ context.Context, w http.ResponseWriter, r *http.Request) error {
+	return s.jsonOf(l, "base64", func(_ context.Context, c *scan.Content, w http.ResponseWriter, r *http.Request) error {
 		image, err := io.ReadAll(io.LimitReader(c.File, maxBase64))
 		if err != nil {
 			return fmt.Errorf("read image: %w", err)

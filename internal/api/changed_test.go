@@ -202,6 +202,58 @@ func TestSwappedFiles(t *testing.T) {
 	}
 }
 
+// Who has the current version, or has to have another one, is told so before
+// anything is made for that.
+func TestConditionsBeforeMaking(t *testing.T) {
+	t.Parallel()
+	s := newAnalyzedSite(t, analyzed)
+	made := func() (files []string) {
+		for _, pattern := range []string{"*", "*/*"} {
+			found, err := filepath.Glob(filepath.Join(s.dir, ".plantdb", "cache", pattern))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, f := range found {
+				if info, err := os.Stat(f); err == nil && info.Mode().IsRegular() {
+					files = append(files, f)
+				}
+			}
+		}
+		return files
+	}
+	const image = "/api/v1/assets/image/" + analyzed + "/images/00000_rgb"
+	for _, path := range []string{
+		image, image + "?size=333", image + "?size=32&as_base64=true", "/api/v1/assets/pointcloud/" + analyzed + "?size=9",
+		"/api/v1/assets/mesh/" + analyzed + "?size=9", "/api/v1/assets/pointcloud/" + analyzed + "?size=11&coords=true",
+	} {
+		whole := s.get(path)
+		files := made()
+		if whole.status != http.StatusOK || len(files) == 0 {
+			t.Fatalf("GET %s = %d %s, %d files made, want some", path, whole.status, whole.body, len(files))
+		}
+		for _, f := range files {
+			if err := os.Remove(f); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, tt := range []struct {
+			condition header
+			status    int
+		}{
+			{header{"If-None-Match", whole.header.Get("ETag")}, http.StatusNotModified}, {header{"If-Match", `"other"`}, http.StatusPreconditionFailed},
+			{header{"If-Modified-Since", time.Now().Add(time.Hour).UTC().Format(http.TimeFormat)}, http.StatusNotModified},
+		} {
+			a := s.get(path, tt.condition)
+			if a.status != tt.status || len(made()) > 0 {
+				t.Errorf("GET %s with %s = %d, %d files made, want %d and none", path, tt.condition.name, a.status, len(made()), tt.status)
+			}
+		}
+		if again := s.get(path); again.status != http.StatusOK || !bytes.Equal(again.body, whole.body) || again.header.Get("ETag") != whole.header.Get("ETag") {
+			t.Errorf("GET %s again = %d, want the same", path, again.status)
+		}
+	}
+}
+
 func write(t *testing.T, file string, content []byte) {
 	t.Helper()
 	if err := os.WriteFile(file, content, 0o600); err != nil {

@@ -6,8 +6,10 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	iofs "io/fs"
 	"mime"
 	"net/http"
+	"os"
 	"path"
 	"slices"
 	"strconv"
@@ -17,6 +19,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/romi/plantdb-go/internal/preview"
 	"github.com/romi/plantdb-go/internal/scan"
 )
 
@@ -133,22 +136,89 @@ func renew(h http.Header, c *scan.Content, form string) {
 	}
 }
 
-// jsonOf sends what is made of c in JSON, and closes it. A version of c has one
-// form of the kind, so that who has it already costs no making. Ranges are for
-// send to offer.
-func (s *server) jsonOf(c *scan.Content, kind string, send func(context.Context, http.ResponseWriter, *http.Request) error) *download {
+// likeness is a file, or what is made of it: what it is called and which version it
+// is are known before it is made.
+type likeness struct {
+	*scan.Content // what it is made of
+
+	name string
+	form string // of the version; empty for the file itself
+	make func(context.Context) (*os.File, iofs.FileInfo, error)
+}
+
+func itself(c *scan.Content) likeness { return likeness{Content: c, name: c.Name} }
+
+// suffix is what the versions of a form have behind that of the file.
+func (l likeness) suffix() string {
+	if l.form == "" {
+		return ""
+	}
+	return " " + l.form
+}
+
+// open makes it, if that has to be done; the receiver closes it.
+func (l likeness) open(ctx context.Context) (*scan.Content, error) {
+	if l.make == nil {
+		return l.Content, nil
+	}
+	f, stat, err := l.make(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &scan.Content{File: f, Name: l.name, Size: stat.Size(), Modified: l.Modified, Version: l.Version + l.suffix()}, nil
+}
+
+// source is what previews of c are made of.
+func source(ctx context.Context, c *scan.Content) preview.Source {
+	return preview.Source{
+		Key: c.Version,
+		// It may be made for others once this request has gone.
+		Open: func() (io.ReadSeekCloser, int64, error) {
+			f, err := c.Again(context.WithoutCancel(ctx))
+			return f, c.Size, err
+		},
+	}
+}
+
+// made sends l with ranges and conditions, and closes it. Who has this version
+// already costs no making.
+func (s *server) made(l likeness) *download {
+	return s.onDemand(l, l.name, typeOf(l.name), l.suffix(), func(_ context.Context, c *scan.Content, w http.ResponseWriter, r *http.Request) error {
+		http.ServeContent(&rangeErrors{ResponseWriter: w}, r, "", c.Modified, c.File)
+		return nil
+	})
+}
+
+// sending sends what is made of an open file.
+type sending func(context.Context, *scan.Content, http.ResponseWriter, *http.Request) error
+
+// jsonOf sends what is made of l in JSON, and closes it. A version of l has one
+// form of the kind. Ranges are for send to offer.
+func (s *server) jsonOf(l likeness, kind string, send sending) *download {
+	name := strings.TrimSuffix(l.name, extension(l.name)) + ".json"
+	return s.onDemand(l, name, "application/json", l.suffix()+" "+kind, send)
+}
+
+// onDemand has l made and sent if the conditions of the request do not make that
+// needless.
+func (s *server) onDemand(l likeness, name, contentType, suffix string, send sending) *download {
 	return &download{func(ctx huma.Context) {
-		defer c.Close() // Nothing was written to it.
+		defer l.Close() // Nothing was written to it.
 		r, w := humago.Unwrap(ctx)
-		fileHeaders(w.Header(), strings.TrimSuffix(c.Name, extension(c.Name))+".json", c.Version+" "+kind)
-		renew(r.Header, c, " "+kind)
-		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set("Last-Modified", c.Modified.UTC().Format(http.TimeFormat))
-		if settled(w, r, c.Modified) {
+		fileHeaders(w.Header(), name, l.Version+suffix)
+		renew(r.Header, l.Content, suffix)
+		w.Header().Set("Content-Type", contentType)
+		w.Header().Set("Last-Modified", l.Modified.UTC().Format(http.TimeFormat))
+		if settled(w, r, l.Modified) {
 			return
 		}
-		if err := send(ctx.Context(), w, r); err != nil {
-			for _, of := range []string{"ETag", "Last-Modified", "Content-Disposition"} { // the file
+		c, err := l.open(ctx.Context())
+		if err == nil {
+			defer c.Close() // As above; the file itself is closed twice, which is no harm.
+			err = send(ctx.Context(), c, w, r)
+		}
+		if err != nil {
+			for _, of := range []string{"ETag", "Last-Modified", "Content-Disposition", "X-Content-Encoding"} { // the file
 				w.Header().Del(of)
 			}
 			writeProblem(w, inWords(ctx.Context(), problemOf(ctx.Context(), s.log, err)))

@@ -178,15 +178,15 @@ func (s *server) getPointCloud(ctx context.Context, in *cloudInput) (*download, 
 	if err != nil {
 		return nil, outputError(ctx, err, in.Scan, task)
 	}
-	return s.pointCloud(ctx, c, in.ModelQuery)
+	return s.pointCloud(c, in.ModelQuery)
 }
 
 // pointCloud sends c, and closes it.
-func (s *server) pointCloud(ctx context.Context, c *scan.Content, q ModelQuery) (*download, error) {
+func (s *server) pointCloud(c *scan.Content, q ModelQuery) (*download, error) {
 	if _, err := strconv.ParseFloat(q.Size, 64); err != nil && q.Size != "orig" {
 		q.Size = "preview" // upstream takes any word for it
 	}
-	return s.model(ctx, c, q, model{s.previews.PointCloud, writePoints})
+	return s.model(c, q, model{s.previews.PointCloud, writePoints})
 }
 
 func (s *server) getMesh(ctx context.Context, in *meshInput) (*download, error) {
@@ -194,15 +194,15 @@ func (s *server) getMesh(ctx context.Context, in *meshInput) (*download, error) 
 	if err != nil {
 		return nil, outputError(ctx, err, in.Scan, scan.TaskMesh)
 	}
-	return s.mesh(ctx, c, in.ModelQuery)
+	return s.mesh(c, in.ModelQuery)
 }
 
 // mesh sends c, and closes it.
-func (s *server) mesh(ctx context.Context, c *scan.Content, q ModelQuery) (*download, error) {
+func (s *server) mesh(c *scan.Content, q ModelQuery) (*download, error) {
 	if _, err := strconv.ParseFloat(q.Size, 64); err != nil && q.Size != "preview" {
 		q.Size = "orig" // as upstream does with any word
 	}
-	return s.model(ctx, c, q, model{s.previews.Mesh, writeMesh})
+	return s.model(c, q, model{s.previews.Mesh, writeMesh})
 }
 
 // model is what a kind of model can be turned into.
@@ -211,39 +211,27 @@ type model struct {
 	write func(*bufio.Writer, *ply.Mesh)
 }
 
-func (s *server) model(ctx context.Context, c *scan.Content, q ModelQuery, m model) (*download, error) {
+func (s *server) model(c *scan.Content, q ModelQuery, m model) (*download, error) {
 	voxel, original, err := preview.VoxelSize(q.Size)
 	if err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
+	shown := itself(c)
 	if !original {
-		if c, err = thinned(ctx, c, m, voxel); err != nil {
-			return nil, err
-		}
+		shown = thinned(c, m, voxel)
 	}
 	if isTrue(strings.ToLower(q.Coords)) {
-		return s.coordinates(c, m), nil
+		return s.coordinates(shown, m), nil
 	}
-	return s.download(c, nil)
+	return s.made(shown), nil
 }
 
-// thinned returns c on a grid, and closes it.
-func thinned(ctx context.Context, c *scan.Content, m model, voxel float64) (*scan.Content, error) {
-	defer c.Close() // Nothing was written to it.
-	f, stat, err := m.thin(ctx, preview.Source{
-		Key: c.Version,
-		// It may be made for others once this request has gone.
-		Open: func() (io.ReadSeekCloser, int64, error) {
-			f, err := c.Again(context.WithoutCancel(ctx))
-			return f, c.Size, err
-		},
-	}, voxel)
-	if err != nil {
-		return nil, err
+// thinned is c on a grid.
+func thinned(c *scan.Content, m model, voxel float64) likeness {
+	return likeness{
+		Content: c, name: c.Name, form: fmt.Sprintf("%s voxel %g", preview.Version, voxel),
+		make: func(ctx context.Context) (*os.File, iofs.FileInfo, error) { return m.thin(ctx, source(ctx, c), voxel) },
 	}
-	return &scan.Content{
-		File: f, Name: c.Name, Size: stat.Size(), Modified: c.Modified, Version: fmt.Sprintf("%s %s voxel %g", c.Version, preview.Version, voxel),
-	}, nil
 }
 
 // maxCoordinates bounds the models that are sent as JSON, and so the memory for
@@ -253,9 +241,9 @@ const maxCoordinates = 2_000_000
 // errCoordinates tells what to do instead.
 var errCoordinates = ply.ErrTooLarge.With("The model has more than %d points or triangles; ask for a larger grid, or for the file.", maxCoordinates)
 
-// coordinates sends c as JSON, and closes it.
-func (s *server) coordinates(c *scan.Content, m model) *download {
-	return s.jsonOf(c, "coordinates", func(ctx context.Context, w http.ResponseWriter, r *http.Request) error {
+// coordinates sends l as JSON, and closes it.
+func (s *server) coordinates(l likeness, m model) *download {
+	return s.jsonOf(l, "coordinates", func(ctx context.Context, c *scan.Content, w http.ResponseWriter, r *http.Request) error {
 		read, err := s.readModel(ctx, c)
 		if err != nil {
 			return err

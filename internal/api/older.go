@@ -142,7 +142,7 @@ func (s *server) registerOlderModels() {
 		id      string
 		summary string
 		schema  *huma.Schema
-		send    func(context.Context, *scan.Content, ModelQuery) (*download, error)
+		send    func(*scan.Content, ModelQuery) (*download, error)
 	}{
 		{"get-pointcloud-015", "Download a point cloud", s.points(), s.pointCloud},
 		{"get-ground-truth-015", "Download a point cloud", s.points(), s.pointCloud},
@@ -156,7 +156,7 @@ func (s *server) registerOlderModels() {
 			if err != nil {
 				return nil, err
 			}
-			return m.send(ctx, c, in.ModelQuery)
+			return m.send(c, in.ModelQuery)
 		})
 	}
 }
