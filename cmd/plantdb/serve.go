@@ -45,8 +45,8 @@ func (p *program) serveCommand() *cobra.Command {
 	return cmd
 }
 
-// Bounds of one connection. Uploads move their own deadline on while bytes
-// come; a download may take as long as the largest file on a slow line does.
+// Bounds of one connection. Uploads and downloads move their own deadline on while
+// bytes come and go.
 const (
 	headTimeout  = 10 * time.Second
 	readTimeout  = 60 * time.Second

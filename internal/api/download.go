@@ -111,7 +111,7 @@ func (s *server) download(c *scan.Content, err error) (*download, error) {
 		fileHeaders(w.Header(), c.Name, c.Version)
 		renew(r.Header, c, "")
 		w.Header().Set("Content-Type", typeOf(c.Name))
-		http.ServeContent(&rangeErrors{ResponseWriter: w}, r, "", c.Modified, c.File)
+		http.ServeContent(&rangeErrors{ResponseWriter: steadily(w)}, r, "", c.Modified, c.File)
 	}}, nil
 }
 
@@ -184,7 +184,7 @@ func source(ctx context.Context, c *scan.Content) preview.Source {
 // already costs no making.
 func (s *server) made(l likeness) *download {
 	return s.onDemand(l, l.name, typeOf(l.name), l.suffix(), func(_ context.Context, c *scan.Content, w http.ResponseWriter, r *http.Request) error {
-		http.ServeContent(&rangeErrors{ResponseWriter: w}, r, "", c.Modified, c.File)
+		http.ServeContent(&rangeErrors{ResponseWriter: steadily(w)}, r, "", c.Modified, c.File)
 		return nil
 	})
 }
