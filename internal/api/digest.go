@@ -25,6 +25,12 @@ type DigestHeaders struct {
 	ReprDigest    string `header:"Repr-Digest" doc:"As Content-Digest, for nothing here encodes a body: of the whole body, or in the part that is the file of its bytes." example:"sha-256=:RBNvo1WzZ4oRRq0W9+hknpT7T8If536DEMBg9hyq/4o=:"`
 }
 
+// BodyDigests are DigestHeaders of a body that is no form.
+type BodyDigests struct {
+	ContentDigest string `header:"Content-Digest" doc:"Digest of the body, sha-256 or sha-512 (RFC 9530): one that does not hold is a 400 digest_mismatch, and nothing of the body is kept. Other algorithms are passed over." example:"sha-256=:RBNvo1WzZ4oRRq0W9+hknpT7T8If536DEMBg9hyq/4o=:"`
+	ReprDigest    string `header:"Repr-Digest" doc:"As Content-Digest, for nothing here encodes a body." example:"sha-256=:RBNvo1WzZ4oRRq0W9+hknpT7T8If536DEMBg9hyq/4o=:"`
+}
+
 // digest is one that was announced, and that of what has come so far.
 type digest struct {
 	header, algorithm string

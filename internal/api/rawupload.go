@@ -52,7 +52,8 @@ type rawBody struct {
 	json    bool
 	named   bool  // there is a path, be it empty
 	length  int64 // -1 where it was not said
-	content *countingReader
+	content io.Reader
+	digests digests // of the body
 }
 
 // Resolve takes the body away from Huma.
@@ -61,7 +62,11 @@ func (b *rawBody) Resolve(ctx huma.Context) []error {
 	r.Body = &patientBody{ReadCloser: r.Body, control: http.NewResponseController(w)}
 	b.json, b.length = isJSON(r.Header.Get("Content-Type")), r.ContentLength
 	b.named = len(r.Header.Values("X-File-Path")) > 0
-	b.content = &countingReader{from: r.Body, want: r.ContentLength}
+	var err error
+	if b.digests, err = digestsOf(r.Header); err != nil {
+		return []error{err}
+	}
+	b.content = b.digests.reader(&countingReader{from: r.Body, want: r.ContentLength})
 	return nil
 }
 
@@ -134,6 +139,7 @@ func (s *server) registerRawUpload() {
 func (s *server) createRawFile(ctx context.Context, in *struct {
 	RawPath
 	RawHeaders
+	BodyDigests
 	File rawBody
 }) (*reply[message], error) {
 	if err := in.check(in.File.length, in.File.named); err != nil {
@@ -153,6 +159,9 @@ func (s *server) createRawFile(ctx context.Context, in *struct {
 		return nil, err
 	}
 	if err := up.Stage(ctx, content); err != nil {
+		return nil, err
+	}
+	if err := in.File.digests.check(); err != nil {
 		return nil, err
 	}
 	return replyOf(message{fmt.Sprintf("File %s received and saved", at)}, up.CommitRaw(ctx))

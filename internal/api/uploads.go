@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha1" //nolint:gosec // tus wants it for checksums of what was lost on the way, not against anybody.
 	"crypto/sha256"
@@ -101,13 +102,18 @@ type tusPiece struct {
 	contentType string
 	length      int64 // -1 where it was not said
 	content     io.Reader
+	digests     digests // of the body
 }
 
 // Resolve takes the body away from Huma.
 func (b *tusPiece) Resolve(ctx huma.Context) []error {
 	r, w := humago.Unwrap(ctx)
 	r.Body = &patientBody{ReadCloser: r.Body, control: http.NewResponseController(w)}
-	b.contentType, b.length, b.content = r.Header.Get("Content-Type"), r.ContentLength, &sourceReader{r.Body}
+	var err error
+	if b.digests, err = digestsOf(r.Header); err != nil {
+		return []error{err}
+	}
+	b.contentType, b.length, b.content = r.Header.Get("Content-Type"), r.ContentLength, b.digests.reader(&sourceReader{r.Body})
 	return nil
 }
 
@@ -123,9 +129,12 @@ type TusChecksum struct {
 	Checksum string `header:"Upload-Checksum" doc:"Checksum of the body: sha1, sha256 or sha512, a space, and its bytes in Base64." example:"sha1 Kq5sNclPz7QV2+lfQIuc6R7oRu0="`
 }
 
-// piece is the body at an offset, with its checksum.
+// piece is the body at an offset, with its checksum and digests.
 func (c TusChecksum) piece(at int64, body *tusPiece) (scan.Piece, error) {
 	piece := scan.Piece{At: at, Content: body.content}
+	if len(body.digests) > 0 {
+		piece.Check = body.digests.check
+	}
 	if c.Checksum == "" {
 		return piece, nil
 	}
@@ -135,9 +144,16 @@ func (c TusChecksum) piece(at int64, body *tusPiece) (scan.Piece, error) {
 	if !known || err != nil {
 		return piece, errTusChecksum
 	}
-	piece.Sum, piece.Want = newSum(), want
-	if len(want) != piece.Sum.Size() {
+	sum := newSum()
+	if len(want) != sum.Size() {
 		return piece, errTusChecksum // of no body
+	}
+	piece.Content = io.TeeReader(piece.Content, sum)
+	piece.Check = func() error {
+		if !bytes.Equal(sum.Sum(nil), want) {
+			return scan.ErrChecksum
+		}
+		return body.digests.check()
 	}
 	return piece, nil
 }
@@ -195,7 +211,7 @@ func (s *server) registerUploads() {
 		must: []string{"Tus-Resumable", "Upload-Length", "Upload-Metadata"},
 		faults: slices.Concat(finishFaults, []error{
 			errTusVersion, errTusLength, errTusMetadata, errTusChecksum, errTusBody, errFormMetadata, errBrokenUpload,
-			scan.ErrChecksum, scan.ErrUploadTooLong, scan.ErrQuota, scan.ErrTooManyUploads,
+			scan.ErrChecksum, errDigest, errDigestMismatch, scan.ErrUploadTooLong, scan.ErrQuota, scan.ErrTooManyUploads,
 		}),
 		summary: "Begin an upload that can be resumed",
 		doc: aboutTus + "Upload-Metadata names the scan, fileset and file, ext or filename, and the metadata of the file as JSON. " +
@@ -215,10 +231,10 @@ func (s *server) registerUploads() {
 		must: []string{"Tus-Resumable", "Upload-Offset"},
 		faults: slices.Concat(finishFaults, []error{
 			errTusVersion, errTusOffset, errTusChecksum, errTusBody, errBrokenUpload,
-			scan.ErrUnknownUpload, scan.ErrUploadBusy, scan.ErrUploadOffset, scan.ErrUploadTooLong, scan.ErrChecksum,
+			scan.ErrUnknownUpload, scan.ErrUploadBusy, scan.ErrUploadOffset, scan.ErrUploadTooLong, scan.ErrChecksum, errDigest, errDigestMismatch,
 		}),
 		summary: "Send bytes of an upload",
-		doc: aboutTus + "The bytes must begin where the upload is. Those that came before a connection broke are kept, but for a body with a checksum. " +
+		doc: aboutTus + "The bytes must begin where the upload is. Those that came before a connection broke are kept, but for a body with a checksum or digest. " +
 			"The last ones make the file: once the answer is there, it is in its fileset and survives a power cut.",
 		errors: failures,
 	}, s.resumeUpload)
@@ -240,6 +256,7 @@ func (s *server) registerUploads() {
 func (s *server) createUpload(ctx context.Context, in *struct {
 	TusHeader
 	TusChecksum
+	BodyDigests
 	Length   string `header:"Upload-Length" doc:"Bytes that the file will have." example:"104857600"`
 	Metadata string `header:"Upload-Metadata" doc:"Pairs of a name and its value in Base64, by commas: scan, fileset, file, ext or filename, metadata." example:"scan cmVhbF9wbGFudA==,fileset aW1hZ2Vz,filename MDAwMDBfcmdiLmpwZw=="`
 	Piece    tusPiece
@@ -254,6 +271,11 @@ func (s *server) createUpload(ctx context.Context, in *struct {
 	with := in.Piece.length > 0 || in.Piece.length < 0 && in.Piece.contentType != ""
 	if with && in.Piece.contentType != tusBody {
 		return nil, errTusBody
+	}
+	if !with {
+		if err := in.Piece.digests.check(); err != nil { // of no body
+			return nil, err
+		}
 	}
 	piece, err := in.piece(0, &in.Piece)
 	if err != nil {
@@ -306,6 +328,7 @@ func (s *server) getUpload(ctx context.Context, in *struct {
 func (s *server) resumeUpload(ctx context.Context, in *struct {
 	TusHeader
 	TusChecksum
+	BodyDigests
 	UploadPath
 	Offset string `header:"Upload-Offset" doc:"Where the bytes begin: where the upload is." example:"1048576"`
 	Piece  tusPiece

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/base64"
 	"errors"
 	"strings"
 	"testing"
@@ -55,11 +56,15 @@ func FuzzUploadPiece(f *testing.F) {
 		switch {
 		case err != nil:
 		case checksum == "":
-			if piece.Sum != nil {
+			if piece.Check != nil {
 				t.Error("a piece without a checksum is compared with one")
 			}
-		case piece.Sum == nil || len(piece.Want) != piece.Sum.Size():
-			t.Errorf("piece(%q) compares with %d bytes", checksum, len(piece.Want))
+		default:
+			name, text, _ := strings.Cut(checksum, " ")
+			want, err := base64.StdEncoding.DecodeString(text)
+			if err != nil || len(want) != map[string]int{"sha1": 20, "sha256": 32, "sha512": 64}[name] || piece.Check == nil {
+				t.Errorf("piece(%q) compares with %d bytes, %v", checksum, len(want), err)
+			}
 		}
 	})
 }

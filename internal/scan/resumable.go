@@ -1,12 +1,10 @@
 package scan
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"time"
 
@@ -81,9 +79,9 @@ func (r Resumable) SHA256() ([]byte, error) {
 type Piece struct {
 	At      int64
 	Content io.Reader
-	// Sum and Want are the checksum that the bytes must have; nil for none.
-	Sum  hash.Hash
-	Want []byte
+	// Check says, once all of Content was read, whether it is what was meant;
+	// nil where nobody can say, and the bytes are kept as they come.
+	Check func() error
 }
 
 // CreateResumable begins an upload of the actor's that comes in pieces. It
@@ -169,12 +167,12 @@ func (s *Service) Resumable(ctx context.Context, id uuid.UUID) (Resumable, error
 
 // Resume takes a piece of an upload of the actor's, which must begin where the
 // upload is. The last piece makes the file. Bytes that came before the content
-// broke off are kept, but for a piece with a checksum, which is taken whole or
-// not at all. Where several write to an upload at once, on whatever server, one
+// broke off are kept, but for a piece with a Check, which is taken whole or not at
+// all. Where several write to an upload at once, on whatever server, one
 // does and the others are refused.
 //
 // Errors: ErrNoActor, ErrUnknownUpload, ErrUnknownScan, ErrForbidden,
-// ErrUploadOffset, ErrUploadBusy, ErrUploadTooLong, ErrChecksum, fsdb.ErrNoSpace; of the last piece those of
+// ErrUploadOffset, ErrUploadBusy, ErrUploadTooLong, fsdb.ErrNoSpace, that of the piece's Check; of the last piece those of
 // BeginUpload and Upload.Commit, after which the bytes are still there and
 // Resumable tries again. An error of the content is wrapped.
 func (s *Service) Resume(ctx context.Context, id uuid.UUID, piece Piece) (Resumable, error) {
@@ -291,21 +289,20 @@ func (s *Service) receive(ctx context.Context, r *db.GetUploadRow, p *fsdb.Parti
 		if _, err := p.Write(buffer[:n]); err != nil {
 			return err
 		}
-		if piece.Sum != nil {
-			_, _ = piece.Sum.Write(buffer[:n]) // a hash takes everything
-		}
 		switch {
 		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-			if piece.Sum != nil && !bytes.Equal(piece.Sum.Sum(nil), piece.Want) {
-				return ErrChecksum
+			if piece.Check != nil {
+				if err := piece.Check(); err != nil {
+					return err
+				}
 			}
 			return s.acknowledge(kept, r, p)
-		case err != nil && piece.Sum == nil:
+		case err != nil && piece.Check == nil:
 			return errors.Join(err, s.acknowledge(kept, r, p))
 		case err != nil:
 			return err
 		}
-		if piece.Sum == nil && (at-r.Received >= stepBytes || time.Since(last) > stepTime) {
+		if piece.Check == nil && (at-r.Received >= stepBytes || time.Since(last) > stepTime) {
 			if err := s.acknowledge(kept, r, p); err != nil {
 				return err
 			}

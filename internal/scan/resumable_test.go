@@ -38,6 +38,17 @@ func piece(at int, content string) Piece {
 	return Piece{At: int64(at), Content: strings.NewReader(content)}
 }
 
+// checked is a first piece that must have that SHA-256.
+func checked(content io.Reader, want []byte) Piece {
+	sum := sha256.New()
+	return Piece{Content: io.TeeReader(content, sum), Check: func() error {
+		if !bytes.Equal(sum.Sum(nil), want) {
+			return ErrChecksum
+		}
+		return nil
+	}}
+}
+
 // left returns what lies below .plantdb but the cache.
 func (f fixture) left(t *testing.T) []string {
 	t.Helper()
@@ -165,8 +176,8 @@ func TestResumableRefuses(t *testing.T) {
 		"unknown":        {ann, uuid.New(), piece(0, "x"), ErrUnknownUpload},
 		"ahead":          {ann, id, piece(1, "x"), ErrUploadOffset},
 		"too long":       {ann, id, piece(0, "01234567890"), ErrUploadTooLong},
-		"a checksum":     {ann, id, Piece{Content: strings.NewReader("01234"), Sum: sha256.New(), Want: []byte("no")}, ErrChecksum},
-		"a cut checksum": {ann, id, Piece{Content: broken{strings.NewReader("01234")}, Sum: sha256.New(), Want: []byte("no")}, errCut},
+		"a checksum":     {ann, id, checked(strings.NewReader("01234"), []byte("no")), ErrChecksum},
+		"a cut checksum": {ann, id, checked(broken{strings.NewReader("01234")}, []byte("no")), errCut},
 	} {
 		if _, err := f.Resume(as(t, tt.a), tt.id, tt.piece); !errors.Is(err, tt.want) {
 			t.Errorf("%s: Resume = %v, want %v", name, err, tt.want)
@@ -182,7 +193,7 @@ func TestResumableRefuses(t *testing.T) {
 		t.Errorf("EndResumable of another's = %v, want ErrUnknownUpload", err)
 	}
 	sum := sha256.Sum256([]byte("0123456789"))
-	if got, err := f.Resume(as(t, ann), id, Piece{Content: strings.NewReader("0123456789"), Sum: sha256.New(), Want: sum[:]}); err != nil || !got.Finished {
+	if got, err := f.Resume(as(t, ann), id, checked(strings.NewReader("0123456789"), sum[:])); err != nil || !got.Finished {
 		t.Errorf("Resume with a right checksum = %+v, %v", got, err)
 	}
 }

@@ -974,7 +974,7 @@ class UploadsApi:
     ) -> None:
         """Send bytes of an upload
 
-        This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. The bytes must begin where the upload is. Those that came before a connection broke are kept, but for a body with a checksum. The last ones make the file: once the answer is there, it is in its fileset and survives a power cut.
+        This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. The bytes must begin where the upload is. Those that came before a connection broke are kept, but for a body with a checksum or digest. The last ones make the file: once the answer is there, it is in its fileset and survives a power cut.
 
         :param tus_resumable: Version of the protocol: 1.0.0. (required)
         :type tus_resumable: str
@@ -1059,7 +1059,7 @@ class UploadsApi:
     ) -> ApiResponse[None]:
         """Send bytes of an upload
 
-        This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. The bytes must begin where the upload is. Those that came before a connection broke are kept, but for a body with a checksum. The last ones make the file: once the answer is there, it is in its fileset and survives a power cut.
+        This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. The bytes must begin where the upload is. Those that came before a connection broke are kept, but for a body with a checksum or digest. The last ones make the file: once the answer is there, it is in its fileset and survives a power cut.
 
         :param tus_resumable: Version of the protocol: 1.0.0. (required)
         :type tus_resumable: str
@@ -1144,7 +1144,7 @@ class UploadsApi:
     ) -> RESTResponseType:
         """Send bytes of an upload
 
-        This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. The bytes must begin where the upload is. Those that came before a connection broke are kept, but for a body with a checksum. The last ones make the file: once the answer is there, it is in its fileset and survives a power cut.
+        This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. The bytes must begin where the upload is. Those that came before a connection broke are kept, but for a body with a checksum or digest. The last ones make the file: once the answer is there, it is in its fileset and survives a power cut.
 
         :param tus_resumable: Version of the protocol: 1.0.0. (required)
         :type tus_resumable: str

@@ -703,7 +703,7 @@ public class UploadsApi {
 
   /**
    * Send bytes of an upload
-   * This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. The bytes must begin where the upload is. Those that came before a connection broke are kept, but for a body with a checksum. The last ones make the file: once the answer is there, it is in its fileset and survives a power cut.
+   * This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. The bytes must begin where the upload is. Those that came before a connection broke are kept, but for a body with a checksum or digest. The last ones make the file: once the answer is there, it is in its fileset and survives a power cut.
    * @param tusResumable Version of the protocol: 1.0.0. (required)
    * @param id Id of the upload. (required)
    * @param uploadOffset Where the bytes begin: where the upload is. (required)
@@ -722,7 +722,7 @@ public class UploadsApi {
 
   /**
    * Send bytes of an upload
-   * This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. The bytes must begin where the upload is. Those that came before a connection broke are kept, but for a body with a checksum. The last ones make the file: once the answer is there, it is in its fileset and survives a power cut.
+   * This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. The bytes must begin where the upload is. Those that came before a connection broke are kept, but for a body with a checksum or digest. The last ones make the file: once the answer is there, it is in its fileset and survives a power cut.
    * @param tusResumable Version of the protocol: 1.0.0. (required)
    * @param id Id of the upload. (required)
    * @param uploadOffset Where the bytes begin: where the upload is. (required)
@@ -737,7 +737,7 @@ public class UploadsApi {
 
   /**
    * Send bytes of an upload
-   * This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. The bytes must begin where the upload is. Those that came before a connection broke are kept, but for a body with a checksum. The last ones make the file: once the answer is there, it is in its fileset and survives a power cut.
+   * This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. The bytes must begin where the upload is. Those that came before a connection broke are kept, but for a body with a checksum or digest. The last ones make the file: once the answer is there, it is in its fileset and survives a power cut.
    * @param tusResumable Version of the protocol: 1.0.0. (required)
    * @param id Id of the upload. (required)
    * @param uploadOffset Where the bytes begin: where the upload is. (required)
@@ -752,7 +752,7 @@ public class UploadsApi {
 
   /**
    * Send bytes of an upload
-   * This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. The bytes must begin where the upload is. Those that came before a connection broke are kept, but for a body with a checksum. The last ones make the file: once the answer is there, it is in its fileset and survives a power cut.
+   * This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. The bytes must begin where the upload is. Those that came before a connection broke are kept, but for a body with a checksum or digest. The last ones make the file: once the answer is there, it is in its fileset and survives a power cut.
    * @param tusResumable Version of the protocol: 1.0.0. (required)
    * @param id Id of the upload. (required)
    * @param uploadOffset Where the bytes begin: where the upload is. (required)
