@@ -108,65 +108,90 @@ func (s *server) registerTags() {
 
 var readAccessErrors = []int{http.StatusForbidden, http.StatusNotFound}
 
+// accessOf answers what view shows of who may do what. Its ETag is that of the
+// metadata, which hold it.
+func accessOf[T any](c IfNoneMatch, view func(scan.Access) T) func(scan.VersionedAccess, error) (*tagged[T], error) {
+	return func(a scan.VersionedAccess, err error) (*tagged[T], error) {
+		if err != nil {
+			return nil, err
+		}
+		return taggedReply(c, a.Version, view(a.Access))
+	}
+}
+
+func visibilityOf(a scan.Access) visibility { return visibility{Visibility: a.Visibility} }
+
+func sharingOf(a scan.Access) sharing { return sharing{Groups: append([]string{}, a.Sharing...)} }
+
+func ownerOf(a scan.Access) owner { return owner{Owner: a.Owner} }
+
+const aboutAccessMatch = " If-Match takes the ETag of this or of the metadata, which hold it."
+
 func (s *server) registerAccess() {
 	register(s, route{
 		id: "get-scan-visibility", method: http.MethodGet, path: "/scans/{scan_id}/visibility", tag: tagScans, security: optional, needs: toRead, rate: rateRead,
-		summary: "Read who may see a scan", doc: "Everybody who may read the scan may know it.", errors: readAccessErrors,
-	}, func(ctx context.Context, in *ScanPath) (*reply[visibility], error) {
-		a, err := s.scans.Access(ctx, in.Scan)
-		return replyOf(visibility{Visibility: a.Visibility}, err)
+		summary: "Read who may see a scan", doc: "Everybody who may read the scan may know it.", errors: readAccessErrors, responses: orNotModified(),
+	}, func(ctx context.Context, in *struct {
+		ScanPath
+		IfNoneMatch
+	}) (*tagged[visibility], error) {
+		return accessOf(in.IfNoneMatch, visibilityOf)(s.scans.Access(ctx, in.Scan))
 	})
 	register(s, route{
 		id: "set-scan-visibility", method: http.MethodPut, path: "/scans/{scan_id}/visibility", tag: tagScans, security: required, needs: toDelete, rate: rateCreate,
-		summary: "Make a scan private or public", doc: "Its owner and administrators may do it. It holds at once, on every server; programs of upstream's that rewrite the metadata do not undo it.",
-		errors: writeErrors, faults: []error{scan.ErrMetadata},
+		summary: "Make a scan private or public", doc: "Its owner and administrators may do it. It holds at once, on every server; programs of upstream's that rewrite the metadata do not undo it." + aboutAccessMatch,
+		errors: writeErrors, faults: []error{scan.ErrMetadata, scan.ErrPrecondition, errIfMatch},
 	}, func(ctx context.Context, in *struct {
 		ScanPath
+		IfMatch
 		Payload Strict[visibility]
-	}) (*reply[visibility], error) {
-		a, err := s.scans.SetVisibility(ctx, in.Scan, in.Payload.Value.Visibility)
-		return replyOf(visibility{Visibility: a.Visibility}, err)
+	}) (*tagged[visibility], error) {
+		return accessOf(IfNoneMatch{}, visibilityOf)(s.scans.SetVisibility(ctx, in.Scan, in.Payload.Value.Visibility, in.match))
 	})
 	register(s, route{
 		id: "get-scan-sharing", method: http.MethodGet, path: "/scans/{scan_id}/sharing", tag: tagScans, security: optional, needs: toRead, rate: rateRead,
-		summary: "Read with which groups a scan is shared", doc: "Everybody who may read the scan may know it.", errors: readAccessErrors,
-	}, func(ctx context.Context, in *ScanPath) (*reply[sharing], error) {
-		a, err := s.scans.Access(ctx, in.Scan)
-		return replyOf(sharing{Groups: append([]string{}, a.Sharing...)}, err)
+		summary: "Read with which groups a scan is shared", doc: "Everybody who may read the scan may know it.", errors: readAccessErrors, responses: orNotModified(),
+	}, func(ctx context.Context, in *struct {
+		ScanPath
+		IfNoneMatch
+	}) (*tagged[sharing], error) {
+		return accessOf(in.IfNoneMatch, sharingOf)(s.scans.Access(ctx, in.Scan))
 	})
 	register(s, route{
 		id: "set-scan-sharing", method: http.MethodPut, path: "/scans/{scan_id}/sharing", tag: tagScans, security: required, needs: toDelete, rate: rateCreate,
-		summary: "Share a scan with groups", doc: "With these groups and no others; an empty list ends all sharing. Its owner and administrators may do it, and the groups must exist.",
-		errors: writeErrors, faults: []error{scan.ErrSharing},
+		summary: "Share a scan with groups", doc: "With these groups and no others; an empty list ends all sharing. Its owner and administrators may do it, and the groups must exist." + aboutAccessMatch,
+		errors: writeErrors, faults: []error{scan.ErrSharing, scan.ErrPrecondition, errIfMatch},
 	}, func(ctx context.Context, in *struct {
 		ScanPath
+		IfMatch
 		Payload Strict[sharing]
-	}) (*reply[sharing], error) {
+	}) (*tagged[sharing], error) {
 		if in.Payload.Value.Groups == nil {
 			return nil, scan.ErrSharing
 		}
-		a, err := s.scans.SetSharing(ctx, in.Scan, in.Payload.Value.Groups)
-		return replyOf(sharing{Groups: append([]string{}, a.Sharing...)}, err)
+		return accessOf(IfNoneMatch{}, sharingOf)(s.scans.SetSharing(ctx, in.Scan, in.Payload.Value.Groups, in.match))
 	})
 	register(s, route{
 		id: "get-scan-owner", method: http.MethodGet, path: "/scans/{scan_id}/owner", tag: tagScans, security: optional, needs: toRead, rate: rateRead,
-		summary: "Read who owns a scan", doc: "Everybody who may read the scan may know it.", errors: readAccessErrors,
-	}, func(ctx context.Context, in *ScanPath) (*reply[owner], error) {
-		a, err := s.scans.Access(ctx, in.Scan)
-		return replyOf(owner{Owner: a.Owner}, err)
+		summary: "Read who owns a scan", doc: "Everybody who may read the scan may know it.", errors: readAccessErrors, responses: orNotModified(),
+	}, func(ctx context.Context, in *struct {
+		ScanPath
+		IfNoneMatch
+	}) (*tagged[owner], error) {
+		return accessOf(in.IfNoneMatch, ownerOf)(s.scans.Access(ctx, in.Scan))
 	})
 	register(s, route{
 		id: "set-scan-owner", method: http.MethodPut, path: "/scans/{scan_id}/owner", tag: tagScans, security: required, needs: toDelete, rate: rateCreate,
-		summary: "Give a scan to another user", doc: "Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards.",
-		errors: writeErrors, faults: []error{scan.ErrOwner, scan.ErrQuota},
+		summary: "Give a scan to another user", doc: "Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards." + aboutAccessMatch,
+		errors: writeErrors, faults: []error{scan.ErrOwner, scan.ErrQuota, scan.ErrPrecondition, errIfMatch},
 	}, func(ctx context.Context, in *struct {
 		ScanPath
+		IfMatch
 		Payload Strict[newOwner]
-	}) (*reply[owner], error) {
+	}) (*tagged[owner], error) {
 		if in.Payload.Value.Owner == "" {
 			return nil, scan.ErrOwner
 		}
-		a, err := s.scans.SetOwner(ctx, in.Scan, in.Payload.Value.Owner)
-		return replyOf(owner{Owner: a.Owner}, err)
+		return accessOf(IfNoneMatch{}, ownerOf)(s.scans.SetOwner(ctx, in.Scan, in.Payload.Value.Owner, in.match))
 	})
 }

@@ -102,6 +102,51 @@ func TestAccessIsAudited(t *testing.T) {
 	}
 }
 
+// Who may do what is changed on condition, by the ETag that it was read with.
+func TestAccessOnCondition(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, api.Config{Rates: api.NoRates})
+	admin, _ := s.login("admin")
+	s.made(s.do(http.MethodPost, "/api/v1/groups", `{"name":"lab","users":["rita"]}`, bearer(admin), asJSON))
+	s.create(admin, "asked")
+	const scan = "/api/v1/scans/asked/"
+	for path, body := range map[string]string{"visibility": `{"visibility":"private"}`, "sharing": `{"groups":["lab"]}`, "owner": `{"owner":"carol"}`} {
+		get := func(more ...header) answer {
+			return s.do(http.MethodGet, scan+path, "", append(more, bearer(admin))...)
+		}
+		put := func(condition string) answer {
+			return s.do(http.MethodPut, scan+path, body, bearer(admin), asJSON, header{"If-Match", condition})
+		}
+		before := get()
+		tag := before.header.Get("ETag")
+		if metadata := s.do(http.MethodGet, scan+"metadata", "", bearer(admin)); tag == "" || metadata.header.Get("ETag") != tag {
+			t.Errorf("%s has the ETag %s, the metadata %s", path, tag, metadata.header.Get("ETag"))
+		}
+		if a := get(header{"If-None-Match", tag}); a.status != http.StatusNotModified {
+			t.Errorf("GET %s of what is known = %d, want 304", path, a.status)
+		}
+		for condition, want := range map[string]string{`"nope"`: "precondition_failed", "W/" + tag: "precondition_failed", "nope": "invalid_if_match"} {
+			status := http.StatusPreconditionFailed
+			if want == "invalid_if_match" {
+				status = http.StatusBadRequest
+			}
+			wantProblem(t, "PUT "+path+" if "+condition, put(condition), status, want)
+		}
+		if now := get(); string(now.body) != string(before.body) || now.header.Get("ETag") != tag {
+			t.Errorf("%s after what was refused = %s %s, want %s %s", path, now.body, now.header.Get("ETag"), before.body, tag)
+		}
+		done := put(tag)
+		now := get()
+		if done.status != http.StatusOK || string(done.body) != string(now.body) || done.header.Get("ETag") != now.header.Get("ETag") || now.header.Get("ETag") == tag {
+			t.Errorf("PUT %s = %d %s %s, then %s %s", path, done.status, done.body, done.header.Get("ETag"), now.body, now.header.Get("ETag"))
+		}
+		wantProblem(t, "PUT "+path+" again", put(tag), http.StatusPreconditionFailed, "precondition_failed")
+		if a := put("*"); a.status != http.StatusOK {
+			t.Errorf("PUT %s if * = %d %s", path, a.status, a.body)
+		}
+	}
+}
+
 // A scan does not go to who has no room for it.
 func TestOwnersHaveRoom(t *testing.T) {
 	t.Parallel()

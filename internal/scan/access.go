@@ -8,28 +8,51 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/romi/plantdb-go/db"
 	"github.com/romi/plantdb-go/internal/actor"
 	"github.com/romi/plantdb-go/internal/fsdb/meta"
 )
 
-// Access returns who owns a scan, whom it is shared with, and who sees it, for
-// everybody who may read it.
-func (s *Service) Access(ctx context.Context, name string) (Access, error) {
-	r, _, err := s.open(ctx, s.pool, name, opRead)
-	return r.Access, err
+// VersionedAccess is an Access, and the Version of the metadata that it is part of.
+type VersionedAccess struct {
+	Access
+
+	Version string
 }
 
-// SetVisibility makes a scan Public or Private. Its owner and administrators may
-// do it. Errors: those of finding the scan, ErrForbidden, ErrMetadata for
-// another visibility, ErrBusy.
-func (s *Service) SetVisibility(ctx context.Context, name, visibility string) (Access, error) {
+// Access returns who owns a scan, whom it is shared with, and who sees it, for
+// everybody who may read it.
+func (s *Service) Access(ctx context.Context, name string) (VersionedAccess, error) {
+	a, err := acting(ctx)
+	if err != nil {
+		return VersionedAccess{}, err
+	}
+	v, err := s.access(ctx, s.pool, name)
+	if err == nil {
+		err = require(a, v.Access, opRead)
+	}
+	if err != nil {
+		return VersionedAccess{}, err
+	}
+	return v, nil
+}
+
+func (s *Service) access(ctx context.Context, tx db.DBTX, name string) (VersionedAccess, error) {
+	access, metadata, err := s.shownMetadata(ctx, tx, name)
+	return VersionedAccess{access, Version(metadata)}, err
+}
+
+// SetVisibility makes a scan Public or Private if its metadata is what m asks for.
+// Its owner and administrators may do it. Errors: those of finding the scan,
+// ErrForbidden, ErrMetadata for another visibility, ErrPrecondition, ErrBusy.
+func (s *Service) SetVisibility(ctx context.Context, name, visibility string, m Match) (VersionedAccess, error) {
 	if visibility != Public && visibility != Private {
 		if _, _, err := s.open(ctx, s.pool, name, opSetVisibility); err != nil {
-			return Access{}, err
+			return VersionedAccess{}, err
 		}
-		return Access{}, errVisibility
+		return VersionedAccess{}, errVisibility
 	}
-	return s.changeAccess(ctx, name, opSetVisibility, func(ctx context.Context, tx *writing, r row) (Change, error) {
+	return s.changeAccess(ctx, name, opSetVisibility, m, func(ctx context.Context, tx *writing, r row) (Change, error) {
 		return s.setVisibility(ctx, tx, r, visibility)
 	})
 }
@@ -56,8 +79,8 @@ const maxSharing = 100
 // SetSharing shares a scan with these groups and no others; with none it is
 // shared no more. Its owner and administrators may do it. Errors as
 // SetVisibility, and ErrSharing for a group that does not exist.
-func (s *Service) SetSharing(ctx context.Context, name string, groups []string) (Access, error) {
-	return s.changeAccess(ctx, name, opSetSharing, func(ctx context.Context, tx *writing, r row) (Change, error) {
+func (s *Service) SetSharing(ctx context.Context, name string, groups []string, m Match) (VersionedAccess, error) {
+	return s.changeAccess(ctx, name, opSetSharing, m, func(ctx context.Context, tx *writing, r row) (Change, error) {
 		list, err := s.existing(ctx, groups)
 		if err != nil {
 			return Change{}, err
@@ -97,8 +120,8 @@ func (s *Service) existing(ctx context.Context, groups []string) (json.RawMessag
 // Its owner and administrators may do it; an owner who gives away a private scan
 // may not see it afterwards, and is answered all the same. Errors as
 // SetVisibility, ErrOwner and ErrQuota.
-func (s *Service) SetOwner(ctx context.Context, name, owner string) (Access, error) {
-	return s.changeAccess(ctx, name, opSetOwner, func(ctx context.Context, tx *writing, r row) (Change, error) {
+func (s *Service) SetOwner(ctx context.Context, name, owner string, m Match) (VersionedAccess, error) {
+	return s.changeAccess(ctx, name, opSetOwner, m, func(ctx context.Context, tx *writing, r row) (Change, error) {
 		username, ok, err := s.groups.Owner(ctx, owner)
 		if err != nil {
 			return Change{}, err
@@ -133,13 +156,16 @@ func (s *Service) setAccess(ctx context.Context, tx *writing, r row, key string,
 // changeAccess asks policy before anything waits and again under the lock, and
 // tells history and the audit trail of the change. It returns what holds
 // afterwards.
-func (s *Service) changeAccess(ctx context.Context, name, operation string, change func(context.Context, *writing, row) (Change, error)) (after Access, err error) {
+func (s *Service) changeAccess(ctx context.Context, name, operation string, m Match, change func(context.Context, *writing, row) (Change, error)) (after VersionedAccess, err error) {
 	if _, _, err := s.open(ctx, s.pool, name, operation); err != nil {
 		return after, err
 	}
 	err = s.locked(ctx, operation, func(ctx context.Context, tx *writing) error {
 		r, a, err := s.open(ctx, tx, name, operation)
 		if err != nil {
+			return err
+		}
+		if err := s.matchScan(ctx, tx, r, m); err != nil {
 			return err
 		}
 		c, err := change(ctx, tx, r)
@@ -149,8 +175,7 @@ func (s *Service) changeAccess(ctx context.Context, name, operation string, chan
 		if err := s.accessChanged(ctx, tx, a, r, c); err != nil {
 			return err
 		}
-		now, err := s.scan(ctx, tx, name)
-		after = now.Access
+		after, err = s.access(ctx, tx, name)
 		return err
 	}, name)
 	return after, err

@@ -245,7 +245,7 @@ func TestArchiveAccess(t *testing.T) {
 func TestArchiveKeepsVisibility(t *testing.T) {
 	t.Parallel()
 	f := indexed(t, plainScan("s", `{"owner": "ann"}`))
-	if _, err := f.SetVisibility(as(t, ann), "s", Private); err != nil {
+	if _, err := f.SetVisibility(as(t, ann), "s", Private, Match{}); err != nil {
 		t.Fatal(err)
 	}
 	archive, err := write(t, openArchive(t, NewArchives(f.Service), ann, "s"))

@@ -89,7 +89,7 @@ func TestBatchDoesAll(t *testing.T) {
 	if fmt.Sprint(a["x"], a["tags"]) != "2 [green]" {
 		t.Errorf("metadata of a = %v", a)
 	}
-	if b := must[Access](t)(f.Access(as(t, ann), "b")); b.Visibility != Private || !slices.Equal(b.Sharing, []string{"lab"}) {
+	if b := must[VersionedAccess](t)(f.Access(as(t, ann), "b")); b.Visibility != Private || !slices.Equal(b.Sharing, []string{"lab"}) {
 		t.Errorf("access of b = %+v", b)
 	}
 	if got := must[[]string](t)(f.Names(as(t, ann), Query{})); !slices.Equal(got, []string{"a", "b", "foreign"}) {

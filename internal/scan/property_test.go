@@ -552,9 +552,9 @@ func (tr *trial) write(ctx context.Context, s *Service, c *call) {
 	case "delete timelapse":
 		entry(s.DeleteTimelapse(ctx, c.Timelapse, c.Recursive, Match{}))
 	case "visibility":
-		_, c.err = s.SetVisibility(ctx, c.Scan, c.As)
+		_, c.err = s.SetVisibility(ctx, c.Scan, c.As, Match{})
 	case "owner":
-		_, c.err = s.SetOwner(ctx, c.Scan, c.As)
+		_, c.err = s.SetOwner(ctx, c.Scan, c.As, Match{})
 	case "restore", "purge":
 		tr.takeBack(ctx, s, c)
 	case "batch":

@@ -184,23 +184,23 @@ func TestQuotaOfNewOwners(t *testing.T) {
 		Quota{Kind: UserQuota, Name: "bob", MaxBytes: new(int64(2*plainBytes - 1))},
 		Quota{Kind: UserQuota, Name: "lars", MaxFiles: new(int64(2 * plainFiles))},
 		Quota{Kind: GroupQuota, Name: "lab", MaxBytes: new(int64(2 * plainBytes))})
-	_, err := f.SetOwner(as(t, admin), "s", "bob")
+	_, err := f.SetOwner(as(t, admin), "s", "bob", Match{})
 	if !errors.Is(err, ErrQuota) || !strings.Contains(err.Error(), "user 'bob' is 33 bytes, of which 17 are used: 17 more do not fit") {
 		t.Errorf("a scan that does not fit = %v, want ErrQuota", err)
 	}
-	if a := must[Access](t)(f.Access(as(t, admin), "s")); a.Owner == nil || *a.Owner != "ann" {
+	if a := must[VersionedAccess](t)(f.Access(as(t, admin), "s")); a.Owner == nil || *a.Owner != "ann" {
 		t.Errorf("Access() after the refusal = %+v, want that of ann", a)
 	}
 	if got := f.read(t, "s/metadata/metadata.json"); !strings.Contains(got, `"ann"`) {
 		t.Errorf("metadata on the disk after the refusal = %s", got)
 	}
 	// The group of both is full, and has the scan already; ann keeps hers.
-	must[Access](t)(f.SetOwner(as(t, ann), "s", "ann"))
-	must[Access](t)(f.SetOwner(as(t, ann), "s", "lars"))
-	if _, err := f.SetOwner(as(t, admin), "free", "lars"); !errors.Is(err, ErrQuota) || !strings.Contains(err.Error(), "'lars' is 4 files") {
+	must[VersionedAccess](t)(f.SetOwner(as(t, ann), "s", "ann", Match{}))
+	must[VersionedAccess](t)(f.SetOwner(as(t, ann), "s", "lars", Match{}))
+	if _, err := f.SetOwner(as(t, admin), "free", "lars", Match{}); !errors.Is(err, ErrQuota) || !strings.Contains(err.Error(), "'lars' is 4 files") {
 		t.Errorf("a third scan for lars = %v, want ErrQuota by his files", err)
 	}
-	if _, err := f.SetOwner(as(t, admin), "free", "ann"); !errors.Is(err, ErrQuota) || !strings.Contains(err.Error(), "group 'lab'") {
+	if _, err := f.SetOwner(as(t, admin), "free", "ann", Match{}); !errors.Is(err, ErrQuota) || !strings.Contains(err.Error(), "group 'lab'") {
 		t.Errorf("a scan from outside into a full group = %v, want ErrQuota", err)
 	}
 	if err := f.SetQuota(as(t, admin), Quota{Kind: UserQuota, Name: "bob", MaxBytes: new(int64(2 * plainBytes))}); err != nil {
@@ -211,7 +211,7 @@ func TestQuotaOfNewOwners(t *testing.T) {
 	var given, refused atomic.Int32
 	for _, scan := range []string{"s", "other"} {
 		wg.Go(func() {
-			switch _, err := f.SetOwner(as(t, admin), scan, "bob"); {
+			switch _, err := f.SetOwner(as(t, admin), scan, "bob", Match{}); {
 			case err == nil:
 				given.Add(1)
 			case errors.Is(err, ErrQuota):

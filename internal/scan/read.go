@@ -14,17 +14,26 @@ func (s *Service) Metadata(ctx context.Context, name string) (json.RawMessage, e
 	if err != nil {
 		return nil, err
 	}
-	if !storable(name) {
-		return nil, unknownScan(name)
+	access, metadata, err := s.shownMetadata(ctx, s.pool, name)
+	if err == nil {
+		err = require(a, access, opRead)
 	}
-	got, err := s.q.GetScanDocument(ctx, s.pool, name)
 	if err != nil {
-		return nil, notFound(err, unknownScan(name), "find scan %q", name)
-	}
-	if err := require(a, Access{got.Name, got.Owner, got.Sharing, got.Visibility}, opRead); err != nil {
 		return nil, err
 	}
-	return got.Document, nil
+	return metadata, nil
+}
+
+// shownMetadata returns the metadata of a scan as it is shown, and who may see it.
+func (s *Service) shownMetadata(ctx context.Context, tx db.DBTX, name string) (Access, json.RawMessage, error) {
+	if !storable(name) {
+		return Access{}, nil, unknownScan(name)
+	}
+	got, err := s.q.GetScanDocument(ctx, tx, name)
+	if err != nil {
+		return Access{}, nil, notFound(err, unknownScan(name), "find scan %q", name)
+	}
+	return Access{got.Name, got.Owner, got.Sharing, got.Visibility}, got.Document, nil
 }
 
 // FilesetNames returns the ids of a scan's filesets that q finds, in the order

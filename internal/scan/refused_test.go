@@ -82,7 +82,7 @@ var everyWrite = map[string]func(ctx context.Context, s *Service, trash map[stri
 		return err
 	},
 	"visibility": func(ctx context.Context, s *Service, _ map[string]uuid.UUID) error {
-		_, err := s.SetVisibility(ctx, "s", Private)
+		_, err := s.SetVisibility(ctx, "s", Private, Match{})
 		return err
 	},
 	"visibility back": func(ctx context.Context, s *Service, _ map[string]uuid.UUID) error {

@@ -345,7 +345,7 @@ func TestResumableAsksAgain(t *testing.T) {
 	t.Parallel()
 	f := indexed(t, plainScan("s", `{"owner":"bob","sharing":["lab"]}`))
 	id := must[Resumable](t)(f.CreateResumable(as(t, lars), newUpload("new", 5))).ID
-	if _, err := f.SetSharing(as(t, bob), "s", nil); err != nil {
+	if _, err := f.SetSharing(as(t, bob), "s", nil, Match{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := f.Resume(as(t, lars), id, piece(0, "abcde")); !errors.Is(err, ErrForbidden) {

@@ -160,7 +160,7 @@ func TestEventsAreForWhoMayReadTheScan(t *testing.T) {
 		}
 	}
 	// What may be read is what may be read now.
-	if _, err := f.SetVisibility(as(t, ann), "hidden", Public); err != nil {
+	if _, err := f.SetVisibility(as(t, ann), "hidden", Public, Match{}); err != nil {
 		t.Fatal(err)
 	}
 	f.settled(t)
@@ -183,7 +183,7 @@ func TestLateCommitIsNotMissed(t *testing.T) {
 	if err := f.record(as(t, ann), tx, Change{Kind: ScanMetadata, Scan: "s"}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.SetVisibility(as(t, ann), "s", Private); err != nil {
+	if _, err := f.SetVisibility(as(t, ann), "s", Private, Match{}); err != nil {
 		t.Fatal(err)
 	}
 	first, err := f.Events(as(t, ann), Start{Oldest: true}, EventFilter{}, 10)
@@ -215,7 +215,7 @@ func TestOtherDatabasesHoldNoEventsBack(t *testing.T) {
 	if err := elsewhere.QueryRow(t.Context(), "SELECT pg_current_xact_id()::text::bigint").Scan(&number); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.SetVisibility(as(t, ann), "s", Private); err != nil {
+	if _, err := f.SetVisibility(as(t, ann), "s", Private, Match{}); err != nil {
 		t.Fatal(err)
 	}
 	page := must[EventPage](t)(f.Events(as(t, ann), Start{Oldest: true}, EventFilter{}, 10))
@@ -469,7 +469,7 @@ func TestHistory(t *testing.T) {
 	if err := f.Purge(ctx, entry.ID); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.SetVisibility(ctx, "s", Private); err != nil {
+	if _, err := f.SetVisibility(ctx, "s", Private, Match{}); err != nil {
 		t.Fatal(err)
 	}
 	all := []string{
