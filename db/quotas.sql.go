@@ -49,7 +49,7 @@ func (q *Queries) DeleteUserQuota(ctx context.Context, db DBTX, name string) (in
 }
 
 const getScanAmount = `-- name: GetScanAmount :one
-SELECT s.byte_count AS bytes, s.file_count::bigint AS files FROM scans s WHERE s.id = $1
+SELECT (s.byte_count + s.beside_bytes)::bigint AS bytes, (s.file_count + s.beside_files)::bigint AS files FROM scans s WHERE s.id = $1
 `
 
 type GetScanAmountRow struct {
@@ -57,7 +57,7 @@ type GetScanAmountRow struct {
 	Files int64
 }
 
-// GetScanAmount returns what a scan holds.
+// GetScanAmount returns what a scan holds, beside its filesets as well.
 func (q *Queries) GetScanAmount(ctx context.Context, db DBTX, id uuid.UUID) (GetScanAmountRow, error) {
 	row := db.QueryRow(ctx, getScanAmount, id)
 	var i GetScanAmountRow
@@ -66,8 +66,8 @@ func (q *Queries) GetScanAmount(ctx context.Context, db DBTX, id uuid.UUID) (Get
 }
 
 const getUsage = `-- name: GetUsage :one
-SELECT (SELECT coalesce(sum(s.byte_count), 0) FROM scans s WHERE s.owner = $1::text)::bigint AS bytes,
-       (SELECT coalesce(sum(s.file_count), 0) FROM scans s WHERE s.owner = $1::text)::bigint AS files,
+SELECT (SELECT coalesce(sum(s.byte_count + s.beside_bytes), 0) FROM scans s WHERE s.owner = $1::text)::bigint AS bytes,
+       (SELECT coalesce(sum(s.file_count + s.beside_files), 0) FROM scans s WHERE s.owner = $1::text)::bigint AS files,
        (SELECT coalesce(sum(t.byte_count), 0) FROM trash_contents t WHERE t.owner = $1::text)::bigint AS trash_bytes,
        (SELECT coalesce(sum(t.file_count), 0) FROM trash_contents t WHERE t.owner = $1::text)::bigint AS trash_files,
        (SELECT coalesce(sum(r.bytes), 0) FROM reservations r WHERE r.owner = $1::text AND r.expires_at > $2)::bigint AS reserved_bytes,
@@ -183,7 +183,7 @@ FROM (SELECT 'user' AS kind, u.username AS name, q.max_bytes, q.max_files, ARRAY
                     WHERE m.group_id = g.id AND u.username = $1)) AS a
 CROSS JOIN LATERAL (
     SELECT coalesce(sum(c.bytes), 0) AS bytes, coalesce(sum(c.files), 0) AS files
-    FROM (SELECT sum(s.byte_count) AS bytes, sum(s.file_count) AS files FROM scans s WHERE s.owner = ANY(a.owners)
+    FROM (SELECT sum(s.byte_count + s.beside_bytes) AS bytes, sum(s.file_count + s.beside_files) AS files FROM scans s WHERE s.owner = ANY(a.owners)
           UNION ALL
           SELECT sum(t.byte_count), sum(t.file_count) FROM trash_contents t WHERE t.owner = ANY(a.owners)
           UNION ALL

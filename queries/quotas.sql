@@ -39,7 +39,7 @@ FROM (SELECT 'user' AS kind, u.username AS name, q.max_bytes, q.max_files, ARRAY
                     WHERE m.group_id = g.id AND u.username = @owner)) AS a
 CROSS JOIN LATERAL (
     SELECT coalesce(sum(c.bytes), 0) AS bytes, coalesce(sum(c.files), 0) AS files
-    FROM (SELECT sum(s.byte_count) AS bytes, sum(s.file_count) AS files FROM scans s WHERE s.owner = ANY(a.owners)
+    FROM (SELECT sum(s.byte_count + s.beside_bytes) AS bytes, sum(s.file_count + s.beside_files) AS files FROM scans s WHERE s.owner = ANY(a.owners)
           UNION ALL
           SELECT sum(t.byte_count), sum(t.file_count) FROM trash_contents t WHERE t.owner = ANY(a.owners)
           UNION ALL
@@ -48,13 +48,13 @@ CROSS JOIN LATERAL (
 ORDER BY a.kind DESC, a.name;
 
 -- name: GetScanAmount :one
--- GetScanAmount returns what a scan holds.
-SELECT s.byte_count AS bytes, s.file_count::bigint AS files FROM scans s WHERE s.id = @id;
+-- GetScanAmount returns what a scan holds, beside its filesets as well.
+SELECT (s.byte_count + s.beside_bytes)::bigint AS bytes, (s.file_count + s.beside_files)::bigint AS files FROM scans s WHERE s.id = @id;
 
 -- name: GetUsage :one
 -- GetUsage returns what a user holds.
-SELECT (SELECT coalesce(sum(s.byte_count), 0) FROM scans s WHERE s.owner = @owner::text)::bigint AS bytes,
-       (SELECT coalesce(sum(s.file_count), 0) FROM scans s WHERE s.owner = @owner::text)::bigint AS files,
+SELECT (SELECT coalesce(sum(s.byte_count + s.beside_bytes), 0) FROM scans s WHERE s.owner = @owner::text)::bigint AS bytes,
+       (SELECT coalesce(sum(s.file_count + s.beside_files), 0) FROM scans s WHERE s.owner = @owner::text)::bigint AS files,
        (SELECT coalesce(sum(t.byte_count), 0) FROM trash_contents t WHERE t.owner = @owner::text)::bigint AS trash_bytes,
        (SELECT coalesce(sum(t.file_count), 0) FROM trash_contents t WHERE t.owner = @owner::text)::bigint AS trash_files,
        (SELECT coalesce(sum(r.bytes), 0) FROM reservations r WHERE r.owner = @owner::text AND r.expires_at > @now)::bigint AS reserved_bytes,

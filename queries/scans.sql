@@ -84,11 +84,11 @@ LIMIT @size::integer;
 -- that the bytes are the same. What is no longer on disk is for ForgetParts.
 WITH scan AS (
     INSERT INTO scans (id, name, timelapse_id, owner, sharing, visibility, document, metadata, info,
-                       changed_at, has_measures, voxel_floor, broken, file_count, byte_count, signature,
+                       changed_at, has_measures, voxel_floor, broken, file_count, byte_count, beside_files, beside_bytes, signature,
                        search, created, last_modified, species, plant, environment, due, indexed_at)
     VALUES (@id, @name, (SELECT t.id FROM timelapses t WHERE t.name = @timelapse::text), @owner, @sharing, @visibility,
             @document, @metadata, @info, @changed_at, @has_measures, @voxel_floor, @broken, @file_count, @byte_count,
-            @signature, @search, @created, @last_modified, @species, @plant, @environment, @due, now())
+            @beside_files, @beside_bytes, @signature, @search, @created, @last_modified, @species, @plant, @environment, @due, now())
     ON CONFLICT (name) DO UPDATE SET
         timelapse_id = excluded.timelapse_id,
         owner = CASE WHEN @keep_access::boolean THEN scans.owner ELSE excluded.owner END,
@@ -103,6 +103,8 @@ WITH scan AS (
         broken = excluded.broken,
         file_count = excluded.file_count,
         byte_count = excluded.byte_count,
+        beside_files = excluded.beside_files,
+        beside_bytes = excluded.beside_bytes,
         signature = excluded.signature,
         search = excluded.search,
         created = excluded.created,
@@ -219,13 +221,14 @@ DELETE FROM scans WHERE name = @name;
 SELECT set_config('synchronous_commit', 'off', true);
 
 -- name: GetScanUsage :one
--- GetScanUsage returns what a scan holds, as last counted.
-SELECT file_count, byte_count FROM scans WHERE id = @id;
+-- GetScanUsage returns what a scan holds, beside its filesets as well, as last counted.
+SELECT (file_count + beside_files)::integer AS file_count, (byte_count + beside_bytes)::bigint AS byte_count FROM scans WHERE id = @id;
 
 -- name: ListTimelapseScans :many
 -- ListTimelapseScans returns all scans of a timelapse, those that cannot be
--- used among them, with what policy asks.
-SELECT s.id, s.name, s.owner, s.sharing, s.visibility, s.file_count, s.byte_count
+-- used among them, with what policy asks and all that they hold.
+SELECT s.id, s.name, s.owner, s.sharing, s.visibility,
+       (s.file_count + s.beside_files)::integer AS file_count, (s.byte_count + s.beside_bytes)::bigint AS byte_count
 FROM scans s
 JOIN timelapses t ON t.id = s.timelapse_id
 WHERE t.name = @timelapse

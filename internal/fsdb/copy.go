@@ -194,7 +194,7 @@ func (c *copier) walk(ctx context.Context, dir string, perm fs.FileMode, flat bo
 	if err := c.to.mkdir(dir, perm); err != nil {
 		return err
 	}
-	entries, err := (&scanWalk{root: c.tree.root}).list(dir)
+	entries, err := listDir(c.tree.root, dir)
 	if err != nil {
 		return err
 	}

@@ -321,7 +321,7 @@ func idOf(name string) string { return strings.TrimSuffix(name, path.Ext(name)) 
 
 // list returns what a directory holds, sorted by name; nothing if it is not there.
 func (in *inspector) list(dir string) ([]fs.DirEntry, error) {
-	entries, err := (&scanWalk{root: in.dir}).list(dir)
+	entries, err := listDir(in.dir, dir)
 	if err != nil && !exhausted(err) {
 		in.flaw(Flaw{Kind: BrokenScan, Path: dir, Detail: reason(err)})
 		return nil, nil

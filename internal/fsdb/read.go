@@ -38,6 +38,7 @@ type Scan struct {
 	// may see the scan is not known.
 	VisibilityLost bool
 	Filesets       []Fileset
+	Beside         Beside
 	// Measures says that there is a measures.json.
 	Measures bool
 	// Pipeline is pipeline.toml, nil if there is none or it is over 1 MiB.
@@ -117,6 +118,7 @@ func (t *Tree) readScan(ctx context.Context, s *Scan) (torn bool, err error) {
 		r.breaks("journal", err)
 	}
 	r.read(ctx)
+	r.beside(ctx)
 	return r.torn, r.fatal
 }
 

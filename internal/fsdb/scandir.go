@@ -107,7 +107,7 @@ func (w *scanWalk) walk(dir string, depth int) error {
 	if err := w.ctx.Err(); err != nil {
 		return err
 	}
-	entries, err := w.list(dir)
+	entries, err := listDir(w.root, dir)
 	if err != nil {
 		return err
 	}
@@ -132,9 +132,9 @@ func (w *scanWalk) walk(dir string, depth int) error {
 	return nil
 }
 
-// list returns what a directory holds; one that is gone meanwhile is empty.
-func (w *scanWalk) list(dir string) ([]fs.DirEntry, error) {
-	f, err := w.root.Open(dir)
+// listDir returns what a directory holds; one that is gone meanwhile is empty.
+func listDir(root *os.Root, dir string) ([]fs.DirEntry, error) {
+	f, err := root.Open(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

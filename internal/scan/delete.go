@@ -173,7 +173,12 @@ func (s *Service) DeleteFileset(ctx context.Context, name, fileset string, match
 		if err != nil {
 			return e, nil, fmt.Errorf("count what fileset %q of scan %q holds: %w", fileset, name, err)
 		}
-		e = s.newTrash(a, fsdb.TrashFileset, r, used.FileCount, used.ByteCount)
+		held, err := s.tree.FilesetHolds(ctx, r.loc(), fs.Name)
+		if err != nil && !errors.Is(err, fsdb.ErrNotFound) {
+			return e, nil, err
+		}
+		// Its directory goes with all that lies in it.
+		e = s.newTrash(a, fsdb.TrashFileset, r, max(used.FileCount, int32(held.Files)), max(used.ByteCount, held.Bytes)) //nolint:gosec // bounded by fsdb
 		e.Fileset = fs.Name
 		if e, verdict, err = s.discard(ctx, tx, e, unknownFileset(name, fileset)); err != nil {
 			return e, nil, err
@@ -335,7 +340,7 @@ func (s *Service) members(ctx context.Context, tx db.DBTX, a actor.Actor, name s
 			return nil, err
 		}
 		members[id] = db.ListTimelapseScansRow{
-			Name: id, Owner: arg.Owner, Sharing: arg.Sharing, Visibility: arg.Visibility, FileCount: arg.FileCount, ByteCount: arg.ByteCount,
+			Name: id, Owner: arg.Owner, Sharing: arg.Sharing, Visibility: arg.Visibility, FileCount: arg.FileCount + arg.BesideFiles, ByteCount: arg.ByteCount + arg.BesideBytes,
 		}
 	}
 	return members, nil

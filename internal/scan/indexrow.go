@@ -112,7 +112,8 @@ func (s *Service) scanRow(ctx context.Context, read *fsdb.Scan) (db.WriteScanPar
 	for i, fs := range read.Filesets {
 		addFileset(&arg, i, fs)
 	}
-	arg.FileCount = int32(min(len(arg.FileIds), 1<<30)) // bounded here
+	arg.FileCount = int32(min(len(arg.FileIds), 1<<30))                            // bounded here
+	arg.BesideFiles, arg.BesideBytes = int32(read.Beside.Files), read.Beside.Bytes //nolint:gosec // bounded by fsdb
 	return arg, nil
 }
 

@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -374,5 +375,102 @@ func TestQuotasAreForAdministrators(t *testing.T) {
 	}
 	if got, err := f.Quotas(as(t, admin)); err != nil || len(got) != 2 || got[0].Name != "ann" || *got[0].MaxBytes != 5 || got[1].Kind != GroupQuota {
 		t.Errorf("Quotas = %+v, %v", got, err)
+	}
+}
+
+// What lies in a scan beside the files that it lists counts, however it came, goes
+// into the trash with the scan or the fileset, and comes back.
+func TestQuotaBesideFilesets(t *testing.T) {
+	t.Parallel()
+	f := limitedFixture(t, Quota{Kind: UserQuota, Name: "ann", MaxBytes: new(int64(plainBytes + 1000)), MaxFiles: new(int64(plainFiles + 3))},
+		Quota{Kind: UserQuota, Name: "bob", MaxBytes: new(int64(2*plainBytes + 900))})
+	ctx := as(t, ann)
+	holds := func(what string, bytes, files int64) {
+		t.Helper()
+		if got := f.usage(t); got.Held != (Amount{bytes, files}) || got.Reserved != (Amount{}) || got.Quotas[0].Bytes != bytes+got.Trash.Bytes {
+			t.Errorf("%s: usage = %+v, want %d bytes of %d files", what, got, bytes, files)
+		}
+	}
+	big := strings.Repeat("x", 900)
+	if err := putRaw(ctx, f.Service, "s", "notes/big.bin", big); err != nil {
+		t.Fatal(err)
+	}
+	if err := putRaw(ctx, f.Service, "s", "notes/more.bin", big); !errors.Is(err, ErrQuota) {
+		t.Errorf("a second file of 900 bytes = %v, want ErrQuota", err)
+	}
+	holds("one file of 900 bytes", plainBytes+900, plainFiles+1)
+	if err := charged(ctx, f.Service, "s", "beyond", big, 900); !errors.Is(err, ErrQuota) {
+		t.Errorf("an upload beside them = %v, want ErrQuota", err)
+	}
+	if err := putRaw(ctx, f.Service, "s", "notes/big.bin", "small"); err != nil {
+		t.Fatal(err)
+	}
+	holds("a small one in its place", plainBytes+5, plainFiles+1)
+	for i := range 2 {
+		if err := putRaw(ctx, f.Service, "s", fmt.Sprintf("n%d", i), "x"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := putRaw(ctx, f.Service, "s", "n2", "x"); !errors.Is(err, ErrQuota) {
+		t.Errorf("a file too many = %v, want ErrQuota", err)
+	}
+	holds("three small ones", plainBytes+7, plainFiles+3)
+	// As other programs leave it, with what is none of it.
+	files{"s/pipeline.toml": big, "s/.hidden": big, "s/webcache/a.jpeg": big, "s/metadata/images.json.bak": "x"}.write(t, f.dir)
+	f.reconcile(t)
+	holds("what came from outside", plainBytes+7+900+1, plainFiles+5)
+	if _, err := f.SetOwner(as(t, admin), "s", "bob", Match{}); !errors.Is(err, ErrQuota) {
+		t.Errorf("a scan for who has no room for all of it = %v, want ErrQuota", err)
+	}
+	e, err := f.DeleteScan(ctx, "s", Match{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := f.usage(t); got.Held != (Amount{}) || got.Trash != (Amount{plainBytes + 908, plainFiles + 5}) || e.Bytes != plainBytes+908 {
+		t.Errorf("usage = %+v, want all of the scan in the trash", got)
+	}
+	if _, err := f.Restore(ctx, e.ID, ""); err != nil {
+		t.Fatal(err)
+	}
+	holds("restored", plainBytes+908, plainFiles+5)
+}
+
+func TestQuotaOfWhatArchivesHaveBeside(t *testing.T) {
+	t.Parallel()
+	f := limitedFixture(t, Quota{Kind: UserQuota, Name: "ann", MaxBytes: new(int64(plainBytes + 2000))})
+	ctx := as(t, ann)
+	big := strings.Repeat("x", 900)
+	archive := zipped(t, files{
+		"files.json":             `{"filesets":[{"id":"images","files":[{"id":"a","file":"a.png"}]}]}`,
+		"metadata/metadata.json": "{}", "images/a.png": "x", "images/unlisted.bin": big, "notes/big.bin": big,
+	})
+	bring := func(name string) error {
+		up, err := f.BeginArchive(ctx, name)
+		if err != nil {
+			return err
+		}
+		defer up.Discard()
+		if err := errors.Join(up.Expect(ctx, int64(len(archive))), up.Stage(ctx, bytes.NewReader(archive))); err != nil {
+			return err
+		}
+		_, err = up.Commit(ctx)
+		return err
+	}
+	if err := bring("packed"); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.usage(t); got.Held != (Amount{plainBytes + 1801, plainFiles + 3}) || got.Reserved != (Amount{}) {
+		t.Errorf("usage = %+v, want all that the archive had but files.json and metadata", got)
+	}
+	if err := bring("again"); !errors.Is(err, ErrQuota) {
+		t.Errorf("a second archive = %v, want ErrQuota", err)
+	}
+	e, err := f.DeleteFileset(ctx, "packed", "images", Match{})
+	if err != nil || e.Bytes != 901 || e.Files != 2 {
+		t.Errorf("DeleteFileset() = %+v, %v, want all 901 bytes of its directory", e, err)
+	}
+	f.reconcile(t)
+	if got := f.usage(t); got.Held != (Amount{plainBytes + 900, plainFiles + 1}) || got.Trash != (Amount{901, 2}) {
+		t.Errorf("usage = %+v, want the fileset in the trash and the rest where it was", got)
 	}
 }
