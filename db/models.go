@@ -437,6 +437,8 @@ type Scan struct {
 	Plant        string
 	Environment  string
 	Due          string
+	BesideFiles  int32
+	BesideBytes  int64
 }
 
 type ScanEvent struct {

@@ -245,7 +245,7 @@ func (q *Queries) GetScanState(ctx context.Context, db DBTX, name string) (GetSc
 }
 
 const getScanUsage = `-- name: GetScanUsage :one
-SELECT file_count, byte_count FROM scans WHERE id = $1
+SELECT (file_count + beside_files)::integer AS file_count, (byte_count + beside_bytes)::bigint AS byte_count FROM scans WHERE id = $1
 `
 
 type GetScanUsageRow struct {
@@ -253,7 +253,7 @@ type GetScanUsageRow struct {
 	ByteCount int64
 }
 
-// GetScanUsage returns what a scan holds, as last counted.
+// GetScanUsage returns what a scan holds, beside its filesets as well, as last counted.
 func (q *Queries) GetScanUsage(ctx context.Context, db DBTX, id uuid.UUID) (GetScanUsageRow, error) {
 	row := db.QueryRow(ctx, getScanUsage, id)
 	var i GetScanUsageRow
@@ -461,7 +461,8 @@ func (q *Queries) ListScanSignatures(ctx context.Context, db DBTX, after string,
 }
 
 const listTimelapseScans = `-- name: ListTimelapseScans :many
-SELECT s.id, s.name, s.owner, s.sharing, s.visibility, s.file_count, s.byte_count
+SELECT s.id, s.name, s.owner, s.sharing, s.visibility,
+       (s.file_count + s.beside_files)::integer AS file_count, (s.byte_count + s.beside_bytes)::bigint AS byte_count
 FROM scans s
 JOIN timelapses t ON t.id = s.timelapse_id
 WHERE t.name = $1
@@ -479,7 +480,7 @@ type ListTimelapseScansRow struct {
 }
 
 // ListTimelapseScans returns all scans of a timelapse, those that cannot be
-// used among them, with what policy asks.
+// used among them, with what policy asks and all that they hold.
 func (q *Queries) ListTimelapseScans(ctx context.Context, db DBTX, timelapse string) ([]ListTimelapseScansRow, error) {
 	rows, err := db.Query(ctx, listTimelapseScans, timelapse)
 	if err != nil {
@@ -638,16 +639,16 @@ func (q *Queries) VoidScan(ctx context.Context, db DBTX, id uuid.UUID) error {
 const writeScan = `-- name: WriteScan :exec
 WITH scan AS (
     INSERT INTO scans (id, name, timelapse_id, owner, sharing, visibility, document, metadata, info,
-                       changed_at, has_measures, voxel_floor, broken, file_count, byte_count, signature,
+                       changed_at, has_measures, voxel_floor, broken, file_count, byte_count, beside_files, beside_bytes, signature,
                        search, created, last_modified, species, plant, environment, due, indexed_at)
     VALUES ($12, $13, (SELECT t.id FROM timelapses t WHERE t.name = $14::text), $15, $16, $17,
             $18, $19, $20, $21, $22, $23, $24, $25, $26,
-            $27, $28, $29, $30, $31, $32, $33, $34, now())
+            $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, now())
     ON CONFLICT (name) DO UPDATE SET
         timelapse_id = excluded.timelapse_id,
-        owner = CASE WHEN $35::boolean THEN scans.owner ELSE excluded.owner END,
-        sharing = CASE WHEN $35::boolean THEN scans.sharing ELSE excluded.sharing END,
-        visibility = CASE WHEN $35::boolean THEN scans.visibility ELSE excluded.visibility END,
+        owner = CASE WHEN $37::boolean THEN scans.owner ELSE excluded.owner END,
+        sharing = CASE WHEN $37::boolean THEN scans.sharing ELSE excluded.sharing END,
+        visibility = CASE WHEN $37::boolean THEN scans.visibility ELSE excluded.visibility END,
         document = excluded.document,
         metadata = excluded.metadata,
         info = excluded.info,
@@ -657,6 +658,8 @@ WITH scan AS (
         broken = excluded.broken,
         file_count = excluded.file_count,
         byte_count = excluded.byte_count,
+        beside_files = excluded.beside_files,
+        beside_bytes = excluded.beside_bytes,
         signature = excluded.signature,
         search = excluded.search,
         created = excluded.created,
@@ -670,11 +673,11 @@ WITH scan AS (
 ), kept AS (
     INSERT INTO filesets (id, scan_id, name, position, document, metadata)
     SELECT i.id, scan.id, i.name, i.position, i.document::json, i.metadata::jsonb
-    FROM scan, (SELECT unnest($36::uuid[]) AS id,
-                       unnest($37::text[]) AS name,
-                       unnest($38::integer[]) AS position,
-                       unnest($39::text[]) AS document,
-                       unnest($40::text[]) AS metadata) AS i
+    FROM scan, (SELECT unnest($38::uuid[]) AS id,
+                       unnest($39::text[]) AS name,
+                       unnest($40::integer[]) AS position,
+                       unnest($41::text[]) AS document,
+                       unnest($42::text[]) AS metadata) AS i
     ON CONFLICT (scan_id, name) DO UPDATE SET
         position = excluded.position, document = excluded.document, metadata = excluded.metadata
     RETURNING id, name
@@ -727,6 +730,8 @@ type WriteScanParams struct {
 	Broken           *string
 	FileCount        int32
 	ByteCount        int64
+	BesideFiles      int32
+	BesideBytes      int64
 	Signature        []byte
 	Search           string
 	Created          string
@@ -776,6 +781,8 @@ func (q *Queries) WriteScan(ctx context.Context, db DBTX, arg WriteScanParams) e
 		arg.Broken,
 		arg.FileCount,
 		arg.ByteCount,
+		arg.BesideFiles,
+		arg.BesideBytes,
 		arg.Signature,
 		arg.Search,
 		arg.Created,

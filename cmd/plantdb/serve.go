@@ -201,6 +201,7 @@ func (s *service) prepare(ctx context.Context, root *os.Root) error {
 		Ratio: s.config.ArchiveRatio, Depth: s.config.ArchiveDepth,
 	}
 	limits.FileLocks = bool(s.config.FileLocks)
+	limits.LockTimeout = time.Duration(s.config.LockTimeout)
 	limits.TrashRetention = time.Duration(s.config.TrashRetention)
 	limits.ScrubRate = int64(s.config.ScrubRate)
 	limits.WatchLimit = s.config.WatchLimit

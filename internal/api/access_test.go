@@ -3,6 +3,8 @@ package api_test
 import (
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -99,6 +101,47 @@ func TestAccessIsAudited(t *testing.T) {
 		if access && op.Method != http.MethodGet && !walked[op.OperationID] {
 			t.Errorf("%s is not among the calls of this test", op.OperationID)
 		}
+	}
+}
+
+// Who makes the first scan in a timelapse that nobody owned owns it from then on: its
+// history and the audit trail tell of it, once.
+func TestTimelapsesThatGetAnOwner(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, api.Config{Rates: api.NoRates})
+	carol, _ := s.login("carol")
+	admin, _ := s.login("admin")
+	if err := os.MkdirAll(filepath.Join(s.dir, "nobodys"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(s.dir, "nobodys", "timelapse.json"), []byte(`{"id": "nobodys", "created_at": "2026-01-02T03:04:05"}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if a := s.get("/api/v1/refresh"); a.status != http.StatusOK {
+		t.Fatalf("GET /refresh = %d %s", a.status, a.body)
+	}
+	if v := s.get("/api/v1/timelapses/nobodys").json(t); v["owner"] != nil {
+		t.Fatalf("the owner is %v, want none", v["owner"])
+	}
+	for _, c := range []struct{ scan, token string }{{"first", carol}, {"second", admin}} {
+		s.made(s.do(http.MethodPost, "/api/v1/scans/"+c.scan, `{"metadata":{"timelapse":{"id":"nobodys"}}}`, bearer(c.token), asJSON))
+	}
+	if v := s.get("/api/v1/timelapses/nobodys").json(t); v["owner"] != "carol" {
+		t.Errorf("the owner is %v, want carol", v["owner"])
+	}
+	var told []string
+	history := s.do(http.MethodGet, "/api/v1/timelapses/nobodys/history", "", bearer(carol)).json(t)
+	for _, e := range history["events"].([]any) {
+		e := e.(map[string]any)
+		if e["kind"] == "timelapse.owner" {
+			told = append(told, fmt.Sprint(e["user"], " ", e["detail"]))
+		}
+	}
+	if want := []string{"carol map[owner:carol]"}; !slices.Equal(told, want) {
+		t.Errorf("the history tells of owners %q, want %q: %v", told, want, history)
+	}
+	if got, want := s.audited([]string{"timelapse_owner"}), []string{"timelapse_owner by carol: nobodys: owner carol (true 127.0.0.1)"}; !slices.Equal(got, want) {
+		t.Errorf("the audit trail has %q, want %q", got, want)
 	}
 }
 

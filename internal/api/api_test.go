@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -124,7 +125,9 @@ func newSiteOn(t *testing.T, dir string, config api.Config, change ...func(*auth
 		t.Fatalf("Load = %v", err)
 	}
 	keepFresh(t, accounts)
-	scans := scan.New(pool, tree, accounts, scan.DefaultConfig(), log)
+	limits := scan.DefaultConfig()
+	limits.LockTimeout = 10 * time.Second // a busy machine may need it
+	scans := scan.New(pool, tree, accounts, limits, log)
 	scans.ListenOn(pool)
 	if _, err := scans.Reconcile(ctx); err != nil {
 		t.Fatalf("Reconcile = %v", err)

@@ -65,10 +65,11 @@ type Config struct {
 	ArchiveRatio   int     `env:"PLANTDB_ARCHIVE_MAX_RATIO" envDefault:"200"`
 	ArchiveDepth   int     `env:"PLANTDB_ARCHIVE_MAX_DEPTH" envDefault:"16"`
 
-	FileLocks    Switch `env:"PLANTDB_FILE_LOCKS" envDefault:"on"`
-	PreviewCache Bytes  `env:"PLANTDB_PREVIEW_CACHE" envDefault:"2GiB"`
-	Previews     string `env:"PLANTDB_PREVIEWS" envDefault:"ahead"`
-	LogLevel     string `env:"PLANTDB_LOG_LEVEL" envDefault:"info"`
+	FileLocks    Switch  `env:"PLANTDB_FILE_LOCKS" envDefault:"on"`
+	LockTimeout  Seconds `env:"PLANTDB_LOCK_TIMEOUT" envDefault:"4"`
+	PreviewCache Bytes   `env:"PLANTDB_PREVIEW_CACHE" envDefault:"2GiB"`
+	Previews     string  `env:"PLANTDB_PREVIEWS" envDefault:"ahead"`
+	LogLevel     string  `env:"PLANTDB_LOG_LEVEL" envDefault:"info"`
 
 	// Only flags: what is asked for once, not set.
 	Test             bool `env:"-"`
@@ -175,6 +176,7 @@ func (c *Config) ServeFlags(f *pflag.FlagSet) {
 	f.IntVar(&c.ArchiveRatio, "archive-max-ratio", c.ArchiveRatio, "how many times its own size an archive may hold (PLANTDB_ARCHIVE_MAX_RATIO)")
 	f.IntVar(&c.ArchiveDepth, "archive-max-depth", c.ArchiveDepth, "how deep the directories of an archive may nest (PLANTDB_ARCHIVE_MAX_DEPTH)")
 	f.Var(&c.FileLocks, "file-locks", "writes also take the file locks of Python programs on the same tree: on or off (PLANTDB_FILE_LOCKS)")
+	f.Var(&c.LockTimeout, "lock-timeout", "how long a write waits for another one of the same scan; Python clients wait five seconds for an answer (PLANTDB_LOCK_TIMEOUT)")
 	f.Var(&c.PreviewCache, "preview-cache", "bound of the cache of previews (PLANTDB_PREVIEW_CACHE)")
 	f.StringVar(&c.Previews, "previews", c.Previews, "ahead: made after an upload or import, before anybody asks; or on-demand (PLANTDB_PREVIEWS)")
 	f.BoolVar(&c.Test, "test", false, "make the users admin/admin and guest/guest: never on a network")
@@ -215,6 +217,7 @@ func (c *Config) Check() error {
 		{"PLANTDB_ARCHIVE_MAX_ENTRIES", c.ArchiveEntries >= 1 && c.ArchiveEntries <= 1_000_000, "from 1 to 1000000"},
 		{"PLANTDB_ARCHIVE_MAX_RATIO", c.ArchiveRatio >= 1, "at least 1"},
 		{"PLANTDB_ARCHIVE_MAX_DEPTH", c.ArchiveDepth >= 2 && c.ArchiveDepth <= 16, "from 2 to 16"},
+		{"PLANTDB_LOCK_TIMEOUT", time.Duration(c.LockTimeout) >= 100*time.Millisecond && time.Duration(c.LockTimeout) <= 5*time.Minute, "from 0.1 to 300 seconds"},
 		{"PLANTDB_PREVIEWS", c.Previews == PreviewsAhead || c.Previews == "on-demand", "ahead or on-demand"},
 	} {
 		if !s.ok {

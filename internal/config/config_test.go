@@ -25,6 +25,10 @@ func TestFromEnv(t *testing.T) {
 	if defaults.Root != "./plantdb-data" || defaults.Port != 5000 || time.Duration(defaults.AbsoluteTimeout) != 30*24*time.Hour || !defaults.Guest {
 		t.Errorf("FromEnv() = %+v, want the documented defaults", defaults)
 	}
+	// Python clients wait five seconds for an answer.
+	if wait := time.Duration(defaults.LockTimeout); wait <= 0 || wait >= 5*time.Second {
+		t.Errorf("a write waits %s for another one, want less than clients do", wait)
+	}
 	c := from(t, map[string]string{
 		"SESSION_TIMEOUT": "2", "REFRESH_TIMEOUT": "15m", "PLANTDB_GUEST": "off", "API_PREFIX": "/plantdb",
 		"JWT_PREVIOUS_KEYS": "a,b", "TRUSTED_PROXIES": "10.1.2.3/8, ::1", "PLANTDB_MAX_UPLOAD": "512MiB",
@@ -55,6 +59,7 @@ func TestBadSettings(t *testing.T) {
 	}
 	for name, value := range map[string]string{
 		"SESSION_TIMEOUT": "0", "MAX_SESSION_POLICY": "shout", "PLANTDB_API_PREFIX": "plantdb", "PASSWORD_MIN_LENGTH": "2000", "PLANTDB_RATE_LIMITS": "some", "JWT_ALGORITHM": "none",
+		"PLANTDB_LOCK_TIMEOUT": "0.01",
 	} {
 		c := from(t, map[string]string{name: value})
 		if err := c.Check(); err == nil {

@@ -125,7 +125,7 @@ func TestAccessPolicy(t *testing.T) {
 func TestAccessOnCondition(t *testing.T) {
 	t.Parallel()
 	f := indexed(t, plainScan("s", `{"owner": "ann"}`))
-	second := New(f.pool, f.tree, groupList{"lab"}, DefaultConfig(), f.Service.log)
+	second := New(f.pool, f.tree, groupList{"lab"}, f.config, f.Service.log)
 	ctx := as(t, admin)
 	for _, call := range []func(*Service, Match) (VersionedAccess, error){
 		func(s *Service, m Match) (VersionedAccess, error) { return s.SetVisibility(ctx, "s", Private, m) },

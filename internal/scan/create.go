@@ -256,11 +256,12 @@ func (s *Service) madeBefore(ctx context.Context, tx *writing, a actor.Actor, lo
 // be written is no failure.
 func (s *Service) register(ctx context.Context, tx *writing, a actor.Actor, in db.GetTimelapseRow, loc fsdb.Loc) error {
 	marker, err := s.tree.ReadTimelapse(ctx, loc.Timelapse)
+	taken := false // by the actor
 	if err == nil {
 		if !slices.Contains(marker.Scans, loc.Scan) {
 			marker.Scans = append(marker.Scans, loc.Scan)
 		}
-		if marker.Owner == nil {
+		if taken = marker.Owner == nil; taken {
 			marker.Owner = &a.Username
 		}
 		err = s.writeMarker(ctx, tx, marker)
@@ -273,7 +274,13 @@ func (s *Service) register(ctx context.Context, tx *writing, a actor.Actor, in d
 	if err := s.q.SetTimelapseMembers(ctx, tx, cleanTexts(marker.Scans), owner, in.ID); err != nil {
 		return fmt.Errorf("keep members of timelapse %q: %w", loc.Timelapse, err)
 	}
-	return nil
+	if !taken {
+		return nil
+	}
+	if err := s.record(ctx, tx, Change{Kind: TimelapseOwner, Timelapse: loc.Timelapse, Detail: Detail{Owner: &a.Username}}); err != nil {
+		return err
+	}
+	return s.groups.RecordAccess(actor.NewContext(ctx, a), tx, "timelapse_owner", told(loc.Timelapse, Detail{Owner: &a.Username}))
 }
 
 // CreateFileset makes an empty fileset. Errors: those of finding the scan,

@@ -50,6 +50,7 @@ const (
 	TimelapseCreated  Kind = "timelapse.created"
 	TimelapseMetadata Kind = "timelapse.metadata"
 	TimelapseDeleted  Kind = "timelapse.deleted"
+	TimelapseOwner    Kind = "timelapse.owner" // who made the first scan in one that nobody owned
 	TimelapseRestored Kind = "timelapse.restored"
 	TimelapsePurged   Kind = "timelapse.purged"
 	TimelapseChanged  Kind = "timelapse.changed" // outside

@@ -231,7 +231,7 @@ func TestQuotaOfNewOwners(t *testing.T) {
 func TestQuotaAtOnce(t *testing.T) {
 	t.Parallel()
 	f := limitedFixture(t, Quota{Kind: UserQuota, Name: "ann", MaxBytes: new(int64(plainBytes + 50))}, Quota{Kind: GroupQuota, Name: "lab", MaxFiles: new(int64(1000))})
-	second := New(f.pool, f.tree, groupList{"lab"}, DefaultConfig(), f.Service.log)
+	second := New(f.pool, f.tree, groupList{"lab"}, f.config, f.Service.log)
 	var group sync.WaitGroup
 	errs := make([]error, 20)
 	for i := range errs {

@@ -86,15 +86,15 @@ var everyWrite = map[string]func(ctx context.Context, s *Service, trash map[stri
 		return err
 	},
 	"visibility back": func(ctx context.Context, s *Service, _ map[string]uuid.UUID) error {
-		_, err := s.SetVisibility(ctx, "hidden", Public)
+		_, err := s.SetVisibility(ctx, "hidden", Public, Match{})
 		return err
 	},
 	"sharing": func(ctx context.Context, s *Service, _ map[string]uuid.UUID) error {
-		_, err := s.SetSharing(ctx, "s", []string{"lab"})
+		_, err := s.SetSharing(ctx, "s", []string{"lab"}, Match{})
 		return err
 	},
 	"owner": func(ctx context.Context, s *Service, _ map[string]uuid.UUID) error {
-		_, err := s.SetOwner(ctx, "s", "bob")
+		_, err := s.SetOwner(ctx, "s", "bob", Match{})
 		return err
 	},
 	"batch": func(ctx context.Context, s *Service, _ map[string]uuid.UUID) error {

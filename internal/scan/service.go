@@ -128,7 +128,7 @@ func DefaultConfig() Config {
 			".jpg", ".jpeg", ".png", ".tif", ".txt", ".json", ".ply", ".yaml", ".toml", // upstream's
 			".tiff", ".npz", ".npy", ".csv", ".p", ".pt", ".zip", ".xml", ".md",
 		},
-		LockTimeout:    10 * time.Second,
+		LockTimeout:    4 * time.Second, // clients of upstream wait five for most answers
 		FileLocks:      true,
 		WatchLimit:     32768,
 		SweepInterval:  time.Minute,

@@ -29,7 +29,8 @@ const lastLine = "Ctrl-C\n"
 // ends.
 func Start(t testing.TB, o Options, dir string, args ...string) *Server {
 	t.Helper()
-	args = append([]string{"serve", "--db-path", dir, "--port", "0"}, args...)
+	// Where the machine is busy a write may wait longer than a client of upstream would.
+	args = append([]string{"serve", "--db-path", dir, "--port", "0", "--lock-timeout", "10"}, args...)
 	s := &Server{t: t, process: start(t, o, args)}
 	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
 	defer cancel()

@@ -2715,6 +2715,30 @@ type UpdateScanMetadataParams struct {
 	IfMatch *string `json:"If-Match,omitempty"`
 }
 
+// GetScanOwnerParams defines parameters for GetScanOwner.
+type GetScanOwnerParams struct {
+	// IfNoneMatch ETag of an answer that you still have: when it is current, the answer is 304 without a body.
+	IfNoneMatch *string `json:"If-None-Match,omitempty"`
+}
+
+// SetScanOwnerParams defines parameters for SetScanOwner.
+type SetScanOwnerParams struct {
+	// IfMatch ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists.
+	IfMatch *string `json:"If-Match,omitempty"`
+}
+
+// GetScanSharingParams defines parameters for GetScanSharing.
+type GetScanSharingParams struct {
+	// IfNoneMatch ETag of an answer that you still have: when it is current, the answer is 304 without a body.
+	IfNoneMatch *string `json:"If-None-Match,omitempty"`
+}
+
+// SetScanSharingParams defines parameters for SetScanSharing.
+type SetScanSharingParams struct {
+	// IfMatch ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists.
+	IfMatch *string `json:"If-Match,omitempty"`
+}
+
 // GetScanTagsParams defines parameters for GetScanTags.
 type GetScanTagsParams struct {
 	// IfNoneMatch ETag of an answer that you still have: when it is current, the answer is 304 without a body.
@@ -2729,6 +2753,18 @@ type ChangeScanTagsParams struct {
 
 // SetScanTagsParams defines parameters for SetScanTags.
 type SetScanTagsParams struct {
+	// IfMatch ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists.
+	IfMatch *string `json:"If-Match,omitempty"`
+}
+
+// GetScanVisibilityParams defines parameters for GetScanVisibility.
+type GetScanVisibilityParams struct {
+	// IfNoneMatch ETag of an answer that you still have: when it is current, the answer is 304 without a body.
+	IfNoneMatch *string `json:"If-None-Match,omitempty"`
+}
+
+// SetScanVisibilityParams defines parameters for SetScanVisibility.
+type SetScanVisibilityParams struct {
 	// IfMatch ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists.
 	IfMatch *string `json:"If-Match,omitempty"`
 }
@@ -2870,6 +2906,12 @@ type CreateUploadParams struct {
 	// UploadChecksum Checksum of the body: sha1, sha256 or sha512, a space, and its bytes in Base64.
 	UploadChecksum *string `json:"Upload-Checksum,omitempty"`
 
+	// ContentDigest Digest of the body, sha-256 or sha-512 (RFC 9530): one that does not hold is a 400 digest_mismatch, and nothing of the body is kept. Other algorithms are passed over.
+	ContentDigest *string `json:"Content-Digest,omitempty"`
+
+	// ReprDigest As Content-Digest, for nothing here encodes a body.
+	ReprDigest *string `json:"Repr-Digest,omitempty"`
+
 	// UploadLength Bytes that the file will have.
 	UploadLength string `json:"Upload-Length"`
 
@@ -2896,6 +2938,12 @@ type ResumeUploadParams struct {
 
 	// UploadChecksum Checksum of the body: sha1, sha256 or sha512, a space, and its bytes in Base64.
 	UploadChecksum *string `json:"Upload-Checksum,omitempty"`
+
+	// ContentDigest Digest of the body, sha-256 or sha-512 (RFC 9530): one that does not hold is a 400 digest_mismatch, and nothing of the body is kept. Other algorithms are passed over.
+	ContentDigest *string `json:"Content-Digest,omitempty"`
+
+	// ReprDigest As Content-Digest, for nothing here encodes a body.
+	ReprDigest *string `json:"Repr-Digest,omitempty"`
 
 	// UploadOffset Where the bytes begin: where the upload is.
 	UploadOffset string `json:"Upload-Offset"`
@@ -3934,50 +3982,50 @@ type ClientInterface interface {
 	// Everybody who may read the scan may know it.
 	//
 	// Corresponds with GET /api/v1/scans/{scan_id}/owner (the `GetScanOwner` operationId).
-	GetScanOwner(ctx context.Context, scanID string, reqEditors ...RequestEditorFn) (*http.Response, error)
+	GetScanOwner(ctx context.Context, scanID string, params *GetScanOwnerParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// SetScanOwnerWithBody Give a scan to another user
 	//
-	// Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards.
+	// Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards. If-Match takes the ETag of this or of the metadata, which hold it.
 	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with PUT /api/v1/scans/{scan_id}/owner (the `SetScanOwner` operationId).
-	SetScanOwnerWithBody(ctx context.Context, scanID string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	SetScanOwnerWithBody(ctx context.Context, scanID string, params *SetScanOwnerParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// SetScanOwner Give a scan to another user
 	//
-	// Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards.
+	// Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards. If-Match takes the ETag of this or of the metadata, which hold it.
 	//
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with PUT /api/v1/scans/{scan_id}/owner (the `SetScanOwner` operationId).
-	SetScanOwner(ctx context.Context, scanID string, body SetScanOwnerJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	SetScanOwner(ctx context.Context, scanID string, params *SetScanOwnerParams, body SetScanOwnerJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetScanSharing Read with which groups a scan is shared
 	//
 	// Everybody who may read the scan may know it.
 	//
 	// Corresponds with GET /api/v1/scans/{scan_id}/sharing (the `GetScanSharing` operationId).
-	GetScanSharing(ctx context.Context, scanID string, reqEditors ...RequestEditorFn) (*http.Response, error)
+	GetScanSharing(ctx context.Context, scanID string, params *GetScanSharingParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// SetScanSharingWithBody Share a scan with groups
 	//
-	// With these groups and no others; an empty list ends all sharing. Its owner and administrators may do it, and the groups must exist.
+	// With these groups and no others; an empty list ends all sharing. Its owner and administrators may do it, and the groups must exist. If-Match takes the ETag of this or of the metadata, which hold it.
 	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with PUT /api/v1/scans/{scan_id}/sharing (the `SetScanSharing` operationId).
-	SetScanSharingWithBody(ctx context.Context, scanID string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	SetScanSharingWithBody(ctx context.Context, scanID string, params *SetScanSharingParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// SetScanSharing Share a scan with groups
 	//
-	// With these groups and no others; an empty list ends all sharing. Its owner and administrators may do it, and the groups must exist.
+	// With these groups and no others; an empty list ends all sharing. Its owner and administrators may do it, and the groups must exist. If-Match takes the ETag of this or of the metadata, which hold it.
 	//
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with PUT /api/v1/scans/{scan_id}/sharing (the `SetScanSharing` operationId).
-	SetScanSharing(ctx context.Context, scanID string, body SetScanSharingJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	SetScanSharing(ctx context.Context, scanID string, params *SetScanSharingParams, body SetScanSharingJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetScanTags Read the tags of a scan
 	//
@@ -4027,25 +4075,25 @@ type ClientInterface interface {
 	// Everybody who may read the scan may know it.
 	//
 	// Corresponds with GET /api/v1/scans/{scan_id}/visibility (the `GetScanVisibility` operationId).
-	GetScanVisibility(ctx context.Context, scanID string, reqEditors ...RequestEditorFn) (*http.Response, error)
+	GetScanVisibility(ctx context.Context, scanID string, params *GetScanVisibilityParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// SetScanVisibilityWithBody Make a scan private or public
 	//
-	// Its owner and administrators may do it. It holds at once, on every server; programs of upstream's that rewrite the metadata do not undo it.
+	// Its owner and administrators may do it. It holds at once, on every server; programs of upstream's that rewrite the metadata do not undo it. If-Match takes the ETag of this or of the metadata, which hold it.
 	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with PUT /api/v1/scans/{scan_id}/visibility (the `SetScanVisibility` operationId).
-	SetScanVisibilityWithBody(ctx context.Context, scanID string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	SetScanVisibilityWithBody(ctx context.Context, scanID string, params *SetScanVisibilityParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// SetScanVisibility Make a scan private or public
 	//
-	// Its owner and administrators may do it. It holds at once, on every server; programs of upstream's that rewrite the metadata do not undo it.
+	// Its owner and administrators may do it. It holds at once, on every server; programs of upstream's that rewrite the metadata do not undo it. If-Match takes the ETag of this or of the metadata, which hold it.
 	//
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with PUT /api/v1/scans/{scan_id}/visibility (the `SetScanVisibility` operationId).
-	SetScanVisibility(ctx context.Context, scanID string, body SetScanVisibilityJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	SetScanVisibility(ctx context.Context, scanID string, params *SetScanVisibilityParams, body SetScanVisibilityJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetScrub Ask what the scrub found
 	//
@@ -4196,7 +4244,7 @@ type ClientInterface interface {
 
 	// ResumeUploadWithBody Send bytes of an upload
 	//
-	// This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. The bytes must begin where the upload is. Those that came before a connection broke are kept, but for a body with a checksum. The last ones make the file: once the answer is there, it is in its fileset and survives a power cut.
+	// This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. The bytes must begin where the upload is. Those that came before a connection broke are kept, but for a body with a checksum or digest. The last ones make the file: once the answer is there, it is in its fileset and survives a power cut.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -6013,8 +6061,8 @@ func (c *Client) UpdateScanMetadata(ctx context.Context, scanID string, params *
 // Everybody who may read the scan may know it.
 //
 // Corresponds with GET /api/v1/scans/{scan_id}/owner (the `GetScanOwner` operationId).
-func (c *Client) GetScanOwner(ctx context.Context, scanID string, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewGetScanOwnerRequest(c.Server, scanID)
+func (c *Client) GetScanOwner(ctx context.Context, scanID string, params *GetScanOwnerParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetScanOwnerRequest(c.Server, scanID, params)
 	if err != nil {
 		return nil, err
 	}
@@ -6027,13 +6075,13 @@ func (c *Client) GetScanOwner(ctx context.Context, scanID string, reqEditors ...
 
 // SetScanOwnerWithBody Give a scan to another user
 //
-// Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards.
+// Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards. If-Match takes the ETag of this or of the metadata, which hold it.
 //
 // Takes any type of body and a specified content type.
 //
 // Corresponds with PUT /api/v1/scans/{scan_id}/owner (the `SetScanOwner` operationId).
-func (c *Client) SetScanOwnerWithBody(ctx context.Context, scanID string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewSetScanOwnerRequestWithBody(c.Server, scanID, contentType, body)
+func (c *Client) SetScanOwnerWithBody(ctx context.Context, scanID string, params *SetScanOwnerParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSetScanOwnerRequestWithBody(c.Server, scanID, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -6046,13 +6094,13 @@ func (c *Client) SetScanOwnerWithBody(ctx context.Context, scanID string, conten
 
 // SetScanOwner Give a scan to another user
 //
-// Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards.
+// Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards. If-Match takes the ETag of this or of the metadata, which hold it.
 //
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with PUT /api/v1/scans/{scan_id}/owner (the `SetScanOwner` operationId).
-func (c *Client) SetScanOwner(ctx context.Context, scanID string, body SetScanOwnerJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewSetScanOwnerRequest(c.Server, scanID, body)
+func (c *Client) SetScanOwner(ctx context.Context, scanID string, params *SetScanOwnerParams, body SetScanOwnerJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSetScanOwnerRequest(c.Server, scanID, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -6068,8 +6116,8 @@ func (c *Client) SetScanOwner(ctx context.Context, scanID string, body SetScanOw
 // Everybody who may read the scan may know it.
 //
 // Corresponds with GET /api/v1/scans/{scan_id}/sharing (the `GetScanSharing` operationId).
-func (c *Client) GetScanSharing(ctx context.Context, scanID string, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewGetScanSharingRequest(c.Server, scanID)
+func (c *Client) GetScanSharing(ctx context.Context, scanID string, params *GetScanSharingParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetScanSharingRequest(c.Server, scanID, params)
 	if err != nil {
 		return nil, err
 	}
@@ -6082,13 +6130,13 @@ func (c *Client) GetScanSharing(ctx context.Context, scanID string, reqEditors .
 
 // SetScanSharingWithBody Share a scan with groups
 //
-// With these groups and no others; an empty list ends all sharing. Its owner and administrators may do it, and the groups must exist.
+// With these groups and no others; an empty list ends all sharing. Its owner and administrators may do it, and the groups must exist. If-Match takes the ETag of this or of the metadata, which hold it.
 //
 // Takes any type of body and a specified content type.
 //
 // Corresponds with PUT /api/v1/scans/{scan_id}/sharing (the `SetScanSharing` operationId).
-func (c *Client) SetScanSharingWithBody(ctx context.Context, scanID string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewSetScanSharingRequestWithBody(c.Server, scanID, contentType, body)
+func (c *Client) SetScanSharingWithBody(ctx context.Context, scanID string, params *SetScanSharingParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSetScanSharingRequestWithBody(c.Server, scanID, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -6101,13 +6149,13 @@ func (c *Client) SetScanSharingWithBody(ctx context.Context, scanID string, cont
 
 // SetScanSharing Share a scan with groups
 //
-// With these groups and no others; an empty list ends all sharing. Its owner and administrators may do it, and the groups must exist.
+// With these groups and no others; an empty list ends all sharing. Its owner and administrators may do it, and the groups must exist. If-Match takes the ETag of this or of the metadata, which hold it.
 //
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with PUT /api/v1/scans/{scan_id}/sharing (the `SetScanSharing` operationId).
-func (c *Client) SetScanSharing(ctx context.Context, scanID string, body SetScanSharingJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewSetScanSharingRequest(c.Server, scanID, body)
+func (c *Client) SetScanSharing(ctx context.Context, scanID string, params *SetScanSharingParams, body SetScanSharingJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSetScanSharingRequest(c.Server, scanID, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -6216,8 +6264,8 @@ func (c *Client) SetScanTags(ctx context.Context, scanID string, params *SetScan
 // Everybody who may read the scan may know it.
 //
 // Corresponds with GET /api/v1/scans/{scan_id}/visibility (the `GetScanVisibility` operationId).
-func (c *Client) GetScanVisibility(ctx context.Context, scanID string, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewGetScanVisibilityRequest(c.Server, scanID)
+func (c *Client) GetScanVisibility(ctx context.Context, scanID string, params *GetScanVisibilityParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetScanVisibilityRequest(c.Server, scanID, params)
 	if err != nil {
 		return nil, err
 	}
@@ -6230,13 +6278,13 @@ func (c *Client) GetScanVisibility(ctx context.Context, scanID string, reqEditor
 
 // SetScanVisibilityWithBody Make a scan private or public
 //
-// Its owner and administrators may do it. It holds at once, on every server; programs of upstream's that rewrite the metadata do not undo it.
+// Its owner and administrators may do it. It holds at once, on every server; programs of upstream's that rewrite the metadata do not undo it. If-Match takes the ETag of this or of the metadata, which hold it.
 //
 // Takes any type of body and a specified content type.
 //
 // Corresponds with PUT /api/v1/scans/{scan_id}/visibility (the `SetScanVisibility` operationId).
-func (c *Client) SetScanVisibilityWithBody(ctx context.Context, scanID string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewSetScanVisibilityRequestWithBody(c.Server, scanID, contentType, body)
+func (c *Client) SetScanVisibilityWithBody(ctx context.Context, scanID string, params *SetScanVisibilityParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSetScanVisibilityRequestWithBody(c.Server, scanID, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -6249,13 +6297,13 @@ func (c *Client) SetScanVisibilityWithBody(ctx context.Context, scanID string, c
 
 // SetScanVisibility Make a scan private or public
 //
-// Its owner and administrators may do it. It holds at once, on every server; programs of upstream's that rewrite the metadata do not undo it.
+// Its owner and administrators may do it. It holds at once, on every server; programs of upstream's that rewrite the metadata do not undo it. If-Match takes the ETag of this or of the metadata, which hold it.
 //
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with PUT /api/v1/scans/{scan_id}/visibility (the `SetScanVisibility` operationId).
-func (c *Client) SetScanVisibility(ctx context.Context, scanID string, body SetScanVisibilityJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewSetScanVisibilityRequest(c.Server, scanID, body)
+func (c *Client) SetScanVisibility(ctx context.Context, scanID string, params *SetScanVisibilityParams, body SetScanVisibilityJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSetScanVisibilityRequest(c.Server, scanID, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -6605,7 +6653,7 @@ func (c *Client) GetUpload(ctx context.Context, id openapi_types.UUID, params *G
 
 // ResumeUploadWithBody Send bytes of an upload
 //
-// This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. The bytes must begin where the upload is. Those that came before a connection broke are kept, but for a body with a checksum. The last ones make the file: once the answer is there, it is in its fileset and survives a power cut.
+// This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. The bytes must begin where the upload is. Those that came before a connection broke are kept, but for a body with a checksum or digest. The last ones make the file: once the answer is there, it is in its fileset and survives a power cut.
 //
 // Takes any type of body and a specified content type.
 //
@@ -10957,7 +11005,7 @@ func NewUpdateScanMetadataRequestWithBody(server string, scanID string, params *
 }
 
 // NewGetScanOwnerRequest constructs an http.Request for the GetScanOwner method
-func NewGetScanOwnerRequest(server string, scanID string) (*http.Request, error) {
+func NewGetScanOwnerRequest(server string, scanID string, params *GetScanOwnerParams) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -10985,24 +11033,39 @@ func NewGetScanOwnerRequest(server string, scanID string) (*http.Request, error)
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IfNoneMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-None-Match", *params.IfNoneMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-None-Match", headerParam0)
+		}
+
 	}
 
 	return req, nil
 }
 
 // NewSetScanOwnerRequest calls the generic SetScanOwner builder with application/json body
-func NewSetScanOwnerRequest(server string, scanID string, body SetScanOwnerJSONRequestBody) (*http.Request, error) {
+func NewSetScanOwnerRequest(server string, scanID string, params *SetScanOwnerParams, body SetScanOwnerJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewSetScanOwnerRequestWithBody(server, scanID, "application/json", bodyReader)
+	return NewSetScanOwnerRequestWithBody(server, scanID, params, "application/json", bodyReader)
 }
 
 // NewSetScanOwnerRequestWithBody constructs an http.Request for the SetScanOwner method, with any body, and a specified content type
-func NewSetScanOwnerRequestWithBody(server string, scanID string, contentType string, body io.Reader) (*http.Request, error) {
+func NewSetScanOwnerRequestWithBody(server string, scanID string, params *SetScanOwnerParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -11034,11 +11097,26 @@ func NewSetScanOwnerRequestWithBody(server string, scanID string, contentType st
 
 	req.Header.Add("Content-Type", contentType)
 
+	if params != nil {
+
+		if params.IfMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam0)
+		}
+
+	}
+
 	return req, nil
 }
 
 // NewGetScanSharingRequest constructs an http.Request for the GetScanSharing method
-func NewGetScanSharingRequest(server string, scanID string) (*http.Request, error) {
+func NewGetScanSharingRequest(server string, scanID string, params *GetScanSharingParams) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -11068,22 +11146,37 @@ func NewGetScanSharingRequest(server string, scanID string) (*http.Request, erro
 		return nil, err
 	}
 
+	if params != nil {
+
+		if params.IfNoneMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-None-Match", *params.IfNoneMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-None-Match", headerParam0)
+		}
+
+	}
+
 	return req, nil
 }
 
 // NewSetScanSharingRequest calls the generic SetScanSharing builder with application/json body
-func NewSetScanSharingRequest(server string, scanID string, body SetScanSharingJSONRequestBody) (*http.Request, error) {
+func NewSetScanSharingRequest(server string, scanID string, params *SetScanSharingParams, body SetScanSharingJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewSetScanSharingRequestWithBody(server, scanID, "application/json", bodyReader)
+	return NewSetScanSharingRequestWithBody(server, scanID, params, "application/json", bodyReader)
 }
 
 // NewSetScanSharingRequestWithBody constructs an http.Request for the SetScanSharing method, with any body, and a specified content type
-func NewSetScanSharingRequestWithBody(server string, scanID string, contentType string, body io.Reader) (*http.Request, error) {
+func NewSetScanSharingRequestWithBody(server string, scanID string, params *SetScanSharingParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -11114,6 +11207,21 @@ func NewSetScanSharingRequestWithBody(server string, scanID string, contentType 
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IfMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam0)
+		}
+
+	}
 
 	return req, nil
 }
@@ -11292,7 +11400,7 @@ func NewSetScanTagsRequestWithBody(server string, scanID string, params *SetScan
 }
 
 // NewGetScanVisibilityRequest constructs an http.Request for the GetScanVisibility method
-func NewGetScanVisibilityRequest(server string, scanID string) (*http.Request, error) {
+func NewGetScanVisibilityRequest(server string, scanID string, params *GetScanVisibilityParams) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -11322,22 +11430,37 @@ func NewGetScanVisibilityRequest(server string, scanID string) (*http.Request, e
 		return nil, err
 	}
 
+	if params != nil {
+
+		if params.IfNoneMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-None-Match", *params.IfNoneMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-None-Match", headerParam0)
+		}
+
+	}
+
 	return req, nil
 }
 
 // NewSetScanVisibilityRequest calls the generic SetScanVisibility builder with application/json body
-func NewSetScanVisibilityRequest(server string, scanID string, body SetScanVisibilityJSONRequestBody) (*http.Request, error) {
+func NewSetScanVisibilityRequest(server string, scanID string, params *SetScanVisibilityParams, body SetScanVisibilityJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewSetScanVisibilityRequestWithBody(server, scanID, "application/json", bodyReader)
+	return NewSetScanVisibilityRequestWithBody(server, scanID, params, "application/json", bodyReader)
 }
 
 // NewSetScanVisibilityRequestWithBody constructs an http.Request for the SetScanVisibility method, with any body, and a specified content type
-func NewSetScanVisibilityRequestWithBody(server string, scanID string, contentType string, body io.Reader) (*http.Request, error) {
+func NewSetScanVisibilityRequestWithBody(server string, scanID string, params *SetScanVisibilityParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -11368,6 +11491,21 @@ func NewSetScanVisibilityRequestWithBody(server string, scanID string, contentTy
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IfMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam0)
+		}
+
+	}
 
 	return req, nil
 }
@@ -12338,23 +12476,45 @@ func NewCreateUploadRequestWithBody(server string, params *CreateUploadParams, c
 			req.Header.Set("Upload-Checksum", headerParam1)
 		}
 
-		var headerParam2 string
+		if params.ContentDigest != nil {
+			var headerParam2 string
 
-		headerParam2, err = runtime.StyleParamWithOptions("simple", false, "Upload-Length", params.UploadLength, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			headerParam2, err = runtime.StyleParamWithOptions("simple", false, "Content-Digest", *params.ContentDigest, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Content-Digest", headerParam2)
+		}
+
+		if params.ReprDigest != nil {
+			var headerParam3 string
+
+			headerParam3, err = runtime.StyleParamWithOptions("simple", false, "Repr-Digest", *params.ReprDigest, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Repr-Digest", headerParam3)
+		}
+
+		var headerParam4 string
+
+		headerParam4, err = runtime.StyleParamWithOptions("simple", false, "Upload-Length", params.UploadLength, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
 		if err != nil {
 			return nil, err
 		}
 
-		req.Header.Set("Upload-Length", headerParam2)
+		req.Header.Set("Upload-Length", headerParam4)
 
-		var headerParam3 string
+		var headerParam5 string
 
-		headerParam3, err = runtime.StyleParamWithOptions("simple", false, "Upload-Metadata", params.UploadMetadata, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		headerParam5, err = runtime.StyleParamWithOptions("simple", false, "Upload-Metadata", params.UploadMetadata, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
 		if err != nil {
 			return nil, err
 		}
 
-		req.Header.Set("Upload-Metadata", headerParam3)
+		req.Header.Set("Upload-Metadata", headerParam5)
 
 	}
 
@@ -12510,14 +12670,36 @@ func NewResumeUploadRequestWithBody(server string, id openapi_types.UUID, params
 			req.Header.Set("Upload-Checksum", headerParam1)
 		}
 
-		var headerParam2 string
+		if params.ContentDigest != nil {
+			var headerParam2 string
 
-		headerParam2, err = runtime.StyleParamWithOptions("simple", false, "Upload-Offset", params.UploadOffset, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			headerParam2, err = runtime.StyleParamWithOptions("simple", false, "Content-Digest", *params.ContentDigest, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Content-Digest", headerParam2)
+		}
+
+		if params.ReprDigest != nil {
+			var headerParam3 string
+
+			headerParam3, err = runtime.StyleParamWithOptions("simple", false, "Repr-Digest", *params.ReprDigest, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Repr-Digest", headerParam3)
+		}
+
+		var headerParam4 string
+
+		headerParam4, err = runtime.StyleParamWithOptions("simple", false, "Upload-Offset", params.UploadOffset, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
 		if err != nil {
 			return nil, err
 		}
 
-		req.Header.Set("Upload-Offset", headerParam2)
+		req.Header.Set("Upload-Offset", headerParam4)
 
 	}
 
@@ -14101,25 +14283,25 @@ type ClientWithResponsesInterface interface {
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /api/v1/scans/{scan_id}/owner (the `GetScanOwner` operationId).
-	GetScanOwnerWithResponse(ctx context.Context, scanID string, reqEditors ...RequestEditorFn) (*GetScanOwnerResponse, error)
+	GetScanOwnerWithResponse(ctx context.Context, scanID string, params *GetScanOwnerParams, reqEditors ...RequestEditorFn) (*GetScanOwnerResponse, error)
 
 	// SetScanOwnerWithBodyWithResponse Give a scan to another user
 	//
-	// Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards.
+	// Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards. If-Match takes the ETag of this or of the metadata, which hold it.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with PUT /api/v1/scans/{scan_id}/owner (the `SetScanOwner` operationId).
-	SetScanOwnerWithBodyWithResponse(ctx context.Context, scanID string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SetScanOwnerResponse, error)
+	SetScanOwnerWithBodyWithResponse(ctx context.Context, scanID string, params *SetScanOwnerParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SetScanOwnerResponse, error)
 
 	// SetScanOwnerWithResponse Give a scan to another user
 	//
-	// Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards.
+	// Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards. If-Match takes the ETag of this or of the metadata, which hold it.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with PUT /api/v1/scans/{scan_id}/owner (the `SetScanOwner` operationId).
-	SetScanOwnerWithResponse(ctx context.Context, scanID string, body SetScanOwnerJSONRequestBody, reqEditors ...RequestEditorFn) (*SetScanOwnerResponse, error)
+	SetScanOwnerWithResponse(ctx context.Context, scanID string, params *SetScanOwnerParams, body SetScanOwnerJSONRequestBody, reqEditors ...RequestEditorFn) (*SetScanOwnerResponse, error)
 
 	// GetScanSharingWithResponse Read with which groups a scan is shared
 	//
@@ -14128,25 +14310,25 @@ type ClientWithResponsesInterface interface {
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /api/v1/scans/{scan_id}/sharing (the `GetScanSharing` operationId).
-	GetScanSharingWithResponse(ctx context.Context, scanID string, reqEditors ...RequestEditorFn) (*GetScanSharingResponse, error)
+	GetScanSharingWithResponse(ctx context.Context, scanID string, params *GetScanSharingParams, reqEditors ...RequestEditorFn) (*GetScanSharingResponse, error)
 
 	// SetScanSharingWithBodyWithResponse Share a scan with groups
 	//
-	// With these groups and no others; an empty list ends all sharing. Its owner and administrators may do it, and the groups must exist.
+	// With these groups and no others; an empty list ends all sharing. Its owner and administrators may do it, and the groups must exist. If-Match takes the ETag of this or of the metadata, which hold it.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with PUT /api/v1/scans/{scan_id}/sharing (the `SetScanSharing` operationId).
-	SetScanSharingWithBodyWithResponse(ctx context.Context, scanID string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SetScanSharingResponse, error)
+	SetScanSharingWithBodyWithResponse(ctx context.Context, scanID string, params *SetScanSharingParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SetScanSharingResponse, error)
 
 	// SetScanSharingWithResponse Share a scan with groups
 	//
-	// With these groups and no others; an empty list ends all sharing. Its owner and administrators may do it, and the groups must exist.
+	// With these groups and no others; an empty list ends all sharing. Its owner and administrators may do it, and the groups must exist. If-Match takes the ETag of this or of the metadata, which hold it.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with PUT /api/v1/scans/{scan_id}/sharing (the `SetScanSharing` operationId).
-	SetScanSharingWithResponse(ctx context.Context, scanID string, body SetScanSharingJSONRequestBody, reqEditors ...RequestEditorFn) (*SetScanSharingResponse, error)
+	SetScanSharingWithResponse(ctx context.Context, scanID string, params *SetScanSharingParams, body SetScanSharingJSONRequestBody, reqEditors ...RequestEditorFn) (*SetScanSharingResponse, error)
 
 	// GetScanTagsWithResponse Read the tags of a scan
 	//
@@ -14200,25 +14382,25 @@ type ClientWithResponsesInterface interface {
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /api/v1/scans/{scan_id}/visibility (the `GetScanVisibility` operationId).
-	GetScanVisibilityWithResponse(ctx context.Context, scanID string, reqEditors ...RequestEditorFn) (*GetScanVisibilityResponse, error)
+	GetScanVisibilityWithResponse(ctx context.Context, scanID string, params *GetScanVisibilityParams, reqEditors ...RequestEditorFn) (*GetScanVisibilityResponse, error)
 
 	// SetScanVisibilityWithBodyWithResponse Make a scan private or public
 	//
-	// Its owner and administrators may do it. It holds at once, on every server; programs of upstream's that rewrite the metadata do not undo it.
+	// Its owner and administrators may do it. It holds at once, on every server; programs of upstream's that rewrite the metadata do not undo it. If-Match takes the ETag of this or of the metadata, which hold it.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with PUT /api/v1/scans/{scan_id}/visibility (the `SetScanVisibility` operationId).
-	SetScanVisibilityWithBodyWithResponse(ctx context.Context, scanID string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SetScanVisibilityResponse, error)
+	SetScanVisibilityWithBodyWithResponse(ctx context.Context, scanID string, params *SetScanVisibilityParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SetScanVisibilityResponse, error)
 
 	// SetScanVisibilityWithResponse Make a scan private or public
 	//
-	// Its owner and administrators may do it. It holds at once, on every server; programs of upstream's that rewrite the metadata do not undo it.
+	// Its owner and administrators may do it. It holds at once, on every server; programs of upstream's that rewrite the metadata do not undo it. If-Match takes the ETag of this or of the metadata, which hold it.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with PUT /api/v1/scans/{scan_id}/visibility (the `SetScanVisibility` operationId).
-	SetScanVisibilityWithResponse(ctx context.Context, scanID string, body SetScanVisibilityJSONRequestBody, reqEditors ...RequestEditorFn) (*SetScanVisibilityResponse, error)
+	SetScanVisibilityWithResponse(ctx context.Context, scanID string, params *SetScanVisibilityParams, body SetScanVisibilityJSONRequestBody, reqEditors ...RequestEditorFn) (*SetScanVisibilityResponse, error)
 
 	// GetScrubWithResponse Ask what the scrub found
 	//
@@ -14393,7 +14575,7 @@ type ClientWithResponsesInterface interface {
 
 	// ResumeUploadWithBodyWithResponse Send bytes of an upload
 	//
-	// This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. The bytes must begin where the upload is. Those that came before a connection broke are kept, but for a body with a checksum. The last ones make the file: once the answer is there, it is in its fileset and survives a power cut.
+	// This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. The bytes must begin where the upload is. Those that came before a connection broke are kept, but for a body with a checksum or digest. The last ones make the file: once the answer is there, it is in its fileset and survives a power cut.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -16993,6 +17175,11 @@ func (r UpdateScanMetadataResponse) ContentType() string {
 	return ""
 }
 
+// GetScanOwnerResponse200Headers the declared response headers of an HTTP 200 response for GetScanOwner
+type GetScanOwnerResponse200Headers struct {
+	ETag *string
+}
+
 type GetScanOwnerResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -17000,6 +17187,8 @@ type GetScanOwnerResponse struct {
 	JSON200 *Owner
 	// JSONDefault the response for an HTTP default `application/json` response
 	JSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *GetScanOwnerResponse200Headers
 }
 
 // Status returns HTTPResponse.Status
@@ -17026,6 +17215,11 @@ func (r GetScanOwnerResponse) ContentType() string {
 	return ""
 }
 
+// SetScanOwnerResponse200Headers the declared response headers of an HTTP 200 response for SetScanOwner
+type SetScanOwnerResponse200Headers struct {
+	ETag *string
+}
+
 type SetScanOwnerResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -17033,6 +17227,8 @@ type SetScanOwnerResponse struct {
 	JSON200 *Owner
 	// JSONDefault the response for an HTTP default `application/json` response
 	JSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *SetScanOwnerResponse200Headers
 }
 
 // Status returns HTTPResponse.Status
@@ -17059,6 +17255,11 @@ func (r SetScanOwnerResponse) ContentType() string {
 	return ""
 }
 
+// GetScanSharingResponse200Headers the declared response headers of an HTTP 200 response for GetScanSharing
+type GetScanSharingResponse200Headers struct {
+	ETag *string
+}
+
 type GetScanSharingResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -17066,6 +17267,8 @@ type GetScanSharingResponse struct {
 	JSON200 *Sharing
 	// JSONDefault the response for an HTTP default `application/json` response
 	JSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *GetScanSharingResponse200Headers
 }
 
 // Status returns HTTPResponse.Status
@@ -17092,6 +17295,11 @@ func (r GetScanSharingResponse) ContentType() string {
 	return ""
 }
 
+// SetScanSharingResponse200Headers the declared response headers of an HTTP 200 response for SetScanSharing
+type SetScanSharingResponse200Headers struct {
+	ETag *string
+}
+
 type SetScanSharingResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -17099,6 +17307,8 @@ type SetScanSharingResponse struct {
 	JSON200 *Sharing
 	// JSONDefault the response for an HTTP default `application/json` response
 	JSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *SetScanSharingResponse200Headers
 }
 
 // Status returns HTTPResponse.Status
@@ -17245,6 +17455,11 @@ func (r SetScanTagsResponse) ContentType() string {
 	return ""
 }
 
+// GetScanVisibilityResponse200Headers the declared response headers of an HTTP 200 response for GetScanVisibility
+type GetScanVisibilityResponse200Headers struct {
+	ETag *string
+}
+
 type GetScanVisibilityResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -17252,6 +17467,8 @@ type GetScanVisibilityResponse struct {
 	JSON200 *Visibility
 	// JSONDefault the response for an HTTP default `application/json` response
 	JSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *GetScanVisibilityResponse200Headers
 }
 
 // Status returns HTTPResponse.Status
@@ -17278,6 +17495,11 @@ func (r GetScanVisibilityResponse) ContentType() string {
 	return ""
 }
 
+// SetScanVisibilityResponse200Headers the declared response headers of an HTTP 200 response for SetScanVisibility
+type SetScanVisibilityResponse200Headers struct {
+	ETag *string
+}
+
 type SetScanVisibilityResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -17285,6 +17507,8 @@ type SetScanVisibilityResponse struct {
 	JSON200 *Visibility
 	// JSONDefault the response for an HTTP default `application/json` response
 	JSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *SetScanVisibilityResponse200Headers
 }
 
 // Status returns HTTPResponse.Status
@@ -19877,8 +20101,8 @@ func (c *ClientWithResponses) UpdateScanMetadataWithResponse(ctx context.Context
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with GET /api/v1/scans/{scan_id}/owner (the `GetScanOwner` operationId).
-func (c *ClientWithResponses) GetScanOwnerWithResponse(ctx context.Context, scanID string, reqEditors ...RequestEditorFn) (*GetScanOwnerResponse, error) {
-	rsp, err := c.GetScanOwner(ctx, scanID, reqEditors...)
+func (c *ClientWithResponses) GetScanOwnerWithResponse(ctx context.Context, scanID string, params *GetScanOwnerParams, reqEditors ...RequestEditorFn) (*GetScanOwnerResponse, error) {
+	rsp, err := c.GetScanOwner(ctx, scanID, params, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -19887,13 +20111,13 @@ func (c *ClientWithResponses) GetScanOwnerWithResponse(ctx context.Context, scan
 
 // SetScanOwnerWithBodyWithResponse Give a scan to another user
 //
-// Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards.
+// Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards. If-Match takes the ETag of this or of the metadata, which hold it.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with PUT /api/v1/scans/{scan_id}/owner (the `SetScanOwner` operationId).
-func (c *ClientWithResponses) SetScanOwnerWithBodyWithResponse(ctx context.Context, scanID string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SetScanOwnerResponse, error) {
-	rsp, err := c.SetScanOwnerWithBody(ctx, scanID, contentType, body, reqEditors...)
+func (c *ClientWithResponses) SetScanOwnerWithBodyWithResponse(ctx context.Context, scanID string, params *SetScanOwnerParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SetScanOwnerResponse, error) {
+	rsp, err := c.SetScanOwnerWithBody(ctx, scanID, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -19902,13 +20126,13 @@ func (c *ClientWithResponses) SetScanOwnerWithBodyWithResponse(ctx context.Conte
 
 // SetScanOwnerWithResponse Give a scan to another user
 //
-// Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards.
+// Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards. If-Match takes the ETag of this or of the metadata, which hold it.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with PUT /api/v1/scans/{scan_id}/owner (the `SetScanOwner` operationId).
-func (c *ClientWithResponses) SetScanOwnerWithResponse(ctx context.Context, scanID string, body SetScanOwnerJSONRequestBody, reqEditors ...RequestEditorFn) (*SetScanOwnerResponse, error) {
-	rsp, err := c.SetScanOwner(ctx, scanID, body, reqEditors...)
+func (c *ClientWithResponses) SetScanOwnerWithResponse(ctx context.Context, scanID string, params *SetScanOwnerParams, body SetScanOwnerJSONRequestBody, reqEditors ...RequestEditorFn) (*SetScanOwnerResponse, error) {
+	rsp, err := c.SetScanOwner(ctx, scanID, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -19922,8 +20146,8 @@ func (c *ClientWithResponses) SetScanOwnerWithResponse(ctx context.Context, scan
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with GET /api/v1/scans/{scan_id}/sharing (the `GetScanSharing` operationId).
-func (c *ClientWithResponses) GetScanSharingWithResponse(ctx context.Context, scanID string, reqEditors ...RequestEditorFn) (*GetScanSharingResponse, error) {
-	rsp, err := c.GetScanSharing(ctx, scanID, reqEditors...)
+func (c *ClientWithResponses) GetScanSharingWithResponse(ctx context.Context, scanID string, params *GetScanSharingParams, reqEditors ...RequestEditorFn) (*GetScanSharingResponse, error) {
+	rsp, err := c.GetScanSharing(ctx, scanID, params, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -19932,13 +20156,13 @@ func (c *ClientWithResponses) GetScanSharingWithResponse(ctx context.Context, sc
 
 // SetScanSharingWithBodyWithResponse Share a scan with groups
 //
-// With these groups and no others; an empty list ends all sharing. Its owner and administrators may do it, and the groups must exist.
+// With these groups and no others; an empty list ends all sharing. Its owner and administrators may do it, and the groups must exist. If-Match takes the ETag of this or of the metadata, which hold it.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with PUT /api/v1/scans/{scan_id}/sharing (the `SetScanSharing` operationId).
-func (c *ClientWithResponses) SetScanSharingWithBodyWithResponse(ctx context.Context, scanID string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SetScanSharingResponse, error) {
-	rsp, err := c.SetScanSharingWithBody(ctx, scanID, contentType, body, reqEditors...)
+func (c *ClientWithResponses) SetScanSharingWithBodyWithResponse(ctx context.Context, scanID string, params *SetScanSharingParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SetScanSharingResponse, error) {
+	rsp, err := c.SetScanSharingWithBody(ctx, scanID, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -19947,13 +20171,13 @@ func (c *ClientWithResponses) SetScanSharingWithBodyWithResponse(ctx context.Con
 
 // SetScanSharingWithResponse Share a scan with groups
 //
-// With these groups and no others; an empty list ends all sharing. Its owner and administrators may do it, and the groups must exist.
+// With these groups and no others; an empty list ends all sharing. Its owner and administrators may do it, and the groups must exist. If-Match takes the ETag of this or of the metadata, which hold it.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with PUT /api/v1/scans/{scan_id}/sharing (the `SetScanSharing` operationId).
-func (c *ClientWithResponses) SetScanSharingWithResponse(ctx context.Context, scanID string, body SetScanSharingJSONRequestBody, reqEditors ...RequestEditorFn) (*SetScanSharingResponse, error) {
-	rsp, err := c.SetScanSharing(ctx, scanID, body, reqEditors...)
+func (c *ClientWithResponses) SetScanSharingWithResponse(ctx context.Context, scanID string, params *SetScanSharingParams, body SetScanSharingJSONRequestBody, reqEditors ...RequestEditorFn) (*SetScanSharingResponse, error) {
+	rsp, err := c.SetScanSharing(ctx, scanID, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -20042,8 +20266,8 @@ func (c *ClientWithResponses) SetScanTagsWithResponse(ctx context.Context, scanI
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with GET /api/v1/scans/{scan_id}/visibility (the `GetScanVisibility` operationId).
-func (c *ClientWithResponses) GetScanVisibilityWithResponse(ctx context.Context, scanID string, reqEditors ...RequestEditorFn) (*GetScanVisibilityResponse, error) {
-	rsp, err := c.GetScanVisibility(ctx, scanID, reqEditors...)
+func (c *ClientWithResponses) GetScanVisibilityWithResponse(ctx context.Context, scanID string, params *GetScanVisibilityParams, reqEditors ...RequestEditorFn) (*GetScanVisibilityResponse, error) {
+	rsp, err := c.GetScanVisibility(ctx, scanID, params, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -20052,13 +20276,13 @@ func (c *ClientWithResponses) GetScanVisibilityWithResponse(ctx context.Context,
 
 // SetScanVisibilityWithBodyWithResponse Make a scan private or public
 //
-// Its owner and administrators may do it. It holds at once, on every server; programs of upstream's that rewrite the metadata do not undo it.
+// Its owner and administrators may do it. It holds at once, on every server; programs of upstream's that rewrite the metadata do not undo it. If-Match takes the ETag of this or of the metadata, which hold it.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with PUT /api/v1/scans/{scan_id}/visibility (the `SetScanVisibility` operationId).
-func (c *ClientWithResponses) SetScanVisibilityWithBodyWithResponse(ctx context.Context, scanID string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SetScanVisibilityResponse, error) {
-	rsp, err := c.SetScanVisibilityWithBody(ctx, scanID, contentType, body, reqEditors...)
+func (c *ClientWithResponses) SetScanVisibilityWithBodyWithResponse(ctx context.Context, scanID string, params *SetScanVisibilityParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SetScanVisibilityResponse, error) {
+	rsp, err := c.SetScanVisibilityWithBody(ctx, scanID, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -20067,13 +20291,13 @@ func (c *ClientWithResponses) SetScanVisibilityWithBodyWithResponse(ctx context.
 
 // SetScanVisibilityWithResponse Make a scan private or public
 //
-// Its owner and administrators may do it. It holds at once, on every server; programs of upstream's that rewrite the metadata do not undo it.
+// Its owner and administrators may do it. It holds at once, on every server; programs of upstream's that rewrite the metadata do not undo it. If-Match takes the ETag of this or of the metadata, which hold it.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with PUT /api/v1/scans/{scan_id}/visibility (the `SetScanVisibility` operationId).
-func (c *ClientWithResponses) SetScanVisibilityWithResponse(ctx context.Context, scanID string, body SetScanVisibilityJSONRequestBody, reqEditors ...RequestEditorFn) (*SetScanVisibilityResponse, error) {
-	rsp, err := c.SetScanVisibility(ctx, scanID, body, reqEditors...)
+func (c *ClientWithResponses) SetScanVisibilityWithResponse(ctx context.Context, scanID string, params *SetScanVisibilityParams, body SetScanVisibilityJSONRequestBody, reqEditors ...RequestEditorFn) (*SetScanVisibilityResponse, error) {
+	rsp, err := c.SetScanVisibility(ctx, scanID, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -20367,7 +20591,7 @@ func (c *ClientWithResponses) GetUploadWithResponse(ctx context.Context, id open
 
 // ResumeUploadWithBodyWithResponse Send bytes of an upload
 //
-// This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. The bytes must begin where the upload is. Those that came before a connection broke are kept, but for a body with a checksum. The last ones make the file: once the answer is there, it is in its fileset and survives a power cut.
+// This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. The bytes must begin where the upload is. Those that came before a connection broke are kept, but for a body with a checksum or digest. The last ones make the file: once the answer is there, it is in its fileset and survives a power cut.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -23326,6 +23550,9 @@ func ParseGetScanOwnerResponse(rsp *http.Response) (*GetScanOwnerResponse, error
 		}
 		response.JSON200 = &dest
 
+	case rsp.StatusCode == 304:
+		break // No content-type
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -23333,6 +23560,19 @@ func ParseGetScanOwnerResponse(rsp *http.Response) (*GetScanOwnerResponse, error
 		}
 		response.JSONDefault = &dest
 
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers GetScanOwnerResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers200 = &headers
 	}
 
 	return response, nil
@@ -23368,6 +23608,19 @@ func ParseSetScanOwnerResponse(rsp *http.Response) (*SetScanOwnerResponse, error
 
 	}
 
+	switch {
+	case rsp.StatusCode == 200:
+		var headers SetScanOwnerResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers200 = &headers
+	}
+
 	return response, nil
 }
 
@@ -23392,6 +23645,9 @@ func ParseGetScanSharingResponse(rsp *http.Response) (*GetScanSharingResponse, e
 		}
 		response.JSON200 = &dest
 
+	case rsp.StatusCode == 304:
+		break // No content-type
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -23399,6 +23655,19 @@ func ParseGetScanSharingResponse(rsp *http.Response) (*GetScanSharingResponse, e
 		}
 		response.JSONDefault = &dest
 
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers GetScanSharingResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers200 = &headers
 	}
 
 	return response, nil
@@ -23432,6 +23701,19 @@ func ParseSetScanSharingResponse(rsp *http.Response) (*SetScanSharingResponse, e
 		}
 		response.JSONDefault = &dest
 
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers SetScanSharingResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers200 = &headers
 	}
 
 	return response, nil
@@ -23599,6 +23881,9 @@ func ParseGetScanVisibilityResponse(rsp *http.Response) (*GetScanVisibilityRespo
 		}
 		response.JSON200 = &dest
 
+	case rsp.StatusCode == 304:
+		break // No content-type
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -23606,6 +23891,19 @@ func ParseGetScanVisibilityResponse(rsp *http.Response) (*GetScanVisibilityRespo
 		}
 		response.JSONDefault = &dest
 
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers GetScanVisibilityResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers200 = &headers
 	}
 
 	return response, nil
@@ -23639,6 +23937,19 @@ func ParseSetScanVisibilityResponse(rsp *http.Response) (*SetScanVisibilityRespo
 		}
 		response.JSONDefault = &dest
 
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers SetScanVisibilityResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers200 = &headers
 	}
 
 	return response, nil

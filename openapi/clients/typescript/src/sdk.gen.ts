@@ -846,7 +846,7 @@ export const getScanOwner = <ThrowOnError extends boolean = false>(options: Opti
 /**
  * Give a scan to another user
  *
- * Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards.
+ * Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards. If-Match takes the ETag of this or of the metadata, which hold it.
  */
 export const setScanOwner = <ThrowOnError extends boolean = false>(options: Options<SetScanOwnerData, ThrowOnError>) => (options.client ?? client).put<SetScanOwnerResponses, SetScanOwnerErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }],
@@ -872,7 +872,7 @@ export const getScanSharing = <ThrowOnError extends boolean = false>(options: Op
 /**
  * Share a scan with groups
  *
- * With these groups and no others; an empty list ends all sharing. Its owner and administrators may do it, and the groups must exist.
+ * With these groups and no others; an empty list ends all sharing. Its owner and administrators may do it, and the groups must exist. If-Match takes the ETag of this or of the metadata, which hold it.
  */
 export const setScanSharing = <ThrowOnError extends boolean = false>(options: Options<SetScanSharingData, ThrowOnError>) => (options.client ?? client).put<SetScanSharingResponses, SetScanSharingErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }],
@@ -939,7 +939,7 @@ export const getScanVisibility = <ThrowOnError extends boolean = false>(options:
 /**
  * Make a scan private or public
  *
- * Its owner and administrators may do it. It holds at once, on every server; programs of upstream's that rewrite the metadata do not undo it.
+ * Its owner and administrators may do it. It holds at once, on every server; programs of upstream's that rewrite the metadata do not undo it. If-Match takes the ETag of this or of the metadata, which hold it.
  */
 export const setScanVisibility = <ThrowOnError extends boolean = false>(options: Options<SetScanVisibilityData, ThrowOnError>) => (options.client ?? client).put<SetScanVisibilityResponses, SetScanVisibilityErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }],
@@ -1147,7 +1147,7 @@ export const getUpload = <ThrowOnError extends boolean = false>(options: Options
 /**
  * Send bytes of an upload
  *
- * This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. The bytes must begin where the upload is. Those that came before a connection broke are kept, but for a body with a checksum. The last ones make the file: once the answer is there, it is in its fileset and survives a power cut.
+ * This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. The bytes must begin where the upload is. Those that came before a connection broke are kept, but for a body with a checksum or digest. The last ones make the file: once the answer is there, it is in its fileset and survives a power cut.
  */
 export const resumeUpload = <ThrowOnError extends boolean = false>(options: Options<ResumeUploadData, ThrowOnError>) => (options.client ?? client).patch<ResumeUploadResponses, ResumeUploadErrors, ThrowOnError>({
     bodySerializer: null,

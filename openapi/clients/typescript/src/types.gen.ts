@@ -4730,6 +4730,12 @@ export type UpdateScanMetadataResponse = UpdateScanMetadataResponses[keyof Updat
 
 export type GetScanOwnerData = {
     body?: never;
+    headers?: {
+        /**
+         * ETag of an answer that you still have: when it is current, the answer is 304 without a body.
+         */
+        'If-None-Match'?: string;
+    };
     path: {
         /**
          * Scan id.
@@ -4764,6 +4770,12 @@ export type GetScanOwnerResponse = GetScanOwnerResponses[keyof GetScanOwnerRespo
 
 export type SetScanOwnerData = {
     body: NewOwner;
+    headers?: {
+        /**
+         * ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists.
+         */
+        'If-Match'?: string;
+    };
     path: {
         /**
          * Scan id.
@@ -4776,7 +4788,7 @@ export type SetScanOwnerData = {
 
 export type SetScanOwnerErrors = {
     /**
-     * Refused: 400 (`unknown_owner`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 413 (`quota_exceeded`, `too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 422 (`scan_broken`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`unknown_owner`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 412 (`precondition_failed`); 413 (`quota_exceeded`, `too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 422 (`scan_broken`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4798,6 +4810,12 @@ export type SetScanOwnerResponse = SetScanOwnerResponses[keyof SetScanOwnerRespo
 
 export type GetScanSharingData = {
     body?: never;
+    headers?: {
+        /**
+         * ETag of an answer that you still have: when it is current, the answer is 304 without a body.
+         */
+        'If-None-Match'?: string;
+    };
     path: {
         /**
          * Scan id.
@@ -4832,6 +4850,12 @@ export type GetScanSharingResponse = GetScanSharingResponses[keyof GetScanSharin
 
 export type SetScanSharingData = {
     body: Sharing;
+    headers?: {
+        /**
+         * ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists.
+         */
+        'If-Match'?: string;
+    };
     path: {
         /**
          * Scan id.
@@ -4844,7 +4868,7 @@ export type SetScanSharingData = {
 
 export type SetScanSharingErrors = {
     /**
-     * Refused: 400 (`bad_sharing`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 422 (`scan_broken`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`bad_sharing`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 422 (`scan_broken`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4986,6 +5010,12 @@ export type SetScanTagsResponse = SetScanTagsResponses[keyof SetScanTagsResponse
 
 export type GetScanVisibilityData = {
     body?: never;
+    headers?: {
+        /**
+         * ETag of an answer that you still have: when it is current, the answer is 304 without a body.
+         */
+        'If-None-Match'?: string;
+    };
     path: {
         /**
          * Scan id.
@@ -5020,6 +5050,12 @@ export type GetScanVisibilityResponse = GetScanVisibilityResponses[keyof GetScan
 
 export type SetScanVisibilityData = {
     body: Visibility;
+    headers?: {
+        /**
+         * ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists.
+         */
+        'If-Match'?: string;
+    };
     path: {
         /**
          * Scan id.
@@ -5032,7 +5068,7 @@ export type SetScanVisibilityData = {
 
 export type SetScanVisibilityErrors = {
     /**
-     * Refused: 400 (`bad_metadata`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 422 (`scan_broken`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`bad_metadata`, `invalid_if_match`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 412 (`precondition_failed`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 422 (`scan_broken`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5640,7 +5676,7 @@ export type CreateUploadData = {
 
 export type CreateUploadErrors = {
     /**
-     * Refused: 400 (`bad_extension`, `empty_file`, `bad_metadata`, `name_invalid`, `name_reserved`, `upload_length`, `upload_metadata`, `upload_checksum`, `invalid_metadata`, `broken_upload`, `invalid_request`, `token_ambiguous`, `too_deep`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 409 (`file_exists`); 412 (`tus_version`, `precondition_failed`); 413 (`upload_too_long`, `quota_exceeded`, `too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 422 (`scan_broken`); 423 (`locked`); 429 (`too_many_uploads`, `rate_limited`); 431 (`headers_too_large`); 460 (`checksum_mismatch`).
+     * Refused: 400 (`bad_extension`, `empty_file`, `bad_metadata`, `name_invalid`, `name_reserved`, `upload_length`, `upload_metadata`, `upload_checksum`, `invalid_metadata`, `broken_upload`, `invalid_digest`, `digest_mismatch`, `invalid_request`, `token_ambiguous`, `too_deep`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 409 (`file_exists`); 412 (`tus_version`, `precondition_failed`); 413 (`upload_too_long`, `quota_exceeded`, `too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 422 (`scan_broken`); 423 (`locked`); 429 (`too_many_uploads`, `rate_limited`); 431 (`headers_too_large`); 460 (`checksum_mismatch`).
      */
     '4XX': Problem;
     /**
@@ -5769,7 +5805,7 @@ export type ResumeUploadData = {
 
 export type ResumeUploadErrors = {
     /**
-     * Refused: 400 (`bad_extension`, `empty_file`, `bad_metadata`, `name_invalid`, `name_reserved`, `upload_offset`, `upload_checksum`, `broken_upload`, `invalid_request`, `token_ambiguous`, `too_deep`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_upload`); 409 (`file_exists`, `offset_mismatch`); 412 (`tus_version`, `precondition_failed`); 413 (`upload_too_long`, `too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 422 (`scan_broken`); 423 (`upload_busy`, `locked`); 431 (`headers_too_large`); 460 (`checksum_mismatch`).
+     * Refused: 400 (`bad_extension`, `empty_file`, `bad_metadata`, `name_invalid`, `name_reserved`, `upload_offset`, `upload_checksum`, `broken_upload`, `invalid_digest`, `digest_mismatch`, `invalid_request`, `token_ambiguous`, `too_deep`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_upload`); 409 (`file_exists`, `offset_mismatch`); 412 (`tus_version`, `precondition_failed`); 413 (`upload_too_long`, `too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 422 (`scan_broken`); 423 (`upload_busy`, `locked`); 431 (`headers_too_large`); 460 (`checksum_mismatch`).
      */
     '4XX': Problem;
     /**

@@ -1776,6 +1776,7 @@ class ScansApi:
     def get_scan_owner(
         self,
         scan_id: Annotated[StrictStr, Field(description="Scan id.")],
+        if_none_match: Annotated[Optional[StrictStr], Field(description="ETag of an answer that you still have: when it is current, the answer is 304 without a body.")] = None,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -1795,6 +1796,8 @@ class ScansApi:
 
         :param scan_id: Scan id. (required)
         :type scan_id: str
+        :param if_none_match: ETag of an answer that you still have: when it is current, the answer is 304 without a body.
+        :type if_none_match: str
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -1819,6 +1822,7 @@ class ScansApi:
 
         _param = self._get_scan_owner_serialize(
             scan_id=scan_id,
+            if_none_match=if_none_match,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -1845,6 +1849,7 @@ class ScansApi:
     def get_scan_owner_with_http_info(
         self,
         scan_id: Annotated[StrictStr, Field(description="Scan id.")],
+        if_none_match: Annotated[Optional[StrictStr], Field(description="ETag of an answer that you still have: when it is current, the answer is 304 without a body.")] = None,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -1864,6 +1869,8 @@ class ScansApi:
 
         :param scan_id: Scan id. (required)
         :type scan_id: str
+        :param if_none_match: ETag of an answer that you still have: when it is current, the answer is 304 without a body.
+        :type if_none_match: str
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -1888,6 +1895,7 @@ class ScansApi:
 
         _param = self._get_scan_owner_serialize(
             scan_id=scan_id,
+            if_none_match=if_none_match,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -1914,6 +1922,7 @@ class ScansApi:
     def get_scan_owner_without_preload_content(
         self,
         scan_id: Annotated[StrictStr, Field(description="Scan id.")],
+        if_none_match: Annotated[Optional[StrictStr], Field(description="ETag of an answer that you still have: when it is current, the answer is 304 without a body.")] = None,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -1933,6 +1942,8 @@ class ScansApi:
 
         :param scan_id: Scan id. (required)
         :type scan_id: str
+        :param if_none_match: ETag of an answer that you still have: when it is current, the answer is 304 without a body.
+        :type if_none_match: str
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -1957,6 +1968,7 @@ class ScansApi:
 
         _param = self._get_scan_owner_serialize(
             scan_id=scan_id,
+            if_none_match=if_none_match,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -1978,6 +1990,7 @@ class ScansApi:
     def _get_scan_owner_serialize(
         self,
         scan_id,
+        if_none_match,
         _request_auth,
         _content_type,
         _headers,
@@ -2003,6 +2016,8 @@ class ScansApi:
             _path_params['scan_id'] = scan_id
         # process the query parameters
         # process the header parameters
+        if if_none_match is not None:
+            _header_params['If-None-Match'] = if_none_match
         # process the form parameters
         # process the body parameter
 
@@ -2043,6 +2058,7 @@ class ScansApi:
     def get_scan_sharing(
         self,
         scan_id: Annotated[StrictStr, Field(description="Scan id.")],
+        if_none_match: Annotated[Optional[StrictStr], Field(description="ETag of an answer that you still have: when it is current, the answer is 304 without a body.")] = None,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -2062,6 +2078,8 @@ class ScansApi:
 
         :param scan_id: Scan id. (required)
         :type scan_id: str
+        :param if_none_match: ETag of an answer that you still have: when it is current, the answer is 304 without a body.
+        :type if_none_match: str
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -2086,6 +2104,7 @@ class ScansApi:
 
         _param = self._get_scan_sharing_serialize(
             scan_id=scan_id,
+            if_none_match=if_none_match,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -2112,6 +2131,7 @@ class ScansApi:
     def get_scan_sharing_with_http_info(
         self,
         scan_id: Annotated[StrictStr, Field(description="Scan id.")],
+        if_none_match: Annotated[Optional[StrictStr], Field(description="ETag of an answer that you still have: when it is current, the answer is 304 without a body.")] = None,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -2131,6 +2151,8 @@ class ScansApi:
 
         :param scan_id: Scan id. (required)
         :type scan_id: str
+        :param if_none_match: ETag of an answer that you still have: when it is current, the answer is 304 without a body.
+        :type if_none_match: str
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -2155,6 +2177,7 @@ class ScansApi:
 
         _param = self._get_scan_sharing_serialize(
             scan_id=scan_id,
+            if_none_match=if_none_match,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -2181,6 +2204,7 @@ class ScansApi:
     def get_scan_sharing_without_preload_content(
         self,
         scan_id: Annotated[StrictStr, Field(description="Scan id.")],
+        if_none_match: Annotated[Optional[StrictStr], Field(description="ETag of an answer that you still have: when it is current, the answer is 304 without a body.")] = None,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -2200,6 +2224,8 @@ class ScansApi:
 
         :param scan_id: Scan id. (required)
         :type scan_id: str
+        :param if_none_match: ETag of an answer that you still have: when it is current, the answer is 304 without a body.
+        :type if_none_match: str
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -2224,6 +2250,7 @@ class ScansApi:
 
         _param = self._get_scan_sharing_serialize(
             scan_id=scan_id,
+            if_none_match=if_none_match,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -2245,6 +2272,7 @@ class ScansApi:
     def _get_scan_sharing_serialize(
         self,
         scan_id,
+        if_none_match,
         _request_auth,
         _content_type,
         _headers,
@@ -2270,6 +2298,8 @@ class ScansApi:
             _path_params['scan_id'] = scan_id
         # process the query parameters
         # process the header parameters
+        if if_none_match is not None:
+            _header_params['If-None-Match'] = if_none_match
         # process the form parameters
         # process the body parameter
 
@@ -2592,6 +2622,7 @@ class ScansApi:
     def get_scan_visibility(
         self,
         scan_id: Annotated[StrictStr, Field(description="Scan id.")],
+        if_none_match: Annotated[Optional[StrictStr], Field(description="ETag of an answer that you still have: when it is current, the answer is 304 without a body.")] = None,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -2611,6 +2642,8 @@ class ScansApi:
 
         :param scan_id: Scan id. (required)
         :type scan_id: str
+        :param if_none_match: ETag of an answer that you still have: when it is current, the answer is 304 without a body.
+        :type if_none_match: str
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -2635,6 +2668,7 @@ class ScansApi:
 
         _param = self._get_scan_visibility_serialize(
             scan_id=scan_id,
+            if_none_match=if_none_match,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -2661,6 +2695,7 @@ class ScansApi:
     def get_scan_visibility_with_http_info(
         self,
         scan_id: Annotated[StrictStr, Field(description="Scan id.")],
+        if_none_match: Annotated[Optional[StrictStr], Field(description="ETag of an answer that you still have: when it is current, the answer is 304 without a body.")] = None,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -2680,6 +2715,8 @@ class ScansApi:
 
         :param scan_id: Scan id. (required)
         :type scan_id: str
+        :param if_none_match: ETag of an answer that you still have: when it is current, the answer is 304 without a body.
+        :type if_none_match: str
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -2704,6 +2741,7 @@ class ScansApi:
 
         _param = self._get_scan_visibility_serialize(
             scan_id=scan_id,
+            if_none_match=if_none_match,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -2730,6 +2768,7 @@ class ScansApi:
     def get_scan_visibility_without_preload_content(
         self,
         scan_id: Annotated[StrictStr, Field(description="Scan id.")],
+        if_none_match: Annotated[Optional[StrictStr], Field(description="ETag of an answer that you still have: when it is current, the answer is 304 without a body.")] = None,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -2749,6 +2788,8 @@ class ScansApi:
 
         :param scan_id: Scan id. (required)
         :type scan_id: str
+        :param if_none_match: ETag of an answer that you still have: when it is current, the answer is 304 without a body.
+        :type if_none_match: str
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -2773,6 +2814,7 @@ class ScansApi:
 
         _param = self._get_scan_visibility_serialize(
             scan_id=scan_id,
+            if_none_match=if_none_match,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -2794,6 +2836,7 @@ class ScansApi:
     def _get_scan_visibility_serialize(
         self,
         scan_id,
+        if_none_match,
         _request_auth,
         _content_type,
         _headers,
@@ -2819,6 +2862,8 @@ class ScansApi:
             _path_params['scan_id'] = scan_id
         # process the query parameters
         # process the header parameters
+        if if_none_match is not None:
+            _header_params['If-None-Match'] = if_none_match
         # process the form parameters
         # process the body parameter
 
@@ -4921,6 +4966,7 @@ class ScansApi:
         self,
         scan_id: Annotated[StrictStr, Field(description="Scan id.")],
         new_owner: NewOwner,
+        if_match: Annotated[Optional[StrictStr], Field(description="ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists.")] = None,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -4936,12 +4982,14 @@ class ScansApi:
     ) -> Owner:
         """Give a scan to another user
 
-        Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards.
+        Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards. If-Match takes the ETag of this or of the metadata, which hold it.
 
         :param scan_id: Scan id. (required)
         :type scan_id: str
         :param new_owner: (required)
         :type new_owner: NewOwner
+        :param if_match: ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists.
+        :type if_match: str
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -4967,6 +5015,7 @@ class ScansApi:
         _param = self._set_scan_owner_serialize(
             scan_id=scan_id,
             new_owner=new_owner,
+            if_match=if_match,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -4994,6 +5043,7 @@ class ScansApi:
         self,
         scan_id: Annotated[StrictStr, Field(description="Scan id.")],
         new_owner: NewOwner,
+        if_match: Annotated[Optional[StrictStr], Field(description="ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists.")] = None,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -5009,12 +5059,14 @@ class ScansApi:
     ) -> ApiResponse[Owner]:
         """Give a scan to another user
 
-        Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards.
+        Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards. If-Match takes the ETag of this or of the metadata, which hold it.
 
         :param scan_id: Scan id. (required)
         :type scan_id: str
         :param new_owner: (required)
         :type new_owner: NewOwner
+        :param if_match: ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists.
+        :type if_match: str
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -5040,6 +5092,7 @@ class ScansApi:
         _param = self._set_scan_owner_serialize(
             scan_id=scan_id,
             new_owner=new_owner,
+            if_match=if_match,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -5067,6 +5120,7 @@ class ScansApi:
         self,
         scan_id: Annotated[StrictStr, Field(description="Scan id.")],
         new_owner: NewOwner,
+        if_match: Annotated[Optional[StrictStr], Field(description="ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists.")] = None,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -5082,12 +5136,14 @@ class ScansApi:
     ) -> RESTResponseType:
         """Give a scan to another user
 
-        Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards.
+        Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards. If-Match takes the ETag of this or of the metadata, which hold it.
 
         :param scan_id: Scan id. (required)
         :type scan_id: str
         :param new_owner: (required)
         :type new_owner: NewOwner
+        :param if_match: ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists.
+        :type if_match: str
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -5113,6 +5169,7 @@ class ScansApi:
         _param = self._set_scan_owner_serialize(
             scan_id=scan_id,
             new_owner=new_owner,
+            if_match=if_match,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -5135,6 +5192,7 @@ class ScansApi:
         self,
         scan_id,
         new_owner,
+        if_match,
         _request_auth,
         _content_type,
         _headers,
@@ -5160,6 +5218,8 @@ class ScansApi:
             _path_params['scan_id'] = scan_id
         # process the query parameters
         # process the header parameters
+        if if_match is not None:
+            _header_params['If-Match'] = if_match
         # process the form parameters
         # process the body parameter
         if new_owner is not None:
@@ -5216,6 +5276,7 @@ class ScansApi:
         self,
         scan_id: Annotated[StrictStr, Field(description="Scan id.")],
         sharing: Sharing,
+        if_match: Annotated[Optional[StrictStr], Field(description="ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists.")] = None,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -5231,12 +5292,14 @@ class ScansApi:
     ) -> Sharing:
         """Share a scan with groups
 
-        With these groups and no others; an empty list ends all sharing. Its owner and administrators may do it, and the groups must exist.
+        With these groups and no others; an empty list ends all sharing. Its owner and administrators may do it, and the groups must exist. If-Match takes the ETag of this or of the metadata, which hold it.
 
         :param scan_id: Scan id. (required)
         :type scan_id: str
         :param sharing: (required)
         :type sharing: Sharing
+        :param if_match: ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists.
+        :type if_match: str
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -5262,6 +5325,7 @@ class ScansApi:
         _param = self._set_scan_sharing_serialize(
             scan_id=scan_id,
             sharing=sharing,
+            if_match=if_match,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -5289,6 +5353,7 @@ class ScansApi:
         self,
         scan_id: Annotated[StrictStr, Field(description="Scan id.")],
         sharing: Sharing,
+        if_match: Annotated[Optional[StrictStr], Field(description="ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists.")] = None,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -5304,12 +5369,14 @@ class ScansApi:
     ) -> ApiResponse[Sharing]:
         """Share a scan with groups
 
-        With these groups and no others; an empty list ends all sharing. Its owner and administrators may do it, and the groups must exist.
+        With these groups and no others; an empty list ends all sharing. Its owner and administrators may do it, and the groups must exist. If-Match takes the ETag of this or of the metadata, which hold it.
 
         :param scan_id: Scan id. (required)
         :type scan_id: str
         :param sharing: (required)
         :type sharing: Sharing
+        :param if_match: ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists.
+        :type if_match: str
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -5335,6 +5402,7 @@ class ScansApi:
         _param = self._set_scan_sharing_serialize(
             scan_id=scan_id,
             sharing=sharing,
+            if_match=if_match,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -5362,6 +5430,7 @@ class ScansApi:
         self,
         scan_id: Annotated[StrictStr, Field(description="Scan id.")],
         sharing: Sharing,
+        if_match: Annotated[Optional[StrictStr], Field(description="ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists.")] = None,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -5377,12 +5446,14 @@ class ScansApi:
     ) -> RESTResponseType:
         """Share a scan with groups
 
-        With these groups and no others; an empty list ends all sharing. Its owner and administrators may do it, and the groups must exist.
+        With these groups and no others; an empty list ends all sharing. Its owner and administrators may do it, and the groups must exist. If-Match takes the ETag of this or of the metadata, which hold it.
 
         :param scan_id: Scan id. (required)
         :type scan_id: str
         :param sharing: (required)
         :type sharing: Sharing
+        :param if_match: ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists.
+        :type if_match: str
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -5408,6 +5479,7 @@ class ScansApi:
         _param = self._set_scan_sharing_serialize(
             scan_id=scan_id,
             sharing=sharing,
+            if_match=if_match,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -5430,6 +5502,7 @@ class ScansApi:
         self,
         scan_id,
         sharing,
+        if_match,
         _request_auth,
         _content_type,
         _headers,
@@ -5455,6 +5528,8 @@ class ScansApi:
             _path_params['scan_id'] = scan_id
         # process the query parameters
         # process the header parameters
+        if if_match is not None:
+            _header_params['If-Match'] = if_match
         # process the form parameters
         # process the body parameter
         if sharing is not None:
@@ -5821,6 +5896,7 @@ class ScansApi:
         self,
         scan_id: Annotated[StrictStr, Field(description="Scan id.")],
         visibility: Visibility,
+        if_match: Annotated[Optional[StrictStr], Field(description="ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists.")] = None,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -5836,12 +5912,14 @@ class ScansApi:
     ) -> Visibility:
         """Make a scan private or public
 
-        Its owner and administrators may do it. It holds at once, on every server; programs of upstream's that rewrite the metadata do not undo it.
+        Its owner and administrators may do it. It holds at once, on every server; programs of upstream's that rewrite the metadata do not undo it. If-Match takes the ETag of this or of the metadata, which hold it.
 
         :param scan_id: Scan id. (required)
         :type scan_id: str
         :param visibility: (required)
         :type visibility: Visibility
+        :param if_match: ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists.
+        :type if_match: str
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -5867,6 +5945,7 @@ class ScansApi:
         _param = self._set_scan_visibility_serialize(
             scan_id=scan_id,
             visibility=visibility,
+            if_match=if_match,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -5894,6 +5973,7 @@ class ScansApi:
         self,
         scan_id: Annotated[StrictStr, Field(description="Scan id.")],
         visibility: Visibility,
+        if_match: Annotated[Optional[StrictStr], Field(description="ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists.")] = None,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -5909,12 +5989,14 @@ class ScansApi:
     ) -> ApiResponse[Visibility]:
         """Make a scan private or public
 
-        Its owner and administrators may do it. It holds at once, on every server; programs of upstream's that rewrite the metadata do not undo it.
+        Its owner and administrators may do it. It holds at once, on every server; programs of upstream's that rewrite the metadata do not undo it. If-Match takes the ETag of this or of the metadata, which hold it.
 
         :param scan_id: Scan id. (required)
         :type scan_id: str
         :param visibility: (required)
         :type visibility: Visibility
+        :param if_match: ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists.
+        :type if_match: str
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -5940,6 +6022,7 @@ class ScansApi:
         _param = self._set_scan_visibility_serialize(
             scan_id=scan_id,
             visibility=visibility,
+            if_match=if_match,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -5967,6 +6050,7 @@ class ScansApi:
         self,
         scan_id: Annotated[StrictStr, Field(description="Scan id.")],
         visibility: Visibility,
+        if_match: Annotated[Optional[StrictStr], Field(description="ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists.")] = None,
         _request_timeout: Union[
             None,
             Annotated[StrictFloat, Field(gt=0)],
@@ -5982,12 +6066,14 @@ class ScansApi:
     ) -> RESTResponseType:
         """Make a scan private or public
 
-        Its owner and administrators may do it. It holds at once, on every server; programs of upstream's that rewrite the metadata do not undo it.
+        Its owner and administrators may do it. It holds at once, on every server; programs of upstream's that rewrite the metadata do not undo it. If-Match takes the ETag of this or of the metadata, which hold it.
 
         :param scan_id: Scan id. (required)
         :type scan_id: str
         :param visibility: (required)
         :type visibility: Visibility
+        :param if_match: ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists.
+        :type if_match: str
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
                                  timeout. It can also be a pair (tuple) of
@@ -6013,6 +6099,7 @@ class ScansApi:
         _param = self._set_scan_visibility_serialize(
             scan_id=scan_id,
             visibility=visibility,
+            if_match=if_match,
             _request_auth=_request_auth,
             _content_type=_content_type,
             _headers=_headers,
@@ -6035,6 +6122,7 @@ class ScansApi:
         self,
         scan_id,
         visibility,
+        if_match,
         _request_auth,
         _content_type,
         _headers,
@@ -6060,6 +6148,8 @@ class ScansApi:
             _path_params['scan_id'] = scan_id
         # process the query parameters
         # process the header parameters
+        if if_match is not None:
+            _header_params['If-Match'] = if_match
         # process the form parameters
         # process the body parameter
         if visibility is not None:

@@ -968,9 +968,15 @@ public class ScansApi {
    * Read who owns a scan
    * Everybody who may read the scan may know it.
    * @param scanId Scan id. (required)
+   * @param ifNoneMatch ETag of an answer that you still have: when it is current, the answer is 304 without a body. (optional)
    * @return Owner
    * @throws ApiException if fails to make API call
    */
+  public Owner getScanOwner(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nullable String ifNoneMatch) throws ApiException {
+    return getScanOwner(scanId, ifNoneMatch, null);
+  }
+
+  /** The same, without what is optional. */
   public Owner getScanOwner(@jakarta.annotation.Nonnull String scanId) throws ApiException {
     return getScanOwner(scanId, null);
   }
@@ -979,12 +985,13 @@ public class ScansApi {
    * Read who owns a scan
    * Everybody who may read the scan may know it.
    * @param scanId Scan id. (required)
+   * @param ifNoneMatch ETag of an answer that you still have: when it is current, the answer is 304 without a body. (optional)
    * @param headers Optional headers to include in the request
    * @return Owner
    * @throws ApiException if fails to make API call
    */
-  public Owner getScanOwner(@jakarta.annotation.Nonnull String scanId, Map<String, String> headers) throws ApiException {
-    ApiResponse<Owner> localVarResponse = getScanOwnerWithHttpInfo(scanId, headers);
+  public Owner getScanOwner(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nullable String ifNoneMatch, Map<String, String> headers) throws ApiException {
+    ApiResponse<Owner> localVarResponse = getScanOwnerWithHttpInfo(scanId, ifNoneMatch, headers);
     return localVarResponse.getData();
   }
 
@@ -992,23 +999,25 @@ public class ScansApi {
    * Read who owns a scan
    * Everybody who may read the scan may know it.
    * @param scanId Scan id. (required)
+   * @param ifNoneMatch ETag of an answer that you still have: when it is current, the answer is 304 without a body. (optional)
    * @return ApiResponse&lt;Owner&gt;
    * @throws ApiException if fails to make API call
    */
-  public ApiResponse<Owner> getScanOwnerWithHttpInfo(@jakarta.annotation.Nonnull String scanId) throws ApiException {
-    return getScanOwnerWithHttpInfo(scanId, null);
+  public ApiResponse<Owner> getScanOwnerWithHttpInfo(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nullable String ifNoneMatch) throws ApiException {
+    return getScanOwnerWithHttpInfo(scanId, ifNoneMatch, null);
   }
 
   /**
    * Read who owns a scan
    * Everybody who may read the scan may know it.
    * @param scanId Scan id. (required)
+   * @param ifNoneMatch ETag of an answer that you still have: when it is current, the answer is 304 without a body. (optional)
    * @param headers Optional headers to include in the request
    * @return ApiResponse&lt;Owner&gt;
    * @throws ApiException if fails to make API call
    */
-  public ApiResponse<Owner> getScanOwnerWithHttpInfo(@jakarta.annotation.Nonnull String scanId, Map<String, String> headers) throws ApiException {
-    HttpRequest.Builder localVarRequestBuilder = getScanOwnerRequestBuilder(scanId, headers);
+  public ApiResponse<Owner> getScanOwnerWithHttpInfo(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nullable String ifNoneMatch, Map<String, String> headers) throws ApiException {
+    HttpRequest.Builder localVarRequestBuilder = getScanOwnerRequestBuilder(scanId, ifNoneMatch, headers);
     try {
       HttpResponse<InputStream> localVarResponse = memberVarHttpClient.send(
           localVarRequestBuilder.build(),
@@ -1055,7 +1064,7 @@ public class ScansApi {
     }
   }
 
-  private HttpRequest.Builder getScanOwnerRequestBuilder(@jakarta.annotation.Nonnull String scanId, Map<String, String> headers) throws ApiException {
+  private HttpRequest.Builder getScanOwnerRequestBuilder(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nullable String ifNoneMatch, Map<String, String> headers) throws ApiException {
     // verify the required parameter 'scanId' is set
     if (scanId == null) {
       throw new ApiException(400, "Missing the required parameter 'scanId' when calling getScanOwner");
@@ -1068,6 +1077,9 @@ public class ScansApi {
 
     localVarRequestBuilder.uri(URI.create(memberVarBaseUri + localVarPath));
 
+    if (ifNoneMatch != null) {
+      localVarRequestBuilder.header("If-None-Match", ifNoneMatch.toString());
+    }
     localVarRequestBuilder.header("Accept", "application/json");
 
     localVarRequestBuilder.method("GET", HttpRequest.BodyPublishers.noBody());
@@ -1086,9 +1098,15 @@ public class ScansApi {
    * Read with which groups a scan is shared
    * Everybody who may read the scan may know it.
    * @param scanId Scan id. (required)
+   * @param ifNoneMatch ETag of an answer that you still have: when it is current, the answer is 304 without a body. (optional)
    * @return Sharing
    * @throws ApiException if fails to make API call
    */
+  public Sharing getScanSharing(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nullable String ifNoneMatch) throws ApiException {
+    return getScanSharing(scanId, ifNoneMatch, null);
+  }
+
+  /** The same, without what is optional. */
   public Sharing getScanSharing(@jakarta.annotation.Nonnull String scanId) throws ApiException {
     return getScanSharing(scanId, null);
   }
@@ -1097,12 +1115,13 @@ public class ScansApi {
    * Read with which groups a scan is shared
    * Everybody who may read the scan may know it.
    * @param scanId Scan id. (required)
+   * @param ifNoneMatch ETag of an answer that you still have: when it is current, the answer is 304 without a body. (optional)
    * @param headers Optional headers to include in the request
    * @return Sharing
    * @throws ApiException if fails to make API call
    */
-  public Sharing getScanSharing(@jakarta.annotation.Nonnull String scanId, Map<String, String> headers) throws ApiException {
-    ApiResponse<Sharing> localVarResponse = getScanSharingWithHttpInfo(scanId, headers);
+  public Sharing getScanSharing(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nullable String ifNoneMatch, Map<String, String> headers) throws ApiException {
+    ApiResponse<Sharing> localVarResponse = getScanSharingWithHttpInfo(scanId, ifNoneMatch, headers);
     return localVarResponse.getData();
   }
 
@@ -1110,23 +1129,25 @@ public class ScansApi {
    * Read with which groups a scan is shared
    * Everybody who may read the scan may know it.
    * @param scanId Scan id. (required)
+   * @param ifNoneMatch ETag of an answer that you still have: when it is current, the answer is 304 without a body. (optional)
    * @return ApiResponse&lt;Sharing&gt;
    * @throws ApiException if fails to make API call
    */
-  public ApiResponse<Sharing> getScanSharingWithHttpInfo(@jakarta.annotation.Nonnull String scanId) throws ApiException {
-    return getScanSharingWithHttpInfo(scanId, null);
+  public ApiResponse<Sharing> getScanSharingWithHttpInfo(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nullable String ifNoneMatch) throws ApiException {
+    return getScanSharingWithHttpInfo(scanId, ifNoneMatch, null);
   }
 
   /**
    * Read with which groups a scan is shared
    * Everybody who may read the scan may know it.
    * @param scanId Scan id. (required)
+   * @param ifNoneMatch ETag of an answer that you still have: when it is current, the answer is 304 without a body. (optional)
    * @param headers Optional headers to include in the request
    * @return ApiResponse&lt;Sharing&gt;
    * @throws ApiException if fails to make API call
    */
-  public ApiResponse<Sharing> getScanSharingWithHttpInfo(@jakarta.annotation.Nonnull String scanId, Map<String, String> headers) throws ApiException {
-    HttpRequest.Builder localVarRequestBuilder = getScanSharingRequestBuilder(scanId, headers);
+  public ApiResponse<Sharing> getScanSharingWithHttpInfo(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nullable String ifNoneMatch, Map<String, String> headers) throws ApiException {
+    HttpRequest.Builder localVarRequestBuilder = getScanSharingRequestBuilder(scanId, ifNoneMatch, headers);
     try {
       HttpResponse<InputStream> localVarResponse = memberVarHttpClient.send(
           localVarRequestBuilder.build(),
@@ -1173,7 +1194,7 @@ public class ScansApi {
     }
   }
 
-  private HttpRequest.Builder getScanSharingRequestBuilder(@jakarta.annotation.Nonnull String scanId, Map<String, String> headers) throws ApiException {
+  private HttpRequest.Builder getScanSharingRequestBuilder(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nullable String ifNoneMatch, Map<String, String> headers) throws ApiException {
     // verify the required parameter 'scanId' is set
     if (scanId == null) {
       throw new ApiException(400, "Missing the required parameter 'scanId' when calling getScanSharing");
@@ -1186,6 +1207,9 @@ public class ScansApi {
 
     localVarRequestBuilder.uri(URI.create(memberVarBaseUri + localVarPath));
 
+    if (ifNoneMatch != null) {
+      localVarRequestBuilder.header("If-None-Match", ifNoneMatch.toString());
+    }
     localVarRequestBuilder.header("Accept", "application/json");
 
     localVarRequestBuilder.method("GET", HttpRequest.BodyPublishers.noBody());
@@ -1334,9 +1358,15 @@ public class ScansApi {
    * Read who may see a scan
    * Everybody who may read the scan may know it.
    * @param scanId Scan id. (required)
+   * @param ifNoneMatch ETag of an answer that you still have: when it is current, the answer is 304 without a body. (optional)
    * @return Visibility
    * @throws ApiException if fails to make API call
    */
+  public Visibility getScanVisibility(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nullable String ifNoneMatch) throws ApiException {
+    return getScanVisibility(scanId, ifNoneMatch, null);
+  }
+
+  /** The same, without what is optional. */
   public Visibility getScanVisibility(@jakarta.annotation.Nonnull String scanId) throws ApiException {
     return getScanVisibility(scanId, null);
   }
@@ -1345,12 +1375,13 @@ public class ScansApi {
    * Read who may see a scan
    * Everybody who may read the scan may know it.
    * @param scanId Scan id. (required)
+   * @param ifNoneMatch ETag of an answer that you still have: when it is current, the answer is 304 without a body. (optional)
    * @param headers Optional headers to include in the request
    * @return Visibility
    * @throws ApiException if fails to make API call
    */
-  public Visibility getScanVisibility(@jakarta.annotation.Nonnull String scanId, Map<String, String> headers) throws ApiException {
-    ApiResponse<Visibility> localVarResponse = getScanVisibilityWithHttpInfo(scanId, headers);
+  public Visibility getScanVisibility(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nullable String ifNoneMatch, Map<String, String> headers) throws ApiException {
+    ApiResponse<Visibility> localVarResponse = getScanVisibilityWithHttpInfo(scanId, ifNoneMatch, headers);
     return localVarResponse.getData();
   }
 
@@ -1358,23 +1389,25 @@ public class ScansApi {
    * Read who may see a scan
    * Everybody who may read the scan may know it.
    * @param scanId Scan id. (required)
+   * @param ifNoneMatch ETag of an answer that you still have: when it is current, the answer is 304 without a body. (optional)
    * @return ApiResponse&lt;Visibility&gt;
    * @throws ApiException if fails to make API call
    */
-  public ApiResponse<Visibility> getScanVisibilityWithHttpInfo(@jakarta.annotation.Nonnull String scanId) throws ApiException {
-    return getScanVisibilityWithHttpInfo(scanId, null);
+  public ApiResponse<Visibility> getScanVisibilityWithHttpInfo(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nullable String ifNoneMatch) throws ApiException {
+    return getScanVisibilityWithHttpInfo(scanId, ifNoneMatch, null);
   }
 
   /**
    * Read who may see a scan
    * Everybody who may read the scan may know it.
    * @param scanId Scan id. (required)
+   * @param ifNoneMatch ETag of an answer that you still have: when it is current, the answer is 304 without a body. (optional)
    * @param headers Optional headers to include in the request
    * @return ApiResponse&lt;Visibility&gt;
    * @throws ApiException if fails to make API call
    */
-  public ApiResponse<Visibility> getScanVisibilityWithHttpInfo(@jakarta.annotation.Nonnull String scanId, Map<String, String> headers) throws ApiException {
-    HttpRequest.Builder localVarRequestBuilder = getScanVisibilityRequestBuilder(scanId, headers);
+  public ApiResponse<Visibility> getScanVisibilityWithHttpInfo(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nullable String ifNoneMatch, Map<String, String> headers) throws ApiException {
+    HttpRequest.Builder localVarRequestBuilder = getScanVisibilityRequestBuilder(scanId, ifNoneMatch, headers);
     try {
       HttpResponse<InputStream> localVarResponse = memberVarHttpClient.send(
           localVarRequestBuilder.build(),
@@ -1421,7 +1454,7 @@ public class ScansApi {
     }
   }
 
-  private HttpRequest.Builder getScanVisibilityRequestBuilder(@jakarta.annotation.Nonnull String scanId, Map<String, String> headers) throws ApiException {
+  private HttpRequest.Builder getScanVisibilityRequestBuilder(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nullable String ifNoneMatch, Map<String, String> headers) throws ApiException {
     // verify the required parameter 'scanId' is set
     if (scanId == null) {
       throw new ApiException(400, "Missing the required parameter 'scanId' when calling getScanVisibility");
@@ -1434,6 +1467,9 @@ public class ScansApi {
 
     localVarRequestBuilder.uri(URI.create(memberVarBaseUri + localVarPath));
 
+    if (ifNoneMatch != null) {
+      localVarRequestBuilder.header("If-None-Match", ifNoneMatch.toString());
+    }
     localVarRequestBuilder.header("Accept", "application/json");
 
     localVarRequestBuilder.method("GET", HttpRequest.BodyPublishers.noBody());
@@ -2982,53 +3018,62 @@ public class ScansApi {
 
   /**
    * Give a scan to another user
-   * Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards.
+   * Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards. If-Match takes the ETag of this or of the metadata, which hold it.
    * @param scanId Scan id. (required)
    * @param newOwner  (required)
+   * @param ifMatch ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists. (optional)
    * @return Owner
    * @throws ApiException if fails to make API call
    */
+  public Owner setScanOwner(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull NewOwner newOwner, @jakarta.annotation.Nullable String ifMatch) throws ApiException {
+    return setScanOwner(scanId, newOwner, ifMatch, null);
+  }
+
+  /** The same, without what is optional. */
   public Owner setScanOwner(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull NewOwner newOwner) throws ApiException {
     return setScanOwner(scanId, newOwner, null);
   }
 
   /**
    * Give a scan to another user
-   * Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards.
+   * Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards. If-Match takes the ETag of this or of the metadata, which hold it.
    * @param scanId Scan id. (required)
    * @param newOwner  (required)
+   * @param ifMatch ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists. (optional)
    * @param headers Optional headers to include in the request
    * @return Owner
    * @throws ApiException if fails to make API call
    */
-  public Owner setScanOwner(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull NewOwner newOwner, Map<String, String> headers) throws ApiException {
-    ApiResponse<Owner> localVarResponse = setScanOwnerWithHttpInfo(scanId, newOwner, headers);
+  public Owner setScanOwner(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull NewOwner newOwner, @jakarta.annotation.Nullable String ifMatch, Map<String, String> headers) throws ApiException {
+    ApiResponse<Owner> localVarResponse = setScanOwnerWithHttpInfo(scanId, newOwner, ifMatch, headers);
     return localVarResponse.getData();
   }
 
   /**
    * Give a scan to another user
-   * Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards.
+   * Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards. If-Match takes the ETag of this or of the metadata, which hold it.
    * @param scanId Scan id. (required)
    * @param newOwner  (required)
+   * @param ifMatch ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists. (optional)
    * @return ApiResponse&lt;Owner&gt;
    * @throws ApiException if fails to make API call
    */
-  public ApiResponse<Owner> setScanOwnerWithHttpInfo(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull NewOwner newOwner) throws ApiException {
-    return setScanOwnerWithHttpInfo(scanId, newOwner, null);
+  public ApiResponse<Owner> setScanOwnerWithHttpInfo(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull NewOwner newOwner, @jakarta.annotation.Nullable String ifMatch) throws ApiException {
+    return setScanOwnerWithHttpInfo(scanId, newOwner, ifMatch, null);
   }
 
   /**
    * Give a scan to another user
-   * Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards.
+   * Its owner and administrators may do it, and the new owner must be a user whose quotas have room for what the scan holds. Who gives away a private scan may not see it afterwards. If-Match takes the ETag of this or of the metadata, which hold it.
    * @param scanId Scan id. (required)
    * @param newOwner  (required)
+   * @param ifMatch ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists. (optional)
    * @param headers Optional headers to include in the request
    * @return ApiResponse&lt;Owner&gt;
    * @throws ApiException if fails to make API call
    */
-  public ApiResponse<Owner> setScanOwnerWithHttpInfo(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull NewOwner newOwner, Map<String, String> headers) throws ApiException {
-    HttpRequest.Builder localVarRequestBuilder = setScanOwnerRequestBuilder(scanId, newOwner, headers);
+  public ApiResponse<Owner> setScanOwnerWithHttpInfo(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull NewOwner newOwner, @jakarta.annotation.Nullable String ifMatch, Map<String, String> headers) throws ApiException {
+    HttpRequest.Builder localVarRequestBuilder = setScanOwnerRequestBuilder(scanId, newOwner, ifMatch, headers);
     try {
       HttpResponse<InputStream> localVarResponse = memberVarHttpClient.send(
           localVarRequestBuilder.build(),
@@ -3075,7 +3120,7 @@ public class ScansApi {
     }
   }
 
-  private HttpRequest.Builder setScanOwnerRequestBuilder(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull NewOwner newOwner, Map<String, String> headers) throws ApiException {
+  private HttpRequest.Builder setScanOwnerRequestBuilder(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull NewOwner newOwner, @jakarta.annotation.Nullable String ifMatch, Map<String, String> headers) throws ApiException {
     // verify the required parameter 'scanId' is set
     if (scanId == null) {
       throw new ApiException(400, "Missing the required parameter 'scanId' when calling setScanOwner");
@@ -3092,6 +3137,9 @@ public class ScansApi {
 
     localVarRequestBuilder.uri(URI.create(memberVarBaseUri + localVarPath));
 
+    if (ifMatch != null) {
+      localVarRequestBuilder.header("If-Match", ifMatch.toString());
+    }
     localVarRequestBuilder.header("Content-Type", "application/json");
     localVarRequestBuilder.header("Accept", "application/json");
 
@@ -3114,53 +3162,62 @@ public class ScansApi {
 
   /**
    * Share a scan with groups
-   * With these groups and no others; an empty list ends all sharing. Its owner and administrators may do it, and the groups must exist.
+   * With these groups and no others; an empty list ends all sharing. Its owner and administrators may do it, and the groups must exist. If-Match takes the ETag of this or of the metadata, which hold it.
    * @param scanId Scan id. (required)
    * @param sharing  (required)
+   * @param ifMatch ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists. (optional)
    * @return Sharing
    * @throws ApiException if fails to make API call
    */
+  public Sharing setScanSharing(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull Sharing sharing, @jakarta.annotation.Nullable String ifMatch) throws ApiException {
+    return setScanSharing(scanId, sharing, ifMatch, null);
+  }
+
+  /** The same, without what is optional. */
   public Sharing setScanSharing(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull Sharing sharing) throws ApiException {
     return setScanSharing(scanId, sharing, null);
   }
 
   /**
    * Share a scan with groups
-   * With these groups and no others; an empty list ends all sharing. Its owner and administrators may do it, and the groups must exist.
+   * With these groups and no others; an empty list ends all sharing. Its owner and administrators may do it, and the groups must exist. If-Match takes the ETag of this or of the metadata, which hold it.
    * @param scanId Scan id. (required)
    * @param sharing  (required)
+   * @param ifMatch ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists. (optional)
    * @param headers Optional headers to include in the request
    * @return Sharing
    * @throws ApiException if fails to make API call
    */
-  public Sharing setScanSharing(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull Sharing sharing, Map<String, String> headers) throws ApiException {
-    ApiResponse<Sharing> localVarResponse = setScanSharingWithHttpInfo(scanId, sharing, headers);
+  public Sharing setScanSharing(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull Sharing sharing, @jakarta.annotation.Nullable String ifMatch, Map<String, String> headers) throws ApiException {
+    ApiResponse<Sharing> localVarResponse = setScanSharingWithHttpInfo(scanId, sharing, ifMatch, headers);
     return localVarResponse.getData();
   }
 
   /**
    * Share a scan with groups
-   * With these groups and no others; an empty list ends all sharing. Its owner and administrators may do it, and the groups must exist.
+   * With these groups and no others; an empty list ends all sharing. Its owner and administrators may do it, and the groups must exist. If-Match takes the ETag of this or of the metadata, which hold it.
    * @param scanId Scan id. (required)
    * @param sharing  (required)
+   * @param ifMatch ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists. (optional)
    * @return ApiResponse&lt;Sharing&gt;
    * @throws ApiException if fails to make API call
    */
-  public ApiResponse<Sharing> setScanSharingWithHttpInfo(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull Sharing sharing) throws ApiException {
-    return setScanSharingWithHttpInfo(scanId, sharing, null);
+  public ApiResponse<Sharing> setScanSharingWithHttpInfo(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull Sharing sharing, @jakarta.annotation.Nullable String ifMatch) throws ApiException {
+    return setScanSharingWithHttpInfo(scanId, sharing, ifMatch, null);
   }
 
   /**
    * Share a scan with groups
-   * With these groups and no others; an empty list ends all sharing. Its owner and administrators may do it, and the groups must exist.
+   * With these groups and no others; an empty list ends all sharing. Its owner and administrators may do it, and the groups must exist. If-Match takes the ETag of this or of the metadata, which hold it.
    * @param scanId Scan id. (required)
    * @param sharing  (required)
+   * @param ifMatch ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists. (optional)
    * @param headers Optional headers to include in the request
    * @return ApiResponse&lt;Sharing&gt;
    * @throws ApiException if fails to make API call
    */
-  public ApiResponse<Sharing> setScanSharingWithHttpInfo(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull Sharing sharing, Map<String, String> headers) throws ApiException {
-    HttpRequest.Builder localVarRequestBuilder = setScanSharingRequestBuilder(scanId, sharing, headers);
+  public ApiResponse<Sharing> setScanSharingWithHttpInfo(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull Sharing sharing, @jakarta.annotation.Nullable String ifMatch, Map<String, String> headers) throws ApiException {
+    HttpRequest.Builder localVarRequestBuilder = setScanSharingRequestBuilder(scanId, sharing, ifMatch, headers);
     try {
       HttpResponse<InputStream> localVarResponse = memberVarHttpClient.send(
           localVarRequestBuilder.build(),
@@ -3207,7 +3264,7 @@ public class ScansApi {
     }
   }
 
-  private HttpRequest.Builder setScanSharingRequestBuilder(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull Sharing sharing, Map<String, String> headers) throws ApiException {
+  private HttpRequest.Builder setScanSharingRequestBuilder(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull Sharing sharing, @jakarta.annotation.Nullable String ifMatch, Map<String, String> headers) throws ApiException {
     // verify the required parameter 'scanId' is set
     if (scanId == null) {
       throw new ApiException(400, "Missing the required parameter 'scanId' when calling setScanSharing");
@@ -3224,6 +3281,9 @@ public class ScansApi {
 
     localVarRequestBuilder.uri(URI.create(memberVarBaseUri + localVarPath));
 
+    if (ifMatch != null) {
+      localVarRequestBuilder.header("If-Match", ifMatch.toString());
+    }
     localVarRequestBuilder.header("Content-Type", "application/json");
     localVarRequestBuilder.header("Accept", "application/json");
 
@@ -3390,53 +3450,62 @@ public class ScansApi {
 
   /**
    * Make a scan private or public
-   * Its owner and administrators may do it. It holds at once, on every server; programs of upstream&#39;s that rewrite the metadata do not undo it.
+   * Its owner and administrators may do it. It holds at once, on every server; programs of upstream&#39;s that rewrite the metadata do not undo it. If-Match takes the ETag of this or of the metadata, which hold it.
    * @param scanId Scan id. (required)
    * @param visibility  (required)
+   * @param ifMatch ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists. (optional)
    * @return Visibility
    * @throws ApiException if fails to make API call
    */
+  public Visibility setScanVisibility(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull Visibility visibility, @jakarta.annotation.Nullable String ifMatch) throws ApiException {
+    return setScanVisibility(scanId, visibility, ifMatch, null);
+  }
+
+  /** The same, without what is optional. */
   public Visibility setScanVisibility(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull Visibility visibility) throws ApiException {
     return setScanVisibility(scanId, visibility, null);
   }
 
   /**
    * Make a scan private or public
-   * Its owner and administrators may do it. It holds at once, on every server; programs of upstream&#39;s that rewrite the metadata do not undo it.
+   * Its owner and administrators may do it. It holds at once, on every server; programs of upstream&#39;s that rewrite the metadata do not undo it. If-Match takes the ETag of this or of the metadata, which hold it.
    * @param scanId Scan id. (required)
    * @param visibility  (required)
+   * @param ifMatch ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists. (optional)
    * @param headers Optional headers to include in the request
    * @return Visibility
    * @throws ApiException if fails to make API call
    */
-  public Visibility setScanVisibility(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull Visibility visibility, Map<String, String> headers) throws ApiException {
-    ApiResponse<Visibility> localVarResponse = setScanVisibilityWithHttpInfo(scanId, visibility, headers);
+  public Visibility setScanVisibility(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull Visibility visibility, @jakarta.annotation.Nullable String ifMatch, Map<String, String> headers) throws ApiException {
+    ApiResponse<Visibility> localVarResponse = setScanVisibilityWithHttpInfo(scanId, visibility, ifMatch, headers);
     return localVarResponse.getData();
   }
 
   /**
    * Make a scan private or public
-   * Its owner and administrators may do it. It holds at once, on every server; programs of upstream&#39;s that rewrite the metadata do not undo it.
+   * Its owner and administrators may do it. It holds at once, on every server; programs of upstream&#39;s that rewrite the metadata do not undo it. If-Match takes the ETag of this or of the metadata, which hold it.
    * @param scanId Scan id. (required)
    * @param visibility  (required)
+   * @param ifMatch ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists. (optional)
    * @return ApiResponse&lt;Visibility&gt;
    * @throws ApiException if fails to make API call
    */
-  public ApiResponse<Visibility> setScanVisibilityWithHttpInfo(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull Visibility visibility) throws ApiException {
-    return setScanVisibilityWithHttpInfo(scanId, visibility, null);
+  public ApiResponse<Visibility> setScanVisibilityWithHttpInfo(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull Visibility visibility, @jakarta.annotation.Nullable String ifMatch) throws ApiException {
+    return setScanVisibilityWithHttpInfo(scanId, visibility, ifMatch, null);
   }
 
   /**
    * Make a scan private or public
-   * Its owner and administrators may do it. It holds at once, on every server; programs of upstream&#39;s that rewrite the metadata do not undo it.
+   * Its owner and administrators may do it. It holds at once, on every server; programs of upstream&#39;s that rewrite the metadata do not undo it. If-Match takes the ETag of this or of the metadata, which hold it.
    * @param scanId Scan id. (required)
    * @param visibility  (required)
+   * @param ifMatch ETag of the metadata that you read: when it was changed since, nothing is done and the answer is 412. * asks only that it exists. (optional)
    * @param headers Optional headers to include in the request
    * @return ApiResponse&lt;Visibility&gt;
    * @throws ApiException if fails to make API call
    */
-  public ApiResponse<Visibility> setScanVisibilityWithHttpInfo(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull Visibility visibility, Map<String, String> headers) throws ApiException {
-    HttpRequest.Builder localVarRequestBuilder = setScanVisibilityRequestBuilder(scanId, visibility, headers);
+  public ApiResponse<Visibility> setScanVisibilityWithHttpInfo(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull Visibility visibility, @jakarta.annotation.Nullable String ifMatch, Map<String, String> headers) throws ApiException {
+    HttpRequest.Builder localVarRequestBuilder = setScanVisibilityRequestBuilder(scanId, visibility, ifMatch, headers);
     try {
       HttpResponse<InputStream> localVarResponse = memberVarHttpClient.send(
           localVarRequestBuilder.build(),
@@ -3483,7 +3552,7 @@ public class ScansApi {
     }
   }
 
-  private HttpRequest.Builder setScanVisibilityRequestBuilder(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull Visibility visibility, Map<String, String> headers) throws ApiException {
+  private HttpRequest.Builder setScanVisibilityRequestBuilder(@jakarta.annotation.Nonnull String scanId, @jakarta.annotation.Nonnull Visibility visibility, @jakarta.annotation.Nullable String ifMatch, Map<String, String> headers) throws ApiException {
     // verify the required parameter 'scanId' is set
     if (scanId == null) {
       throw new ApiException(400, "Missing the required parameter 'scanId' when calling setScanVisibility");
@@ -3500,6 +3569,9 @@ public class ScansApi {
 
     localVarRequestBuilder.uri(URI.create(memberVarBaseUri + localVarPath));
 
+    if (ifMatch != null) {
+      localVarRequestBuilder.header("If-Match", ifMatch.toString());
+    }
     localVarRequestBuilder.header("Content-Type", "application/json");
     localVarRequestBuilder.header("Accept", "application/json");
 
