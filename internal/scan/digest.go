@@ -107,9 +107,16 @@ func keepDigests(ctx context.Context, q *db.Queries, to db.DBTX, computed ...dig
 // TrustRestored keeps the digests of a tree and an index that were restored of one
 // backup, which compared all bytes: the next reconcile takes the files for those of
 // their rows where name, size and time are the same, but in scans that were indexed
-// after the backup began, whose files it may have copied before. It acts for the
-// server itself and asks for no permission.
+// after the backup began, whose files it may have copied before. Errors: ErrNoActor,
+// ErrForbidden for who may not check the tree.
 func (s *Service) TrustRestored(ctx context.Context, began time.Time) error {
+	a, err := acting(ctx)
+	if err != nil {
+		return err
+	}
+	if !may(a, opCheck, Access{}) {
+		return forbidden(a, opCheck)
+	}
 	if err := s.q.TrustRestored(ctx, s.pool, began); err != nil {
 		return fmt.Errorf("keep the digests of a restored tree: %w", err)
 	}

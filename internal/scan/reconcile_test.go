@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/romi/plantdb-go/internal/actor"
 	"github.com/romi/plantdb-go/internal/pgtest"
 )
 
@@ -588,11 +589,14 @@ func TestReconcileFillsInodes(t *testing.T) {
 func TestTrustRestored(t *testing.T) {
 	t.Parallel()
 	f, state := hashed(t)
+	if err := f.TrustRestored(as(t, ann), time.Now()); !errors.Is(err, ErrForbidden) {
+		t.Errorf("TrustRestored by ann = %v, want ErrForbidden", err)
+	}
 	restored := func(began time.Time) {
 		for _, id := range []string{"00000_rgb", "00001_rgb"} {
 			renewed(t, filepath.Join(f.dir, "s/images", id+".jpg"))
 		}
-		if err := f.TrustRestored(t.Context(), began); err != nil {
+		if err := f.TrustRestored(as(t, actor.System()), began); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := f.pool.Exec(t.Context(), "UPDATE scans SET indexed_at = indexed_at + interval '1 minute'"); err != nil {
