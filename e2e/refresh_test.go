@@ -106,7 +106,7 @@ func TestReuseAfterTheGraceEndsTheSession(t *testing.T) {
 // TestRefreshSurvivesACrash is a client that never saw the answer.
 func TestRefreshSurvivesACrash(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newSite(t, "REFRESH_GRACE=600") // longer than any restart
 	sv := s.start()
 	p := sv.login(sv.user("alice", "reader"))
 	unseen := sv.refresh(p.refresh)
