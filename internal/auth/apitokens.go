@@ -172,7 +172,10 @@ func (s *Service) APITokens(ctx context.Context, username string) ([]APIToken, e
 	if _, err := self(ctx, name, "list_api_tokens"); err != nil {
 		return nil, err
 	}
-	rows, err := s.q.ListAPITokens(ctx, s.db, storable(name, usernameLimit), s.clock(), listLimit)
+	if !plain(name, usernameLimit) {
+		return nil, unknownUser(name)
+	}
+	rows, err := s.q.ListAPITokens(ctx, s.db, name, s.clock(), listLimit)
 	if err != nil {
 		return nil, fmt.Errorf("list API tokens: %w", err)
 	}

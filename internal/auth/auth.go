@@ -223,7 +223,8 @@ func (c Client) network() netip.Prefix {
 }
 
 // storable makes a text of a stranger one that PostgreSQL takes and a log
-// stands: valid UTF-8 without control characters, of at most limit bytes.
+// stands: valid UTF-8 without control characters, of at most limit bytes. It
+// may be the name of somebody else then: what looks for a name asks plain.
 func storable(s string, limit int) string {
 	if len(s) > limit {
 		s = s[:limit]

@@ -66,7 +66,10 @@ func (s *Service) Group(ctx context.Context, name string) (Group, error) {
 }
 
 func (s *Service) group(ctx context.Context, tx db.DBTX, a actor.Actor, name string) (Group, error) {
-	row, err := s.q.GetGroup(ctx, tx, storable(name, groupNameLimit))
+	if !plain(name, groupNameLimit) {
+		return Group{}, ErrGroupUnknown
+	}
+	row, err := s.q.GetGroup(ctx, tx, name)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return Group{}, ErrGroupUnknown
 	}
@@ -148,12 +151,15 @@ func (s *Service) AddMember(ctx context.Context, name, username string) error {
 func (s *Service) RemoveMember(ctx context.Context, name, username string) error {
 	member := fold(username)
 	return s.changeMembers(ctx, name, "remove_user_from_group", "removed "+member, func(tx pgx.Tx) error {
-		n, err := s.q.RemoveGroupMember(ctx, tx, name, storable(member, usernameLimit))
+		if !plain(member, usernameLimit) {
+			return unknownUser(member)
+		}
+		n, err := s.q.RemoveGroupMember(ctx, tx, name, member)
 		if err != nil {
 			return fmt.Errorf("remove member of group %q: %w", name, err)
 		}
 		if n == 0 {
-			return ErrUserUnknown.With("User '%s' is not in group '%s'", storable(member, usernameLimit), storable(name, groupNameLimit))
+			return ErrUserUnknown.With("User '%s' is not in group '%s'", member, name)
 		}
 		return nil
 	})
@@ -178,14 +184,17 @@ func (s *Service) changeMembers(ctx context.Context, name, operation, detail str
 }
 
 // DeleteGroup removes a group; scans shared with it are shared no more. Whoever
-// acts must manage groups.
+// acts must manage groups. ErrGroupUnknown.
 func (s *Service) DeleteGroup(ctx context.Context, name string) error {
 	a, err := allowed(ctx, actor.ManageGroups, "delete_group")
 	if err != nil {
 		return err
 	}
+	if !plain(name, groupNameLimit) {
+		return ErrGroupUnknown
+	}
 	err = postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
-		n, err := s.q.DeleteGroup(ctx, tx, storable(name, groupNameLimit))
+		n, err := s.q.DeleteGroup(ctx, tx, name)
 		if err != nil {
 			return fmt.Errorf("delete group %q: %w", name, err)
 		}

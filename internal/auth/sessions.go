@@ -142,9 +142,12 @@ func (s *Service) Sessions(ctx context.Context, username string) ([]Session, err
 	if err != nil {
 		return nil, err
 	}
+	if !plain(name, usernameLimit) {
+		return nil, unknownUser(name)
+	}
 	now := s.clock()
 	rows, err := s.q.ListSessions(ctx, s.db, db.ListSessionsParams{
-		Username: storable(name, usernameLimit), AliveSince: s.aliveSince(now), Now: now, PageSize: listLimit,
+		Username: name, AliveSince: s.aliveSince(now), Now: now, PageSize: listLimit,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list sessions: %w", err)

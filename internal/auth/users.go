@@ -184,7 +184,10 @@ func (s *Service) User(ctx context.Context, username string) (User, error) {
 	if _, err := self(ctx, name, "get_user"); err != nil {
 		return User{}, err
 	}
-	row, err := s.q.GetUser(ctx, s.db, storable(name, usernameLimit))
+	if !plain(name, usernameLimit) {
+		return User{}, unknownUser(name)
+	}
+	row, err := s.q.GetUser(ctx, s.db, name)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return User{}, unknownUser(name)
 	}
@@ -208,9 +211,13 @@ func (s *Service) mustExist(ctx context.Context, name string) error {
 	return err
 }
 
-// lockUser holds an account until the transaction ends.
+// lockUser holds an account until the transaction ends; ErrUserUnknown also
+// for a name that none can have.
 func (s *Service) lockUser(ctx context.Context, tx pgx.Tx, name string) (db.User, error) {
-	u, err := s.q.LockUserByName(ctx, tx, storable(name, usernameLimit))
+	if !plain(name, usernameLimit) {
+		return db.User{}, unknownUser(name)
+	}
+	u, err := s.q.LockUserByName(ctx, tx, name)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return u, unknownUser(name)
 	}
