@@ -30,11 +30,17 @@ func (q *Queries) AddGroupMembers(ctx context.Context, db DBTX, name string, use
 }
 
 const deleteGroup = `-- name: DeleteGroup :execrows
-DELETE FROM groups WHERE name = $1
+WITH gone AS (
+    DELETE FROM groups WHERE groups.name = $2 RETURNING groups.name
+)
+INSERT INTO former_names (kind, name, deleted_at)
+SELECT 'group', gone.name, $1 FROM gone
+ON CONFLICT ON CONSTRAINT former_names_pkey DO UPDATE SET deleted_at = excluded.deleted_at
 `
 
-func (q *Queries) DeleteGroup(ctx context.Context, db DBTX, name string) (int64, error) {
-	result, err := db.Exec(ctx, deleteGroup, name)
+// DeleteGroup removes a group and keeps its name among the former ones.
+func (q *Queries) DeleteGroup(ctx context.Context, db DBTX, now time.Time, name string) (int64, error) {
+	result, err := db.Exec(ctx, deleteGroup, now, name)
 	if err != nil {
 		return 0, err
 	}

@@ -39,11 +39,17 @@ func (q *Queries) DeleteExpiredLinks(ctx context.Context, db DBTX, before time.T
 }
 
 const deleteUser = `-- name: DeleteUser :exec
-DELETE FROM users WHERE id = $1
+WITH gone AS (
+    DELETE FROM users WHERE id = $2 RETURNING username
+)
+INSERT INTO former_names (kind, name, deleted_at)
+SELECT 'user', gone.username, $1 FROM gone
+ON CONFLICT ON CONSTRAINT former_names_pkey DO UPDATE SET deleted_at = excluded.deleted_at
 `
 
-func (q *Queries) DeleteUser(ctx context.Context, db DBTX, id uuid.UUID) error {
-	_, err := db.Exec(ctx, deleteUser, id)
+// DeleteUser removes an account and keeps its name among the former ones.
+func (q *Queries) DeleteUser(ctx context.Context, db DBTX, now time.Time, iD uuid.UUID) error {
+	_, err := db.Exec(ctx, deleteUser, now, iD)
 	return err
 }
 

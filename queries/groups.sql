@@ -28,7 +28,13 @@ ORDER BY name
 LIMIT @page_size::int;
 
 -- name: DeleteGroup :execrows
-DELETE FROM groups WHERE name = @name;
+-- DeleteGroup removes a group and keeps its name among the former ones.
+WITH gone AS (
+    DELETE FROM groups WHERE groups.name = @name RETURNING groups.name
+)
+INSERT INTO former_names (kind, name, deleted_at)
+SELECT 'group', gone.name, @now FROM gone
+ON CONFLICT ON CONSTRAINT former_names_pkey DO UPDATE SET deleted_at = excluded.deleted_at;
 
 -- name: AddGroupMembers :execrows
 -- AddGroupMembers adds those of the named users that exist and are not members.

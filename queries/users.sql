@@ -76,7 +76,13 @@ WHERE id = @id;
 UPDATE users SET password_hash = @renewed WHERE id = @id AND password_hash = @verified;
 
 -- name: DeleteUser :exec
-DELETE FROM users WHERE id = @id;
+-- DeleteUser removes an account and keeps its name among the former ones.
+WITH gone AS (
+    DELETE FROM users WHERE id = @id RETURNING username
+)
+INSERT INTO former_names (kind, name, deleted_at)
+SELECT 'user', gone.username, @now FROM gone
+ON CONFLICT ON CONSTRAINT former_names_pkey DO UPDATE SET deleted_at = excluded.deleted_at;
 
 -- name: LockBootstrap :exec
 -- LockBootstrap lets one replica at a time look for and make the first accounts.

@@ -14,17 +14,19 @@ import (
 func (p *program) groupCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "group", Short: "Manage the groups that scans are shared with."}
 	p.config.TreeFlags(cmd.PersistentFlags())
-	var description string
+	var n auth.NewGroup
 	create := &cobra.Command{
 		Use: "create GROUP [USER...]", Short: "Create a group of these users.", Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return p.withAccounts(cmd.Context(), func(ctx context.Context, accounts *auth.Service) error {
-				g, err := accounts.CreateGroup(ctx, args[0], description, args[1:])
+				n.Name, n.Members = args[0], args[1:]
+				g, err := accounts.CreateGroup(ctx, n)
 				return p.did(err, "group %s created, %d members", g.Name, len(g.Members))
 			})
 		},
 	}
-	create.Flags().StringVar(&description, "description", "", "what the group is for")
+	create.Flags().StringVar(&n.Description, "description", "", "what the group is for")
+	create.Flags().BoolVar(&n.TakeOver, "take-over", false, "share with it what was shared with a group of that name that was deleted")
 	cmd.AddCommand(create,
 		&cobra.Command{
 			Use: "list", Short: "List all groups and their members.", Args: cobra.NoArgs,

@@ -138,6 +138,7 @@ func (p *program) userCreateCommand() *cobra.Command {
 	cmd.Flags().StringVar(&n.Fullname, "fullname", "", "full name; the user name unless given")
 	cmd.Flags().StringVar(&role, "role", string(actor.Reader), "reader, contributor or admin")
 	cmd.Flags().BoolVar(&admin, "admin", false, "the same as --role admin")
+	cmd.Flags().BoolVar(&n.TakeOver, "take-over", false, "give the user the scans that a deleted one of that name left")
 	return cmd
 }
 

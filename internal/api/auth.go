@@ -28,6 +28,7 @@ type registration struct {
 	Fullname string `json:"fullname" example:"Alice Martin"`
 	Password string `json:"password" format:"password"`
 	Role     string `json:"role,omitempty" enum:"reader,contributor,admin" doc:"At most your own; reader unless given."`
+	TakeOver bool   `json:"take_over,omitempty" doc:"Give the user what is left of one of that name who was deleted; refused otherwise, as long as there is something."`
 }
 
 type publicUser struct {
@@ -115,10 +116,10 @@ func (s *server) registerAuth() {
 	register(s, route{
 		id: "register-user", method: http.MethodPost, path: "/auth/register", tag: tagAuth, security: required, needs: toManageUsers, rate: rateRegister,
 		faults: []error{
-			auth.ErrMissingFields, auth.ErrUserName, auth.ErrFullname, auth.ErrPassword, auth.ErrRoleUnknown, auth.ErrRoleRank, auth.ErrUserExists,
+			auth.ErrMissingFields, auth.ErrUserName, auth.ErrFullname, auth.ErrPassword, auth.ErrRoleUnknown, auth.ErrRoleRank, auth.ErrUserExists, auth.ErrFormerName,
 			auth.ErrBusy,
 		},
-		summary: "Create a user", doc: "Needs the permission to manage users.", status: http.StatusCreated,
+		summary: "Create a user", doc: "Needs the permission to manage users. A name that scans, timelapses or the trash still have of a user who was deleted is refused, 409 `former_name`.", status: http.StatusCreated,
 		errors: []int{http.StatusForbidden, http.StatusConflict, http.StatusUnsupportedMediaType, http.StatusRequestEntityTooLarge},
 	}, s.registerUser)
 	register(s, route{
@@ -241,7 +242,7 @@ func (s *server) cookiePaths(ctx context.Context) (path, other string) {
 
 func (s *server) registerUser(ctx context.Context, in *struct{ Payload Strict[registration] }) (*reply[message], error) {
 	r := in.Payload.Value
-	n := auth.NewUser{Username: r.Username, Fullname: r.Fullname, Password: r.Password}
+	n := auth.NewUser{Username: r.Username, Fullname: r.Fullname, Password: r.Password, TakeOver: r.TakeOver}
 	if r.Role != "" {
 		n.Roles = []actor.Role{actor.Role(r.Role)}
 	}

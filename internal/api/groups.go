@@ -31,6 +31,7 @@ type newGroup struct {
 	Name        string   `json:"name" example:"phenotyping"`
 	Description string   `json:"description,omitempty"`
 	Members     []string `json:"members,omitempty" doc:"User names."`
+	TakeOver    bool     `json:"take_over,omitempty" doc:"Share with it what was shared with a group of that name that was deleted; refused otherwise, as long as there is something."`
 }
 
 type groupPath struct {
@@ -56,11 +57,11 @@ func (s *server) registerGroups() {
 	})
 	register(s, route{
 		id: "create-group", method: http.MethodPost, path: "/groups", tag: tagGroups, security: required, needs: toManageGroups, status: http.StatusCreated,
-		faults:  []error{auth.ErrGroupExists, auth.ErrGroupName, auth.ErrUserUnknown, auth.ErrGuest},
-		summary: "Create a group", doc: "Needs the permission to manage groups.", errors: accountErrors,
+		faults:  []error{auth.ErrGroupExists, auth.ErrFormerName, auth.ErrGroupName, auth.ErrUserUnknown, auth.ErrGuest},
+		summary: "Create a group", doc: "Needs the permission to manage groups. A name with which scans are still shared, of a group that was deleted, is refused, 409 `former_name`.", errors: accountErrors,
 	}, func(ctx context.Context, in *struct{ Payload Strict[newGroup] }) (*reply[group], error) {
 		n := in.Payload.Value
-		g, err := s.auth.CreateGroup(ctx, n.Name, n.Description, n.Members)
+		g, err := s.auth.CreateGroup(ctx, auth.NewGroup{Name: n.Name, Description: n.Description, Members: n.Members, TakeOver: n.TakeOver})
 		return replyOf(groupOf(g), err)
 	})
 	register(s, route{
@@ -73,7 +74,7 @@ func (s *server) registerGroups() {
 	})
 	register(s, route{
 		id: "delete-group", method: http.MethodDelete, path: "/groups/{group}", tag: tagGroups, security: required, needs: toManageGroups, status: http.StatusNoContent,
-		summary: "Delete a group", doc: "Scans shared with it are shared no more.", errors: []int{http.StatusForbidden, http.StatusNotFound},
+		summary: "Delete a group", doc: "Scans shared with it are shared no more, nor with another group of that name unless it is made with `take_over`.", errors: []int{http.StatusForbidden, http.StatusNotFound},
 	}, func(ctx context.Context, in *groupPath) (*struct{}, error) {
 		return nil, s.auth.DeleteGroup(ctx, in.Group)
 	})

@@ -106,7 +106,7 @@ func (s *server) registerUsers() {
 	register(s, route{
 		id: "delete-user", method: http.MethodDelete, path: "/users/{username}", tag: tagUsers, security: required, needs: toManageUsers,
 		faults:  []error{auth.ErrLastAdmin, auth.ErrRoleRank, auth.ErrGuest},
-		summary: "Delete a user", doc: "Ends all sessions and API tokens; scans keep the name of their owner. The last active administrator stays.",
+		summary: "Delete a user", doc: "Ends all sessions and API tokens; scans keep the name of their owner, and nobody else gets that name meanwhile. The last active administrator stays.",
 		errors: []int{http.StatusForbidden, http.StatusNotFound, http.StatusConflict}, status: http.StatusNoContent,
 	}, func(ctx context.Context, in *UserPath) (*struct{}, error) {
 		return nil, s.auth.DeleteUser(ctx, in.Username)

@@ -61,7 +61,7 @@ func TestAPIToken(t *testing.T) {
 	if want := "Token from User alice does not"; !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("CreateAPIToken by an API token = %q, want %q...", err, want)
 	}
-	_, err = s.Register(byToken, NewUser{"eve", "Eve", password, nil})
+	_, err = s.Register(byToken, NewUser{"eve", "Eve", password, nil, false})
 	wantErr(t, "Register by an API token", err, ErrForbidden)
 	_, err = s.Sessions(byToken, "alice")
 	wantErr(t, "Sessions by an API token", err, ErrForbidden)

@@ -89,7 +89,7 @@ func system(ctx context.Context) context.Context { return actor.NewContext(ctx, 
 
 func register(t testing.TB, s *Service, name string, roles ...actor.Role) {
 	t.Helper()
-	if _, err := s.Register(system(t.Context()), NewUser{name, "Full " + name, password, roles}); err != nil {
+	if _, err := s.Register(system(t.Context()), NewUser{name, "Full " + name, password, roles, false}); err != nil {
 		t.Fatalf("Register(%q) = %v", name, err)
 	}
 }

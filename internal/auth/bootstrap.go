@@ -103,7 +103,7 @@ func (s *Service) firstHashes(ctx context.Context, f FirstStart) (admin, guest s
 func (s *Service) ensureGuest(ctx context.Context, tx pgx.Tx, hash string) ([]tokenauth.Revocation, error) {
 	u, err := s.q.LockUserByName(ctx, tx, GuestName)
 	if errors.Is(err, pgx.ErrNoRows) {
-		_, err = s.insertUser(ctx, tx, NewUser{Username: GuestName, Fullname: "Guest", Roles: []actor.Role{actor.Reader}}, hash)
+		_, err = s.insertUser(ctx, tx, NewUser{Username: GuestName, Fullname: "Guest", Roles: []actor.Role{actor.Reader}, TakeOver: true}, hash)
 		return nil, err
 	}
 	if err != nil {
@@ -128,7 +128,7 @@ func (s *Service) ensureTestAdmin(ctx context.Context, tx pgx.Tx, hash string) e
 // makeAdmin inserts an administrator, or makes one of an account of the same
 // name that nobody can log in to, as an import may leave it.
 func (s *Service) makeAdmin(ctx context.Context, tx pgx.Tx, n NewUser, hash string) (db.User, error) {
-	n.Roles = []actor.Role{actor.Admin}
+	n.Roles, n.TakeOver = []actor.Role{actor.Admin}, true // an administrator may do everything to everything
 	u, err := s.q.LockUserByName(ctx, tx, n.Username)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return s.insertUser(ctx, tx, n, hash)

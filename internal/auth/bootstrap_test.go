@@ -30,20 +30,20 @@ func TestBootstrapWithoutPassword(t *testing.T) {
 	if secret == "" || !setups[0].Expires.Equal(w.Now().Add(linkLife)) {
 		t.Fatalf("Bootstrap = %+v, want a secret for %v", setups[0], linkLife)
 	}
-	boss := NewUser{"Boss", "The Boss", password, nil}
+	boss := NewUser{"Boss", "The Boss", password, nil, false}
 	_, err := s.CompleteSetup(t.Context(), "guess", boss)
 	wantErr(t, "CompleteSetup(guess)", err, ErrLink)
-	_, err = s.CompleteSetup(t.Context(), secret, NewUser{"boss", "Boss", "short", nil})
+	_, err = s.CompleteSetup(t.Context(), secret, NewUser{"boss", "Boss", "short", nil, false})
 	wantErr(t, "CompleteSetup(short password)", err, ErrPassword)
-	_, err = s.CompleteSetup(t.Context(), secret, NewUser{"guest", "Boss", password, nil})
+	_, err = s.CompleteSetup(t.Context(), secret, NewUser{"guest", "Boss", password, nil, false})
 	wantErr(t, "CompleteSetup(guest)", err, ErrUserExists)
 	u, err := s.CompleteSetup(t.Context(), secret, boss)
 	if err != nil || u.Username != "boss" || u.Roles[0] != actor.Admin {
 		t.Fatalf("CompleteSetup = %+v, %v, want boss, an admin", u, err)
 	}
-	_, err = s.CompleteSetup(t.Context(), secret, NewUser{"two", "Two", password, nil})
+	_, err = s.CompleteSetup(t.Context(), secret, NewUser{"two", "Two", password, nil, false})
 	wantErr(t, "CompleteSetup(used)", err, ErrLink)
-	_, err = s.CompleteSetup(t.Context(), setups[1].Secret, NewUser{"two", "Two", password, nil})
+	_, err = s.CompleteSetup(t.Context(), setups[1].Secret, NewUser{"two", "Two", password, nil, false})
 	wantErr(t, "CompleteSetup(another secret, there is an administrator)", err, ErrLink)
 	if again, err := s.Bootstrap(t.Context(), FirstStart{}); err != nil || again.Secret != "" {
 		t.Errorf("Bootstrap afterwards = %+v, %v, want nothing to do", again, err)
@@ -60,7 +60,7 @@ func TestSetupSecretExpires(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.step(linkLife)
-	_, err = s.CompleteSetup(t.Context(), setup.Secret, NewUser{"boss", "Boss", password, nil})
+	_, err = s.CompleteSetup(t.Context(), setup.Secret, NewUser{"boss", "Boss", password, nil, false})
 	wantErr(t, "CompleteSetup(too late)", err, ErrLink)
 }
 

@@ -39,6 +39,9 @@ var (
 	ErrPasswordWrong = fault.New(fault.Forbidden, "wrong_password", "The current password is not right")
 	// ErrUserExists: the name is taken.
 	ErrUserExists = fault.New(fault.Conflict, "user_exists", "Failed to create user: User already exists")
+	// ErrFormerName: somebody who was deleted had the name, and something still
+	// names them. Its text counts what.
+	ErrFormerName = fault.New(fault.Conflict, "former_name", "Something still names the one of that name who was deleted")
 	// ErrUserUnknown: no such user.
 	ErrUserUnknown = fault.New(fault.NotFound, "user_not_found", "User not found")
 	// ErrRoleUnknown: no role at all, or one of an unknown name.

@@ -82,44 +82,74 @@ func (s *Service) group(ctx context.Context, tx db.DBTX, a actor.Actor, name str
 	return groupOf(row.Group, row.Members), nil
 }
 
-// CreateGroup makes a group of the named users. Whoever acts must manage
-// groups. ErrGroupName, ErrGroupExists; ErrUserUnknown if a member is none,
-// and then there is no group either.
-func (s *Service) CreateGroup(ctx context.Context, name, description string, members []string) (Group, error) {
+// NewGroup is a group to be made, of the named users.
+type NewGroup struct {
+	Name, Description string
+	Members           []string
+	// TakeOver shares with it what was shared with a group of that name that
+	// was deleted.
+	TakeOver bool
+}
+
+func (n NewGroup) check() error {
+	if !plain(n.Name, groupNameLimit) || strings.Contains(n.Name, "/") || strings.TrimSpace(n.Name) != n.Name {
+		return ErrGroupName
+	}
+	if n.Description != "" && !plain(n.Description, descriptionLimit) {
+		return ErrGroupName.With("A description has at most %d bytes and no control characters", descriptionLimit)
+	}
+	return nil
+}
+
+// CreateGroup makes a group. Whoever acts must manage groups. ErrGroupName,
+// ErrGroupExists; ErrFormerName if something is still shared with a group of
+// that name that was deleted, and the new one is not to take it over;
+// ErrUserUnknown if a member is none, and then there is no group either.
+func (s *Service) CreateGroup(ctx context.Context, n NewGroup) (Group, error) {
 	a, err := allowed(ctx, actor.ManageGroups, "create_group")
 	if err != nil {
 		return Group{}, err
 	}
-	if !plain(name, groupNameLimit) || strings.Contains(name, "/") || strings.TrimSpace(name) != name {
-		return Group{}, ErrGroupName
-	}
-	if description != "" && !plain(description, descriptionLimit) {
-		return Group{}, ErrGroupName.With("A description has at most %d bytes and no control characters", descriptionLimit)
+	if err = n.check(); err != nil {
+		return Group{}, err
 	}
 	var g Group
 	err = postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
-		err := s.q.InsertGroup(ctx, tx, db.InsertGroupParams{
-			ID: newID(), Name: name, Description: description, CreatedBy: a.Username, CreatedAt: s.clock(),
-		})
-		if postgres.Violates(err, "groups_name_key") {
-			return ErrGroupExists.With("Group '%s' already exists", name)
+		if err := s.insertGroup(ctx, tx, a, n); err != nil {
+			return err
 		}
-		if err != nil {
-			return fmt.Errorf("insert group %q: %w", name, err)
-		}
-		for _, m := range members {
-			if err = s.addMember(ctx, tx, name, m); err != nil {
+		for _, m := range n.Members {
+			if err := s.addMember(ctx, tx, n.Name, m); err != nil {
 				return err
 			}
 		}
-		if err = s.record(ctx, tx, event{kind: eventGroupCreate, username: a.Username, detail: name}); err != nil {
-			return err
-		}
-		g, err = s.group(ctx, tx, a, name)
+		g, err = s.group(ctx, tx, a, n.Name)
 		return err
 	})
 	s.actors.forget()
 	return g, err
+}
+
+// insertGroup stores a group that was checked.
+func (s *Service) insertGroup(ctx context.Context, tx pgx.Tx, a actor.Actor, n NewGroup) error {
+	err := s.q.InsertGroup(ctx, tx, db.InsertGroupParams{
+		ID: newID(), Name: n.Name, Description: n.Description, CreatedBy: a.Username, CreatedAt: s.clock(),
+	})
+	if postgres.Violates(err, "groups_name_key") {
+		return ErrGroupExists.With("Group '%s' already exists", n.Name)
+	}
+	if err != nil {
+		return fmt.Errorf("insert group %q: %w", n.Name, err)
+	}
+	took, err := s.claim(ctx, tx, formerGroup, n.Name, n.TakeOver)
+	if err != nil {
+		return err
+	}
+	detail := n.Name
+	if took != "" {
+		detail += ": took over " + took
+	}
+	return s.record(ctx, tx, event{kind: eventGroupCreate, username: a.Username, detail: detail})
 }
 
 // addMember puts a user into a group that exists.
@@ -183,8 +213,9 @@ func (s *Service) changeMembers(ctx context.Context, name, operation, detail str
 	return err
 }
 
-// DeleteGroup removes a group; scans shared with it are shared no more. Whoever
-// acts must manage groups. ErrGroupUnknown.
+// DeleteGroup removes a group; scans shared with it are shared no more, nor with
+// another group of that name unless CreateGroup is told so. Whoever acts must
+// manage groups. ErrGroupUnknown.
 func (s *Service) DeleteGroup(ctx context.Context, name string) error {
 	a, err := allowed(ctx, actor.ManageGroups, "delete_group")
 	if err != nil {
@@ -194,7 +225,7 @@ func (s *Service) DeleteGroup(ctx context.Context, name string) error {
 		return ErrGroupUnknown
 	}
 	err = postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
-		n, err := s.q.DeleteGroup(ctx, tx, name)
+		n, err := s.q.DeleteGroup(ctx, tx, s.clock(), name)
 		if err != nil {
 			return fmt.Errorf("delete group %q: %w", name, err)
 		}

@@ -20,21 +20,21 @@ func TestGroups(t *testing.T) {
 	}
 	root, alice, eve := as(t, s, login(t, s, "root")), as(t, s, login(t, s, "alice")), as(t, s, login(t, s, "eve"))
 
-	g, err := s.CreateGroup(root, "plant lab", "who scans", []string{"Alice"})
+	g, err := s.CreateGroup(root, NewGroup{Name: "plant lab", Description: "who scans", Members: []string{"Alice"}})
 	if err != nil || !slices.Equal(g.Members, []string{"alice"}) || g.CreatedBy != "root" {
 		t.Fatalf("CreateGroup = %+v, %v, want one of alice by root", g, err)
 	}
-	_, err = s.CreateGroup(root, "plant lab", "", nil)
+	_, err = s.CreateGroup(root, NewGroup{Name: "plant lab"})
 	wantErr(t, "CreateGroup(taken)", err, ErrGroupExists)
-	_, err = s.CreateGroup(root, "other", "", []string{"nobody"})
+	_, err = s.CreateGroup(root, NewGroup{Name: "other", Members: []string{"nobody"}})
 	wantErr(t, "CreateGroup(unknown member)", err, ErrUserUnknown)
 	_, err = s.Group(root, "other")
 	wantErr(t, "Group that was not made", err, ErrGroupUnknown)
 	for _, name := range []string{"", "a/b", " a", "a\n", "a\xff"} {
-		_, err = s.CreateGroup(root, name, "", nil)
+		_, err = s.CreateGroup(root, NewGroup{Name: name})
 		wantErr(t, "CreateGroup("+name+")", err, ErrGroupName)
 	}
-	_, err = s.CreateGroup(alice, "mine", "", nil)
+	_, err = s.CreateGroup(alice, NewGroup{Name: "mine"})
 	wantErr(t, "CreateGroup by a reader", err, ErrForbidden)
 
 	wantErr(t, "AddMember by a member", s.AddMember(alice, "plant lab", "BOB"), nil)

@@ -65,7 +65,7 @@ type upstreamGroup struct {
 // groups.json over; either may be empty. Hashes are kept as they are, so that
 // passwords go on working, and are renewed at the next login. An account or
 // group that exists is not touched. What cannot be taken is passed over with a
-// remark. An account with upstream's well-known first password is taken without
+// remark, as is who was deleted here while scans still name them. An account with upstream's well-known first password is taken without
 // one. With dryRun nothing is kept, and the report is the same.
 //
 // Whoever acts must manage users. ErrImport if a file is over 16 MiB or not
@@ -248,14 +248,51 @@ func readGroups(data []byte, r *Report) (map[string]upstreamGroup, error) {
 
 func (s *Service) importUsers(ctx context.Context, tx pgx.Tx, rows []db.InsertUserIfAbsentParams, r *Report) error {
 	for _, row := range rows {
-		n, err := s.q.InsertUserIfAbsent(ctx, tx, row)
-		if err != nil {
-			return fmt.Errorf("import user %q: %w", row.Username, err)
+		outcome, err := s.importName(ctx, tx, formerUser, row.Username, r, func(tx pgx.Tx) (int64, error) {
+			return s.q.InsertUserIfAbsent(ctx, tx, row)
+		})
+		switch {
+		case err != nil:
+			return err
+		case outcome == added:
+			r.UsersAdded++
+		case outcome == kept:
+			r.UsersKept++
 		}
-		r.UsersAdded += int(n)
-		r.UsersKept += 1 - int(n)
 	}
 	return nil
+}
+
+// outcome is what became of an entry.
+type outcome int
+
+const (
+	passedOver outcome = iota
+	kept               // what was there
+	added
+)
+
+// importName inserts a user or group, but not under a name of which something
+// is left here by somebody who was deleted.
+func (s *Service) importName(ctx context.Context, tx pgx.Tx, kind, name string, r *Report, insert func(pgx.Tx) (int64, error)) (outcome, error) {
+	what := kept
+	err := postgres.InTx(ctx, tx, func(tx pgx.Tx) error {
+		n, err := insert(tx)
+		if err != nil {
+			return fmt.Errorf("import %s %q: %w", kind, name, err)
+		}
+		if n == 0 {
+			return nil
+		}
+		what = added
+		_, err = s.claim(ctx, tx, kind, name, false)
+		return err
+	})
+	if errors.Is(err, ErrFormerName) {
+		r.remark("%s %q: %s", kind, name, err)
+		return passedOver, nil
+	}
+	return what, err
 }
 
 func (s *Service) importGroups(ctx context.Context, tx pgx.Tx, groups map[string]upstreamGroup, r *Report) error {
@@ -268,17 +305,19 @@ func (s *Service) importGroups(ctx context.Context, tx pgx.Tx, groups map[string
 		if t, ok := upstreamTime(g.CreatedAt); ok {
 			row.CreatedAt = t
 		}
-		n, err := s.q.InsertGroupIfAbsent(ctx, tx, row)
-		if err != nil {
-			return fmt.Errorf("import group %q: %w", name, err)
-		}
-		if n == 0 {
-			r.GroupsKept++
-			continue
-		}
-		r.GroupsAdded++
-		if err = s.importMembers(ctx, tx, name, g.Users, r); err != nil {
+		outcome, err := s.importName(ctx, tx, formerGroup, name, r, func(tx pgx.Tx) (int64, error) {
+			return s.q.InsertGroupIfAbsent(ctx, tx, row)
+		})
+		switch {
+		case err != nil:
 			return err
+		case outcome == kept:
+			r.GroupsKept++
+		case outcome == added:
+			r.GroupsAdded++
+			if err = s.importMembers(ctx, tx, name, g.Users, r); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

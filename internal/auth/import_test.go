@@ -34,7 +34,7 @@ func TestImportUpstream(t *testing.T) {
 		t.Fatal(err)
 	}
 	register(t, s, "taken")
-	if _, err := s.CreateGroup(system(t.Context()), "old", "", nil); err != nil {
+	if _, err := s.CreateGroup(system(t.Context()), NewGroup{Name: "old"}); err != nil {
 		t.Fatal(err)
 	}
 	dry, err := s.ImportUpstream(system(t.Context()), users, []byte(upstreamGroups), true)
@@ -78,7 +78,7 @@ func TestImportUpstream(t *testing.T) {
 	if err != nil || setup.Secret == "" {
 		t.Fatalf("Bootstrap = %+v, %v, want a secret", setup, err)
 	}
-	if _, err = s.CompleteSetup(t.Context(), setup.Secret, NewUser{"admin", "Boss", password, nil}); err != nil {
+	if _, err = s.CompleteSetup(t.Context(), setup.Secret, NewUser{"admin", "Boss", password, nil, false}); err != nil {
 		t.Errorf("CompleteSetup(admin) = %v, want the imported account taken", err)
 	}
 	login(t, s, "admin")

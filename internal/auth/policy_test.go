@@ -26,7 +26,7 @@ var forTokens = []string{"Introspect"}
 // guarded calls every other method, such that it would do something.
 var guarded = map[string]func(ctx context.Context, s *Service) error{
 	"Register": func(ctx context.Context, s *Service) error {
-		_, err := s.Register(ctx, NewUser{"eve", "Eve", password, nil})
+		_, err := s.Register(ctx, NewUser{"eve", "Eve", password, nil, false})
 		return err
 	},
 	"Users": func(ctx context.Context, s *Service) error { _, err := s.Users(ctx, "", 1); return err },
@@ -51,10 +51,13 @@ var guarded = map[string]func(ctx context.Context, s *Service) error{
 	"EndSessions":    func(ctx context.Context, s *Service) error { _, err := s.EndSessions(ctx, "alice", All); return err },
 	"Groups":         func(ctx context.Context, s *Service) error { _, err := s.Groups(ctx, "", 1); return err },
 	"Group":          func(ctx context.Context, s *Service) error { _, err := s.Group(ctx, "lab"); return err },
-	"CreateGroup":    func(ctx context.Context, s *Service) error { _, err := s.CreateGroup(ctx, "new", "", nil); return err },
-	"DeleteGroup":    func(ctx context.Context, s *Service) error { return s.DeleteGroup(ctx, "lab") },
-	"AddMember":      func(ctx context.Context, s *Service) error { return s.AddMember(ctx, "lab", "alice") },
-	"RemoveMember":   func(ctx context.Context, s *Service) error { return s.RemoveMember(ctx, "lab", "alice") },
+	"CreateGroup": func(ctx context.Context, s *Service) error {
+		_, err := s.CreateGroup(ctx, NewGroup{Name: "new"})
+		return err
+	},
+	"DeleteGroup":  func(ctx context.Context, s *Service) error { return s.DeleteGroup(ctx, "lab") },
+	"AddMember":    func(ctx context.Context, s *Service) error { return s.AddMember(ctx, "lab", "alice") },
+	"RemoveMember": func(ctx context.Context, s *Service) error { return s.RemoveMember(ctx, "lab", "alice") },
 	"ImportUpstream": func(ctx context.Context, s *Service) error {
 		_, err := s.ImportUpstream(ctx, nil, nil, false)
 		return err
@@ -69,7 +72,7 @@ func TestNobodyMayDoAnything(t *testing.T) {
 	w := newWorld(t)
 	s := w.service(t)
 	register(t, s, "alice", actor.Admin)
-	if _, err := s.CreateGroup(system(t.Context()), "lab", "", []string{"alice"}); err != nil {
+	if _, err := s.CreateGroup(system(t.Context()), NewGroup{Name: "lab", Members: []string{"alice"}}); err != nil {
 		t.Fatal(err)
 	}
 	owner, err := s.Actor(t.Context(), &tokenauth.Claims{

@@ -326,7 +326,7 @@ func TestActorIsWhatTheUserIsNow(t *testing.T) {
 	if _, err := s.UpdateUser(system(t.Context()), "alice", UserPatch{Roles: []actor.Role{actor.Contributor}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.CreateGroup(system(t.Context()), "lab", "", []string{"Alice"}); err != nil {
+	if _, err := s.CreateGroup(system(t.Context()), NewGroup{Name: "lab", Members: []string{"Alice"}}); err != nil {
 		t.Fatal(err)
 	}
 	if a, _ := actor.FromContext(as(t, s, p)); a.HighestRole() != actor.Contributor || !a.InGroup([]string{"lab"}) {

@@ -43,6 +43,8 @@ type User struct {
 type NewUser struct {
 	Username, Fullname, Password string
 	Roles                        []actor.Role
+	// TakeOver gives it what is left of a user of that name who was deleted.
+	TakeOver bool
 }
 
 // UserPatch is what UpdateUser changes; nil leaves a field as it is.
@@ -109,7 +111,9 @@ func checkRoles(a actor.Actor, roles []actor.Role) error {
 // Register makes an account, under its name in lower case. Whoever acts must
 // manage users and may give roles up to their own rank. ErrMissingFields,
 // ErrUserName, ErrFullname, ErrPassword, ErrRoleUnknown and ErrRoleRank say what
-// is wrong; ErrUserExists if the name is taken, whatever its case.
+// is wrong; ErrUserExists if the name is taken, whatever its case;
+// ErrFormerName if something is left of a user of that name who was deleted,
+// and the new one is not to take it over.
 func (s *Service) Register(ctx context.Context, n NewUser) (User, error) {
 	a, err := allowed(ctx, actor.ManageUsers, "create_user")
 	if err != nil {
@@ -158,7 +162,15 @@ func (s *Service) insertUser(ctx context.Context, tx pgx.Tx, n NewUser, hash str
 	case err != nil:
 		return u, fmt.Errorf("insert user %q: %w", u.Username, err)
 	}
-	return u, s.record(ctx, tx, event{kind: eventUserCreate, username: u.Username, detail: strings.Join(u.Roles, ",")})
+	detail := strings.Join(u.Roles, ",")
+	took, err := s.claim(ctx, tx, formerUser, u.Username, n.TakeOver)
+	if err != nil {
+		return u, err
+	}
+	if took != "" {
+		detail += "; took over " + took
+	}
+	return u, s.record(ctx, tx, event{kind: eventUserCreate, username: u.Username, detail: detail})
 }
 
 // Users pages through the accounts in the order of their names, beginning
@@ -366,8 +378,9 @@ func (s *Service) endEverything(ctx context.Context, tx pgx.Tx, u db.User) ([]to
 }
 
 // DeleteUser removes an account; its sessions and API tokens are dead when it
-// returns. What it owns in the tree keeps its name as owner. ErrGuest for the
-// guest, ErrLastAdmin if nobody could administer afterwards.
+// returns. What it owns in the tree keeps its name as owner, which nobody else
+// gets meanwhile; see Register. ErrGuest for the guest, ErrLastAdmin if nobody
+// could administer afterwards.
 func (s *Service) DeleteUser(ctx context.Context, username string) error {
 	name := fold(username)
 	a, err := allowed(ctx, actor.ManageUsers, "delete_user")
@@ -392,7 +405,7 @@ func (s *Service) DeleteUser(ctx context.Context, username string) error {
 		if taken, err = s.endEverything(ctx, tx, u); err != nil {
 			return err
 		}
-		if err = s.q.DeleteUser(ctx, tx, u.ID); err != nil {
+		if err = s.q.DeleteUser(ctx, tx, s.clock(), u.ID); err != nil {
 			return fmt.Errorf("delete user %q: %w", name, err)
 		}
 		return s.record(ctx, tx, event{kind: eventUserDelete, username: name})

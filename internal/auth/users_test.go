@@ -2,6 +2,7 @@ package auth
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -22,22 +23,22 @@ func TestRegister(t *testing.T) {
 		n    NewUser
 		want error
 	}{
-		{"good", NewUser{"Alice", "Alice A.", password, nil}, nil},
-		{"taken in any case", NewUser{"ALICE", "Alice A.", password, nil}, ErrUserExists},
-		{"spaces", NewUser{"al ice", "Alice A.", password, nil}, ErrUserName},
-		{"non-breaking space", NewUser{"al\u00a0ice", "Alice A.", password, nil}, ErrUserName},
-		{"slash", NewUser{"al/ice", "Alice A.", password, nil}, ErrUserName},
-		{"control", NewUser{"al\x00ice", "Alice A.", password, nil}, ErrUserName},
-		{"not UTF-8", NewUser{"al\xff", "Alice A.", password, nil}, ErrUserName},
-		{"long", NewUser{strings.Repeat("a", 65), "Alice A.", password, nil}, ErrUserName},
-		{"no name", NewUser{"", "Alice A.", password, nil}, ErrMissingFields},
-		{"no full name", NewUser{"bob", "", password, nil}, ErrMissingFields},
-		{"no password", NewUser{"bob", "Bob", "", nil}, ErrMissingFields},
-		{"short password", NewUser{"bob", "Bob", "short", nil}, ErrPassword},
-		{"full name with a line break", NewUser{"bob", "Bob\n", password, nil}, ErrFullname},
-		{"unknown role", NewUser{"bob", "Bob", password, []actor.Role{"king"}}, ErrRoleUnknown},
-		{"own rank", NewUser{"bob", "Bob", password, []actor.Role{actor.Admin}}, nil},
-		{"letters of all kinds", NewUser{"ÉLODIE", "Élodie", password, nil}, nil},
+		{"good", NewUser{"Alice", "Alice A.", password, nil, false}, nil},
+		{"taken in any case", NewUser{"ALICE", "Alice A.", password, nil, false}, ErrUserExists},
+		{"spaces", NewUser{"al ice", "Alice A.", password, nil, false}, ErrUserName},
+		{"non-breaking space", NewUser{"al\u00a0ice", "Alice A.", password, nil, false}, ErrUserName},
+		{"slash", NewUser{"al/ice", "Alice A.", password, nil, false}, ErrUserName},
+		{"control", NewUser{"al\x00ice", "Alice A.", password, nil, false}, ErrUserName},
+		{"not UTF-8", NewUser{"al\xff", "Alice A.", password, nil, false}, ErrUserName},
+		{"long", NewUser{strings.Repeat("a", 65), "Alice A.", password, nil, false}, ErrUserName},
+		{"no name", NewUser{"", "Alice A.", password, nil, false}, ErrMissingFields},
+		{"no full name", NewUser{"bob", "", password, nil, false}, ErrMissingFields},
+		{"no password", NewUser{"bob", "Bob", "", nil, false}, ErrMissingFields},
+		{"short password", NewUser{"bob", "Bob", "short", nil, false}, ErrPassword},
+		{"full name with a line break", NewUser{"bob", "Bob\n", password, nil, false}, ErrFullname},
+		{"unknown role", NewUser{"bob", "Bob", password, []actor.Role{"king"}, false}, ErrRoleUnknown},
+		{"own rank", NewUser{"bob", "Bob", password, []actor.Role{actor.Admin}, false}, nil},
+		{"letters of all kinds", NewUser{"ÉLODIE", "Élodie", password, nil, false}, nil},
 	} {
 		_, err := s.Register(admin, tt.n)
 		wantErr(t, tt.name+": Register", err, tt.want)
@@ -46,12 +47,12 @@ func TestRegister(t *testing.T) {
 	if err != nil || u.Username != "alice" || u.Fullname != "Alice A." || len(u.Roles) != 1 || u.Roles[0] != actor.Reader || !u.Active {
 		t.Errorf("User(aLiCe) = %+v, %v, want alice, an active reader", u, err)
 	}
-	_, err = s.Register(as(t, s, login(t, s, "con")), NewUser{"eve", "Eve", password, nil})
+	_, err = s.Register(as(t, s, login(t, s, "con")), NewUser{"eve", "Eve", password, nil, false})
 	wantErr(t, "Register by a contributor", err, ErrForbidden)
 	if f, ok := errors.AsType[*fault.Error](err); !ok || f.Msg != "User con does not have required permissions to use create_user" {
 		t.Errorf("Register by a contributor = %v, want upstream's text", err)
 	}
-	_, err = s.Register(t.Context(), NewUser{"eve", "Eve", password, nil})
+	_, err = s.Register(t.Context(), NewUser{"eve", "Eve", password, nil, false})
 	wantErr(t, "Register by nobody", err, ErrNoUser)
 	wantEvent(t, w, "alice", eventUserCreate)
 }
@@ -62,7 +63,7 @@ func TestRegisterTheSameNameAtOnce(t *testing.T) {
 	s := w.service(t)
 	made := 0
 	for _, err := range together(10, func(int) error {
-		_, err := s.Register(system(t.Context()), NewUser{"alice", "Alice", password, nil})
+		_, err := s.Register(system(t.Context()), NewUser{"alice", "Alice", password, nil, false})
 		return err
 	}) {
 		if err == nil {
@@ -324,4 +325,71 @@ func TestSessionsAreOnesOwn(t *testing.T) {
 	_, err = s.Actor(t.Context(), &mine.AccessClaims)
 	wantErr(t, "Actor afterwards", err, tokenauth.ErrSessionEnded)
 	wantErr(t, "EndSession(another's) by an administrator", s.EndSession(as(t, s, login(t, s, "root")), ids[2]), nil)
+}
+
+// What takes out of a name what does not belong there may tell it in a log, and
+// must find nobody by it.
+func TestNamesThatNobodyHas(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s := w.service(t)
+	ctx := system(t.Context())
+	if _, err := s.Bootstrap(t.Context(), FirstStart{}); err != nil {
+		t.Fatal(err)
+	}
+	long := strings.Repeat("l", usernameLimit)
+	for _, name := range []string{"carol", long} {
+		register(t, s, name)
+		if _, err := s.CreateGroup(ctx, NewGroup{Name: name, Members: []string{name}}); err != nil {
+			t.Fatalf("CreateGroup(%s) = %v", name, err)
+		}
+	}
+	fullname, no := "Somebody", false
+	calls := map[string]func(name string) error{
+		"User": func(n string) error { _, err := s.User(ctx, n); return err },
+		"UpdateUser": func(n string) error {
+			_, err := s.UpdateUser(ctx, n, UserPatch{Fullname: &fullname, Active: &no})
+			return err
+		},
+		"DeleteUser":    func(n string) error { return s.DeleteUser(ctx, n) },
+		"ResetPassword": func(n string) error { _, _, err := s.ResetPassword(ctx, n); return err },
+		"Sessions":      func(n string) error { _, err := s.Sessions(ctx, n); return err },
+		"EndSessions":   func(n string) error { _, err := s.EndSessions(ctx, n, All); return err },
+		"APITokens":     func(n string) error { _, err := s.APITokens(ctx, n); return err },
+		"AddMember":     func(n string) error { return s.AddMember(ctx, "carol", n) },
+		"RemoveMember":  func(n string) error { return s.RemoveMember(ctx, "carol", n) },
+		"CreateGroup": func(n string) error {
+			_, err := s.CreateGroup(ctx, NewGroup{Name: "new", Members: []string{n}})
+			return err
+		},
+		"Login": func(n string) error {
+			_, _, err := s.Login(t.Context(), n, password)
+			return err
+		},
+		"Group":           func(n string) error { _, err := s.Group(ctx, n); return err },
+		"DeleteGroup":     func(n string) error { return s.DeleteGroup(ctx, n) },
+		"AddMember to":    func(n string) error { return s.AddMember(ctx, n, long) },
+		"RemoveMember of": func(n string) error { return s.RemoveMember(ctx, n, "carol") },
+	}
+	wants := map[string]error{
+		"Login": ErrCredentials, "Group": ErrGroupUnknown, "DeleteGroup": ErrGroupUnknown, "AddMember to": ErrGroupUnknown, "RemoveMember of": ErrGroupUnknown,
+	}
+	for _, name := range []string{"car\x01ol", "car\x00ol", "carol\x7f", "car\xffol", "gues\x01t", "GUES\x00T", long + "x", long + "\x01", ""} {
+		for what, call := range calls {
+			want := wants[what]
+			if want == nil {
+				want = ErrUserUnknown
+			}
+			wantErr(t, what+"("+strconv.Quote(name)+")", call(name), want)
+		}
+		if found, err := s.UsernameExists(t.Context(), name); found || err != nil {
+			t.Errorf("UsernameExists(%q) = %t, %v, want false", name, found, err)
+		}
+	}
+	if n := w.count(t, "SELECT count(*) FROM users u WHERE is_active AND fullname <> 'Somebody'"); n != 3 {
+		t.Errorf("untouched users = %d, want the guest and both others", n)
+	}
+	if n := w.count(t, "SELECT count(*) FROM group_members"); n != 2 {
+		t.Errorf("members = %d, want one of each group", n)
+	}
 }
