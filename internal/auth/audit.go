@@ -42,8 +42,8 @@ const (
 // event is one line of the audit trail. Nothing in it may be a secret.
 type event struct {
 	kind     string
-	username string // whom it happened to
-	session  *uuid.UUID
+	username string     // whom it happened to
+	session  *uuid.UUID // the one it happened to; nil: none, and the one it was done in is kept
 	token    *uuid.UUID
 	detail   string
 }
@@ -64,11 +64,15 @@ func recordEvent(ctx context.Context, q *db.Queries, tx db.DBTX, at time.Time, e
 // eventRow is the row of an event, for record and for statements that write it
 // with what it tells.
 func eventRow(ctx context.Context, at time.Time, e event) db.InsertAuthEventParams {
-	if a, ok := actor.FromContext(ctx); ok && !a.Guest && a.Username != e.username {
+	a, ok := actor.FromContext(ctx)
+	if ok && !a.Guest && a.Username != e.username {
 		if e.detail != "" {
 			e.detail += "; "
 		}
 		e.detail += "by " + a.Username
+	}
+	if e.session == nil && a.SessionID != uuid.Nil {
+		e.session = &a.SessionID
 	}
 	c := clientFrom(ctx)
 	return db.InsertAuthEventParams{
