@@ -42,6 +42,11 @@ var (
 	rateCreate   = perMinute{15, 6_000}
 	rateFileset  = perMinute{60, 6_000}
 	rateToken    = perMinute{0, 6_000}
+	// rateManage is of accounts, groups and quotas, and rateUsual of all that
+	// name no class, such as uploads: above what a scanner sends all night
+	// through one token.
+	rateManage = perMinute{6_000, 6_000}
+	rateUsual  = perMinute{60_000, 60_000}
 )
 
 func (p perMinute) of(r Rates) int {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -143,5 +144,30 @@ func TestNoRateLimit(t *testing.T) {
 		if a := s.tryLogin("", ""); a.status != 400 || a.header.Get("RateLimit-Limit") != "" {
 			t.Fatalf("login without limits = %d %v", a.status, a.header)
 		}
+	}
+}
+
+// Every operation of both documents has a limit and says so.
+func TestEveryOperationHasALimit(t *testing.T) {
+	t.Parallel()
+	for _, document := range []string{"openapi.json", "openapi-legacy.json"} {
+		for _, op := range operations(t, document) {
+			if !slices.Contains(op.Responses["429"].Codes, "rate_limited") {
+				t.Errorf("%s %s documents no 429 rate_limited", op.Method, op.Path)
+			}
+		}
+	}
+	s := newAccounts(t, api.Config{Rates: api.DefaultRates})
+	admin, _ := s.login("admin")
+	for path, want := range map[string]string{
+		"/users": "6000", "/groups": "6000", "/quotas": "6000", "/auth/sessions": "60000", "/auth/api-tokens": "60000", "/auth/profile": "60000",
+	} {
+		if a := s.do("GET", "/api/v1"+path, "", bearer(admin)); a.status != 200 || a.header.Get("RateLimit-Limit") != want {
+			t.Errorf("GET %s = %d, RateLimit-Limit %q, want 200, %s", path, a.status, a.header.Get("RateLimit-Limit"), want)
+		}
+	}
+	a := s.do("POST", "/api/v1/files/none/images/new", "", bearer(admin))
+	if limit, err := strconv.Atoi(a.header.Get("RateLimit-Limit")); err != nil || limit < 60_000 {
+		t.Errorf("uploads: RateLimit-Limit %d, %v, want what a fast scanner never meets", limit, err)
 	}
 }

@@ -42,6 +42,7 @@ type route struct {
 // older paths; see legacy.go.
 func register[I, O any](s *server, r route, handler func(context.Context, *I) (*O, error)) {
 	handler = answering(s, handler)
+	r.rate = r.rated()
 	add(s, s.api, r, s.operation(r, r.fullPath()), handler)
 	s.routes[r.id] = r
 	s.aliased[r.id] = func(a alias) { addAlias(s, a, r, handler) }
@@ -65,6 +66,18 @@ func add[I, O any](s *server, api huma.API, r route, op huma.Operation, handler 
 	}
 	huma.Register(api, op, handler)
 	s.later = append(s.later, func() { finish(api.OpenAPI(), r, op.Path, input) })
+}
+
+// rated is the class of the operation: there is none without.
+func (r route) rated() perMinute {
+	switch {
+	case r.rate.ours > 0:
+		return r.rate
+	case slices.Contains([]string{tagUsers, tagGroups, tagQuotas}, r.tag):
+		return rateManage
+	default:
+		return rateUsual
+	}
 }
 
 func (r route) fullPath() string {
