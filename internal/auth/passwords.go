@@ -37,10 +37,18 @@ func (c Config) checkPassword(password string) error {
 		return ErrPassword.With("A password is text in UTF-8")
 	case utf8.RuneCountInString(password) < c.PasswordMinLength:
 		return ErrPassword.With("A password has at least %d characters", c.PasswordMinLength)
+	case c.PasswordMinLength > 1 && monotonous(password):
+		return ErrPassword.With("A password is more than one character again and again, and more than white space")
 	case c.PasswordMinLength > 1 && slices.Contains(strings.Fields(commonPasswords), strings.ToLower(password)):
 		return ErrPassword.With("This password is among the first that anybody would try")
 	}
 	return nil
+}
+
+// monotonous says whether a password is one character repeated, or white space.
+func monotonous(password string) bool {
+	first, _ := utf8.DecodeRuneInString(password)
+	return strings.Trim(password, string(first)) == "" || strings.TrimSpace(password) == ""
 }
 
 // HashParams are the parameters of Argon2id (RFC 9106).

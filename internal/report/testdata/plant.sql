@@ -46,14 +46,14 @@ INSERT INTO auth_events (id, at, kind, username, session_id, address, user_agent
 INSERT INTO auth_events (id, at, kind, username, address, user_agent)
 SELECT gen_random_uuid(), now() - interval '1 day' - i * interval '10 minutes', 'login_failed', 'dave', '2001:db8:0:ff::1', 'curl/8'
 FROM generate_series(1, 3) i;
--- Somebody tries names that do not exist.
+-- Somebody tries names that do not exist, of which a hash is kept.
 INSERT INTO auth_events (id, at, kind, username, address, user_agent)
-SELECT gen_random_uuid(), now(), 'login_failed', 'root' || i % 2, ('203.0.113.' || i)::inet, 'hydra'
+SELECT gen_random_uuid(), now(), 'login_failed', '? Zm9yIHJvb3Qwcm9' || i % 2, ('203.0.113.' || i)::inet, 'hydra'
 FROM generate_series(1, 5) i;
 INSERT INTO auth_events (id, at, kind, username, address, user_agent, detail)
-VALUES (gen_random_uuid(), now(), 'lock', 'root1', '203.0.113.5', 'hydra', 'network 203.0.113.0/24');
+VALUES (gen_random_uuid(), now(), 'lock', '? Zm9yIHJvb3Qwcm91', '203.0.113.5', 'hydra', 'network 203.0.113.0/24');
 INSERT INTO login_attempts (username, network, failures, last_failed_at, locked_until) VALUES
-    ('root1', '203.0.113.0/24', 3, now(), now() + interval '15 minutes'),
+    ('? Zm9yIHJvb3Qwcm91', '203.0.113.0/24', 3, now(), now() + interval '15 minutes'),
     ('alice', '192.0.2.0/24', 3, now() - interval '1 hour', now() - interval '45 minutes');
 
 INSERT INTO api_tokens (id, user_id, name, datasets, created_at, expires_at, last_used_at, revoked_at) VALUES
