@@ -57,7 +57,7 @@ func (s *server) registerGroups() {
 	})
 	register(s, route{
 		id: "create-group", method: http.MethodPost, path: "/groups", tag: tagGroups, security: required, needs: toManageGroups, status: http.StatusCreated,
-		faults:  []error{auth.ErrGroupExists, auth.ErrFormerName, auth.ErrGroupName, auth.ErrUserUnknown, auth.ErrGuest},
+		faults:  []error{auth.ErrGroupExists, auth.ErrFormerName, auth.ErrGroupName, auth.ErrGroupDescription, auth.ErrUserUnknown, auth.ErrGuest},
 		summary: "Create a group", doc: "Needs the permission to manage groups. A name with which scans are still shared, of a group that was deleted, is refused, 409 `former_name`.", errors: accountErrors,
 	}, func(ctx context.Context, in *struct{ Payload Strict[newGroup] }) (*reply[group], error) {
 		n := in.Payload.Value

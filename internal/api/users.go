@@ -39,7 +39,7 @@ type userList struct {
 
 type userPatch struct {
 	Fullname *string  `json:"fullname,omitempty"`
-	Roles    []string `json:"roles,omitempty" enum:"reader,contributor,admin" doc:"At most your own rank."`
+	Roles    []string `json:"roles,omitempty" minItems:"1" enum:"reader,contributor,admin" doc:"At most your own rank."`
 	Active   *bool    `json:"active,omitempty" doc:"False ends all sessions and API tokens at once; true does not bring them back."`
 	Unlock   bool     `json:"unlock,omitempty" doc:"Forget failed logins."`
 }
@@ -154,8 +154,11 @@ func (s *server) updateUser(ctx context.Context, in *struct {
 }) (*reply[user], error) {
 	p := in.Payload.Value
 	patch := auth.UserPatch{Fullname: p.Fullname, Active: p.Active, Unlock: p.Unlock}
-	for _, r := range p.Roles {
-		patch.Roles = append(patch.Roles, actor.Role(r))
+	if p.Roles != nil { // an empty list is no change of nothing: nobody is without a role
+		patch.Roles = make([]actor.Role, len(p.Roles))
+	}
+	for i, r := range p.Roles {
+		patch.Roles[i] = actor.Role(r)
 	}
 	u, err := s.auth.UpdateUser(ctx, in.Username, patch)
 	return replyOf(userOf(u), err)

@@ -27,9 +27,10 @@ const (
 )
 
 // ChangePassword gives the caller's own account another password and ends all
-// its sessions but the one it is asked in. ErrPasswordWrong if current is not
-// the password it has; that counts as a failed login, and while the account is
-// locked for the client's network no password is right.
+// its sessions but the one it is asked in. ErrMissingFields without either;
+// ErrPasswordWrong if current is not the password it has: that counts as a
+// failed login, and while the account is locked for the client's network no
+// password is right.
 func (s *Service) ChangePassword(ctx context.Context, username, current, password string) error {
 	name := fold(username)
 	a, err := person(ctx, "change_password")
@@ -38,6 +39,9 @@ func (s *Service) ChangePassword(ctx context.Context, username, current, passwor
 	}
 	if a.Username != name {
 		return forbidden(a, "change_password")
+	}
+	if current == "" || password == "" {
+		return ErrMissingFields.With("Missing required fields. Please provide current_password and new_password")
 	}
 	if err = s.c.checkPassword(password); err != nil {
 		return err

@@ -29,8 +29,9 @@ var (
 
 	// ErrMissingFields: a user without name, full name or password.
 	ErrMissingFields = fault.New(fault.Invalid, "missing_fields", "Missing required fields. Please provide username, fullname, and password")
-	// ErrUserName: a name with spaces, slashes or control characters, or over 64 bytes.
-	ErrUserName = fault.New(fault.Invalid, "user_name", "A username has 1 to 64 bytes and no spaces, slashes or control characters")
+	// ErrUserName: a name with spaces, slashes or control characters, over 64
+	// bytes, or one or two dots.
+	ErrUserName = fault.New(fault.Invalid, "user_name", "A username has 1 to 64 bytes and no spaces, slashes or control characters, and is not . or ..")
 	// ErrFullname: a full name with control characters, or over 200 bytes.
 	ErrFullname = fault.New(fault.Invalid, "user_fullname", "A full name has 1 to 200 bytes and no control characters")
 	// ErrPassword: a password the rules refuse. Its text names the rule.
@@ -55,8 +56,11 @@ var (
 	// ErrLink: a one-time secret that is unknown, used or too old.
 	ErrLink = fault.New(fault.NotFound, "link_not_valid", "This link is not valid any more")
 
-	// ErrGroupName: a name with control characters or slashes, or over 64 bytes.
-	ErrGroupName = fault.New(fault.Invalid, "group_name", "A group name has 1 to 64 bytes and no slashes or control characters")
+	// ErrGroupName: a name with control characters or slashes, over 64 bytes, or
+	// one or two dots.
+	ErrGroupName = fault.New(fault.Invalid, "group_name", "A group name has 1 to 64 bytes, no slashes or control characters and no spaces around it, and is not . or ..")
+	// ErrGroupDescription: a description with control characters, or over 1000 bytes.
+	ErrGroupDescription = fault.New(fault.Invalid, "group_description", "A description has at most 1000 bytes and no control characters")
 	// ErrGroupExists: the name is taken.
 	ErrGroupExists = fault.New(fault.Conflict, "group_exists", "Group already exists")
 	// ErrGroupUnknown: no such group, or none the caller may see.

@@ -18,7 +18,7 @@ import (
 
 const (
 	groupNameLimit   = 64
-	descriptionLimit = 1000
+	descriptionLimit = 1000 // ErrGroupDescription says so
 )
 
 // Group is a set of users with whom scans can be shared.
@@ -92,17 +92,17 @@ type NewGroup struct {
 }
 
 func (n NewGroup) check() error {
-	if !plain(n.Name, groupNameLimit) || strings.Contains(n.Name, "/") || strings.TrimSpace(n.Name) != n.Name {
+	if !plain(n.Name, groupNameLimit) || aDot(n.Name) || strings.Contains(n.Name, "/") || strings.TrimSpace(n.Name) != n.Name {
 		return ErrGroupName
 	}
 	if n.Description != "" && !plain(n.Description, descriptionLimit) {
-		return ErrGroupName.With("A description has at most %d bytes and no control characters", descriptionLimit)
+		return ErrGroupDescription
 	}
 	return nil
 }
 
 // CreateGroup makes a group. Whoever acts must manage groups. ErrGroupName,
-// ErrGroupExists; ErrFormerName if something is still shared with a group of
+// ErrGroupDescription, ErrGroupExists; ErrFormerName if something is still shared with a group of
 // that name that was deleted, and the new one is not to take it over;
 // ErrUserUnknown if a member is none, and then there is no group either.
 func (s *Service) CreateGroup(ctx context.Context, n NewGroup) (Group, error) {

@@ -237,7 +237,7 @@ func readGroups(data []byte, r *Report) (map[string]upstreamGroup, error) {
 		switch err := json.Unmarshal(raw[name], &g); {
 		case err != nil:
 			r.remark("groups.json: %q is no group", storable(name, groupNameLimit))
-		case !plain(name, groupNameLimit) || strings.Contains(name, "/"):
+		case (NewGroup{Name: name}).check() != nil:
 			r.remark("group %q: %s", storable(name, groupNameLimit), ErrGroupName.Msg)
 		default:
 			groups[name] = g

@@ -14,12 +14,12 @@ const upstreamUsers = `[
  {"username":"taken","fullname":"Other","password_hash":"x","roles":["admin"]},
  {"username":"broken hash","fullname":"","password_hash":"x","roles":[]},
  {"username":"weird","password_hash":"plain text","roles":"CONTRIBUTOR","created_at":"yesterday","is_active":false},
- 42, {"username":7}
+ {"username":"..","password_hash":"x","roles":["reader"]}, 42, {"username":7}
 ]`
 
 const upstreamGroups = `{
  "lab": {"name":"lab","users":["alice","guest","gone"],"description":null,"created_at":"2026-01-02T03:04:05","created_by":"admin"},
- "old": {"users":["alice"]}, "bad/name": {"users":[]}, "junk": 3
+ "old": {"users":["alice"]}, "bad/name": {"users":[]}, ".": {"users":["alice"]}, "junk": 3
 }`
 
 func TestImportUpstream(t *testing.T) {
@@ -55,7 +55,7 @@ func TestImportUpstream(t *testing.T) {
 		t.Errorf("dry run = %+v, want %+v", dry, r)
 	}
 	remarks := strings.Join(r.Remarks, "\n")
-	for _, want := range []string{"entry 7", "entry 8", `"broken hash"`, `"weird": the password`, `"admin": has upstream's`, `"bad/name"`, `"junk"`, `"lab": 2 of`} {
+	for _, want := range []string{"entry 8", "entry 9", `"broken hash"`, `user "..": A username`, `group ".": A group name`, `"weird": the password`, `"admin": has upstream's`, `"bad/name"`, `"junk"`, `"lab": 2 of`} {
 		if !strings.Contains(remarks, want) {
 			t.Errorf("remarks lack %s:\n%s", want, remarks)
 		}

@@ -84,13 +84,17 @@ func (n NewUser) check(c Config) error {
 	switch {
 	case n.Username == "" || n.Fullname == "" || n.Password == "":
 		return ErrMissingFields
-	case !plain(n.Username, usernameLimit) || strings.ContainsFunc(n.Username, func(r rune) bool { return unicode.IsSpace(r) || r == '/' }):
+	case !plain(n.Username, usernameLimit) || aDot(n.Username) || strings.ContainsFunc(n.Username, func(r rune) bool { return unicode.IsSpace(r) || r == '/' }):
 		return ErrUserName
 	case !plain(n.Fullname, fullnameLimit):
 		return ErrFullname
 	}
 	return c.checkPassword(n.Password)
 }
+
+// aDot says whether no path can end in the name: clients take it for the
+// folder itself, or the one above.
+func aDot(name string) bool { return name == "." || name == ".." }
 
 // checkRoles says whether a may give the roles.
 func checkRoles(a actor.Actor, roles []actor.Role) error {
