@@ -47,6 +47,7 @@ var advices = map[string]string{
 	"timelapse_exists": "Choose another id, or delete what is there.",
 	"user_exists":      "Choose another name.",
 	"group_exists":     "Choose another name.",
+	"former_name":      "Change the owner and the sharing of what is left and purge the trash, or ask again with take_over.",
 
 	"precondition_failed": "Read it again: a change is applied to what it is now, with its new ETag; a download in parts begins again.",
 	"file_changed":        "Begin again with the file as it is now.",
