@@ -95,6 +95,12 @@ type Fileset struct {
 	Metadata json.RawMessage
 }
 
+type FormerName struct {
+	Kind      string
+	Name      string
+	DeletedAt time.Time
+}
+
 type Group struct {
 	ID          uuid.UUID
 	Name        string
@@ -214,6 +220,7 @@ type ReportGroupStorage struct {
 
 // Accounts that cannot log in from a network now; from others they can.
 type ReportLockedAccount struct {
+	// As in report_logins.
 	Username     string
 	UserExists   bool
 	Network      netip.Prefix
@@ -225,14 +232,14 @@ type ReportLockedAccount struct {
 // Every attempt to log in, also to accounts that do not exist. Bound at.
 type ReportLogin struct {
 	At time.Time
-	// As it was typed, lower-cased: there may be no such user.
+	// The account, in lower case; for a name that is no account's a keyed hash of it, "? " and 16 characters.
 	Username  string
 	Succeeded bool
 	Address   *netip.Addr
 	// The unit of lockout: /24 of IPv4, /56 of IPv6.
 	Network   netip.Prefix
 	UserAgent string
-	// What a success opened.
+	// What a success opened; of a failure, the session in which a password was to be changed.
 	SessionID *uuid.UUID
 	RequestID string
 }

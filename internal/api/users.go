@@ -39,7 +39,7 @@ type userList struct {
 
 type userPatch struct {
 	Fullname *string  `json:"fullname,omitempty"`
-	Roles    []string `json:"roles,omitempty" minItems:"1" enum:"reader,contributor,admin" doc:"At most your own rank."`
+	Roles    []string `json:"roles,omitempty" enum:"reader,contributor,admin" doc:"At least one, at most of your own rank."`
 	Active   *bool    `json:"active,omitempty" doc:"False ends all sessions and API tokens at once; true does not bring them back."`
 	Unlock   bool     `json:"unlock,omitempty" doc:"Forget failed logins."`
 }

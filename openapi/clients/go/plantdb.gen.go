@@ -1287,6 +1287,9 @@ type NewGroup struct {
 	//
 	// Example: phenotyping
 	Name string `json:"name"`
+
+	// TakeOver Share with it what was shared with a group of that name that was deleted; refused otherwise, as long as there is something.
+	TakeOver *bool `json:"take_over,omitempty"`
 }
 
 // NewOwner Who shall own a scan.
@@ -1586,6 +1589,9 @@ type Registration struct {
 
 	// Role At most your own; reader unless given.
 	Role *RegistrationRole `json:"role,omitempty"`
+
+	// TakeOver Give the user what is left of one of that name who was deleted; refused otherwise, as long as there is something.
+	TakeOver *bool `json:"take_over,omitempty"`
 
 	// Username Kept in lower case.
 	//
@@ -2166,7 +2172,7 @@ type UserPatch struct {
 	// Fullname Name of the person or program.
 	Fullname *string `json:"fullname,omitempty"`
 
-	// Roles At most your own rank.
+	// Roles At least one, at most of your own rank.
 	Roles []UserPatchRoles `json:"roles,omitempty"`
 
 	// Unlock Forget failed logins.
@@ -3447,7 +3453,7 @@ type ClientInterface interface {
 
 	// RegisterUserWithBody Create a user
 	//
-	// Needs the permission to manage users.
+	// Needs the permission to manage users. A name that scans, timelapses or the trash still have of a user who was deleted is refused, 409 `former_name`.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -3456,7 +3462,7 @@ type ClientInterface interface {
 
 	// RegisterUser Create a user
 	//
-	// Needs the permission to manage users.
+	// Needs the permission to manage users. A name that scans, timelapses or the trash still have of a user who was deleted is refused, 409 `former_name`.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -3752,7 +3758,7 @@ type ClientInterface interface {
 
 	// CreateGroupWithBody Create a group
 	//
-	// Needs the permission to manage groups.
+	// Needs the permission to manage groups. A name with which scans are still shared, of a group that was deleted, is refused, 409 `former_name`.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -3761,7 +3767,7 @@ type ClientInterface interface {
 
 	// CreateGroup Create a group
 	//
-	// Needs the permission to manage groups.
+	// Needs the permission to manage groups. A name with which scans are still shared, of a group that was deleted, is refused, 409 `former_name`.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -3770,7 +3776,7 @@ type ClientInterface interface {
 
 	// DeleteGroup Delete a group
 	//
-	// Scans shared with it are shared no more.
+	// Scans shared with it are shared no more, nor with another group of that name unless it is made with `take_over`.
 	//
 	// Corresponds with DELETE /api/v1/groups/{group} (the `DeleteGroup` operationId).
 	DeleteGroup(ctx context.Context, group string, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -4267,7 +4273,7 @@ type ClientInterface interface {
 
 	// DeleteUser Delete a user
 	//
-	// Ends all sessions and API tokens; scans keep the name of their owner. The last active administrator stays.
+	// Ends all sessions and API tokens; scans keep the name of their owner, and nobody else gets that name meanwhile. The last active administrator stays.
 	//
 	// Corresponds with DELETE /api/v1/users/{username} (the `DeleteUser` operationId).
 	DeleteUser(ctx context.Context, username string, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -4866,7 +4872,7 @@ func (c *Client) GetProfile(ctx context.Context, reqEditors ...RequestEditorFn) 
 
 // RegisterUserWithBody Create a user
 //
-// Needs the permission to manage users.
+// Needs the permission to manage users. A name that scans, timelapses or the trash still have of a user who was deleted is refused, 409 `former_name`.
 //
 // Takes any type of body and a specified content type.
 //
@@ -4885,7 +4891,7 @@ func (c *Client) RegisterUserWithBody(ctx context.Context, contentType string, b
 
 // RegisterUser Create a user
 //
-// Needs the permission to manage users.
+// Needs the permission to manage users. A name that scans, timelapses or the trash still have of a user who was deleted is refused, 409 `former_name`.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -5541,7 +5547,7 @@ func (c *Client) ListGroups(ctx context.Context, params *ListGroupsParams, reqEd
 
 // CreateGroupWithBody Create a group
 //
-// Needs the permission to manage groups.
+// Needs the permission to manage groups. A name with which scans are still shared, of a group that was deleted, is refused, 409 `former_name`.
 //
 // Takes any type of body and a specified content type.
 //
@@ -5560,7 +5566,7 @@ func (c *Client) CreateGroupWithBody(ctx context.Context, contentType string, bo
 
 // CreateGroup Create a group
 //
-// Needs the permission to manage groups.
+// Needs the permission to manage groups. A name with which scans are still shared, of a group that was deleted, is refused, 409 `former_name`.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -5579,7 +5585,7 @@ func (c *Client) CreateGroup(ctx context.Context, body CreateGroupJSONRequestBod
 
 // DeleteGroup Delete a group
 //
-// Scans shared with it are shared no more.
+// Scans shared with it are shared no more, nor with another group of that name unless it is made with `take_over`.
 //
 // Corresponds with DELETE /api/v1/groups/{group} (the `DeleteGroup` operationId).
 func (c *Client) DeleteGroup(ctx context.Context, group string, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -6706,7 +6712,7 @@ func (c *Client) ListUsers(ctx context.Context, params *ListUsersParams, reqEdit
 
 // DeleteUser Delete a user
 //
-// Ends all sessions and API tokens; scans keep the name of their owner. The last active administrator stays.
+// Ends all sessions and API tokens; scans keep the name of their owner, and nobody else gets that name meanwhile. The last active administrator stays.
 //
 // Corresponds with DELETE /api/v1/users/{username} (the `DeleteUser` operationId).
 func (c *Client) DeleteUser(ctx context.Context, username string, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -13684,7 +13690,7 @@ type ClientWithResponsesInterface interface {
 
 	// RegisterUserWithBodyWithResponse Create a user
 	//
-	// Needs the permission to manage users.
+	// Needs the permission to manage users. A name that scans, timelapses or the trash still have of a user who was deleted is refused, 409 `former_name`.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -13693,7 +13699,7 @@ type ClientWithResponsesInterface interface {
 
 	// RegisterUserWithResponse Create a user
 	//
-	// Needs the permission to manage users.
+	// Needs the permission to manage users. A name that scans, timelapses or the trash still have of a user who was deleted is refused, 409 `former_name`.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -14017,7 +14023,7 @@ type ClientWithResponsesInterface interface {
 
 	// CreateGroupWithBodyWithResponse Create a group
 	//
-	// Needs the permission to manage groups.
+	// Needs the permission to manage groups. A name with which scans are still shared, of a group that was deleted, is refused, 409 `former_name`.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -14026,7 +14032,7 @@ type ClientWithResponsesInterface interface {
 
 	// CreateGroupWithResponse Create a group
 	//
-	// Needs the permission to manage groups.
+	// Needs the permission to manage groups. A name with which scans are still shared, of a group that was deleted, is refused, 409 `former_name`.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -14035,7 +14041,7 @@ type ClientWithResponsesInterface interface {
 
 	// DeleteGroupWithResponse Delete a group
 	//
-	// Scans shared with it are shared no more.
+	// Scans shared with it are shared no more, nor with another group of that name unless it is made with `take_over`.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -14602,7 +14608,7 @@ type ClientWithResponsesInterface interface {
 
 	// DeleteUserWithResponse Delete a user
 	//
-	// Ends all sessions and API tokens; scans keep the name of their owner. The last active administrator stays.
+	// Ends all sessions and API tokens; scans keep the name of their owner, and nobody else gets that name meanwhile. The last active administrator stays.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -19106,7 +19112,7 @@ func (c *ClientWithResponses) GetProfileWithResponse(ctx context.Context, reqEdi
 
 // RegisterUserWithBodyWithResponse Create a user
 //
-// Needs the permission to manage users.
+// Needs the permission to manage users. A name that scans, timelapses or the trash still have of a user who was deleted is refused, 409 `former_name`.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -19121,7 +19127,7 @@ func (c *ClientWithResponses) RegisterUserWithBodyWithResponse(ctx context.Conte
 
 // RegisterUserWithResponse Create a user
 //
-// Needs the permission to manage users.
+// Needs the permission to manage users. A name that scans, timelapses or the trash still have of a user who was deleted is refused, 409 `former_name`.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -19661,7 +19667,7 @@ func (c *ClientWithResponses) ListGroupsWithResponse(ctx context.Context, params
 
 // CreateGroupWithBodyWithResponse Create a group
 //
-// Needs the permission to manage groups.
+// Needs the permission to manage groups. A name with which scans are still shared, of a group that was deleted, is refused, 409 `former_name`.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -19676,7 +19682,7 @@ func (c *ClientWithResponses) CreateGroupWithBodyWithResponse(ctx context.Contex
 
 // CreateGroupWithResponse Create a group
 //
-// Needs the permission to manage groups.
+// Needs the permission to manage groups. A name with which scans are still shared, of a group that was deleted, is refused, 409 `former_name`.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -19691,7 +19697,7 @@ func (c *ClientWithResponses) CreateGroupWithResponse(ctx context.Context, body 
 
 // DeleteGroupWithResponse Delete a group
 //
-// Scans shared with it are shared no more.
+// Scans shared with it are shared no more, nor with another group of that name unless it is made with `take_over`.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -20636,7 +20642,7 @@ func (c *ClientWithResponses) ListUsersWithResponse(ctx context.Context, params 
 
 // DeleteUserWithResponse Delete a user
 //
-// Ends all sessions and API tokens; scans keep the name of their owner. The last active administrator stays.
+// Ends all sessions and API tokens; scans keep the name of their owner, and nobody else gets that name meanwhile. The last active administrator stays.
 //
 // Returns a wrapper object for the known response body format(s).
 //

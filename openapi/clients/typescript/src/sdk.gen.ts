@@ -241,7 +241,7 @@ export const getProfile = <ThrowOnError extends boolean = false>(options?: Optio
 /**
  * Create a user
  *
- * Needs the permission to manage users.
+ * Needs the permission to manage users. A name that scans, timelapses or the trash still have of a user who was deleted is refused, 409 `former_name`.
  */
 export const registerUser = <ThrowOnError extends boolean = false>(options: Options<RegisterUserData, ThrowOnError>) => (options.client ?? client).post<RegisterUserResponses, RegisterUserErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }],
@@ -566,7 +566,7 @@ export const listGroups = <ThrowOnError extends boolean = false>(options?: Optio
 /**
  * Create a group
  *
- * Needs the permission to manage groups.
+ * Needs the permission to manage groups. A name with which scans are still shared, of a group that was deleted, is refused, 409 `former_name`.
  */
 export const createGroup = <ThrowOnError extends boolean = false>(options: Options<CreateGroupData, ThrowOnError>) => (options.client ?? client).post<CreateGroupResponses, CreateGroupErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }],
@@ -581,7 +581,7 @@ export const createGroup = <ThrowOnError extends boolean = false>(options: Optio
 /**
  * Delete a group
  *
- * Scans shared with it are shared no more.
+ * Scans shared with it are shared no more, nor with another group of that name unless it is made with `take_over`.
  */
 export const deleteGroup = <ThrowOnError extends boolean = false>(options: Options<DeleteGroupData, ThrowOnError>) => (options.client ?? client).delete<DeleteGroupResponses, DeleteGroupErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }],
@@ -1185,7 +1185,7 @@ export const listUsers = <ThrowOnError extends boolean = false>(options?: Option
 /**
  * Delete a user
  *
- * Ends all sessions and API tokens; scans keep the name of their owner. The last active administrator stays.
+ * Ends all sessions and API tokens; scans keep the name of their owner, and nobody else gets that name meanwhile. The last active administrator stays.
  */
 export const deleteUser = <ThrowOnError extends boolean = false>(options: Options<DeleteUserData, ThrowOnError>) => (options.client ?? client).delete<DeleteUserResponses, DeleteUserErrors, ThrowOnError>({
     security: [{ scheme: 'bearer', type: 'http' }],

@@ -868,6 +868,10 @@ export type NewGroup = {
      * Name of it.
      */
     name: string;
+    /**
+     * Share with it what was shared with a group of that name that was deleted; refused otherwise, as long as there is something.
+     */
+    take_over?: boolean;
 };
 
 /**
@@ -1212,6 +1216,10 @@ export type Registration = {
      * At most your own; reader unless given.
      */
     role?: 'reader' | 'contributor' | 'admin';
+    /**
+     * Give the user what is left of one of that name who was deleted; refused otherwise, as long as there is something.
+     */
+    take_over?: boolean;
     /**
      * Kept in lower case.
      */
@@ -1948,7 +1956,7 @@ export type UserPatch = {
      */
     fullname?: string;
     /**
-     * At most your own rank.
+     * At least one, at most of your own rank.
      */
     roles?: Array<'reader' | 'contributor' | 'admin'>;
     /**
@@ -2501,7 +2509,7 @@ export type ListApiTokensData = {
 
 export type ListApiTokensErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`user_not_found`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`user_not_found`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2535,7 +2543,7 @@ export type RevokeApiTokenData = {
 
 export type RevokeApiTokenErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`api_token_not_found`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`api_token_not_found`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2656,7 +2664,7 @@ export type DeleteLoginData = {
 
 export type DeleteLoginErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`, `too_deep`); 401 (`no_session`, `logout_failed`, `token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 413 (`too_large`); 415 (`unsupported_encoding`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`, `too_deep`); 401 (`no_session`, `logout_failed`, `token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 413 (`too_large`); 415 (`unsupported_encoding`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2685,7 +2693,7 @@ export type LogoutData = {
 
 export type LogoutErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`, `too_deep`); 401 (`no_session`, `logout_failed`, `token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 413 (`too_large`); 415 (`unsupported_encoding`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`, `too_deep`); 401 (`no_session`, `logout_failed`, `token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 413 (`too_large`); 415 (`unsupported_encoding`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2743,7 +2751,7 @@ export type GetProfileData = {
 
 export type GetProfileErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2772,7 +2780,7 @@ export type RegisterUserData = {
 
 export type RegisterUserErrors = {
     /**
-     * Refused: 400 (`missing_fields`, `user_name`, `user_fullname`, `password_rule`, `unknown_role`, `invalid_request`, `token_ambiguous`, `too_deep`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`role_above_own`, `forbidden`); 409 (`user_exists`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`missing_fields`, `user_name`, `user_fullname`, `password_rule`, `unknown_role`, `invalid_request`, `token_ambiguous`, `too_deep`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`role_above_own`, `forbidden`); 409 (`user_exists`, `former_name`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2833,7 +2841,7 @@ export type EndSessionsData = {
 
 export type EndSessionsErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`user_not_found`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`user_not_found`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2862,7 +2870,7 @@ export type ListSessionsData = {
 
 export type ListSessionsErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`user_not_found`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`user_not_found`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2896,7 +2904,7 @@ export type EndSessionData = {
 
 export type EndSessionErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`session_not_found`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`session_not_found`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2954,7 +2962,7 @@ export type CreateApiTokenData = {
 
 export type CreateApiTokenErrors = {
     /**
-     * Refused: 400 (`missing_datasets`, `missing_token_exp`, `invalid_datasets`, `invalid_token_exp`, `api_token`, `invalid_request`, `token_ambiguous`, `too_deep`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`user_not_found`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 431 (`headers_too_large`).
+     * Refused: 400 (`missing_datasets`, `missing_token_exp`, `invalid_datasets`, `invalid_token_exp`, `api_token`, `invalid_request`, `token_ambiguous`, `too_deep`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`user_not_found`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2983,7 +2991,7 @@ export type InspectMandatoryTokenData = {
 
 export type InspectMandatoryTokenErrors = {
     /**
-     * Refused: 400 (`token_ambiguous`, `invalid_request`); 401 (`token_missing`, `token_malformed`); 431 (`headers_too_large`).
+     * Refused: 400 (`token_ambiguous`, `invalid_request`); 401 (`token_missing`, `token_malformed`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3012,7 +3020,7 @@ export type InspectOptionalTokenData = {
 
 export type InspectOptionalTokenErrors = {
     /**
-     * Refused: 400 (`token_ambiguous`, `invalid_request`); 401 (`token_malformed`); 431 (`headers_too_large`).
+     * Refused: 400 (`token_ambiguous`, `invalid_request`); 401 (`token_malformed`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3070,7 +3078,7 @@ export type ValidateTokenData = {
 
 export type ValidateTokenErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3314,7 +3322,7 @@ export type CreateFileData = {
 
 export type CreateFileErrors = {
     /**
-     * Refused: 400 (`no_file`, `no_extension`, `invalid_metadata`, `broken_upload`, `invalid_digest`, `digest_mismatch`, `bad_extension`, `empty_file`, `bad_metadata`, `name_invalid`, `name_reserved`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_file`); 409 (`file_exists`); 413 (`quota_exceeded`, `too_large`); 415 (`unsupported_encoding`); 422 (`scan_broken`); 423 (`locked`); 431 (`headers_too_large`).
+     * Refused: 400 (`no_file`, `no_extension`, `invalid_metadata`, `broken_upload`, `invalid_digest`, `digest_mismatch`, `bad_extension`, `empty_file`, `bad_metadata`, `name_invalid`, `name_reserved`, `invalid_request`, `token_ambiguous`, `too_deep`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_file`); 409 (`file_exists`); 413 (`quota_exceeded`, `too_large`); 415 (`unsupported_encoding`); 422 (`scan_broken`); 423 (`locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3791,7 +3799,7 @@ export type ListGroupsData = {
 
 export type ListGroupsErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3820,7 +3828,7 @@ export type CreateGroupData = {
 
 export type CreateGroupErrors = {
     /**
-     * Refused: 400 (`group_name`, `guest_user`, `invalid_request`, `token_ambiguous`, `too_deep`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`user_not_found`); 409 (`group_exists`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 431 (`headers_too_large`).
+     * Refused: 400 (`group_name`, `group_description`, `guest_user`, `invalid_request`, `token_ambiguous`, `too_deep`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`user_not_found`); 409 (`group_exists`, `former_name`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3854,7 +3862,7 @@ export type DeleteGroupData = {
 
 export type DeleteGroupErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`group_not_found`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`group_not_found`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3888,7 +3896,7 @@ export type GetGroupData = {
 
 export type GetGroupErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`group_not_found`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`group_not_found`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3926,7 +3934,7 @@ export type RemoveGroupMemberData = {
 
 export type RemoveGroupMemberErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`group_not_found`, `user_not_found`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`group_not_found`, `user_not_found`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3964,7 +3972,7 @@ export type AddGroupMemberData = {
 
 export type AddGroupMemberErrors = {
     /**
-     * Refused: 400 (`guest_user`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`group_not_found`, `user_not_found`); 431 (`headers_too_large`).
+     * Refused: 400 (`guest_user`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`group_not_found`, `user_not_found`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4085,7 +4093,7 @@ export type DeleteGroupQuotaData = {
 
 export type DeleteGroupQuotaErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_quota`, `group_not_found`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_quota`, `group_not_found`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4119,7 +4127,7 @@ export type SetGroupQuotaData = {
 
 export type SetGroupQuotaErrors = {
     /**
-     * Refused: 400 (`bad_quota`, `invalid_request`, `token_ambiguous`, `too_deep`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_quota`, `group_not_found`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 431 (`headers_too_large`).
+     * Refused: 400 (`bad_quota`, `invalid_request`, `token_ambiguous`, `too_deep`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_quota`, `group_not_found`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4153,7 +4161,7 @@ export type DeleteUserQuotaData = {
 
 export type DeleteUserQuotaErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_quota`, `user_not_found`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_quota`, `user_not_found`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4187,7 +4195,7 @@ export type SetUserQuotaData = {
 
 export type SetUserQuotaErrors = {
     /**
-     * Refused: 400 (`bad_quota`, `invalid_request`, `token_ambiguous`, `too_deep`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_quota`, `user_not_found`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 431 (`headers_too_large`).
+     * Refused: 400 (`bad_quota`, `invalid_request`, `token_ambiguous`, `too_deep`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_quota`, `user_not_found`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5714,7 +5722,7 @@ export type EndUploadData = {
 
 export type EndUploadErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 404 (`unknown_upload`); 412 (`tus_version`, `precondition_failed`); 423 (`upload_busy`, `locked`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 404 (`unknown_upload`); 412 (`tus_version`, `precondition_failed`); 423 (`upload_busy`, `locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5754,7 +5762,7 @@ export type GetUploadData = {
 
 export type GetUploadErrors = {
     /**
-     * Refused: 400 (`bad_extension`, `empty_file`, `bad_metadata`, `name_invalid`, `name_reserved`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_upload`); 409 (`file_exists`); 412 (`tus_version`, `precondition_failed`); 413 (`too_large`); 422 (`scan_broken`); 423 (`upload_busy`, `locked`); 431 (`headers_too_large`).
+     * Refused: 400 (`bad_extension`, `empty_file`, `bad_metadata`, `name_invalid`, `name_reserved`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_upload`); 409 (`file_exists`); 412 (`tus_version`, `precondition_failed`); 413 (`too_large`); 422 (`scan_broken`); 423 (`upload_busy`, `locked`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5805,7 +5813,7 @@ export type ResumeUploadData = {
 
 export type ResumeUploadErrors = {
     /**
-     * Refused: 400 (`bad_extension`, `empty_file`, `bad_metadata`, `name_invalid`, `name_reserved`, `upload_offset`, `upload_checksum`, `broken_upload`, `invalid_digest`, `digest_mismatch`, `invalid_request`, `token_ambiguous`, `too_deep`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_upload`); 409 (`file_exists`, `offset_mismatch`); 412 (`tus_version`, `precondition_failed`); 413 (`upload_too_long`, `too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 422 (`scan_broken`); 423 (`upload_busy`, `locked`); 431 (`headers_too_large`); 460 (`checksum_mismatch`).
+     * Refused: 400 (`bad_extension`, `empty_file`, `bad_metadata`, `name_invalid`, `name_reserved`, `upload_offset`, `upload_checksum`, `broken_upload`, `invalid_digest`, `digest_mismatch`, `invalid_request`, `token_ambiguous`, `too_deep`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_upload`); 409 (`file_exists`, `offset_mismatch`); 412 (`tus_version`, `precondition_failed`); 413 (`upload_too_long`, `too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 422 (`scan_broken`); 423 (`upload_busy`, `locked`); 429 (`rate_limited`); 431 (`headers_too_large`); 460 (`checksum_mismatch`).
      */
     '4XX': Problem;
     /**
@@ -5877,7 +5885,7 @@ export type ListUsersData = {
 
 export type ListUsersErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5911,7 +5919,7 @@ export type DeleteUserData = {
 
 export type DeleteUserErrors = {
     /**
-     * Refused: 400 (`guest_user`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`role_above_own`, `forbidden`); 404 (`user_not_found`); 409 (`last_admin`); 431 (`headers_too_large`).
+     * Refused: 400 (`guest_user`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`role_above_own`, `forbidden`); 404 (`user_not_found`); 409 (`last_admin`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5945,7 +5953,7 @@ export type GetUserData = {
 
 export type GetUserErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`user_not_found`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`user_not_found`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5979,7 +5987,7 @@ export type UpdateUserData = {
 
 export type UpdateUserErrors = {
     /**
-     * Refused: 400 (`unknown_role`, `user_fullname`, `guest_user`, `invalid_request`, `token_ambiguous`, `too_deep`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`role_above_own`, `forbidden`); 404 (`user_not_found`); 409 (`last_admin`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 431 (`headers_too_large`).
+     * Refused: 400 (`unknown_role`, `user_fullname`, `guest_user`, `invalid_request`, `token_ambiguous`, `too_deep`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`role_above_own`, `forbidden`); 404 (`user_not_found`); 409 (`last_admin`); 413 (`too_large`); 415 (`unsupported_media_type`, `unsupported_encoding`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -6047,7 +6055,7 @@ export type ResetPasswordData = {
 
 export type ResetPasswordErrors = {
     /**
-     * Refused: 400 (`guest_user`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`role_above_own`, `forbidden`); 404 (`user_not_found`); 431 (`headers_too_large`).
+     * Refused: 400 (`guest_user`, `invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`role_above_own`, `forbidden`); 404 (`user_not_found`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -6081,7 +6089,7 @@ export type EndUserSessionsData = {
 
 export type EndUserSessionsErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`user_not_found`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`user_not_found`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -6115,7 +6123,7 @@ export type ListUserSessionsData = {
 
 export type ListUserSessionsErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`user_not_found`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`user_not_found`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**

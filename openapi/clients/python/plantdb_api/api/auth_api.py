@@ -4628,7 +4628,7 @@ class AuthApi:
     ) -> Done:
         """Create a user
 
-        Needs the permission to manage users.
+        Needs the permission to manage users. A name that scans, timelapses or the trash still have of a user who was deleted is refused, 409 `former_name`.
 
         :param registration: (required)
         :type registration: Registration
@@ -4697,7 +4697,7 @@ class AuthApi:
     ) -> ApiResponse[Done]:
         """Create a user
 
-        Needs the permission to manage users.
+        Needs the permission to manage users. A name that scans, timelapses or the trash still have of a user who was deleted is refused, 409 `former_name`.
 
         :param registration: (required)
         :type registration: Registration
@@ -4766,7 +4766,7 @@ class AuthApi:
     ) -> RESTResponseType:
         """Create a user
 
-        Needs the permission to manage users.
+        Needs the permission to manage users. A name that scans, timelapses or the trash still have of a user who was deleted is refused, 409 `former_name`.
 
         :param registration: (required)
         :type registration: Registration

@@ -341,7 +341,7 @@ class GroupsApi:
     ) -> Group:
         """Create a group
 
-        Needs the permission to manage groups.
+        Needs the permission to manage groups. A name with which scans are still shared, of a group that was deleted, is refused, 409 `former_name`.
 
         :param new_group: (required)
         :type new_group: NewGroup
@@ -410,7 +410,7 @@ class GroupsApi:
     ) -> ApiResponse[Group]:
         """Create a group
 
-        Needs the permission to manage groups.
+        Needs the permission to manage groups. A name with which scans are still shared, of a group that was deleted, is refused, 409 `former_name`.
 
         :param new_group: (required)
         :type new_group: NewGroup
@@ -479,7 +479,7 @@ class GroupsApi:
     ) -> RESTResponseType:
         """Create a group
 
-        Needs the permission to manage groups.
+        Needs the permission to manage groups. A name with which scans are still shared, of a group that was deleted, is refused, 409 `former_name`.
 
         :param new_group: (required)
         :type new_group: NewGroup
@@ -621,7 +621,7 @@ class GroupsApi:
     ) -> None:
         """Delete a group
 
-        Scans shared with it are shared no more.
+        Scans shared with it are shared no more, nor with another group of that name unless it is made with `take_over`.
 
         :param group: Group name. (required)
         :type group: str
@@ -690,7 +690,7 @@ class GroupsApi:
     ) -> ApiResponse[None]:
         """Delete a group
 
-        Scans shared with it are shared no more.
+        Scans shared with it are shared no more, nor with another group of that name unless it is made with `take_over`.
 
         :param group: Group name. (required)
         :type group: str
@@ -759,7 +759,7 @@ class GroupsApi:
     ) -> RESTResponseType:
         """Delete a group
 
-        Scans shared with it are shared no more.
+        Scans shared with it are shared no more, nor with another group of that name unless it is made with `take_over`.
 
         :param group: Group name. (required)
         :type group: str

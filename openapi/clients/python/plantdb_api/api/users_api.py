@@ -358,7 +358,7 @@ class UsersApi:
     ) -> None:
         """Delete a user
 
-        Ends all sessions and API tokens; scans keep the name of their owner. The last active administrator stays.
+        Ends all sessions and API tokens; scans keep the name of their owner, and nobody else gets that name meanwhile. The last active administrator stays.
 
         :param username: Compared in lower case. (required)
         :type username: str
@@ -427,7 +427,7 @@ class UsersApi:
     ) -> ApiResponse[None]:
         """Delete a user
 
-        Ends all sessions and API tokens; scans keep the name of their owner. The last active administrator stays.
+        Ends all sessions and API tokens; scans keep the name of their owner, and nobody else gets that name meanwhile. The last active administrator stays.
 
         :param username: Compared in lower case. (required)
         :type username: str
@@ -496,7 +496,7 @@ class UsersApi:
     ) -> RESTResponseType:
         """Delete a user
 
-        Ends all sessions and API tokens; scans keep the name of their owner. The last active administrator stays.
+        Ends all sessions and API tokens; scans keep the name of their owner, and nobody else gets that name meanwhile. The last active administrator stays.
 
         :param username: Compared in lower case. (required)
         :type username: str

@@ -17,7 +17,7 @@ import pprint
 import re  # noqa: F401
 import json
 
-from pydantic import BaseModel, ConfigDict, Field, StrictStr
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
 from typing import Any, ClassVar, Dict, List, Optional
 from typing import Optional, Set
 from typing_extensions import Self
@@ -30,8 +30,9 @@ class NewGroup(BaseModel):
     description: Optional[StrictStr] = Field(default=None, description="For people.")
     members: Optional[List[StrictStr]] = Field(default=None, description="User names.")
     name: StrictStr = Field(description="Name of it.")
+    take_over: Optional[StrictBool] = Field(default=None, description="Share with it what was shared with a group of that name that was deleted; refused otherwise, as long as there is something.")
     additional_properties: Dict[str, Any] = {}
-    __properties: ClassVar[List[str]] = ["description", "members", "name"]
+    __properties: ClassVar[List[str]] = ["description", "members", "name", "take_over"]
 
     model_config = ConfigDict(
         validate_by_name=True,
@@ -93,7 +94,8 @@ class NewGroup(BaseModel):
         _obj = cls.model_validate({
             "description": obj.get("description"),
             "members": obj.get("members"),
-            "name": obj.get("name")
+            "name": obj.get("name"),
+            "take_over": obj.get("take_over")
         })
         # store additional fields in additional_properties
         for _key in obj.keys():

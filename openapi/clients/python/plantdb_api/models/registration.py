@@ -17,7 +17,7 @@ import pprint
 import re  # noqa: F401
 import json
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StrictStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StrictBool, StrictStr, field_validator
 from typing import Any, ClassVar, Dict, List, Optional
 from typing import Optional, Set
 from typing_extensions import Self
@@ -30,9 +30,10 @@ class Registration(BaseModel):
     fullname: StrictStr = Field(description="Name of the person or program.")
     password: SecretStr = Field(description="At most 1024 bytes.")
     role: Optional[StrictStr] = Field(default=None, description="At most your own; reader unless given.")
+    take_over: Optional[StrictBool] = Field(default=None, description="Give the user what is left of one of that name who was deleted; refused otherwise, as long as there is something.")
     username: StrictStr = Field(description="Kept in lower case.")
     additional_properties: Dict[str, Any] = {}
-    __properties: ClassVar[List[str]] = ["fullname", "password", "role", "username"]
+    __properties: ClassVar[List[str]] = ["fullname", "password", "role", "take_over", "username"]
 
     @field_validator('role')
     def role_validate_enum(cls, value):
@@ -105,6 +106,7 @@ class Registration(BaseModel):
             "fullname": obj.get("fullname"),
             "password": obj.get("password"),
             "role": obj.get("role"),
+            "take_over": obj.get("take_over"),
             "username": obj.get("username")
         })
         # store additional fields in additional_properties

@@ -29,7 +29,7 @@ class UserPatch(BaseModel):
     """ # noqa: E501
     active: Optional[StrictBool] = Field(default=None, description="False ends all sessions and API tokens at once; true does not bring them back.")
     fullname: Optional[StrictStr] = Field(default=None, description="Name of the person or program.")
-    roles: Optional[List[StrictStr]] = Field(default=None, description="At most your own rank.")
+    roles: Optional[List[StrictStr]] = Field(default=None, description="At least one, at most of your own rank.")
     unlock: Optional[StrictBool] = Field(default=None, description="Forget failed logins.")
     additional_properties: Dict[str, Any] = {}
     __properties: ClassVar[List[str]] = ["active", "fullname", "roles", "unlock"]

@@ -2203,7 +2203,7 @@ public class AuthApi {
 
   /**
    * Create a user
-   * Needs the permission to manage users.
+   * Needs the permission to manage users. A name that scans, timelapses or the trash still have of a user who was deleted is refused, 409 &#x60;former_name&#x60;.
    * @param registration  (required)
    * @return Done
    * @throws ApiException if fails to make API call
@@ -2214,7 +2214,7 @@ public class AuthApi {
 
   /**
    * Create a user
-   * Needs the permission to manage users.
+   * Needs the permission to manage users. A name that scans, timelapses or the trash still have of a user who was deleted is refused, 409 &#x60;former_name&#x60;.
    * @param registration  (required)
    * @param headers Optional headers to include in the request
    * @return Done
@@ -2227,7 +2227,7 @@ public class AuthApi {
 
   /**
    * Create a user
-   * Needs the permission to manage users.
+   * Needs the permission to manage users. A name that scans, timelapses or the trash still have of a user who was deleted is refused, 409 &#x60;former_name&#x60;.
    * @param registration  (required)
    * @return ApiResponse&lt;Done&gt;
    * @throws ApiException if fails to make API call
@@ -2238,7 +2238,7 @@ public class AuthApi {
 
   /**
    * Create a user
-   * Needs the permission to manage users.
+   * Needs the permission to manage users. A name that scans, timelapses or the trash still have of a user who was deleted is refused, 409 &#x60;former_name&#x60;.
    * @param registration  (required)
    * @param headers Optional headers to include in the request
    * @return ApiResponse&lt;Done&gt;

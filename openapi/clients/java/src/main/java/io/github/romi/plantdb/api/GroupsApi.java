@@ -286,7 +286,7 @@ public class GroupsApi {
 
   /**
    * Create a group
-   * Needs the permission to manage groups.
+   * Needs the permission to manage groups. A name with which scans are still shared, of a group that was deleted, is refused, 409 &#x60;former_name&#x60;.
    * @param newGroup  (required)
    * @return Group
    * @throws ApiException if fails to make API call
@@ -297,7 +297,7 @@ public class GroupsApi {
 
   /**
    * Create a group
-   * Needs the permission to manage groups.
+   * Needs the permission to manage groups. A name with which scans are still shared, of a group that was deleted, is refused, 409 &#x60;former_name&#x60;.
    * @param newGroup  (required)
    * @param headers Optional headers to include in the request
    * @return Group
@@ -310,7 +310,7 @@ public class GroupsApi {
 
   /**
    * Create a group
-   * Needs the permission to manage groups.
+   * Needs the permission to manage groups. A name with which scans are still shared, of a group that was deleted, is refused, 409 &#x60;former_name&#x60;.
    * @param newGroup  (required)
    * @return ApiResponse&lt;Group&gt;
    * @throws ApiException if fails to make API call
@@ -321,7 +321,7 @@ public class GroupsApi {
 
   /**
    * Create a group
-   * Needs the permission to manage groups.
+   * Needs the permission to manage groups. A name with which scans are still shared, of a group that was deleted, is refused, 409 &#x60;former_name&#x60;.
    * @param newGroup  (required)
    * @param headers Optional headers to include in the request
    * @return ApiResponse&lt;Group&gt;
@@ -409,7 +409,7 @@ public class GroupsApi {
 
   /**
    * Delete a group
-   * Scans shared with it are shared no more.
+   * Scans shared with it are shared no more, nor with another group of that name unless it is made with &#x60;take_over&#x60;.
    * @param group Group name. (required)
    * @throws ApiException if fails to make API call
    */
@@ -419,7 +419,7 @@ public class GroupsApi {
 
   /**
    * Delete a group
-   * Scans shared with it are shared no more.
+   * Scans shared with it are shared no more, nor with another group of that name unless it is made with &#x60;take_over&#x60;.
    * @param group Group name. (required)
    * @param headers Optional headers to include in the request
    * @throws ApiException if fails to make API call
@@ -430,7 +430,7 @@ public class GroupsApi {
 
   /**
    * Delete a group
-   * Scans shared with it are shared no more.
+   * Scans shared with it are shared no more, nor with another group of that name unless it is made with &#x60;take_over&#x60;.
    * @param group Group name. (required)
    * @return ApiResponse&lt;Void&gt;
    * @throws ApiException if fails to make API call
@@ -441,7 +441,7 @@ public class GroupsApi {
 
   /**
    * Delete a group
-   * Scans shared with it are shared no more.
+   * Scans shared with it are shared no more, nor with another group of that name unless it is made with &#x60;take_over&#x60;.
    * @param group Group name. (required)
    * @param headers Optional headers to include in the request
    * @return ApiResponse&lt;Void&gt;

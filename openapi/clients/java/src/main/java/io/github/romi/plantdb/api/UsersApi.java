@@ -295,7 +295,7 @@ public class UsersApi {
 
   /**
    * Delete a user
-   * Ends all sessions and API tokens; scans keep the name of their owner. The last active administrator stays.
+   * Ends all sessions and API tokens; scans keep the name of their owner, and nobody else gets that name meanwhile. The last active administrator stays.
    * @param username Compared in lower case. (required)
    * @throws ApiException if fails to make API call
    */
@@ -305,7 +305,7 @@ public class UsersApi {
 
   /**
    * Delete a user
-   * Ends all sessions and API tokens; scans keep the name of their owner. The last active administrator stays.
+   * Ends all sessions and API tokens; scans keep the name of their owner, and nobody else gets that name meanwhile. The last active administrator stays.
    * @param username Compared in lower case. (required)
    * @param headers Optional headers to include in the request
    * @throws ApiException if fails to make API call
@@ -316,7 +316,7 @@ public class UsersApi {
 
   /**
    * Delete a user
-   * Ends all sessions and API tokens; scans keep the name of their owner. The last active administrator stays.
+   * Ends all sessions and API tokens; scans keep the name of their owner, and nobody else gets that name meanwhile. The last active administrator stays.
    * @param username Compared in lower case. (required)
    * @return ApiResponse&lt;Void&gt;
    * @throws ApiException if fails to make API call
@@ -327,7 +327,7 @@ public class UsersApi {
 
   /**
    * Delete a user
-   * Ends all sessions and API tokens; scans keep the name of their owner. The last active administrator stays.
+   * Ends all sessions and API tokens; scans keep the name of their owner, and nobody else gets that name meanwhile. The last active administrator stays.
    * @param username Compared in lower case. (required)
    * @param headers Optional headers to include in the request
    * @return ApiResponse&lt;Void&gt;

@@ -37,7 +37,8 @@ import io.github.romi.plantdb.ApiClient;
 @JsonPropertyOrder({
   NewGroup.JSON_PROPERTY_DESCRIPTION,
   NewGroup.JSON_PROPERTY_MEMBERS,
-  NewGroup.JSON_PROPERTY_NAME
+  NewGroup.JSON_PROPERTY_NAME,
+  NewGroup.JSON_PROPERTY_TAKE_OVER
 })
 @jakarta.annotation.Generated(value = "org.openapitools.codegen.languages.JavaClientCodegen", comments = "Generator version: 7.25.0")
 public class NewGroup {
@@ -52,6 +53,10 @@ public class NewGroup {
   public static final String JSON_PROPERTY_NAME = "name";
   @jakarta.annotation.Nonnull
   private String name;
+
+  public static final String JSON_PROPERTY_TAKE_OVER = "take_over";
+  @jakarta.annotation.Nullable
+  private Boolean takeOver;
 
   public NewGroup() { 
   }
@@ -136,6 +141,30 @@ public class NewGroup {
   }
 
 
+  public NewGroup takeOver(@jakarta.annotation.Nullable Boolean takeOver) {
+    this.takeOver = takeOver;
+    return this;
+  }
+
+  /**
+   * Share with it what was shared with a group of that name that was deleted; refused otherwise, as long as there is something.
+   * @return takeOver
+   */
+  @jakarta.annotation.Nullable
+  @JsonProperty(value = JSON_PROPERTY_TAKE_OVER, required = false)
+  @JsonInclude(value = JsonInclude.Include.USE_DEFAULTS)
+  public Boolean getTakeOver() {
+    return takeOver;
+  }
+
+
+  @JsonProperty(value = JSON_PROPERTY_TAKE_OVER, required = false)
+  @JsonInclude(value = JsonInclude.Include.USE_DEFAULTS)
+  public void setTakeOver(@jakarta.annotation.Nullable Boolean takeOver) {
+    this.takeOver = takeOver;
+  }
+
+
   /**
    * Return true if this NewGroup object is equal to o.
    */
@@ -150,12 +179,13 @@ public class NewGroup {
     NewGroup newGroup = (NewGroup) o;
     return Objects.equals(this.description, newGroup.description) &&
         Objects.equals(this.members, newGroup.members) &&
-        Objects.equals(this.name, newGroup.name);
+        Objects.equals(this.name, newGroup.name) &&
+        Objects.equals(this.takeOver, newGroup.takeOver);
   }
 
   @Override
   public int hashCode() {
-    return Objects.hash(description, members, name);
+    return Objects.hash(description, members, name, takeOver);
   }
 
   @Override
@@ -165,6 +195,7 @@ public class NewGroup {
     sb.append("    description: ").append(toIndentedString(description)).append("\n");
     sb.append("    members: ").append(toIndentedString(members)).append("\n");
     sb.append("    name: ").append(toIndentedString(name)).append("\n");
+    sb.append("    takeOver: ").append(toIndentedString(takeOver)).append("\n");
     sb.append("}");
     return sb.toString();
   }
@@ -226,6 +257,11 @@ public class NewGroup {
     // add `name` to the URL query string
     if (getName() != null) {
       joiner.add(String.format(java.util.Locale.ROOT, "%sname%s=%s", prefix, suffix, ApiClient.urlEncode(ApiClient.valueToString(getName()))));
+    }
+
+    // add `take_over` to the URL query string
+    if (getTakeOver() != null) {
+      joiner.add(String.format(java.util.Locale.ROOT, "%stake_over%s=%s", prefix, suffix, ApiClient.urlEncode(ApiClient.valueToString(getTakeOver()))));
     }
 
     return joiner.toString();

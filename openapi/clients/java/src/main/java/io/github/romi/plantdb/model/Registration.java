@@ -36,6 +36,7 @@ import io.github.romi.plantdb.ApiClient;
   Registration.JSON_PROPERTY_FULLNAME,
   Registration.JSON_PROPERTY_PASSWORD,
   Registration.JSON_PROPERTY_ROLE,
+  Registration.JSON_PROPERTY_TAKE_OVER,
   Registration.JSON_PROPERTY_USERNAME
 })
 @jakarta.annotation.Generated(value = "org.openapitools.codegen.languages.JavaClientCodegen", comments = "Generator version: 7.25.0")
@@ -90,6 +91,10 @@ public class Registration {
   public static final String JSON_PROPERTY_ROLE = "role";
   @jakarta.annotation.Nullable
   private RoleEnum role;
+
+  public static final String JSON_PROPERTY_TAKE_OVER = "take_over";
+  @jakarta.annotation.Nullable
+  private Boolean takeOver;
 
   public static final String JSON_PROPERTY_USERNAME = "username";
   @jakarta.annotation.Nonnull
@@ -170,6 +175,30 @@ public class Registration {
   }
 
 
+  public Registration takeOver(@jakarta.annotation.Nullable Boolean takeOver) {
+    this.takeOver = takeOver;
+    return this;
+  }
+
+  /**
+   * Give the user what is left of one of that name who was deleted; refused otherwise, as long as there is something.
+   * @return takeOver
+   */
+  @jakarta.annotation.Nullable
+  @JsonProperty(value = JSON_PROPERTY_TAKE_OVER, required = false)
+  @JsonInclude(value = JsonInclude.Include.USE_DEFAULTS)
+  public Boolean getTakeOver() {
+    return takeOver;
+  }
+
+
+  @JsonProperty(value = JSON_PROPERTY_TAKE_OVER, required = false)
+  @JsonInclude(value = JsonInclude.Include.USE_DEFAULTS)
+  public void setTakeOver(@jakarta.annotation.Nullable Boolean takeOver) {
+    this.takeOver = takeOver;
+  }
+
+
   public Registration username(@jakarta.annotation.Nonnull String username) {
     this.username = username;
     return this;
@@ -209,12 +238,13 @@ public class Registration {
     return Objects.equals(this.fullname, registration.fullname) &&
         Objects.equals(this.password, registration.password) &&
         Objects.equals(this.role, registration.role) &&
+        Objects.equals(this.takeOver, registration.takeOver) &&
         Objects.equals(this.username, registration.username);
   }
 
   @Override
   public int hashCode() {
-    return Objects.hash(fullname, password, role, username);
+    return Objects.hash(fullname, password, role, takeOver, username);
   }
 
   @Override
@@ -224,6 +254,7 @@ public class Registration {
     sb.append("    fullname: ").append(toIndentedString(fullname)).append("\n");
     sb.append("    password: ").append("*").append("\n");
     sb.append("    role: ").append(toIndentedString(role)).append("\n");
+    sb.append("    takeOver: ").append(toIndentedString(takeOver)).append("\n");
     sb.append("    username: ").append(toIndentedString(username)).append("\n");
     sb.append("}");
     return sb.toString();
@@ -282,6 +313,11 @@ public class Registration {
     // add `role` to the URL query string
     if (getRole() != null) {
       joiner.add(String.format(java.util.Locale.ROOT, "%srole%s=%s", prefix, suffix, ApiClient.urlEncode(ApiClient.valueToString(getRole()))));
+    }
+
+    // add `take_over` to the URL query string
+    if (getTakeOver() != null) {
+      joiner.add(String.format(java.util.Locale.ROOT, "%stake_over%s=%s", prefix, suffix, ApiClient.urlEncode(ApiClient.valueToString(getTakeOver()))));
     }
 
     // add `username` to the URL query string

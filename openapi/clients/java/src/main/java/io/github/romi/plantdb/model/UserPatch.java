@@ -162,7 +162,7 @@ public class UserPatch {
   }
 
   /**
-   * At most your own rank.
+   * At least one, at most of your own rank.
    * @return roles
    */
   @jakarta.annotation.Nullable
