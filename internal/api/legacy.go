@@ -127,7 +127,7 @@ func registerOlder[I, O any](s *server, id string, r route, handler func(context
 
 // addAlias adds r, whose path is that of the successor, to the older paths.
 func addAlias[I, O any](s *server, a alias, r route, handler func(context.Context, *I) (*O, error)) {
-	r.method = a.method
+	r.method, r.rate = a.method, r.rated()
 	if a.surface == v014 && s.config.LegacyWriter != "" {
 		r.security = optional
 	}
