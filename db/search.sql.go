@@ -321,6 +321,16 @@ func (q *Queries) ReadScans(ctx context.Context, db DBTX, arg ReadScansParams) (
 	return items, nil
 }
 
+const seeOneMoment = `-- name: SeeOneMoment :exec
+SET TRANSACTION ISOLATION LEVEL REPEATABLE READ
+`
+
+// SeeOneMoment has all that the transaction reads be as it is now; it comes first.
+func (q *Queries) SeeOneMoment(ctx context.Context, db DBTX) error {
+	_, err := db.Exec(ctx, seeOneMoment)
+	return err
+}
+
 const walkScansByCreated = `-- name: WalkScansByCreated :many
 SELECT s.id, s.name, (s.created)::text AS key,
        coalesce(($1::text IS NULL OR s.timelapse_id = (SELECT t.id FROM timelapses t WHERE t.name = $1::text))

@@ -41,18 +41,23 @@ WHERE (s.visibility = ANY(@visibilities::text[]) OR s.owner = @username::text OR
   AND s.broken IS NULL;
 
 -- name: ListScanInfos :many
--- ListScanInfos returns scan-info objects by name; those that have to be made first are null.
+-- ListScanInfos returns, of these scans, the scan-info objects that the caller
+-- may read, in no order; those that have to be made first are null.
 SELECT id, name, info
 FROM scans
 WHERE name = ANY(@names::text[])
-ORDER BY name;
+  AND (visibility = ANY(@visibilities::text[]) OR owner = @username::text OR sharing && @groups::text[]);
 
 -- name: ListAllScanInfos :many
--- ListAllScanInfos returns the scan-info objects that the caller may read, broken scans included.
+-- ListAllScanInfos returns the scan-info objects that the caller may read, broken
+-- scans included: of so many scans that follow a name. It walks along the index
+-- of the names, once for all chunks together.
 SELECT id, name, info
 FROM scans
-WHERE visibility = ANY(@visibilities::text[]) OR owner = @username::text OR sharing && @groups::text[]
-ORDER BY name;
+WHERE name > @after::text
+  AND (visibility = ANY(@visibilities::text[]) OR owner = @username::text OR sharing && @groups::text[])
+ORDER BY name
+LIMIT @size::integer;
 
 -- name: CountScans :one
 -- CountScans counts the scans that can be used.

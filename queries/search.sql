@@ -254,6 +254,10 @@ LIMIT @size::integer;
 -- AvoidTableScans keeps the rest of the transaction from reading a whole table where an index will do.
 SELECT set_config('enable_seqscan', 'off', true);
 
+-- name: SeeOneMoment :exec
+-- SeeOneMoment has all that the transaction reads be as it is now; it comes first.
+SET TRANSACTION ISOLATION LEVEL REPEATABLE READ;
+
 -- name: ReadScans :many
 -- ReadScans returns what filters look at, of scans that were found before, in
 -- no order, and of the search text the beginning.

@@ -98,9 +98,11 @@ func (s *server) observed(next http.Handler) http.Handler {
 		ctx = auth.WithClient(ctx, auth.Client{Address: address, UserAgent: shortened(r.UserAgent(), 200), RequestID: id})
 		rec := &recorder{ResponseWriter: w}
 		end := s.metrics.Begin()
+		defer func() { // also of an answer that was cut
+			end(t.operation, rec.status)
+			s.logRequest(ctx, r, rec, t, address, time.Since(began))
+		}()
 		s.recovered(rec, r.WithContext(ctx), next)
-		end(t.operation, rec.status)
-		s.logRequest(ctx, r, rec, t, address, time.Since(began))
 	})
 }
 

@@ -238,14 +238,16 @@ func (s *server) getScan(ctx context.Context, in *ScanPath) (*rawReply, error) {
 
 var newline = []byte("\n")
 
-// writeAll writes parts of a body; a connection that fails has nobody to tell.
-func writeAll(ctx huma.Context, parts ...[]byte) {
+// writeAll writes parts of a body and says whether they came through; a
+// connection that fails has nobody to tell.
+func writeAll(ctx huma.Context, parts ...[]byte) bool {
 	w := ctx.BodyWriter()
 	for _, p := range parts {
 		if _, err := w.Write(p); err != nil {
-			return
+			return false
 		}
 	}
+	return true
 }
 
 func (s *server) listScanInfos(ctx context.Context, in *ListQuery) (*rawReply, error) {
@@ -258,27 +260,53 @@ func (s *server) infosOf(ctx context.Context, in *ListQuery, shape func(json.Raw
 	if err != nil {
 		return nil, err
 	}
-	var infos []json.RawMessage
-	var headers PageHeaders
 	if in.paged() {
-		var page scan.Page
-		page, infos, err = s.scans.InfoPage(ctx, q)
-		headers = s.pageHeaders(&in.SearchQuery, page)
-	} else {
-		infos, err = s.scans.Infos(ctx, q)
+		page, infos, err := s.scans.InfoPage(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		headers := s.pageHeaders(&in.SearchQuery, page)
+		return &rawReply{"application/json", func(ctx huma.Context) {
+			headers.set(ctx)
+			s.writeInfos(ctx, infos, shape, noMore)
+		}}, nil
 	}
+	list, err := s.scans.Infos(ctx, q)
 	if err != nil {
 		return nil, err
 	}
-	return &rawReply{"application/json", func(ctx huma.Context) {
-		headers.set(ctx)
-		writeAll(ctx, []byte("["))
-		for i, info := range infos {
-			if i > 0 {
-				writeAll(ctx, []byte(","))
+	first, err := list.Next(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &rawReply{"application/json", func(ctx huma.Context) { s.writeInfos(ctx, first, shape, list.Next) }}, nil
+}
+
+// noMore is what follows a page.
+func noMore(context.Context) ([]json.RawMessage, error) { return nil, nil }
+
+// writeInfos writes a list of infos: the first ones, and what next returns until
+// that is none. If those cannot be had, the connection ends before the list does,
+// so that no client takes a part for the whole.
+func (s *server) writeInfos(ctx huma.Context, infos []json.RawMessage, shape func(json.RawMessage) json.RawMessage,
+	next func(context.Context) ([]json.RawMessage, error),
+) {
+	separator := []byte("[")
+	for len(infos) > 0 {
+		for _, info := range infos {
+			if !writeAll(ctx, separator, ascii(shape(info))) {
+				return
 			}
-			writeAll(ctx, ascii(shape(info)))
+			separator = []byte(",")
 		}
-		writeAll(ctx, []byte("]\n"))
-	}}, nil
+		var err error
+		if infos, err = next(ctx.Context()); err != nil {
+			problemOf(ctx.Context(), s.log, err) // for the log
+			panic(http.ErrAbortHandler)
+		}
+	}
+	if separator[0] == '[' {
+		writeAll(ctx, separator)
+	}
+	writeAll(ctx, []byte("]\n"))
 }

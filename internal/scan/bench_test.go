@@ -121,7 +121,7 @@ func BenchmarkLists(b *testing.B) {
 	ctx := as(b, rita)
 	for name, ask := range map[string]func() (int, error){
 		"names":    func() (int, error) { n, err := s.Names(ctx, Query{}); return len(n), err },
-		"infos":    func() (int, error) { n, err := s.Infos(ctx, Query{}); return len(n), err },
+		"infos":    func() (int, error) { n, err := allInfos(ctx, s, Query{}); return len(n), err },
 		"filtered": func() (int, error) { n, err := s.Names(ctx, Query{Filter: filter}); return len(n), err },
 		"words":    func() (int, error) { n, err := s.Names(ctx, Query{Filter: words}); return len(n), err },
 		"info":     func() (int, error) { raw, err := s.Info(ctx, "scan_00007"); return len(raw), err },

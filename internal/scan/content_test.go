@@ -228,9 +228,12 @@ func TestPrivateIsUnknownEverywhere(t *testing.T) {
 			l, err := f.Names(ctx, Query{Timelapse: "tl"})
 			return 2 * len(l), err
 		},
-		"Infos": func(ctx context.Context) (int, error) { l, err := f.Infos(ctx, Query{}); return len(l), err },
+		"Infos": func(ctx context.Context) (int, error) {
+			l, err := allInfos(ctx, f.Service, Query{})
+			return len(l), err
+		},
 		"Infos filtered": func(ctx context.Context) (int, error) {
-			l, err := f.Infos(ctx, Query{Filter: words})
+			l, err := allInfos(ctx, f.Service, Query{Filter: words})
 			return len(l), err
 		},
 		"Timelapse": func(ctx context.Context) (int, error) {

@@ -184,6 +184,21 @@ func upload(ctx context.Context, s *Service, scan, fileset, file, ext, content, 
 	return up.Commit(ctx, ext, json.RawMessage(metadata))
 }
 
+// allInfos returns the whole of a list of infos.
+func allInfos(ctx context.Context, s *Service, q Query) (all []json.RawMessage, err error) {
+	list, err := s.Infos(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		infos, err := list.Next(ctx)
+		if err != nil || len(infos) == 0 {
+			return all, err
+		}
+		all = append(all, infos...)
+	}
+}
+
 // decode returns a JSON object as a map.
 func decode(t testing.TB, raw json.RawMessage) map[string]any {
 	t.Helper()

@@ -178,7 +178,7 @@ func TestInfoOfDemo(t *testing.T) {
 		}
 	})
 	t.Run("list", func(t *testing.T) {
-		infos := must[[]json.RawMessage](t)(f.Infos(ctx, Query{}))
+		infos := must[[]json.RawMessage](t)(allInfos(ctx, f.Service, Query{}))
 		names := must[[]string](t)(f.Names(ctx, Query{}))
 		if len(infos) != 8 || !slices.IsSorted(names) || len(names) != 8 {
 			t.Fatalf("%d infos, names %v, want 8", len(infos), names)
@@ -199,10 +199,7 @@ func TestInfoOfDemo(t *testing.T) {
 // infosRenew makes every info anew from the rows, and compares it with the one
 // that was made from the tree.
 func infosRenew(t *testing.T, f fixture) {
-	rows, err := f.q.ListScanInfos(t.Context(), f.pool, must[[]string](t)(f.Names(as(t, admin), Query{})))
-	if err != nil {
-		t.Fatal(err)
-	}
+	rows := must[[]infoRow](t)(f.rowsOf(t.Context(), admin, must[[]string](t)(f.Names(as(t, admin), Query{}))))
 	for _, r := range rows {
 		if err := f.q.VoidScan(t.Context(), f.pool, r.ID); err != nil {
 			t.Fatal(err)
@@ -375,7 +372,7 @@ func TestInfosOfDamage(t *testing.T) {
 		files{"tl/timelapse.json": `{}`, "tl/torn2/files.json": `[]`})
 	ctx := as(t, guest)
 	got := map[string]string{}
-	for _, raw := range must[[]json.RawMessage](t)(f.Infos(ctx, Query{})) {
+	for _, raw := range must[[]json.RawMessage](t)(allInfos(ctx, f.Service, Query{})) {
 		var i Info
 		if err := json.Unmarshal(raw, &i); err != nil {
 			t.Fatal(err)
@@ -396,7 +393,7 @@ func TestInfosOfDamage(t *testing.T) {
 		t.Errorf("infos (-want +got):\n%s", diff)
 	}
 	for _, q := range []Query{{Timelapse: "tl"}, {Timelapse: "tl", Sort: byDue}} {
-		if infos := must[[]json.RawMessage](t)(f.Infos(ctx, q)); len(infos) != 1 {
+		if infos := must[[]json.RawMessage](t)(allInfos(ctx, f.Service, q)); len(infos) != 1 {
 			t.Errorf("Infos(%+v) = %d, want the broken one", q, len(infos))
 		}
 		if names := must[[]string](t)(f.Names(ctx, q)); len(names) != 0 {

@@ -3,10 +3,7 @@ package scan
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-
-	"github.com/google/uuid"
 
 	"github.com/romi/plantdb-go/db"
 	"github.com/romi/plantdb-go/internal/actor"
@@ -53,7 +50,7 @@ func (s *Service) Names(ctx context.Context, q Query) ([]string, error) {
 	if q.plain() && q.Sort == "" {
 		return s.allNames(ctx, s.pool, a, q.Timelapse)
 	}
-	return s.filteredNames(ctx, a, q, false)
+	return s.filteredNames(ctx, a, q)
 }
 
 // timelapseArg is the argument of the queries that narrows to a timelapse; ok
@@ -80,8 +77,8 @@ func (s *Service) allNames(ctx context.Context, tx db.DBTX, a actor.Actor, timel
 	return withinScope(a, names, func(n string) string { return n }), nil
 }
 
-func (s *Service) filteredNames(ctx context.Context, a actor.Actor, q Query, broken bool) ([]string, error) {
-	x, err := s.newSearch(a, q, broken)
+func (s *Service) filteredNames(ctx context.Context, a actor.Actor, q Query) ([]string, error) {
+	x, err := s.newSearch(a, q, false)
 	if err != nil {
 		return nil, err
 	}
@@ -107,73 +104,4 @@ func dueOf(metadata json.RawMessage) (d due) {
 		_ = json.Unmarshal(raw, &d.index) // what is no number is 0
 	}
 	return d
-}
-
-// Infos returns the scan-info objects of the scans that q finds. Unless q has a
-// filter, broken scans are among them, each with its reason.
-func (s *Service) Infos(ctx context.Context, q Query) ([]json.RawMessage, error) {
-	a, err := acting(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if !q.plain() || q.Timelapse != "" || q.Sort != "" {
-		return s.filteredInfos(ctx, a, q)
-	}
-	may := sightOf(a)
-	rows, err := s.q.ListAllScanInfos(ctx, s.pool, may.visibilities, may.username, may.groups)
-	if err != nil {
-		return nil, fmt.Errorf("list scan infos: %w", err)
-	}
-	rows = withinScope(a, rows, func(r db.ListAllScanInfosRow) string { return r.Name })
-	infos := make([]json.RawMessage, 0, len(rows))
-	for _, r := range rows {
-		if infos, err = s.appendInfo(ctx, infos, r.Info, r.ID); err != nil {
-			return nil, err
-		}
-	}
-	return infos, nil
-}
-
-func (s *Service) filteredInfos(ctx context.Context, a actor.Actor, q Query) ([]json.RawMessage, error) {
-	names, err := s.filteredNames(ctx, a, q, q.plain())
-	if err != nil {
-		return nil, err
-	}
-	return s.infosOf(ctx, names)
-}
-
-// infosOf returns the infos of scans in their order.
-func (s *Service) infosOf(ctx context.Context, names []string) ([]json.RawMessage, error) {
-	rows, err := s.q.ListScanInfos(ctx, s.pool, names)
-	if err != nil {
-		return nil, fmt.Errorf("list scan infos: %w", err)
-	}
-	byName := make(map[string]db.ListScanInfosRow, len(rows))
-	for _, r := range rows {
-		byName[r.Name] = r
-	}
-	infos := make([]json.RawMessage, 0, len(names))
-	for _, n := range names {
-		r, ok := byName[n]
-		if !ok {
-			continue // gone since
-		}
-		if infos, err = s.appendInfo(ctx, infos, r.Info, r.ID); err != nil {
-			return nil, err
-		}
-	}
-	return infos, nil
-}
-
-// appendInfo adds an info, which is made first where there is none. One of a
-// scan that has gone since it was listed is left out.
-func (s *Service) appendInfo(ctx context.Context, infos []json.RawMessage, info json.RawMessage, id uuid.UUID) ([]json.RawMessage, error) {
-	if len(info) > 0 {
-		return append(infos, info), nil
-	}
-	info, err := s.renewInfo(ctx, id)
-	if errors.Is(err, ErrUnknownScan) {
-		return infos, nil
-	}
-	return append(infos, info), err
 }

@@ -95,7 +95,7 @@ func TestPlans(t *testing.T) {
 			n, err := s.Names(ctx, Query{Timelapse: "tl7", Sort: byDue})
 			return count(n, err, 10)
 		},
-		"Infos of one": func() error { n, err := s.Infos(ctx, Query{Timelapse: "tl7"}); return count(n, err, 10) },
+		"Infos of one": func() error { n, err := allInfos(ctx, s, Query{Timelapse: "tl7"}); return count(n, err, 10) },
 		"signatures":   func() error { _, err := s.signatures("scan5").more(ctx); return err },
 		"Create": func() error {
 			_, err := s.q.NameTaken(ctx, s.pool, "scan77")
@@ -167,7 +167,7 @@ func TestNames(t *testing.T) {
 		if strings.Join(got, " ") != tt.want {
 			t.Errorf("Names(%s, %+v) = %v, want %s", tt.filter, tt.q, got, tt.want)
 		}
-		infos := must[[]json.RawMessage](t)(f.Infos(as(t, guest), tt.q))
+		infos := must[[]json.RawMessage](t)(allInfos(as(t, guest), f.Service, tt.q))
 		var ids []string
 		for _, raw := range infos {
 			if id := decode(t, raw)["id"].(string); id != "broken" {

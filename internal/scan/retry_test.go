@@ -369,8 +369,8 @@ func TestOneConnectionIsEnough(t *testing.T) {
 		func() error { _, err := f.SetFilesetMetadata(ctx, "n", "images", u); return err },
 		func() error { _, err := f.SetFileMetadata(ctx, "n", "images", "x", u); return err },
 		func() error { _, err := f.CreateTimelapse(ctx, "t2", nil); return err },
-		func() error { _, err := f.Infos(ctx, Query{}); return err },
-		func() error { _, err := f.Infos(ctx, Query{Timelapse: "tl"}); return err },
+		func() error { _, err := allInfos(ctx, f.Service, Query{}); return err },
+		func() error { _, err := allInfos(ctx, f.Service, Query{Timelapse: "tl"}); return err },
 		func() error { _, err := f.Timelapse(ctx, "tl"); return err },
 		func() error { _, err := f.Reconcile(ctx); return err },
 	}

@@ -133,6 +133,7 @@ func hits[R ~struct {
 // search is one list of scans being made.
 type search struct {
 	*Service
+	pool       postgres.DB // that of the Service, or a transaction
 	actor      actor.Actor
 	order      order
 	want       condition // nil for all
@@ -149,7 +150,7 @@ func (s *Service) newSearch(a actor.Actor, q Query, withBroken bool) (*search, e
 		want = allOf{compared{[]string{"timelapse"}, "=", q.Timelapse}, want}
 	}
 	o, err := parseSort(q.Sort, sortKeys)
-	x := &search{Service: s, actor: a, order: o, withBroken: withBroken}
+	x := &search{Service: s, pool: s.pool, actor: a, order: o, withBroken: withBroken}
 	if all, ok := want.(allOf); !ok || len(all) > 0 {
 		x.want = want
 		x.index.take(want)
@@ -180,10 +181,20 @@ func (q Query) condition(of subject) (condition, error) {
 	return all, nil
 }
 
-// collect returns every scan of the list, in its order.
-func (x *search) collect(ctx context.Context) ([]hit, error) {
-	got, err := x.run(ctx, start{place: x.order.first(), by: byIndex}, 0)
-	return got.found, err
+// collect returns every scan of the list, in its order, as they are at one
+// moment: a scan that moves in the order meanwhile is where it was.
+func (x *search) collect(ctx context.Context) (found []hit, err error) {
+	err = postgres.InTx(ctx, x.pool, func(tx pgx.Tx) error {
+		if err := x.q.SeeOneMoment(ctx, tx); err != nil {
+			return fmt.Errorf("hold the moment of a list: %w", err)
+		}
+		then := *x
+		then.pool = tx
+		got, err := then.run(ctx, start{place: x.order.first(), by: byIndex}, 0)
+		found = got.found
+		return err
+	})
+	return found, err
 }
 
 // stretch is what there is of a list from a place on.
@@ -415,6 +426,10 @@ func (s *Service) InfoPage(ctx context.Context, q Query) (Page, []json.RawMessag
 	if err != nil {
 		return page, nil, err
 	}
-	infos, err := s.infosOf(ctx, page.Names)
+	a, err := acting(ctx)
+	if err != nil {
+		return page, nil, err
+	}
+	infos, err := s.infosOf(ctx, a, page.Names)
 	return page, infos, err
 }

@@ -85,6 +85,18 @@ func infosOf(ctx context.Context, s *Service, q Query) (Page, error) {
 	return page, err
 }
 
+// allInfosOf begins a list of all infos, and goes on with it.
+func allInfosOf(ctx context.Context, s *Service, q Query) (Page, error) {
+	q.Limit = 0
+	list, err := s.Infos(ctx, q)
+	for range 3 {
+		if err == nil {
+			_, err = list.Next(ctx)
+		}
+	}
+	return Page{}, err
+}
+
 func filesetsOf(ctx context.Context, s *Service, q Query) (Page, error) {
 	return s.FilesetPage(ctx, "scan77", q)
 }
@@ -130,6 +142,8 @@ func shapes(t *testing.T) map[string]shape {
 		"where, species and no task":       {admin, Query{Where: `species = "S3" and not tasks = "Colmap"`, Sort: "-last_modified"}, scansOf},
 		"timelapse":                        {admin, Query{Timelapse: "tl7", Sort: byDue}, scansOf},
 		"where, or":                        {guest, Query{Where: `owner = "user3" or metadata.object.DAG = 5 or text : "plant_5"`}, scansOf},
+		"infos, all":                       {guest, Query{}, allInfosOf},
+		"infos, all, of a member":          {user7, Query{}, allInfosOf},
 		"infos, by id":                     {guest, Query{}, infosOf},
 		"infos, newest first":              {user7, Query{Sort: "-created"}, infosOf},
 		"infos, filter, many":              {guest, Query{Filter: filter(`{"object": {"species": "S1"}}`, false)}, infosOf},
