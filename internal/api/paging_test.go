@@ -134,6 +134,16 @@ func TestFilterPlaces(t *testing.T) {
 		{"/api/v1/scans?fuzzy=false&filterQuery=" + url.QueryEscape(`{"object":{"species":"M.i"}}`), "", `[]`},
 		{"/api/v1/scans?filterQuery=maize", "", `["maize"]`},
 		{"/api/v1/scans?query=maize&limit=5", "", `["maize"]`},
+		{"/api/v1/scans", `{"query":{"object":{"species":"Maize"}}}`, `["maize"]`},
+		{"/api/v1/scans", `{"query":"maize"}`, `["maize"]`},
+		{"/api/v1/scans", `{"query":{"none":1},"filterQuery":{"object":{"species":"Maize"}}}`, `["maize"]`},
+		{"/api/v1/scans?filterQuery=" + filter, `{"query":{"none":1}}`, `[]`},
+		{"/api/v1/scans", `{"filterQuery":{"object":{"species":"M.i"}},"fuzzy":true}`, `["maize"]`},
+		{"/api/v1/scans", `{"filterQuery":{"object":{"species":"M.i"}},"fuzzy":"True"}`, `["maize"]`},
+		{"/api/v1/scans", `{"filterQuery":{"object":{"species":"M.i"}},"fuzzy":false}`, `[]`},
+		{"/api/v1/scans?fuzzy=true", `{"filterQuery":{"object":{"species":"M.i"}},"fuzzy":false}`, `[]`},
+		{"/api/v1/scans?fuzzy=true", `{"filterQuery":{"object":{"species":"M.i"}},"fuzzy":null}`, `["maize"]`},
+		{"/api/v1/scans?fuzzy=true&filterQuery=" + url.QueryEscape(`{"object":{"species":"M.i"}}`), `{}`, `["maize"]`},
 		{"/api/v1/scans/maize/filesets?filterQuery=" + filter, "", `{"filesets":[]}`},
 		{"/api/v1/scans/real_plant/filesets", `{"filterQuery":{"none":1}}`, `{"filesets":[]}`},
 		{"/api/v1/filesets/real_plant/images/files", `{"filterQuery":{"none":1}}`, `{"files":[]}`},
@@ -143,5 +153,9 @@ func TestFilterPlaces(t *testing.T) {
 		if got := ask(tt.path, tt.body); got != tt.want {
 			t.Errorf("GET %s %s = %s, want %s", tt.path, tt.body, got, tt.want)
 		}
+	}
+	for _, path := range []string{"/api/v1/scans", "/api/v1/scans/info", "/scans_info", "/api/v1/scans/real_plant/filesets", "/api/v1/filesets/real_plant/images/files"} {
+		a := s.do(http.MethodGet, path, `{"filterQuery":{"a":"("},"fuzzy":true}`, asJSON)
+		wantProblem(t, "a bad expression in the body for "+path, a, http.StatusBadRequest, "bad_filter")
 	}
 }

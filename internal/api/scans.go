@@ -25,13 +25,20 @@ func (q *ListQuery) query() (scan.Query, error) {
 	return q.SearchQuery.query(q.Sort, q.Timelapse, scan.Sorts())
 }
 
-// FilterQuery is upstream's filter, from the query string or a JSON body,
-// which wins.
+// FilterQuery is upstream's filter, from the query string or a JSON body, which
+// wins in what it has.
 type FilterQuery struct {
 	FilterQuery string `query:"filterQuery" doc:"A JSON object that the metadata must match, or words that must all occur in id, keys or values." example:"{\"object\":{\"species\":\"Arabidopsis\"}}"`
 	Query       string `query:"query" doc:"Another name of filterQuery." example:"Arabidopsis"`
 	Fuzzy       string `query:"fuzzy" doc:"Texts of the filter are regular expressions (RE2), matched from the start." enum:"true,false,True,False,1,0,yes,no," example:"true"`
-	body        json.RawMessage
+	body        filterBody
+}
+
+// filterBody is a filter in a body.
+type filterBody struct {
+	FilterQuery json.RawMessage `json:"filterQuery"`
+	Query       json.RawMessage `json:"query"`
+	Fuzzy       json.RawMessage `json:"fuzzy"`
 }
 
 // Resolve takes a filter from the body of a GET, where upstream reads it.
@@ -40,11 +47,9 @@ func (q *FilterQuery) Resolve(ctx huma.Context) []error {
 	if err != nil {
 		return []error{err}
 	}
-	var sent struct {
-		FilterQuery json.RawMessage `json:"filterQuery"`
-	}
+	var sent filterBody
 	if json.Unmarshal(body, &sent) == nil {
-		q.body = sent.FilterQuery
+		q.body = sent
 	}
 	return nil
 }
@@ -54,12 +59,21 @@ func (q *FilterQuery) filter() (scan.Filter, error) {
 	if text == "" {
 		text = q.Query
 	}
-	if body := q.body; len(body) > 0 && string(body) != "null" {
-		text = string(body)
-		// A body may hold the object itself or its text.
-		_ = json.Unmarshal(body, &text)
+	for _, sent := range []json.RawMessage{q.body.Query, q.body.FilterQuery} {
+		text = textOf(sent, text)
 	}
-	return scan.ParseFilter(text, isTrue(q.Fuzzy))
+	return scan.ParseFilter(text, isTrue(textOf(q.body.Fuzzy, q.Fuzzy)))
+}
+
+// textOf returns what a member of a body has in place of a parameter: its text,
+// or the JSON of anything else; without it, or with null or nothing in it, other.
+func textOf(member json.RawMessage, other string) string {
+	text := string(member)
+	_ = json.Unmarshal(member, &text) // what is no text is itself
+	if text == "" || text == "null" {
+		return other
+	}
+	return text
 }
 
 func isTrue(s string) bool {
