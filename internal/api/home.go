@@ -112,8 +112,8 @@ func (s *server) home() home {
 	for path, item := range s.api.OpenAPI().Paths {
 		for _, op := range operationsOf(item) {
 			list, ok := lists[op.Tags[0]]
-			if !ok {
-				continue // upstream has no list for timelapses
+			if !ok || !strings.HasPrefix(path, base+"/") {
+				continue // upstream has no list for timelapses, nor for what lies outside the API
 			}
 			key := s.config.Prefix + path
 			list[key] = strings.TrimPrefix(list[key]+"; "+op.Method+": "+op.Summary, "; ")

@@ -3,11 +3,36 @@ package api_test
 import (
 	"net/http"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/romi/plantdb-go/internal/api"
 	"github.com/romi/plantdb-go/tokenauth"
 )
+
+// All that the home document names lies in the API: clients of upstream test it.
+func TestHomeNamesPathsOfTheAPI(t *testing.T) {
+	t.Parallel()
+	for _, prefix := range []string{"", "/plantdb"} {
+		s := newAccounts(t, api.Config{Prefix: prefix})
+		paths := 0
+		for list, content := range s.get("/api/v1/").json(t) {
+			endpoints, ok := content.(map[string]any)
+			if ok != strings.HasSuffix(list, " endpoints") {
+				t.Errorf("%q = %v", list, content)
+			}
+			for path := range endpoints {
+				paths++
+				if !strings.HasPrefix(path, prefix+"/api/v1/") {
+					t.Errorf("%q names %q, want it below %s/api/v1/", list, path, prefix)
+				}
+			}
+		}
+		if paths < 30 {
+			t.Errorf("%d paths are named", paths)
+		}
+	}
+}
 
 // The whole path of the tree is for administrators who logged in; no token,
 // however bad, keeps anybody from asking.
