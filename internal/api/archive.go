@@ -194,7 +194,7 @@ func (s *server) getArchive(ctx context.Context, in *archiveInput) (*download, e
 		w.Header().Set("Content-Type", "application/zip")
 		content := &archiveContent{ctx: ctx.Context(), archive: a}
 		// No time of modification: a file that was removed leaves no trace in it.
-		http.ServeContent(&archiveWriter{rangeErrors{ResponseWriter: steadily(w)}, content}, r, "", time.Time{}, content)
+		serveContent(&archiveWriter{rangeErrors{ResponseWriter: steadily(w)}, content}, r, time.Time{}, content)
 		if errors.Is(content.err, storedzip.ErrChanged) {
 			// Fewer bytes went out than were announced, and so net/http closes
 			// the connection: nobody takes the part for the whole.

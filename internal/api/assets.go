@@ -125,7 +125,7 @@ func (s *server) asBase64(l likeness) (*download, error) {
 			return fmt.Errorf("write image as text: %w", err)
 		}
 		w.Header().Set("X-Content-Encoding", "base64")
-		http.ServeContent(&rangeErrors{ResponseWriter: w}, r, "", c.Modified, bytes.NewReader(text.Bytes()))
+		serveContent(&rangeErrors{ResponseWriter: w}, r, c.Modified, bytes.NewReader(text.Bytes()))
 		return nil
 	}), nil
 }

@@ -111,8 +111,22 @@ func (s *server) download(c *scan.Content, err error) (*download, error) {
 		fileHeaders(w.Header(), c.Name, c.Version)
 		renew(r.Header, c, "")
 		w.Header().Set("Content-Type", typeOf(c.Name))
-		http.ServeContent(&rangeErrors{ResponseWriter: steadily(w)}, r, "", c.Modified, c.File)
+		serveContent(&rangeErrors{ResponseWriter: steadily(w)}, r, c.Modified, c.File)
 	}}, nil
+}
+
+// serveContent is http.ServeContent, but that a Range in a unit which is not known
+// counts as none (RFC 9110, 14.2) and the name of one that is is so in any case.
+func serveContent(w http.ResponseWriter, r *http.Request, modified time.Time, content io.ReadSeeker) {
+	if asked := r.Header.Get("Range"); asked != "" {
+		unit, ranges, _ := strings.Cut(asked, "=")
+		if strings.EqualFold(strings.TrimSpace(unit), "bytes") {
+			r.Header.Set("Range", "bytes="+ranges)
+		} else {
+			r.Header.Del("Range")
+		}
+	}
+	http.ServeContent(w, r, "", modified, content)
 }
 
 func fileHeaders(h http.Header, name, version string) {
@@ -184,7 +198,7 @@ func source(ctx context.Context, c *scan.Content) preview.Source {
 // already costs no making.
 func (s *server) made(l likeness) *download {
 	return s.onDemand(l, l.name, typeOf(l.name), l.suffix(), func(_ context.Context, c *scan.Content, w http.ResponseWriter, r *http.Request) error {
-		http.ServeContent(&rangeErrors{ResponseWriter: steadily(w)}, r, "", c.Modified, c.File)
+		serveContent(&rangeErrors{ResponseWriter: steadily(w)}, r, c.Modified, c.File)
 		return nil
 	})
 }

@@ -141,6 +141,9 @@ func addAlias[I, O any](s *server, a alias, r route, handler func(context.Contex
 // surfaceMetadata marks, in an operation's Metadata, the surface it is of.
 const surfaceMetadata = "surface"
 
+// successorQuery is what the path of a successor needs beside it to be the same.
+var successorQuery = map[string]string{"get-ground-truth-015": "?type=gt"}
+
 var placeholder = regexp.MustCompile(`\{(\w+)\}`)
 
 // deprecated tells the caller of an older path where the operation is now
@@ -157,7 +160,7 @@ func deprecated(a alias, successor string) func(huma.Context, func(huma.Context)
 			return (&url.URL{Path: ctx.Param(strings.Trim(p, "{}"))}).EscapedPath()
 		})
 		ctx.SetHeader("Deprecation", "true")
-		ctx.AppendHeader("Link", "<"+here+`>; rel="successor-version"`)
+		ctx.AppendHeader("Link", "<"+here+successorQuery[a.id]+`>; rel="successor-version"`)
 		next(huma.WithValue(ctx, surfaceKey{}, a.surface))
 	}
 }

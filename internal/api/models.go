@@ -120,7 +120,7 @@ func (s *server) sequences() *huma.Schema {
 		"angles":            numbers("Angle between each organ and the next one up the stem, in degrees; null where none was found."),
 		"internodes":        numbers("Length of the stem between them, in mm; null where none was found."),
 		"fruit_points":      fruits,
-		"manual_angles":     numbers("The angles as a person measured them, in degrees; only where the scan has measures.json."),
+		"manual_angles":     numbers("The angles as a person measured them, as they are stored; only where the scan has measures.json."),
 		"manual_internodes": numbers("The internodes as a person measured them, in mm; only where the scan has measures.json."),
 	}}
 	return &huma.Schema{AnyOf: []*huma.Schema{
@@ -183,10 +183,16 @@ func (s *server) getPointCloud(ctx context.Context, in *cloudInput) (*download, 
 
 // pointCloud sends c, and closes it.
 func (s *server) pointCloud(c *scan.Content, q ModelQuery) (*download, error) {
-	if _, err := strconv.ParseFloat(q.Size, 64); err != nil && q.Size != "orig" {
+	if !isNumber(q.Size) && q.Size != "orig" {
 		q.Size = "preview" // upstream takes any word for it
 	}
 	return s.model(c, q, model{s.previews.PointCloud, writePoints})
+}
+
+// isNumber says whether a size is one, be it beyond all bounds.
+func isNumber(size string) bool {
+	_, err := strconv.ParseFloat(size, 64)
+	return err == nil || errors.Is(err, strconv.ErrRange)
 }
 
 func (s *server) getMesh(ctx context.Context, in *meshInput) (*download, error) {
@@ -199,7 +205,7 @@ func (s *server) getMesh(ctx context.Context, in *meshInput) (*download, error) 
 
 // mesh sends c, and closes it.
 func (s *server) mesh(c *scan.Content, q ModelQuery) (*download, error) {
-	if _, err := strconv.ParseFloat(q.Size, 64); err != nil && q.Size != "preview" {
+	if !isNumber(q.Size) && q.Size != "preview" {
 		q.Size = "orig" // as upstream does with any word
 	}
 	return s.model(c, q, model{s.previews.Mesh, writeMesh})
@@ -339,6 +345,6 @@ func sendDocument(d scan.Document, name string) *download {
 		fileHeaders(w.Header(), name, d.Version)
 		w.Header().Set("Content-Type", "application/json")
 		text := append(slices.Clip(ascii(d.JSON)), newline...)
-		http.ServeContent(&rangeErrors{ResponseWriter: w}, r, "", d.Modified, bytes.NewReader(text))
+		serveContent(&rangeErrors{ResponseWriter: w}, r, d.Modified, bytes.NewReader(text))
 	}}
 }

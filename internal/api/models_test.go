@@ -223,7 +223,9 @@ func testMesh(t *testing.T, s *site) {
 	if err := json.Unmarshal(a.body, &sent); err != nil || !slices.Equal(sent.Triangles, whole.Triangles) || !slices.Equal(sent.Vertices, whole.Points) {
 		t.Errorf("coords: %d triangles, %d vertices, %v, want those of the file", len(sent.Triangles), len(sent.Vertices), err)
 	}
-	wantProblem(t, "size=0", s.get(path+"?size=0"), http.StatusBadRequest, "bad_size")
+	for _, size := range []string{"0", "1e400", "-1e400"} {
+		wantProblem(t, "size="+size, s.get(path+"?size="+size), http.StatusBadRequest, "bad_size")
+	}
 }
 
 func testSkeleton(t *testing.T, s *site) {

@@ -12,6 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/romi/plantdb-go/internal/formdata"
+	"github.com/romi/plantdb-go/internal/ply"
 	"github.com/romi/plantdb-go/internal/scan"
 )
 
@@ -156,9 +157,24 @@ func (s *server) registerOlderModels() {
 			if err != nil {
 				return nil, err
 			}
+			if err := isPLY(c); err != nil {
+				return nil, errors.Join(err, c.Close())
+			}
 			return m.send(c, in.ModelQuery)
 		})
 	}
+}
+
+// isPLY looks at how a file begins; ply.ErrDamaged unless it is PLY.
+func isPLY(c *scan.Content) error {
+	begin := make([]byte, len("ply\n"))
+	if _, err := c.File.ReadAt(begin, 0); err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("read the beginning of %q: %w", c.Name, err)
+	}
+	if string(begin) != "ply\n" && string(begin) != "ply\r" {
+		return ply.ErrDamaged
+	}
+	return nil
 }
 
 type olderScan struct {

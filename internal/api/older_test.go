@@ -15,6 +15,7 @@ import (
 
 	"github.com/romi/plantdb-go/internal/api"
 	"github.com/romi/plantdb-go/internal/demo"
+	"github.com/romi/plantdb-go/internal/ply"
 )
 
 // Each older path answers as the operation that it names as its successor, and
@@ -59,6 +60,9 @@ func testOlderPathsAreAliases(t *testing.T, s *site) {
 			t.Errorf("GET %s = %d %.200s, want as %s: %d %.200s", older, got.status, got.body, successor, want.status, want.body)
 		}
 		path, _, _ := strings.Cut(successor, "?")
+		if strings.HasPrefix(older, "/pcGroundTruth/") {
+			path += "?type=gt"
+		}
 		if link := got.header.Get("Link"); got.header.Get("Deprecation") != "true" || link != "</api/v1"+path+`>; rel="successor-version"` {
 			t.Errorf("GET %s: Deprecation %q, Link %q, want true and %s", older, got.header.Get("Deprecation"), link, path)
 		}
@@ -318,6 +322,38 @@ func TestOlderErrors(t *testing.T) {
 	}
 	if left := staged(t, s.dir); len(left) > 0 {
 		t.Errorf("staging holds %v, want nothing", left)
+	}
+}
+
+// By fileset and file any PLY file is sent, and nothing else.
+func TestOlderModelsAreModels(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, api.Config{Rates: api.NoRates})
+	for _, path := range []string{"/mesh/", "/pointcloud/", "/pcGroundTruth/"} {
+		for _, query := range []string{"", "?size=orig", "?size=2", "?coords=true"} {
+			wantProblem(t, path+query, s.get(path+"real_plant/images/00000_rgb"+query), http.StatusUnprocessableEntity, ply.ErrDamaged.Code)
+		}
+	}
+}
+
+// A range in a unit that is not known is none, and the case of one that is does
+// not matter.
+func TestRangesOfUnknownUnits(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, api.Config{Rates: api.NoRates})
+	for _, path := range []string{
+		"/files/real_plant/images/00000_rgb", "/assets/image/real_plant/images/00000_rgb?size=orig", "/assets/image/real_plant/images/00000_rgb",
+		"/assets/archive/real_plant", "/assets/files/real_plant/files.json",
+	} {
+		whole := s.get("/api/v1" + path)
+		for _, asked := range []string{"items=1-2", "lines", "x=bytes=0-1"} {
+			if a := s.do(http.MethodGet, "/api/v1"+path, "", header{"Range", asked}); a.status != http.StatusOK || !bytes.Equal(a.body, whole.body) {
+				t.Errorf("GET %s, Range: %s = %d, %d bytes, want the whole", path, asked, a.status, len(a.body))
+			}
+		}
+		if a := s.do(http.MethodGet, "/api/v1"+path, "", header{"Range", "Bytes=1-4"}); a.status != http.StatusPartialContent || !bytes.Equal(a.body, whole.body[1:5]) {
+			t.Errorf("GET %s, Range: Bytes=1-4 = %d %q", path, a.status, a.body)
+		}
 	}
 }
 
