@@ -313,9 +313,19 @@ func (q *Queries) InsertScan(ctx context.Context, db DBTX, arg InsertScanParams)
 const listAllScanInfos = `-- name: ListAllScanInfos :many
 SELECT id, name, info
 FROM scans
-WHERE visibility = ANY($1::text[]) OR owner = $2::text OR sharing && $3::text[]
+WHERE name > $1::text
+  AND (visibility = ANY($2::text[]) OR owner = $3::text OR sharing && $4::text[])
 ORDER BY name
+LIMIT $5::integer
 `
+
+type ListAllScanInfosParams struct {
+	After        string
+	Visibilities []string
+	Username     string
+	Groups       []string
+	Size         int32
+}
 
 type ListAllScanInfosRow struct {
 	ID   uuid.UUID
@@ -323,9 +333,17 @@ type ListAllScanInfosRow struct {
 	Info json.RawMessage
 }
 
-// ListAllScanInfos returns the scan-info objects that the caller may read, broken scans included.
-func (q *Queries) ListAllScanInfos(ctx context.Context, db DBTX, visibilities []string, username string, groups []string) ([]ListAllScanInfosRow, error) {
-	rows, err := db.Query(ctx, listAllScanInfos, visibilities, username, groups)
+// ListAllScanInfos returns the scan-info objects that the caller may read, broken
+// scans included: of so many scans that follow a name. It walks along the index
+// of the names, once for all chunks together.
+func (q *Queries) ListAllScanInfos(ctx context.Context, db DBTX, arg ListAllScanInfosParams) ([]ListAllScanInfosRow, error) {
+	rows, err := db.Query(ctx, listAllScanInfos,
+		arg.After,
+		arg.Visibilities,
+		arg.Username,
+		arg.Groups,
+		arg.Size,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -348,8 +366,15 @@ const listScanInfos = `-- name: ListScanInfos :many
 SELECT id, name, info
 FROM scans
 WHERE name = ANY($1::text[])
-ORDER BY name
+  AND (visibility = ANY($2::text[]) OR owner = $3::text OR sharing && $4::text[])
 `
+
+type ListScanInfosParams struct {
+	Names        []string
+	Visibilities []string
+	Username     string
+	Groups       []string
+}
 
 type ListScanInfosRow struct {
 	ID   uuid.UUID
@@ -357,9 +382,15 @@ type ListScanInfosRow struct {
 	Info json.RawMessage
 }
 
-// ListScanInfos returns scan-info objects by name; those that have to be made first are null.
-func (q *Queries) ListScanInfos(ctx context.Context, db DBTX, names []string) ([]ListScanInfosRow, error) {
-	rows, err := db.Query(ctx, listScanInfos, names)
+// ListScanInfos returns, of these scans, the scan-info objects that the caller
+// may read, in no order; those that have to be made first are null.
+func (q *Queries) ListScanInfos(ctx context.Context, db DBTX, arg ListScanInfosParams) ([]ListScanInfosRow, error) {
+	rows, err := db.Query(ctx, listScanInfos,
+		arg.Names,
+		arg.Visibilities,
+		arg.Username,
+		arg.Groups,
+	)
 	if err != nil {
 		return nil, err
 	}

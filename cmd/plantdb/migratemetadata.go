@@ -31,7 +31,7 @@ func (p *program) migrateMetadataCommand() *cobra.Command {
 			"\"object\" in the metadata of each scan, also of those in timelapses, and take the copies that the scanner left in the " +
 			"metadata of the images out. Sections that are there already are left alone; what only the images' metadata says is kept " +
 			"there. Each file that is changed is kept beside itself with the ending .bak.\n\n" +
-			"It may run beside a server, which shows the older entries as sections in any case. A second run changes nothing.",
+			"It may run beside a server, which takes the older entries for sections in searches and lists in any case. A second run changes nothing.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return p.withStore(cmd.Context(), func(s *store) error {
 				m, err := p.migrateMetadata(cmd.Context(), s, only, dryRun)

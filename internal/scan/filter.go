@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"maps"
 	"math"
 	"math/big"
 	"regexp"
@@ -286,11 +287,14 @@ func spellNumber(text string) string {
 
 // contains is the part of the filter that jsonb containment can decide, for
 // the database to look up by its index; what it lets pass Match still checks.
+// Sections are not in it, for the older object may stand for them.
 func (f Filter) contains() json.RawMessage {
 	if f.fuzzy {
 		return json.RawMessage("{}")
 	}
-	raw, err := encode(prune(f.query))
+	texts := prune(f.query)
+	maps.DeleteFunc(texts, func(key string, _ any) bool { return isSection(key) })
+	raw, err := encode(texts)
 	if err != nil {
 		return json.RawMessage("{}")
 	}

@@ -2,6 +2,7 @@ package scan
 
 import (
 	"encoding/json"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -12,7 +13,9 @@ import (
 // needs are what has to be read for a condition.
 type needs struct {
 	document, tasks bool
-	text            textSize
+	// sections are those of MIAPPE, with what the older object has of them.
+	sections bool
+	text     textSize
 }
 
 // textSize is how much of the search text has to be read.
@@ -27,10 +30,10 @@ const (
 
 func needsOf(c condition) (n needs) {
 	add := func(m needs) {
-		n = needs{n.document || m.document, n.tasks || m.tasks, max(n.text, m.text)}
+		n = needs{n.document || m.document, n.tasks || m.tasks, n.sections || m.sections, max(n.text, m.text)}
 	}
 	path := func(p []string) {
-		add(needs{document: p[0] == "metadata", tasks: p[0] == "tasks"})
+		add(needs{document: p[0] == "metadata", tasks: p[0] == "tasks", sections: p[0] == "metadata" && len(p) > 1 && isSection(p[1])})
 		if p[0] == "text" {
 			n.text = maxSearchText
 		}
@@ -48,6 +51,9 @@ func needsOf(c condition) (n needs) {
 		add(needsOf(c.condition))
 	case filtered:
 		n.document = true
+		for key := range c.query {
+			n.sections = n.sections || isSection(key)
+		}
 	case exists:
 		path(c.path)
 	case compared:
@@ -85,9 +91,7 @@ func (i *lookups) take(c condition) {
 			i.take(e)
 		}
 	case filtered:
-		if contains := c.contains(); string(contains) != "{}" && i.contains == nil {
-			i.contains = []json.RawMessage{contains}
-		}
+		i.takeFilter(c.Filter)
 		for text := range c.regex {
 			i.takeWord(literalOf(text))
 		}
@@ -114,6 +118,35 @@ func (i *lookups) take(c condition) {
 			for _, w := range c.words {
 				i.takeWord(w)
 			}
+		}
+	}
+}
+
+// takeFilter adds what an exact filter lets an index look up: all but what the
+// older object can stand for, or else one text of that.
+func (i *lookups) takeFilter(f Filter) {
+	if contains := f.contains(); string(contains) != "{}" && i.contains == nil {
+		i.contains = []json.RawMessage{contains}
+	}
+	if f.fuzzy {
+		return
+	}
+	texts := prune(f.query)
+	for _, key := range slices.Sorted(maps.Keys(texts)) {
+		if isSection(key) {
+			i.takeFacts([]string{key}, texts[key])
+		}
+	}
+}
+
+// takeFacts adds what an index can look up of the texts of a section.
+func (i *lookups) takeFacts(path []string, v any) {
+	switch v := v.(type) {
+	case string:
+		i.takeTexts(append([]string{"metadata"}, path...), []string{v})
+	case map[string]any:
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			i.takeFacts(append(slices.Clone(path), key), v[key])
 		}
 	}
 }
@@ -210,6 +243,7 @@ func (i *lookups) takeTexts(path, texts []string) {
 		i.species = texts
 	case path[0] == "timelapse" && len(texts) == 1:
 		i.timelapse = &texts[0]
+	case path[0] == "metadata" && i.lookUpFact(path[1:], texts):
 	case path[0] == "metadata" && i.contains == nil:
 		i.contains = containing(path[1:], texts)
 	}

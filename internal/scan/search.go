@@ -359,6 +359,9 @@ func (x *search) read(ctx context.Context, list []hit, needs needs, visit func(u
 		return fmt.Errorf("read scans: %w", err)
 	}
 	for _, r := range rows {
+		if needs.sections {
+			r.Document = Sectioned(r.Document)
+		}
 		visit(r.ID, &record{
 			id: r.Name, owner: r.Owner, visibility: r.Visibility, timelapse: r.Timelapse, created: r.Created, lastModified: r.LastModified,
 			species: r.Species, plant: r.Plant, environment: r.Environment, text: r.Text, tasks: r.Tasks,

@@ -1832,7 +1832,7 @@ type Sequences struct {
 	// Internodes Length of the stem between them, in mm; null where none was found.
 	Internodes []*float64 `json:"internodes,omitempty"`
 
-	// ManualAngles The angles as a person measured them, in degrees; only where the scan has measures.json.
+	// ManualAngles The angles as a person measured them, as they are stored; only where the scan has measures.json.
 	ManualAngles []*float64 `json:"manual_angles,omitempty"`
 
 	// ManualInternodes The internodes as a person measured them, in mm; only where the scan has measures.json.

@@ -1526,7 +1526,7 @@ export type Sequences = {
      */
     internodes?: Array<number | null> | null;
     /**
-     * The angles as a person measured them, in degrees; only where the scan has measures.json.
+     * The angles as a person measured them, as they are stored; only where the scan has measures.json.
      */
     manual_angles?: Array<number | null> | null;
     /**

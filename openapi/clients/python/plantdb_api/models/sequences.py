@@ -30,7 +30,7 @@ class Sequences(BaseModel):
     angles: Optional[List[Optional[float]]] = Field(default=None, description="Angle between each organ and the next one up the stem, in degrees; null where none was found.")
     fruit_points: Optional[List[List[List[Optional[float]]]]] = Field(default=None, description="For each fruit the points along it, each x, y and z in the unit of the scan, which is mm.")
     internodes: Optional[List[Optional[float]]] = Field(default=None, description="Length of the stem between them, in mm; null where none was found.")
-    manual_angles: Optional[List[Optional[float]]] = Field(default=None, description="The angles as a person measured them, in degrees; only where the scan has measures.json.")
+    manual_angles: Optional[List[Optional[float]]] = Field(default=None, description="The angles as a person measured them, as they are stored; only where the scan has measures.json.")
     manual_internodes: Optional[List[Optional[float]]] = Field(default=None, description="The internodes as a person measured them, in mm; only where the scan has measures.json.")
     additional_properties: Dict[str, Any] = {}
     __properties: ClassVar[List[str]] = ["angles", "fruit_points", "internodes", "manual_angles", "manual_internodes"]

@@ -177,7 +177,7 @@ public class Sequences {
   }
 
   /**
-   * The angles as a person measured them, in degrees; only where the scan has measures.json.
+   * The angles as a person measured them, as they are stored; only where the scan has measures.json.
    * @return manualAngles
    */
   @jakarta.annotation.Nullable
