@@ -87,6 +87,7 @@ func TestWritesRecordEvents(t *testing.T) {
 
 	want := []string{
 		`scan.created ann:session request-1 tl|n`,
+		`timelapse.owner ann:session request-1 tl| {"owner": "ann"}`, // which had none
 		`fileset.created ann:api_token  tl|n/images`,
 		`file.created ann:session request-1 tl|n/images/a {"size": 5, "filename": "a.jpg"}`,
 		`scan.metadata system:system  s {"set": ["x", "z"], "removed": ["y"]}`,
