@@ -7,7 +7,7 @@ import (
 
 // advices say what to do about a failure, by its code: message keeps the words
 // of upstream, which tell only what happened.
-var advices = map[string]string{
+var advices = map[string]string{ //nolint:gosec // Words about secrets, none of them one (G101).
 	"token_missing":         "Log in, and send the access token in the header Authorization: Bearer TOKEN.",
 	"token_malformed":       "Send the token whole, as it was given out, or log in again.",
 	"token_unknown_key":     "Log in at this server: the token is another one's, or its key was retired.",

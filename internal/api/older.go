@@ -168,7 +168,7 @@ func (s *server) registerOlderModels() {
 // isPLY looks at how a file begins; ply.ErrDamaged unless it is PLY.
 func isPLY(c *scan.Content) error {
 	begin := make([]byte, len("ply\n"))
-	if _, err := c.File.ReadAt(begin, 0); err != nil && !errors.Is(err, io.EOF) {
+	if _, err := c.ReadAt(begin, 0); err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("read the beginning of %q: %w", c.Name, err)
 	}
 	if string(begin) != "ply\n" && string(begin) != "ply\r" {

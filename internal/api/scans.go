@@ -315,7 +315,7 @@ func (s *server) writeInfos(ctx huma.Context, infos []json.RawMessage, shape fun
 		}
 		var err error
 		if infos, err = next(ctx.Context()); err != nil {
-			problemOf(ctx.Context(), s.log, err) // for the log
+			_ = problemOf(ctx.Context(), s.log, err) // for the log
 			panic(http.ErrAbortHandler)
 		}
 	}
