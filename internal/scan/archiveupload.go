@@ -72,7 +72,7 @@ func (u *ArchiveUpload) Expect(ctx context.Context, size int64) (err error) {
 func (u *ArchiveUpload) Stage(ctx context.Context, content io.Reader) (err error) {
 	limits := u.s.config.Archives
 	limits.FileBytes = min(limits.FileBytes, u.s.config.MaxFileBytes)
-	archive, err := u.s.tree.SpoolArchive(ctx, u.held.reading(ctx, content), limits)
+	archive, err := u.s.tree.SpoolArchive(ctx, u.held.reading(ctx, u.s.uploading(content)), limits)
 	if err != nil {
 		return err
 	}

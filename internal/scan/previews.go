@@ -29,8 +29,8 @@ const (
 	// wait for quiet, and forty seconds for one file.
 	previewSlice   = 20 * time.Second
 	previewTimeout = previewSlice + quietWithin + 40*time.Second
-	// quietFor is how long after the last upload nothing is made, so that a
-	// scanner gets the machine for itself.
+	// quietFor is how long after the last bytes of an upload nothing is made, so
+	// that a scanner gets the machine for itself.
 	quietFor = 500 * time.Millisecond
 	// quietWithin bounds the wait for that: a job is not put off for ever.
 	quietWithin = 30 * time.Second
@@ -254,7 +254,22 @@ func (m *previewMaker) one(ctx context.Context, get func() (*os.File, iofs.FileI
 	return sleep(ctx, min(time.Since(began), longestPause))
 }
 
-// yield waits until no files were uploaded for a moment, but all in all not
+// uploading is content that comes: nothing is made meanwhile.
+func (s *Service) uploading(content io.Reader) io.Reader { return uploadReader{s, content} }
+
+type uploadReader struct {
+	s       *Service
+	content io.Reader
+}
+
+// Read implements io.Reader.
+func (r uploadReader) Read(p []byte) (int, error) {
+	n, err := r.content.Read(p)
+	r.s.uploadedAt.Store(r.s.now().UnixNano())
+	return n, err
+}
+
+// yield waits until nothing was uploaded for a moment, but all in all not
 // longer than a job may be put off.
 func (m *previewMaker) yield(ctx context.Context) error {
 	for m.waited < quietWithin {

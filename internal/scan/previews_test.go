@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"image"
 	"image/jpeg"
+	"io"
 	iofs "io/fs"
 	"log/slog"
 	"os"
@@ -336,6 +337,48 @@ func TestPreviewsLeaveRoomForOthers(t *testing.T) {
 		}
 	}
 }
+
+// While bytes come, of a file, a piece of one or an archive, a job waits, and it
+// knows so by the last of them, and not by when the upload began or ended.
+func TestPreviewsWaitForUploads(t *testing.T) {
+	t.Parallel()
+	f := indexed(t, plainScan("s", `{"owner": "ann"}`))
+	ctx := as(t, ann)
+	var clock atomic.Int64
+	clock.Store(time.Now().UnixNano())
+	f.now = func() time.Time { return time.Unix(0, clock.Load()) }
+	look := func(what string) io.Reader {
+		return readerFunc(func([]byte) (int, error) {
+			if last := clock.Add(int64(time.Minute)) - int64(time.Minute); f.uploadedAt.Load() != last {
+				t.Errorf("%s: the last bytes came at %d, want %d", what, f.uploadedAt.Load(), last)
+			}
+			return 0, io.EOF
+		})
+	}
+	// The reader moves the clock on after its bytes were noted.
+	coming := func(what, content string) io.Reader {
+		clock.Add(int64(time.Hour))
+		return io.MultiReader(strings.NewReader(content), look(what))
+	}
+	u := must[*Upload](t)(f.BeginUpload(ctx, "s", "images", "new"))
+	defer u.Discard()
+	if err := u.Stage(ctx, coming("a file", "text")); err != nil {
+		t.Error(err)
+	}
+	id := begin(t, f, "pieces", 100)
+	if _, err := f.Resume(ctx, id, Piece{Content: coming("a piece", "text")}); err != nil {
+		t.Error(err)
+	}
+	a := must[*ArchiveUpload](t)(f.BeginArchive(ctx, "new"))
+	defer a.Discard()
+	if err := a.Stage(ctx, coming("an archive", string(scanArchive(t, "{}")))); err != nil {
+		t.Error(err)
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 func TestPreviewJobsOnDemandAreDropped(t *testing.T) {
 	t.Parallel()

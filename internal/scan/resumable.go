@@ -280,9 +280,10 @@ func (s *Service) receive(ctx context.Context, r *db.GetUploadRow, p *fsdb.Parti
 	// What is there is kept although its client is gone.
 	kept := context.WithoutCancel(ctx)
 	buffer := make([]byte, 256<<10)
+	content := s.uploading(contextReader{ctx, piece.Content})
 	at, last := r.Received, time.Now()
 	for {
-		n, err := io.ReadFull(contextReader{ctx, piece.Content}, buffer[:min(int64(len(buffer)), r.Size-at+1)])
+		n, err := io.ReadFull(content, buffer[:min(int64(len(buffer)), r.Size-at+1)])
 		if at += int64(n); at > r.Size {
 			return ErrUploadTooLong
 		}

@@ -171,7 +171,7 @@ type Service struct {
 	atStep func(step string)
 
 	previewQueue Queue        // nil where none are made ahead
-	uploadedAt   atomic.Int64 // when the last files were, in Unix nanoseconds
+	uploadedAt   atomic.Int64 // when the last bytes of files came, in Unix nanoseconds
 }
 
 // New returns the service of a tree and its index.

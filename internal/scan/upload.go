@@ -74,7 +74,7 @@ func (u *Upload) Expect(ctx context.Context, size int64) (err error) {
 // returns, but no reader sees them yet; for the last of them Commit may have to
 // wait for the disk.
 func (u *Upload) Stage(ctx context.Context, content io.Reader) error {
-	staged, err := u.s.tree.Stage(ctx, u.held.reading(ctx, content), u.s.config.MaxFileBytes)
+	staged, err := u.s.tree.Stage(ctx, u.held.reading(ctx, u.s.uploading(content)), u.s.config.MaxFileBytes)
 	if err != nil {
 		return err
 	}
