@@ -30,8 +30,9 @@ type faultyDisk struct {
 	calls   int
 	dirty   map[string]bool // files and directories of the staging area that are not synced
 	pending []change
-	written map[string]int64 // how much is safe of a file outside of it that is not synced
-	early   []string         // names given too early
+	written map[string]int64    // how much is safe of a file outside of it that is not synced
+	early   []string            // names given too early
+	linked  map[string][]string // other names of what was not synced when it got them
 }
 
 // change is a change of a directory that was not synced yet.
@@ -117,6 +118,9 @@ func (f *faultyFile) Sync() error {
 	}
 	delete(f.disk.dirty, f.name)
 	delete(f.disk.written, f.name)
+	for _, name := range f.disk.linked[f.name] {
+		delete(f.disk.dirty, name)
+	}
 	return nil // the machine stays on, so the real sync would only cost time
 }
 
@@ -222,6 +226,10 @@ func (d *faultyDisk) link(from, to string) error {
 	}
 	if err := d.rootDisk.link(from, to); err != nil {
 		return err
+	}
+	if d.dirty[from] && strings.HasPrefix(to, stagingDir+"/") {
+		d.dirty[to], d.dirty[path.Dir(to)] = true, true
+		d.linked[from] = append(d.linked[from], to)
 	}
 	d.pending = append(d.pending, change{dir: path.Dir(to), undo: func() { _ = os.Remove(filepath.Join(d.dir, to)) }})
 	return nil
@@ -418,7 +426,7 @@ func addSome(t *Tree, fileset string, ids ...string) error {
 
 // addArchive takes a small archive to its place, into a new timelapse if one is given.
 func addArchive(t *Tree, loc Loc, made *Timelapse) (err error) {
-	large := entry{name: "images/large.jpg", content: strings.Repeat("large", aheadLeast/5+1), raw: true} // unpacked ahead
+	large := entry{name: "images/large.jpg", content: strings.Repeat("large", partLeast/5+1), raw: true} // a part
 	archive := zipOf(append([]entry{large}, sound("")...)...)
 	a, err := t.SpoolArchive(ctx, bytes.NewReader(archive), DefaultArchiveLimits())
 	if err != nil {
@@ -467,7 +475,7 @@ var small = files{"files.json": `{"filesets":[]}`, "metadata/metadata.json": `{"
 
 // spareSyncs gives the tree a disk without faults, and forgets what it did.
 func spareSyncs(tree *Tree) *faultyDisk {
-	d := &faultyDisk{rootDisk: rootDisk{tree.root}, dir: tree.Dir(), fail: -1, dirty: map[string]bool{}, written: map[string]int64{}}
+	d := &faultyDisk{rootDisk: rootDisk{tree.root}, dir: tree.Dir(), fail: -1, dirty: map[string]bool{}, written: map[string]int64{}, linked: map[string][]string{}}
 	tree.disk = d
 	return d
 }

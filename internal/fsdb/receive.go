@@ -25,7 +25,7 @@ var blockPool = sync.Pool{New: func() any { return new(block) }}
 // receive copies r into f and returns how long it is and its digest. What is
 // longer than a block is written and hashed while more of it is read.
 func receive(f file, r io.Reader) (size int64, sum [sha256.Size]byte, err error) {
-	s := sink{file: f, sum: sha256.New(), flushes: true}
+	s := sink{file: f, sum: sha256.New()}
 	err = s.receive(r)
 	s.sum.Sum(sum[:0])
 	return s.size, sum, err
@@ -34,7 +34,7 @@ func receive(f file, r io.Reader) (size int64, sum [sha256.Size]byte, err error)
 // receiveOne is receive where many are received at once: one block is all that it
 // takes, and it does one thing after the other.
 func receiveOne(f file, r io.Reader) (size int64, sum [sha256.Size]byte, err error) {
-	s := sink{file: f, sum: sha256.New(), flushes: true}
+	s := sink{file: f, sum: sha256.New()}
 	b, _ := blockPool.Get().(*block)
 	defer blockPool.Put(b)
 	for {
@@ -43,9 +43,11 @@ func receiveOne(f file, r io.Reader) (size int64, sum [sha256.Size]byte, err err
 		if read != nil && !ended {
 			return s.size, sum, read
 		}
-		if err := s.put(b[:n]); err != nil {
+		hash, err := s.write(b[:n])
+		if err != nil {
 			return s.size, sum, err
 		}
+		hash()
 		if ended {
 			s.sum.Sum(sum[:0])
 			return s.size, sum, nil
@@ -53,26 +55,19 @@ func receiveOne(f file, r io.Reader) (size int64, sum [sha256.Size]byte, err err
 	}
 }
 
-// spool is receive for what is read again at once: it is not hashed, and the
-// disk need not begin with it. wrote is told how much is there.
-func spool(f file, r io.Reader, wrote func(size int64)) (size int64, err error) {
-	s := sink{file: f, wrote: wrote}
-	err = s.receive(r)
-	return s.size, err
-}
-
 func (s *sink) receive(r io.Reader) error {
 	b, _ := blockPool.Get().(*block)
 	n, err := fill(r, b)
 	if err == nil {
-		return s.pipe(r, b)
+		return relay(r, filled{b, n}, s.write)
 	}
+	var hash func()
 	if errors.Is(err, io.EOF) {
-		err = s.write(b[:n])
+		hash, err = s.write(b[:n])
 	}
 	if err == nil {
 		s.flush()
-		s.hash(b[:n])
+		hash()
 	}
 	blockPool.Put(b)
 	return err
@@ -94,45 +89,27 @@ func fill(r io.Reader, b *block) (n int, err error) {
 // sink writes and hashes.
 type sink struct {
 	file    file
-	sum     hash.Hash // nil for what is not hashed
-	flushes bool      // the disk is told to begin, now and then
-	wrote   func(size int64)
+	sum     hash.Hash
 	size    int64
 	flushed int64
 }
 
-func (s *sink) put(p []byte) error {
-	if err := s.write(p); err != nil {
-		return err
-	}
-	s.hash(p)
-	return nil
-}
-
-func (s *sink) hash(p []byte) {
-	if s.sum != nil {
-		s.sum.Write(p)
-	}
-}
-
-func (s *sink) write(p []byte) error {
+// write writes p, and returns what hashes it.
+func (s *sink) write(p []byte) (hash func(), err error) {
 	n, err := s.file.Write(p)
 	s.size += int64(n)
 	if err != nil {
-		return err
-	}
-	if s.wrote != nil {
-		s.wrote(s.size)
+		return nil, err
 	}
 	if s.size-s.flushed >= flushSize {
 		s.flush()
 	}
-	return nil
+	return func() { s.sum.Write(p) }, nil
 }
 
 // flush has the disk begin with what it was not told of yet.
 func (s *sink) flush() {
-	if s.flushes && s.size > s.flushed {
+	if s.size > s.flushed {
 		beginFlush(s.file, s.flushed, s.size-s.flushed)
 	}
 	s.flushed = s.size
@@ -144,33 +121,46 @@ type filled struct {
 	n int
 }
 
-// pipe takes the full block first and the rest of r. A block is read by the
-// caller, then written, then hashed, each while others do the same with the
-// blocks before and after it; then it is read into again.
-func (s *sink) pipe(r io.Reader, first *block) error {
-	read, written, free := make(chan filled, blocks), make(chan filled, blocks), make(chan *block, blocks)
+// written is a block and how it is hashed, nil where it could not be written.
+type written struct {
+	*block
+	hash func()
+}
+
+// relay takes the first block, if there is one, and the rest of r. A block is
+// read by the caller, then written, then hashed by what write returns, each while
+// others do the same with the blocks before and after it; then it is read into
+// again.
+func relay(r io.Reader, first filled, write func(p []byte) (hash func(), err error)) error {
+	toWrite, toHash, free := make(chan filled, blocks), make(chan written, blocks), make(chan *block, blocks)
 	done := make(chan error, 1)
 	go func() {
 		var err error
-		for b := range read {
+		for b := range toWrite {
+			w := written{block: b.block}
 			if err == nil {
-				err = s.write(b.block[:b.n])
+				w.hash, err = write(b.block[:b.n])
 			}
-			written <- b
+			toHash <- w
 		}
-		close(written)
+		close(toHash)
 		done <- err
 	}()
 	hashed := make(chan struct{})
 	go func() {
-		for b := range written {
-			s.hash(b.block[:b.n]) // of what could not be written nobody asks
+		for b := range toHash {
+			if b.hash != nil {
+				b.hash()
+			}
 			free <- b.block
 		}
 		close(hashed)
 	}()
-	read <- filled{first, len(first)}
-	made := 1
+	made := 0
+	if first.block != nil {
+		toWrite <- first
+		made++
+	}
 	var err error
 	for err == nil {
 		var b *block
@@ -186,12 +176,12 @@ func (s *sink) pipe(r io.Reader, first *block) error {
 		}
 		var n int
 		if n, err = fill(r, b); err == nil || errors.Is(err, io.EOF) {
-			read <- filled{b, n}
+			toWrite <- filled{b, n}
 		} else {
 			free <- b
 		}
 	}
-	close(read)
+	close(toWrite)
 	<-hashed
 	wrote := <-done
 	for range made {

@@ -124,8 +124,8 @@ func (s *Staged) take() error {
 
 // Sweep removes what calls that never finished left in the staging directory,
 // the journals of scans that went away, and notes of doubt, if they did not change for
-// olderThan, and returns how many things it removed. Content being staged
-// changes while it grows, so an hour is safe.
+// olderThan, nor anything in them, and returns how many things it removed. Content
+// being staged changes while it grows, so an hour is safe.
 func (t *Tree) Sweep(ctx context.Context, olderThan time.Duration) (int, error) {
 	before := time.Now().Add(-olderThan)
 	removed, err := t.sweepJournals(ctx, before)
@@ -147,9 +147,8 @@ func (t *Tree) Sweep(ctx context.Context, olderThan time.Duration) (int, error) 
 		if err := ctx.Err(); err != nil {
 			return removed, fmt.Errorf("sweep %q: %w", stagingDir, err)
 		}
-		info, err := e.Info()
-		if err != nil || info.ModTime().After(before) {
-			continue // gone meanwhile, or still in use
+		if t.changedSince(stagingDir+"/"+e.Name(), before) {
+			continue
 		}
 		if err := t.disk.removeAll(stagingDir + "/" + e.Name()); err != nil {
 			return removed, wrap("sweep", stagingDir, err)
@@ -157,4 +156,22 @@ func (t *Tree) Sweep(ctx context.Context, olderThan time.Duration) (int, error) 
 		removed++
 	}
 	return removed, nil
+}
+
+var errChanged = errors.New("it was changed")
+
+// changedSince says whether something staged was written after a time, or is
+// gone.
+func (t *Tree) changedSince(name string, after time.Time) bool {
+	err := fs.WalkDir(t.root.FS(), name, func(_ string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := e.Info()
+		if err == nil && info.ModTime().After(after) {
+			err = errChanged
+		}
+		return err
+	})
+	return err != nil
 }

@@ -10,7 +10,6 @@ import (
 	"io"
 	"io/fs"
 	"math"
-	"os"
 	"path"
 	"slices"
 	"strings"
@@ -118,17 +117,15 @@ func (s *StagedScan) Discard() {
 // SpooledArchive is a ZIP file of a scan that has come whole and whose entries
 // were found to be sound by what they say of themselves.
 type SpooledArchive struct {
-	tree   *Tree
-	file   *os.File
-	ahead  *ahead
-	plan   archivePlan
-	limits ArchiveLimits
+	tree  *Tree
+	spool *spool
+	plan  archivePlan
 }
 
 // SpoolArchive takes a ZIP file that holds one scan, at its top or in one
 // directory. It copies r into the staging directory of the tree, with flat
 // memory, and reads what the archive says of its entries; large ones that are
-// not packed are unpacked meanwhile. The caller closes what it returns; after an
+// not packed get files of their own meanwhile. The caller closes what it returns; after an
 // error nothing is left.
 //
 // Left out of the scan are the manifest that our archives have, upstream's
@@ -142,27 +139,24 @@ func (t *Tree) SpoolArchive(ctx context.Context, r io.Reader, limits ArchiveLimi
 }
 
 func (t *Tree) spoolArchive(ctx context.Context, r io.Reader, limits ArchiveLimits) (*SpooledArchive, error) {
-	name, f, err := t.createStaged()
+	spool, err := t.newSpool(limits)
 	if err != nil {
 		return nil, err
 	}
-	// It keeps its bytes as long as it is open, and leaves nothing.
-	defer t.discard(name)
-	from, err := t.root.Open(name)
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	ahead := t.unpackAhead(ctx, from, limits)
-	a := &SpooledArchive{tree: t, file: from, ahead: ahead, limits: limits}
+	return spool.archive(ctx, r, limits)
+}
+
+// archive takes r, and is used up by what it returns, or the error.
+func (s *spool) archive(ctx context.Context, r io.Reader, limits ArchiveLimits) (*SpooledArchive, error) {
+	a := &SpooledArchive{tree: s.tree, spool: s}
 	limit := min(limits.Bytes, math.MaxInt64-1)
-	size, err := spool(f, io.LimitReader(contextReader{ctx, r}, limit+1), ahead.grow)
-	err = errors.Join(err, f.Close())
+	err := s.receive(io.LimitReader(contextReader{ctx, r}, limit+1))
 	switch {
 	case err != nil:
-	case size > limit:
+	case s.size > limit:
 		err = ErrTooLarge.With("the archive is larger than %d bytes", limit)
 	default:
-		a.plan, err = planArchive(from, size, limits)
+		a.plan, err = planArchive(s, s.size, limits)
 	}
 	if err != nil {
 		return nil, errors.Join(err, a.Close())
@@ -171,10 +165,7 @@ func (t *Tree) spoolArchive(ctx context.Context, r io.Reader, limits ArchiveLimi
 }
 
 // Close lets the archive go.
-func (a *SpooledArchive) Close() error {
-	a.ahead.drop()
-	return a.file.Close()
-}
+func (a *SpooledArchive) Close() error { return a.spool.close() }
 
 // Files is how many files the scan has in directories, but for metadata.
 func (a *SpooledArchive) Files() (n int) {
@@ -196,15 +187,14 @@ func (a *SpooledArchive) Bytes() int64 { return a.plan.bytes }
 // read, ErrNoSpace; after an error nothing is left.
 func (a *SpooledArchive) Unpack(ctx context.Context) (*StagedScan, error) {
 	s := &StagedScan{tree: a.tree, name: stagingName(), bytes: a.plan.bytes}
-	a.ahead.finish()
-	if err := s.unpack(ctx, a.plan, a.ahead); err != nil {
+	if err := errors.Join(s.unpack(ctx, a.plan, a.spool), a.spool.durable()); err != nil {
 		s.Discard()
 		return nil, wrap("unpack", "archive", err)
 	}
 	return s, nil
 }
 
-func (s *StagedScan) unpack(ctx context.Context, plan archivePlan, ahead *ahead) error {
+func (s *StagedScan) unpack(ctx context.Context, plan archivePlan, spool *spool) error {
 	t := s.tree
 	if err := t.inStaging(func() error { return t.disk.mkdir(s.name, dirPerm) }); err != nil {
 		return err
@@ -215,15 +205,25 @@ func (s *StagedScan) unpack(ctx context.Context, plan archivePlan, ahead *ahead)
 			return taken(err, dir)
 		}
 	}
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(unpackers)
 	sums := make([]stagedSum, len(plan.files))
+	var rest []int // of the files
 	for i, f := range plan.files {
 		if f.name != accessFile {
 			s.files = append(s.files, f.name)
 		}
+		sum, found, err := spool.take(f, s.name+"/"+f.name)
+		if err != nil {
+			return taken(err, f.name)
+		}
+		if sums[i] = sum; !found {
+			rest = append(rest, i)
+		}
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(unpackers)
+	for _, i := range rest {
 		group.Go(func() (err error) {
-			sums[i], err = t.unpackFile(ctx, s.name, f, ahead)
+			sums[i], err = t.unpackFile(ctx, s.name, plan.files[i])
 			return err
 		})
 	}
@@ -251,12 +251,9 @@ func taken(err error, name string) error {
 	return err
 }
 
-func (t *Tree) unpackFile(ctx context.Context, dir string, f archiveFile, ahead *ahead) (got stagedSum, err error) {
+func (t *Tree) unpackFile(ctx context.Context, dir string, f archiveFile) (got stagedSum, err error) {
 	if err := ctx.Err(); err != nil {
 		return got, err
-	}
-	if got, done, err := ahead.take(f, dir+"/"+f.name); done {
-		return got, taken(err, f.name)
 	}
 	from, err := f.Open()
 	if err != nil {

@@ -414,15 +414,15 @@ func TestSweep(t *testing.T) {
 	if n, err := tree.Sweep(ctx, 0); n != 0 || err != nil {
 		t.Errorf("Sweep(nothing ever staged) = %d, %v", n, err)
 	}
-	files{"old": "x", "olddir/metadata/m.json": "{}", "new": "x"}.under(stagingDir).write(t, tree.Dir())
-	for _, name := range []string{"old", "olddir"} {
+	files{"old": "x", "olddir/metadata/m.json": "{}", "new": "x", "growing/rest": "x", "growing/30": "x"}.under(stagingDir).write(t, tree.Dir())
+	for _, name := range []string{"old", "olddir/metadata/m.json", "olddir/metadata", "olddir", "growing/30", "growing"} {
 		touch(t, filepath.Join(tree.Dir(), stagingDir, name), time.Now().Add(-2*time.Hour))
 	}
 	if n, err := tree.Sweep(ctx, time.Hour); n != 2 || err != nil {
 		t.Errorf("Sweep = %d, %v, want 2", n, err)
 	}
-	if left := staged(t, tree); fmt.Sprint(left) != "[new]" {
-		t.Errorf("Sweep left %v, want [new]", left)
+	if left := staged(t, tree); fmt.Sprint(left) != "[growing new]" {
+		t.Errorf("Sweep left %v, want [growing new]", left)
 	}
 	head := func(scan string) string {
 		return string(must[[]byte](t)(appendLine(nil, journalHead{journalVersion, "", scan})))
