@@ -213,7 +213,8 @@ func inDir(dir string, entries []entry) []entry {
 // unlisted is an entry that no directory names.
 func unlisted(e entry) []byte {
 	archive := zipOf(e)
-	return archive[:bytes.Index(archive, []byte("PK\x01\x02"))]
+	entries, _, _ := bytes.Cut(archive, []byte("PK\x01\x02"))
+	return entries
 }
 
 // withDescriptor is an unlisted entry that is not packed and has its size behind
