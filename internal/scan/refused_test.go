@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -196,15 +197,17 @@ func (f fixture) content(t *testing.T) files {
 }
 
 // A write whose statements PostgreSQL refuses, here for a full disk, has changed
-// nothing in the tree either: no reader, no program and no later sweep finds it,
-// and it works once there is room.
-func TestRefusedWritesChangeNothing(t *testing.T) {
+// nothing in the tree either: no reader, no program and no later sweep finds it.
+// Once there is room it works, and goes on to its end though the client leaves.
+func TestWritesAreWholeOrNothing(t *testing.T) {
 	t.Parallel()
 	for name, call := range everyWrite {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f, trash := writable(t, &cutting{Pool: pgtest.New(t)})
-			ctx := as(t, ann)
+			pool := &cutting{Pool: pgtest.New(t)}
+			f, trash := writable(t, pool)
+			ctx, cancel := context.WithCancel(as(t, ann))
+			defer cancel()
 			before, rows, events := f.content(t), f.rows(t), f.outbox(t)
 			f.exec(t, `CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 				RAISE EXCEPTION 'could not extend file' USING ERRCODE = '53100'; END $$`)
@@ -228,8 +231,13 @@ func TestRefusedWritesChangeNothing(t *testing.T) {
 			if strings.Contains(f.log.String(), "could not be taken back") {
 				t.Errorf("log: %s", f.log.String())
 			}
-			if err := call(ctx, f.Service, trash); err != nil {
+
+			pool.cut.Store(&cancel)
+			if err := call(ctx, f.Service, trash); err != nil && !errors.Is(err, context.Canceled) {
 				t.Errorf("once there is room = %v", err)
+			}
+			if ctx.Err() == nil {
+				t.Fatal("the client has not left")
 			}
 			f.onlyOnce(t, len(events))
 		})
@@ -254,36 +262,12 @@ func (f fixture) onlyOnce(t *testing.T, since int) {
 	}
 }
 
-// A client that leaves while its write is being done leaves a write that is done:
-// tree, rows and events.
-func TestWriteGoesOnWithoutItsClient(t *testing.T) {
-	t.Parallel()
-	for name, call := range everyWrite {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			pool := &cutting{Pool: pgtest.New(t)}
-			f, trash := writable(t, pool)
-			events := len(f.outbox(t))
-			ctx, cancel := context.WithCancel(as(t, ann))
-			defer cancel()
-			pool.cut = cancel
-			if err := call(ctx, f.Service, trash); err != nil && !errors.Is(err, context.Canceled) {
-				t.Errorf("the call = %v", err)
-			}
-			if ctx.Err() == nil {
-				t.Fatal("the client has not left")
-			}
-			f.onlyOnce(t, events)
-		})
-	}
-}
-
 // cutting is a database that has the client leave once a transaction of it writes
 // events.
 type cutting struct {
 	*pgxpool.Pool
 
-	cut context.CancelFunc
+	cut atomic.Pointer[context.CancelFunc]
 }
 
 func (c *cutting) Begin(ctx context.Context) (pgx.Tx, error) {
@@ -298,8 +282,9 @@ type cuttingTx struct {
 }
 
 func (tx cuttingTx) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
-	if tx.of.cut != nil && (strings.Contains(sql, "-- name: RecordEvents ") || strings.Contains(sql, "-- name: InsertFiles ")) {
-		tx.of.cut()
+	cut := tx.of.cut.Load()
+	if cut != nil && (strings.Contains(sql, "-- name: RecordEvents ") || strings.Contains(sql, "-- name: InsertFiles ")) {
+		(*cut)()
 	}
 	return tx.Tx.Exec(ctx, sql, args...)
 }
