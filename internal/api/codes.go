@@ -110,10 +110,9 @@ func (r route) usual(op *huma.Operation) []error {
 		scan.ErrBusy, fsdb.ErrNoSpace,
 	}
 	if len(r.security) > 0 {
-		list = append(list, tokenFailures...)
-		if !slices.ContainsFunc(r.security, func(s map[string][]string) bool { return len(s) == 0 }) {
-			list = append(list, tokenauth.ErrMissing)
-		}
+		// Where a token may be left out it is missed all the same once the guest
+		// is switched off.
+		list = append(append(list, tokenFailures...), tokenauth.ErrMissing)
 	}
 	if slices.Contains(r.errors, http.StatusUnsupportedMediaType) {
 		list = append(list, errNotJSON)

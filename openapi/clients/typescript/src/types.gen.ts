@@ -2188,7 +2188,7 @@ export type GetArchiveData = {
 
 export type GetArchiveErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_fileset`, `unknown_scan`); 412 (`precondition_failed`); 413 (`too_large`); 416 (`range_not_satisfiable`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_fileset`, `unknown_scan`); 412 (`precondition_failed`); 413 (`too_large`); 416 (`range_not_satisfiable`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2279,7 +2279,7 @@ export type GetAssetData = {
 
 export type GetAssetErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_asset`); 412 (`precondition_failed`); 416 (`range_not_satisfiable`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_asset`); 412 (`precondition_failed`); 416 (`range_not_satisfiable`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2330,7 +2330,7 @@ export type GetImageData = {
 
 export type GetImageErrors = {
     /**
-     * Refused: 400 (`bad_size`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_file`); 412 (`precondition_failed`); 413 (`too_large`); 416 (`range_not_satisfiable`); 422 (`damaged_image`, `image_too_large`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`bad_size`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_file`); 412 (`precondition_failed`); 413 (`too_large`); 416 (`range_not_satisfiable`); 422 (`damaged_image`, `image_too_large`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2369,7 +2369,7 @@ export type GetMeshData = {
 
 export type GetMeshErrors = {
     /**
-     * Refused: 400 (`unknown_scan`, `bad_size`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_task`, `unknown_output`, `unknown_scan`); 412 (`precondition_failed`); 416 (`range_not_satisfiable`); 422 (`damaged_ply`, `ply_too_large`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`unknown_scan`, `bad_size`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_task`, `unknown_output`, `unknown_scan`); 412 (`precondition_failed`); 416 (`range_not_satisfiable`); 422 (`damaged_ply`, `ply_too_large`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2412,7 +2412,7 @@ export type GetPointcloudData = {
 
 export type GetPointcloudErrors = {
     /**
-     * Refused: 400 (`unknown_scan`, `bad_size`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_task`, `unknown_output`, `unknown_scan`); 412 (`precondition_failed`); 416 (`range_not_satisfiable`); 422 (`damaged_ply`, `ply_too_large`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`unknown_scan`, `bad_size`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_task`, `unknown_output`, `unknown_scan`); 412 (`precondition_failed`); 416 (`range_not_satisfiable`); 422 (`damaged_ply`, `ply_too_large`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2446,7 +2446,7 @@ export type GetSequenceData = {
 
 export type GetSequenceErrors = {
     /**
-     * Refused: 400 (`unknown_scan`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_task`, `unknown_output`, `unknown_sequence`, `unknown_scan`); 412 (`precondition_failed`); 416 (`range_not_satisfiable`); 422 (`damaged_json`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`unknown_scan`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_task`, `unknown_output`, `unknown_sequence`, `unknown_scan`); 412 (`precondition_failed`); 416 (`range_not_satisfiable`); 422 (`damaged_json`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -2480,7 +2480,7 @@ export type GetSkeletonData = {
 
 export type GetSkeletonErrors = {
     /**
-     * Refused: 400 (`unknown_scan`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_task`, `unknown_output`, `unknown_scan`); 412 (`precondition_failed`); 416 (`range_not_satisfiable`); 422 (`damaged_json`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`unknown_scan`, `invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_task`, `unknown_output`, `unknown_scan`); 412 (`precondition_failed`); 416 (`range_not_satisfiable`); 422 (`damaged_json`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3263,7 +3263,7 @@ export type GetFileData = {
 
 export type GetFileErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_file`); 412 (`precondition_failed`); 416 (`range_not_satisfiable`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_file`); 412 (`precondition_failed`); 416 (`range_not_satisfiable`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3370,7 +3370,7 @@ export type GetFileMetadataData = {
 
 export type GetFileMetadataErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_file`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`, `unknown_file`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3624,7 +3624,7 @@ export type ListFilesData = {
 
 export type ListFilesErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`, `bad_filter`, `bad_where`, `bad_sort`, `bad_cursor`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`, `bad_filter`, `bad_where`, `bad_sort`, `bad_cursor`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -3668,7 +3668,7 @@ export type GetFilesetMetadataData = {
 
 export type GetFilesetMetadataErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`, `unknown_fileset`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4295,7 +4295,7 @@ export type ListScansData = {
 
 export type ListScansErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`, `bad_filter`, `bad_where`, `bad_sort`, `bad_cursor`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`, `bad_filter`, `bad_where`, `bad_sort`, `bad_cursor`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4361,7 +4361,7 @@ export type ListScanInfosData = {
 
 export type ListScanInfosErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`, `bad_filter`, `bad_where`, `bad_sort`, `bad_cursor`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`, `bad_filter`, `bad_where`, `bad_sort`, `bad_cursor`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4435,7 +4435,7 @@ export type GetScanData = {
 
 export type GetScanErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_scan`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4536,7 +4536,7 @@ export type ListFilesetsData = {
 
 export type ListFilesetsErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`, `bad_filter`, `bad_where`, `bad_sort`, `bad_cursor`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_scan`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`, `bad_filter`, `bad_where`, `bad_sort`, `bad_cursor`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4631,7 +4631,7 @@ export type GetScanMetadataData = {
 
 export type GetScanMetadataErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_scan`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4756,7 +4756,7 @@ export type GetScanOwnerData = {
 
 export type GetScanOwnerErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_scan`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4836,7 +4836,7 @@ export type GetScanSharingData = {
 
 export type GetScanSharingErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_scan`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -4916,7 +4916,7 @@ export type GetScanTagsData = {
 
 export type GetScanTagsErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_scan`); 409 (`no_tag_list`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 409 (`no_tag_list`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5036,7 +5036,7 @@ export type GetScanVisibilityData = {
 
 export type GetScanVisibilityErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 403 (`forbidden`); 404 (`unknown_scan`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`unknown_scan`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5176,7 +5176,7 @@ export type ListTimelapsesData = {
 
 export type ListTimelapsesErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`, `bad_filter`, `bad_where`, `bad_sort`, `bad_cursor`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`, `bad_filter`, `bad_where`, `bad_sort`, `bad_cursor`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5290,7 +5290,7 @@ export type GetTimelapseData = {
 
 export type GetTimelapseErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 404 (`unknown_timelapse`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 404 (`unknown_timelapse`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
@@ -5489,7 +5489,7 @@ export type ListTimelapseScansData = {
 
 export type ListTimelapseScansErrors = {
     /**
-     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`, `bad_filter`, `bad_where`, `bad_sort`, `bad_cursor`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`); 404 (`unknown_timelapse`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     * Refused: 400 (`invalid_request`, `token_ambiguous`, `invalid_name`, `bad_filter`, `bad_where`, `bad_sort`, `bad_cursor`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 404 (`unknown_timelapse`); 429 (`rate_limited`); 431 (`headers_too_large`).
      */
     '4XX': Problem;
     /**
