@@ -16,10 +16,10 @@ var advices = map[string]string{ //nolint:gosec // Words about secrets, none of 
 	"token_audience":        "Log in at this server: the token is another one's.",
 	"token_expired":         "Trade in the refresh token if that still lives, or log in again; an API token has to be made anew.",
 	"token_not_yet_valid":   "Try again in a moment; if that does not help, the clock of the server is wrong.",
-	"token_wrong_type":      "Send the access token, or to a refresh the refresh token.",
+	"token_wrong_type":      "Send the access token, or an API token; a refresh token is good for a refresh alone.",
 	"csrf_missing":          "Send the value of the cookie csrf_access_token in the header X-CSRF-TOKEN.",
 	"csrf_mismatch":         "Send the value of the cookie csrf_access_token in the header X-CSRF-TOKEN, as it is now.",
-	"token_revoked":         "Log in again: it was ended by a logout, a refresh or an administrator. An API token has to be made anew.",
+	"token_revoked":         "Use the tokens of the last refresh, or log in again if the session was ended. An API token has to be made anew.",
 	"access_token_unknown":  "Log in again, or make another API token.",
 	"refresh_token_unknown": "Log in again.",
 	"refresh_token_reused":  "Log in again: two hold this token, so the session was ended for both. Change the password if you do not know the other.",
@@ -67,6 +67,52 @@ var adviceOfStatus = map[int]string{
 	http.StatusInternalServerError: "Ask an administrator: the log of the server has the cause under the X-Request-Id of this answer.",
 }
 
+// adviceOfRefresh is for a refresh, which is refused for its refresh token.
+var adviceOfRefresh = map[string]string{ //nolint:gosec // As above.
+	"token_missing":         "Send the refresh token as refresh_token of a JSON body, or as the cookie refresh_token_cookie; without one, log in.",
+	"missing_refresh_token": "Send the refresh token as refresh_token of a JSON body; without one, log in.",
+	"token_ambiguous":       "Send the refresh token once: in the body, or as a cookie.",
+	"token_expired":         "Log in again: the session was not refreshed in time.",
+	"token_wrong_type":      "Send the refresh token of the pair, and not the access token or an API token.",
+	"csrf_missing":          "Send the value of the cookie csrf_refresh_token in the header X-CSRF-TOKEN.",
+	"csrf_mismatch":         "Send the value of the cookie csrf_refresh_token in the header X-CSRF-TOKEN, as it is now.",
+	"token_revoked":         "Log in again: the session was ended.",
+}
+
+// adviceOfLogout is for a logout, for which the refresh token may stand in.
+var adviceOfLogout = map[string]string{ //nolint:gosec // As above.
+	"token_missing":   "Send the access token, or the refresh token as refresh_token of a JSON body. Who has neither is not logged in.",
+	"token_ambiguous": "Send each token once: in a header or the body, or as a cookie.",
+	"token_expired":   "Send the refresh token as refresh_token of a JSON body; if that has expired as well, the session is over.",
+	"token_revoked":   "Send the tokens of the last refresh. If the session was ended, there is nothing to do.",
+	"csrf_missing":    "Send the value of the cookie csrf_access_token, or where that is gone of csrf_refresh_token, in the header X-CSRF-TOKEN.",
+	"csrf_mismatch":   "Send the value of the cookie csrf_access_token, or where that is gone of csrf_refresh_token, in the header X-CSRF-TOKEN.",
+	"session_ended":   "There is nothing to do: the session is over.",
+}
+
+// adviceOfNeed is for who lacks what an operation needs, where it is not a right
+// on a scan.
+var adviceOfNeed = map[need]string{
+	toCreate:       "Ask an administrator for the right; if the token is an API token, make one that has it.",
+	toManageUsers:  "Ask an administrator. An API token never has this right: log in instead.",
+	toManageGroups: "Ask an administrator, or a member of the group. An API token never has this right: log in instead.",
+	toAdminister:   "Ask an administrator. An API token never has this right: log in instead.",
+	byPerson:       "Log in as the one whom it is about: an API token never has this right.",
+}
+
+// detailOf is the detail of a failure of this operation, which may know better
+// what to do about it than what is said of its code.
+func (r route) detailOf(status int, code, message string) string {
+	advice, ok := r.advices[code]
+	if !ok && code == codeForbidden {
+		advice, ok = adviceOfNeed[r.needs]
+	}
+	if ok {
+		return advised(message, advice)
+	}
+	return detailOf(status, code, message)
+}
+
 // detailOf is what happened, and what to do about it where there is something.
 func detailOf(status int, code, message string) string {
 	advice, ok := advices[code]
@@ -76,6 +122,11 @@ func detailOf(status int, code, message string) string {
 	if !ok {
 		return message
 	}
+	return advised(message, advice)
+}
+
+// advised is what happened and what to do about it.
+func advised(message, advice string) string {
 	if message == "" {
 		return advice
 	}

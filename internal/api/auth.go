@@ -123,12 +123,12 @@ func (s *server) registerAuth() {
 		errors: []int{http.StatusForbidden, http.StatusConflict, http.StatusUnsupportedMediaType, http.StatusRequestEntityTooLarge},
 	}, s.registerUser)
 	register(s, route{
-		id: "logout", method: http.MethodPost, path: "/auth/logout", tag: tagAuth, security: required,
+		id: "logout", method: http.MethodPost, path: "/auth/logout", tag: tagAuth, security: required, advices: adviceOfLogout,
 		faults:  []error{auth.ErrNotLoggedIn, auth.ErrLogout},
 		summary: "Log out", doc: logoutDoc, errors: []int{http.StatusRequestEntityTooLarge}, ownTokens: true,
 	}, s.logout)
 	register(s, route{
-		id: "refresh-token", method: http.MethodPost, path: "/auth/token/refresh", tag: tagAuth, security: public, rate: rateToken,
+		id: "refresh-token", method: http.MethodPost, path: "/auth/token/refresh", tag: tagAuth, security: public, rate: rateToken, advices: adviceOfRefresh,
 		faults: []error{
 			tokenauth.ErrRefreshUnknown, tokenauth.ErrRefreshReused, tokenauth.ErrMissing, tokenauth.ErrMalformed, tokenauth.ErrUnknownKey,
 			tokenauth.ErrSignature, tokenauth.ErrIssuer, tokenauth.ErrAudience, tokenauth.ErrExpired, tokenauth.ErrNotYetValid,

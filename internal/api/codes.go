@@ -195,16 +195,18 @@ func documentFailures(op *huma.Operation, r route) {
 		answer.Description = fmt.Sprintf("%s Codes: `%s`.", meanings[status], strings.Join(codes, "`, `"))
 		answer.Extensions = map[string]any{codesKey: codes}
 		if media := answer.Content["application/json"]; media != nil {
-			media.Example = exampleOf(status, list[0])
+			media.Example = r.exampleOf(status, list[0])
 		}
 		answer.Headers = headersOf(status)
 	}
 }
 
 // exampleOf is a refusal as the document shows it.
-func exampleOf(status int, f failure) *Problem {
+func (r route) exampleOf(status int, f failure) *Problem {
 	if f.code != errInvalid.Code {
-		return newProblem(status, f.code, f.text)
+		p := newProblem(status, f.code, f.text)
+		p.Detail = r.detailOf(status, f.code, f.text)
+		return p
 	}
 	places := []Place{{Location: "query.limit", Message: "expected number <= 1000"}}
 	p := newProblem(status, f.code, sentence(places))

@@ -121,7 +121,7 @@ func registerOlder[I, O any](s *server, id string, r route, handler func(context
 		of := s.routes[a.of]
 		r.method, r.path = a.method, of.path
 		r.doc, r.faults = cmp.Or(r.doc, of.doc), append(r.faults, of.faults...)
-		addAlias(s, a, r, answering(s, handler))
+		addAlias(s, a, r, answering(s, r, handler))
 	}
 }
 

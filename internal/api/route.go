@@ -29,6 +29,7 @@ type route struct {
 	// errors. What all operations share is in codes.go.
 	faults    []error
 	refusals  *refusals
+	advices   map[string]string // by code, where it is not that of advice.go
 	responses map[string]*huma.Response
 	rest      bool // the last path parameter takes the rest of the path
 	ownTokens bool // the handler looks for the token itself
@@ -41,7 +42,7 @@ type route struct {
 // is answered as a Problem. It remembers how to add the same operation under
 // older paths; see legacy.go.
 func register[I, O any](s *server, r route, handler func(context.Context, *I) (*O, error)) {
-	handler = answering(s, handler)
+	handler = answering(s, r, handler)
 	r.rate = r.rated()
 	add(s, s.api, r, s.operation(r, r.fullPath()), handler)
 	s.routes[r.id] = r
@@ -49,11 +50,13 @@ func register[I, O any](s *server, r route, handler func(context.Context, *I) (*
 }
 
 // answering makes Problems of the handler's errors.
-func answering[I, O any](s *server, handler func(context.Context, *I) (*O, error)) func(context.Context, *I) (*O, error) {
+func answering[I, O any](s *server, r route, handler func(context.Context, *I) (*O, error)) func(context.Context, *I) (*O, error) {
 	return func(ctx context.Context, in *I) (*O, error) {
 		out, err := handler(ctx, in)
 		if err != nil {
-			return nil, inWords(ctx, problemOf(ctx, s.log, err))
+			p := inWords(ctx, problemOf(ctx, s.log, err))
+			p.Detail = r.detailOf(p.Status, p.Code, p.Message)
+			return nil, p
 		}
 		return out, nil
 	}

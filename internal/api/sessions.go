@@ -182,7 +182,7 @@ func (s *server) registerInspection() {
 		return s.inspect(in, tokenauth.Required)
 	})
 	register(s, route{
-		id: "delete-login", method: http.MethodDelete, path: "/auth/logout", tag: tagAuth, security: required,
+		id: "delete-login", method: http.MethodDelete, path: "/auth/logout", tag: tagAuth, security: required, advices: adviceOfLogout,
 		faults:  []error{auth.ErrNotLoggedIn, auth.ErrLogout},
 		summary: "Log out",
 		doc:     "The same as POST, as AuthX has it.",

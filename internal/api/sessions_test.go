@@ -85,6 +85,51 @@ func TestRefreshOverHTTP(t *testing.T) {
 	}
 }
 
+// A refusal of a refresh or logout says what to do about the token that it
+// wants, on both paths, and of a permission what would have it.
+func TestAdviceOverHTTP(t *testing.T) {
+	t.Parallel()
+	s := newAccounts(t, api.Config{Rates: api.NoRates})
+	access, refresh := s.login("carol")
+	robot := s.apiToken(access)
+	says := func(what string, a answer, code, advice string) {
+		t.Helper()
+		v := a.json(t)
+		if v["code"] != code || !strings.HasPrefix(v["detail"].(string), v["message"].(string)) || !strings.HasSuffix(v["detail"].(string), " "+advice) {
+			t.Errorf("%s = %d %s, want %s and the advice %q", what, a.status, a.body, code, advice)
+		}
+	}
+	cookie := header{"Cookie", tokenauth.RefreshCookie + "=" + refresh}
+	for _, path := range []string{"/api/v1/auth/token/refresh", "/token-refresh"} { // the two routes of a refresh
+		says(path+" with an access token", s.do("POST", path, refreshBody(access), asJSON), "token_wrong_type",
+			"Send the refresh token of the pair, and not the access token or an API token.")
+		says(path+" with an expired token", s.do("POST", path, refreshBody(s.expired(refresh)), asJSON), "token_expired",
+			"Log in again: the session was not refreshed in time.")
+		says(path+" by cookie alone", s.do("POST", path, "", cookie), "csrf_missing",
+			"Send the value of the cookie csrf_refresh_token in the header X-CSRF-TOKEN.")
+		says(path+" by cookie and body", s.do("POST", path, refreshBody(refresh), asJSON, cookie), "token_ambiguous",
+			"Send the refresh token once: in the body, or as a cookie.")
+	}
+	says("refresh without a token", s.do("POST", "/api/v1/auth/token/refresh", "{}", asJSON), "token_missing",
+		"Send the refresh token as refresh_token of a JSON body, or as the cookie refresh_token_cookie; without one, log in.")
+	says("refresh without a token on the older path", s.do("POST", "/token-refresh", "{}", asJSON), "missing_refresh_token",
+		"Send the refresh token as refresh_token of a JSON body; without one, log in.")
+	for _, path := range []string{"/api/v1/auth/logout", "/logout"} {
+		for _, method := range []string{"POST", "DELETE"} {
+			says(method+" "+path+" without a token", s.do(method, path, ""), "token_missing",
+				"Send the access token, or the refresh token as refresh_token of a JSON body. Who has neither is not logged in.")
+			says(method+" "+path+" with an expired token", s.do(method, path, "", bearer(s.expired(access))), "token_expired",
+				"Send the refresh token as refresh_token of a JSON body; if that has expired as well, the session is over.")
+		}
+	}
+	says("profile with an expired token", s.do("GET", "/api/v1/auth/profile", "", bearer(s.expired(access))), "token_expired",
+		"Trade in the refresh token if that still lives, or log in again; an API token has to be made anew.")
+	says("sessions with an API token", s.do("GET", "/api/v1/auth/sessions", "", bearer(robot)), "forbidden",
+		"Log in as the one whom it is about: an API token never has this right.")
+	says("users with an API token", s.do("GET", "/api/v1/users", "", bearer(robot)), "forbidden",
+		"Ask an administrator. An API token never has this right: log in instead.")
+}
+
 func TestRefreshReuseOverHTTP(t *testing.T) {
 	t.Parallel()
 	s := newAccounts(t, api.Config{}, func(c *auth.Config) { c.RefreshGrace = 0 })
