@@ -408,6 +408,13 @@ type Reservation struct {
 	ExpiresAt time.Time
 }
 
+type RetentionClock struct {
+	Kind     string
+	SeenAt   time.Time
+	Unseen   pgtype.Interval
+	JumpedAt time.Time
+}
+
 type RevokedToken struct {
 	ID         uuid.UUID
 	Kind       string

@@ -86,10 +86,12 @@ func (q *Queries) FinishUpload(ctx context.Context, db DBTX, finishedAt time.Tim
 }
 
 const getUpload = `-- name: GetUpload :one
-SELECT id, username, scan, fileset, file, extension, document, described, size, received, digest, expires_at,
-       (finished_at IS NOT NULL)::boolean AS finished
-FROM uploads
-WHERE id = $1 AND expires_at > $2
+SELECT u.id, u.username, u.scan, u.fileset, u.file, u.extension, u.document, u.described, u.size, u.received, u.digest, u.expires_at,
+       (u.finished_at IS NOT NULL)::boolean AS finished
+FROM uploads u
+LEFT JOIN retention_clocks c ON c.kind = 'uploads'
+WHERE u.id = $1
+  AND u.expires_at > least($2::timestamptz, c.seen_at + make_interval(secs => $3::float8)) - coalesce(c.unseen, interval '0')
 `
 
 type GetUploadRow struct {
@@ -108,9 +110,10 @@ type GetUploadRow struct {
 	Finished  bool
 }
 
-// GetUpload returns an upload that has not expired.
-func (q *Queries) GetUpload(ctx context.Context, db DBTX, iD uuid.UUID, now time.Time) (GetUploadRow, error) {
-	row := db.QueryRow(ctx, getUpload, iD, now)
+// GetUpload returns an upload that has not expired: by the time that servers saw
+// pass, of which only so much may have passed since one looked.
+func (q *Queries) GetUpload(ctx context.Context, db DBTX, iD uuid.UUID, now time.Time, unlooked float64) (GetUploadRow, error) {
+	row := db.QueryRow(ctx, getUpload, iD, now, unlooked)
 	var i GetUploadRow
 	err := row.Scan(
 		&i.ID,

@@ -4,11 +4,14 @@ INSERT INTO uploads (id, username, scan, fileset, file, extension, document, des
 VALUES (@id, @username, @scan, @fileset, @file, @extension, @document, @described, @size, @created_at, @expires_at);
 
 -- name: GetUpload :one
--- GetUpload returns an upload that has not expired.
-SELECT id, username, scan, fileset, file, extension, document, described, size, received, digest, expires_at,
-       (finished_at IS NOT NULL)::boolean AS finished
-FROM uploads
-WHERE id = @id AND expires_at > @now;
+-- GetUpload returns an upload that has not expired: by the time that servers saw
+-- pass, of which only so much may have passed since one looked.
+SELECT u.id, u.username, u.scan, u.fileset, u.file, u.extension, u.document, u.described, u.size, u.received, u.digest, u.expires_at,
+       (u.finished_at IS NOT NULL)::boolean AS finished
+FROM uploads u
+LEFT JOIN retention_clocks c ON c.kind = 'uploads'
+WHERE u.id = @id
+  AND u.expires_at > least(@now::timestamptz, c.seen_at + make_interval(secs => @unlooked::float8)) - coalesce(c.unseen, interval '0');
 
 -- name: CountUploads :one
 -- CountUploads counts the uploads of a user that are not finished.

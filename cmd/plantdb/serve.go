@@ -219,6 +219,10 @@ func (s *service) prepare(ctx context.Context, root *os.Root) error {
 	if s.config.Previews == config.PreviewsAhead {
 		s.scans.PreviewAhead(s.queue)
 	}
+	// Before anything is made whose age a jump of the clock could mistake.
+	if err := s.scans.LookAtClocks(actor.NewContext(ctx, actor.System())); err != nil {
+		s.log.WarnContext(ctx, "a jump of the clock cannot be noticed", slog.Any("err", err))
+	}
 	// What a crash left half-done is undone before anything is read.
 	if err := s.scans.SettleBatches(actor.NewContext(ctx, actor.System())); err != nil {
 		return err

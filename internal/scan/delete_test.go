@@ -311,10 +311,15 @@ func TestTrashRetention(t *testing.T) {
 	if usage := trashBytes(t, f, "ann"); usage != 17 {
 		t.Errorf("bytes of ann in the trash = %d, want 17", usage)
 	}
+	for day := range 30 {
+		if n := must[int](t)(f.clock(noon.AddDate(0, 0, day)).KeepTrash(system)); n != 0 {
+			t.Errorf("KeepTrash() on day %d = %d, want 0", day, n)
+		}
+	}
 	for _, tt := range []struct {
 		after time.Duration
 		want  int
-	}{{0, 0}, {30*24*time.Hour - time.Minute, 0}, {30*24*time.Hour + time.Minute, 1}, {31 * 24 * time.Hour, 0}} {
+	}{{30*24*time.Hour - time.Minute, 0}, {30*24*time.Hour + time.Minute, 1}, {31 * 24 * time.Hour, 0}} {
 		f = f.clock(noon.Add(tt.after))
 		if n := must[int](t)(f.KeepTrash(system)); n != tt.want {
 			t.Errorf("KeepTrash() after %v = %d, want %d", tt.after, n, tt.want)

@@ -217,7 +217,7 @@ func (s *Service) upload(ctx context.Context, id uuid.UUID) (db.GetUploadRow, er
 	if err != nil {
 		return db.GetUploadRow{}, err
 	}
-	r, err := s.q.GetUpload(ctx, s.pool, id, s.now())
+	r, err := s.q.GetUpload(ctx, s.pool, id, s.now(), unlooked(s.config.UploadExpiry).Seconds())
 	if err != nil {
 		return r, notFound(err, ErrUnknownUpload, "find upload %s", id)
 	}
@@ -388,10 +388,14 @@ func (s *Service) SweepResumables(ctx context.Context) (ended int, err error) {
 	if _, err := acting(ctx); err != nil {
 		return 0, err
 	}
-	if err := s.q.SweepReservations(ctx, s.pool, s.now()); err != nil {
+	until, err := s.lookAtClock(ctx, clockUploads, s.config.UploadExpiry)
+	if err != nil {
+		return 0, err
+	}
+	if err := s.q.SweepReservations(ctx, s.pool, until); err != nil {
 		return 0, fmt.Errorf("sweep reservations: %w", err)
 	}
-	expired, err := s.q.ListExpiredUploads(ctx, s.pool, s.now(), sweepBatch)
+	expired, err := s.q.ListExpiredUploads(ctx, s.pool, until, sweepBatch)
 	if err != nil {
 		return 0, fmt.Errorf("list expired uploads: %w", err)
 	}

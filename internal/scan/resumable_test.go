@@ -361,8 +361,15 @@ func TestResumableExpires(t *testing.T) {
 	f := indexed(t, plainScan("s", `{"owner":"ann"}`))
 	old, kept := begin(t, f, "old", 10), begin(t, f, "kept", 10)
 	ctx := as(t, actor.System())
-	later := time.Now().Add(f.config.UploadExpiry - time.Minute)
+	end := time.Now().Add(f.config.UploadExpiry - time.Minute)
+	later := time.Now()
 	f.now = func() time.Time { return later }
+	for ; later.Before(end); later = later.Add(time.Hour) {
+		if n, err := f.SweepResumables(ctx); n != 0 || err != nil {
+			t.Errorf("SweepResumables before the end = %d, %v, want 0", n, err)
+		}
+	}
+	later = end
 	if _, err := f.Resume(as(t, ann), kept, piece(0, "01234")); err != nil { // which slides its end
 		t.Fatal(err)
 	}

@@ -287,7 +287,11 @@ func (s *Service) forgetEvents(ctx context.Context) (forgotten int64, err error)
 	if s.config.EventRetention <= 0 {
 		return 0, nil
 	}
-	before := s.now().Add(-s.config.EventRetention)
+	until, err := s.lookAtClock(ctx, clockEvents, s.config.EventRetention)
+	if err != nil {
+		return 0, err
+	}
+	before := until.Add(-s.config.EventRetention)
 	for range forgetBatches {
 		n, err := s.q.ForgetEvents(ctx, s.pool, forgetBatch, before)
 		if err != nil {

@@ -69,6 +69,15 @@ func (s *Service) trashEntry(t db.Trash, owners, scans []string, ids []uuid.UUID
 	return e
 }
 
+// by is the entry as it expires by a clock.
+func (e TrashEntry) by(c retentionClock, keep time.Duration) TrashEntry {
+	if e.Expires != nil {
+		expires := c.end(e.DeletedAt, keep)
+		e.Expires = &expires
+	}
+	return e
+}
+
 // trashEntryOf is trashEntry for what was just deleted.
 func (s *Service) trashEntryOf(e fsdb.Trashed) TrashEntry {
 	var owners, scans []string
@@ -120,9 +129,13 @@ func (s *Service) Trash(ctx context.Context, before *uuid.UUID, limit int) ([]Tr
 	if err != nil {
 		return nil, fmt.Errorf("list the trash: %w", err)
 	}
+	clock, err := s.clockOf(ctx, s.pool, clockTrash)
+	if err != nil {
+		return nil, err
+	}
 	entries := make([]TrashEntry, len(rows))
 	for i, r := range rows {
-		entries[i] = s.trashEntry(r.Trash, r.Owners, r.Scans, r.ScanIds, r.FileCount, r.ByteCount)
+		entries[i] = s.trashEntry(r.Trash, r.Owners, r.Scans, r.ScanIds, r.FileCount, r.ByteCount).by(clock, s.config.TrashRetention)
 	}
 	return entries, nil
 }
@@ -143,7 +156,11 @@ func (s *Service) openTrash(ctx context.Context, tx db.DBTX, id uuid.UUID, opera
 	if err != nil {
 		return TrashEntry{}, a, notFound(err, ErrUnknownTrash, "find trash entry %s", id)
 	}
-	e := s.trashEntry(r.Trash, r.Owners, r.Scans, r.ScanIds, r.FileCount, r.ByteCount)
+	clock, err := s.clockOf(ctx, tx, clockTrash)
+	if err != nil {
+		return TrashEntry{}, a, err
+	}
+	e := s.trashEntry(r.Trash, r.Owners, r.Scans, r.ScanIds, r.FileCount, r.ByteCount).by(clock, s.config.TrashRetention)
 	if !CanSeeTrash(a, e) {
 		return e, a, ErrUnknownTrash
 	}
@@ -373,7 +390,11 @@ func (s *Service) purgeExpired(ctx context.Context) (purged int, err error) {
 	if s.config.TrashRetention <= 0 {
 		return 0, nil
 	}
-	ids, err := s.q.ListExpiredTrash(ctx, s.pool, s.now().Add(-s.config.TrashRetention), purgeBatch)
+	until, err := s.lookAtClock(ctx, clockTrash, s.config.TrashRetention)
+	if err != nil {
+		return 0, err
+	}
+	ids, err := s.q.ListExpiredTrash(ctx, s.pool, until.Add(-s.config.TrashRetention), purgeBatch)
 	if err != nil {
 		return 0, fmt.Errorf("list what is to be purged: %w", err)
 	}
