@@ -34,3 +34,16 @@ func digestOf(state []byte) (hash.Hash, error) {
 	}
 	return sum, nil
 }
+
+// stateOf returns the state that digestOf takes.
+func stateOf(sum hash.Hash) ([]byte, error) {
+	marshaler, ok := sum.(encoding.BinaryMarshaler)
+	if !ok {
+		return nil, errors.New("the digest has no state")
+	}
+	state, err := marshaler.MarshalBinary()
+	if err != nil {
+		return nil, fmt.Errorf("keep the state of a digest: %w", err)
+	}
+	return state, nil
+}

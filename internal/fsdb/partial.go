@@ -2,14 +2,13 @@ package fsdb
 
 import (
 	"context"
-	"encoding"
 	"errors"
 	"fmt"
 	"hash"
 	"io"
 	"io/fs"
 	"os"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -35,8 +34,6 @@ type Partial struct {
 	file *os.File
 	at   int64
 	sum  hash.Hash
-	// flushed is up to where the disk was told to begin.
-	flushed int64
 }
 
 // CreatePartial makes an empty partial content, durably.
@@ -113,7 +110,7 @@ func flockNow(f *os.File) error {
 // Close lets the content go, for the next writer.
 func (p *Partial) Close() { unlock(p.file) }
 
-// Continue has the next Write write at offset at, after bytes that are durable
+// Continue has the next Receive write at offset at, after bytes that are durable
 // and whose digest has that state; what lies behind them was never
 // acknowledged and goes.
 func (p *Partial) Continue(at int64, state []byte) error {
@@ -130,26 +127,149 @@ func (p *Partial) Continue(at int64, state []byte) error {
 	if err == nil {
 		p.sum, err = digestOf(state)
 	}
-	p.at, p.flushed = at, at
+	p.at = at
 	return wrap("continue upload", p.id, err)
 }
 
-// Write implements io.Writer. After an error nothing can be made durable but by
-// another Continue.
-func (p *Partial) Write(b []byte) (int, error) {
-	var hashing sync.WaitGroup
-	hashing.Go(func() { _, _ = p.sum.Write(b) }) // a hash takes everything
-	n, err := p.tree.disk.write(p.file, b)
-	hashing.Wait()
-	p.at += int64(n)
-	if p.at-p.flushed >= flushSize {
-		beginFlush(p.file, p.flushed, p.at-p.flushed)
-		p.flushed = p.at
+// Receive writes r behind what is there. broke is what r failed with: what came
+// before that is written; err is any other failure, after which nothing can be
+// made durable but by another Continue.
+//
+// If keep is not nil, what is written is made durable beside the writing, each
+// time that step bytes came or that long has passed, and keep is told how much of it
+// there is and the state of its digest, for Continue. It is called by one goroutine
+// at a time and not after Receive has returned; its error ends Receive.
+func (p *Partial) Receive(r io.Reader, step int64, every time.Duration, keep func(at int64, state []byte) error) (broke, err error) {
+	from := &brokenOff{r: r}
+	s := sink{file: partialFile{p.file, p.tree.disk}, sum: p.sum, size: p.at, flushed: p.at}
+	k := keeper{partial: p, step: step, every: every, at: p.at, last: time.Now(), keep: keep}
+	hashed := p.at
+	k.begin()
+	err = s.receiveBy(from, func(b []byte) (func(), error) {
+		if k.failed() {
+			return nil, errNotKept
+		}
+		hash, err := s.write(b)
+		if err != nil {
+			return nil, err
+		}
+		return func() {
+			hash()
+			hashed += int64(len(b))
+			k.offer(hashed, p.sum)
+		}, nil
+	})
+	if kept := k.end(); kept != nil {
+		err = kept // and not that the writing ended because of it
 	}
-	if n < len(b) {
-		p.sum = nil // it is of more than there is
+	if p.at = s.size; err != nil {
+		p.sum = nil // it may be of more than there is
 	}
-	return n, wrap("write upload", p.id, err)
+	return from.err, wrap("write upload", p.id, err)
+}
+
+// partialFile is the file of an upload in pieces, as one that is new.
+type partialFile struct {
+	*os.File
+	disk disk
+}
+
+// Write implements io.Writer.
+func (f partialFile) Write(p []byte) (int, error) { return f.disk.write(f.File, p) }
+
+// brokenOff ends where its reader fails, and knows why.
+type brokenOff struct {
+	r   io.Reader
+	err error
+}
+
+// Read implements io.Reader.
+func (b *brokenOff) Read(p []byte) (int, error) {
+	if b.err != nil {
+		return 0, io.EOF
+	}
+	n, err := b.r.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		b.err, err = err, io.EOF
+	}
+	return n, err
+}
+
+// errNotKept ends a Receive whose keep failed.
+var errNotKept = errors.New("what came before could not be kept")
+
+// keeper makes what is written to an upload durable, beside the writing.
+type keeper struct {
+	partial *Partial
+	step    int64
+	every   time.Duration
+	keep    func(at int64, state []byte) error
+
+	// Of the goroutine that hashes.
+	at   int64
+	last time.Time
+
+	marks chan mark
+	done  chan struct{}
+	err   atomic.Pointer[error]
+}
+
+// mark is how much of an upload was written, and the state of its digest.
+type mark struct {
+	at    int64
+	state []byte
+}
+
+func (k *keeper) begin() {
+	if k.keep == nil {
+		return
+	}
+	k.marks, k.done = make(chan mark), make(chan struct{})
+	go func() {
+		defer close(k.done)
+		for m := range k.marks {
+			err := k.partial.tree.disk.sync(k.partial.file)
+			if err == nil {
+				err = k.keep(m.at, m.state)
+			}
+			if err != nil {
+				k.err.Store(&err)
+				return
+			}
+		}
+	}()
+}
+
+// offer has what was written up to there kept if it is time, and nothing is
+// being kept yet.
+func (k *keeper) offer(at int64, sum hash.Hash) {
+	if k.keep == nil || at-k.at < k.step && time.Since(k.last) < k.every {
+		return
+	}
+	state, err := stateOf(sum)
+	if err != nil {
+		return // Sync will say so
+	}
+	select {
+	case k.marks <- mark{at, state}:
+		k.at, k.last = at, time.Now()
+	default:
+	}
+}
+
+func (k *keeper) failed() bool { return k.err.Load() != nil }
+
+// end waits for what is being kept.
+func (k *keeper) end() error {
+	if k.keep == nil {
+		return nil
+	}
+	close(k.marks)
+	<-k.done
+	if err := k.err.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // Sync makes what was written durable, and returns how much there is now and
@@ -158,12 +278,8 @@ func (p *Partial) Sync() (at int64, state []byte, err error) {
 	if err := p.tree.disk.sync(p.file); err != nil {
 		return 0, nil, wrap("sync upload", p.id, err)
 	}
-	marshaler, ok := p.sum.(encoding.BinaryMarshaler)
-	if !ok {
-		return 0, nil, errors.New("the digest has no state")
-	}
-	if state, err = marshaler.MarshalBinary(); err != nil {
-		return 0, nil, fmt.Errorf("keep digest of upload %q: %w", p.id, err)
+	if state, err = stateOf(p.sum); err != nil {
+		return 0, nil, wrap("sync upload", p.id, err)
 	}
 	return p.at, state, nil
 }

@@ -79,7 +79,7 @@ func TestPowerCutPartial(t *testing.T) {
 				if err := p.Continue(at, digest); err != nil {
 					return err
 				}
-				if _, err := p.Write([]byte(pieces[n])); err != nil {
+				if err := receiveText(p, pieces[n]); err != nil {
 					return err
 				}
 				now, state, err := p.Sync()

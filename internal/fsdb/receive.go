@@ -55,15 +55,18 @@ func receiveOne(f file, r io.Reader) (size int64, sum [sha256.Size]byte, err err
 	}
 }
 
-func (s *sink) receive(r io.Reader) error {
+func (s *sink) receive(r io.Reader) error { return s.receiveBy(r, s.write) }
+
+// receiveBy is receive with a write that does more than that of s.
+func (s *sink) receiveBy(r io.Reader, write func(p []byte) (hash func(), err error)) error {
 	b, _ := blockPool.Get().(*block)
 	n, err := fill(r, b)
 	if err == nil {
-		return relay(r, filled{b, n}, s.write)
+		return relay(r, filled{b, n}, write)
 	}
 	var hash func()
 	if errors.Is(err, io.EOF) {
-		hash, err = s.write(b[:n])
+		hash, err = write(b[:n])
 	}
 	if err == nil {
 		s.flush()

@@ -279,45 +279,47 @@ func (s *Service) openPartial(ctx context.Context, id uuid.UUID) (*fsdb.Partial,
 func (s *Service) receive(ctx context.Context, r *db.GetUploadRow, p *fsdb.Partial, piece Piece) error {
 	// What is there is kept although its client is gone.
 	kept := context.WithoutCancel(ctx)
-	buffer := make([]byte, 256<<10)
-	content := s.uploading(contextReader{ctx, piece.Content})
-	at, last := r.Received, time.Now()
-	for {
-		n, err := io.ReadFull(content, buffer[:min(int64(len(buffer)), r.Size-at+1)])
-		if at += int64(n); at > r.Size {
-			return ErrUploadTooLong
-		}
-		if _, err := p.Write(buffer[:n]); err != nil {
+	var keep func(at int64, state []byte) error
+	if piece.Check == nil {
+		keep = func(at int64, state []byte) error { return s.advance(kept, r, at, state) }
+	}
+	content := &uploadLimit{s.uploading(contextReader{ctx, piece.Content}), r.Size - r.Received}
+	broke, err := p.Receive(content, stepBytes, stepTime, keep)
+	switch {
+	case err != nil:
+		return err
+	case errors.Is(broke, ErrUploadTooLong), broke != nil && piece.Check != nil:
+		return broke
+	case piece.Check != nil:
+		if err := piece.Check(); err != nil {
 			return err
-		}
-		switch {
-		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-			if piece.Check != nil {
-				if err := piece.Check(); err != nil {
-					return err
-				}
-			}
-			return s.acknowledge(kept, r, p)
-		case err != nil && piece.Check == nil:
-			return errors.Join(err, s.acknowledge(kept, r, p))
-		case err != nil:
-			return err
-		}
-		if piece.Check == nil && (at-r.Received >= stepBytes || time.Since(last) > stepTime) {
-			if err := s.acknowledge(kept, r, p); err != nil {
-				return err
-			}
-			last = time.Now()
 		}
 	}
+	at, state, err := p.Sync()
+	if err == nil {
+		err = s.advance(kept, r, at, state)
+	}
+	return errors.Join(broke, err)
 }
 
-// acknowledge makes what p has durable and says so.
-func (s *Service) acknowledge(ctx context.Context, r *db.GetUploadRow, p *fsdb.Partial) error {
-	at, state, err := p.Sync()
-	if err != nil {
-		return err
+// uploadLimit refuses what comes behind the end of an upload.
+type uploadLimit struct {
+	content io.Reader
+	left    int64
+}
+
+// Read implements io.Reader.
+func (l *uploadLimit) Read(p []byte) (int, error) {
+	n, err := l.content.Read(p[:min(int64(len(p)), l.left+1)])
+	if int64(n) > l.left {
+		return 0, ErrUploadTooLong
 	}
+	l.left -= int64(n)
+	return n, err
+}
+
+// advance acknowledges what is durable.
+func (s *Service) advance(ctx context.Context, r *db.GetUploadRow, at int64, state []byte) error {
 	if at == r.Received {
 		return nil
 	}
