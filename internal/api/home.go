@@ -2,11 +2,14 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"path/filepath"
 	"strings"
 
+	"github.com/romi/plantdb-go/internal/actor"
+	"github.com/romi/plantdb-go/internal/auth"
 	"github.com/romi/plantdb-go/internal/scan"
 	"github.com/romi/plantdb-go/tokenauth"
 )
@@ -39,7 +42,7 @@ type health struct {
 
 type healthDatabase struct {
 	Location  string `json:"location" doc:"Name of the tree's directory; to administrators its whole path."`
-	ScanCount int64  `json:"scan_count" doc:"Number of scans, private ones too."`
+	ScanCount int64  `json:"scan_count" doc:"Number of scans that whoever asks may see; without a token those that a guest may."`
 }
 
 func (s *server) registerHome() {
@@ -51,11 +54,8 @@ func (s *server) registerHome() {
 		id: "get-health", method: http.MethodGet, path: "/health", tag: tagServer, security: public, rate: rateRead,
 		summary: "Is the server healthy?",
 		doc: "Asks the database how many scans there are. It needs no token and refuses none, so that whoever watches the server is never " +
-			"locked out; an administrator's shows the whole path of the tree.",
-	}, func(ctx context.Context, in *foundToken) (*reply[health], error) {
-		n, err := s.scans.Count(ctx)
-		return replyOf(health{"healthy", "API is running correctly", healthDatabase{s.location(ctx, in), n}}, err)
-	})
+			"locked out; an administrator's shows the whole path of the tree. Where the guest is switched off and no token is sent, the number is 0.",
+	}, s.health)
 	register(s, route{
 		id: "reload-scans", method: http.MethodGet, path: "/refresh", tag: tagServer, security: public, rate: rateReload,
 		faults:  []error{scan.ErrUnknownScan, errInvalidName, tokenauth.ErrMissing},
@@ -65,18 +65,38 @@ func (s *server) registerHome() {
 	}, s.refresh)
 }
 
+func (s *server) health(ctx context.Context, in *foundToken) (*reply[health], error) {
+	who, err := s.whoever(ctx, in)
+	if errors.Is(err, auth.ErrNoUser) { // the guest is switched off
+		who, err = actor.Actor{}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	n, err := s.scans.CountVisible(actor.NewContext(ctx, who))
+	return replyOf(health{"healthy", "API is running correctly", healthDatabase{s.location(who), n}}, err)
+}
+
+// whoever is who sent the token, if it is a good one, and else the guest.
+func (s *server) whoever(ctx context.Context, in *foundToken) (actor.Actor, error) {
+	claims, _, err := s.authenticator.Authenticate(in.request, tokenauth.Optional)
+	if err == nil && claims != nil {
+		if a, err := s.auth.Actor(ctx, claims); err == nil {
+			return a, nil
+		}
+	}
+	return s.auth.Guest(ctx)
+}
+
 // location is where the tree is, as far as it concerns whoever asks: a path
 // tells of the machine.
-func (s *server) location(ctx context.Context, in *foundToken) string {
+func (s *server) location(who actor.Actor) string {
 	whole, err := filepath.Abs(s.config.Location)
 	if err != nil {
 		whole = s.config.Location
 	}
-	claims, _, err := s.authenticator.Authenticate(in.request, tokenauth.Optional)
-	if err == nil && claims != nil {
-		if a, err := s.auth.Actor(ctx, claims); err == nil && a.IsAdmin() {
-			return whole
-		}
+	if who.IsAdmin() {
+		return whole
 	}
 	return filepath.Base(whole)
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/romi/plantdb-go/internal/api"
+	"github.com/romi/plantdb-go/internal/auth"
 	"github.com/romi/plantdb-go/tokenauth"
 )
 
@@ -70,6 +71,29 @@ func TestHealthTellsAdministratorsThePath(t *testing.T) {
 			database, _ := a.json(t)["database"].(map[string]any)
 			if database["location"] != tt.want {
 				t.Errorf("GET %s tells %s the location %v, want %s", path, who, database["location"], tt.want)
+			}
+		}
+	}
+}
+
+// The number of scans is of those that whoever asks may see, and where the guest is
+// switched off nobody who sends no token sees any.
+func TestHealthCountsWhatOneMaySee(t *testing.T) {
+	t.Parallel()
+	for _, guest := range []bool{true, false} {
+		s := newAccounts(t, api.Config{Rates: api.NoRates}, func(c *auth.Config) { c.Guest = guest })
+		admin, _ := s.login("admin")
+		carol, _ := s.login("carol")
+		reader, _ := s.login("rita")
+		s.create(carol, "open", "private_1")
+		s.create(admin, "private_2")
+		of := map[bool]float64{true: 1, false: 0}
+		for who, tt := range map[string]struct {
+			headers []header
+			want    float64
+		}{"anonymous": {nil, of[guest]}, "reader": {[]header{bearer(reader)}, 1}, "owner": {[]header{bearer(carol)}, 2}, "administrator": {[]header{bearer(admin)}, 3}} {
+			if got := s.get("/api/v1/health", tt.headers...).json(t)["database"].(map[string]any)["scan_count"]; got != tt.want {
+				t.Errorf("guest %t: to %s there are %v scans, want %v", guest, who, got, tt.want)
 			}
 		}
 	}

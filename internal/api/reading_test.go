@@ -17,14 +17,13 @@ var withoutScans = []string{
 	"get-keys", "get-home", "list-api-tokens", "check-username", "get-profile", "list-sessions", "inspect-mandatory-token",
 	"inspect-optional-token", "list-groups", "get-group", "list-users", "get-user", "list-user-sessions",
 	"check-username-015", "get-profile-015", "inspect-mandatory-token-015", "inspect-optional-token-015",
-	// The number of scans is part of the public health, and no name.
-	"get-health", "get-health-015",
+	"get-health", "get-health-015", // a number, which the walk before and after counts
 	"list-timelapses", "list-timelapse-history", // everybody may know them, and what was done to them alone
 	// Of deleted scans; their own tests have them.
 	"list-trash", "get-trash-entry",
 	// For administrators, who may read all of it.
 	"list-webhooks", "get-webhook", "list-webhook-deliveries",
-	"stream-events", // TestEventsAreForWhoMayRead
+	"stream-events", // TestEventsAreForWhoMayRead; as a list, before and after
 	// Uploads are their maker's; usage and quotas are counts, one's own or for administrators.
 	"get-upload", "get-usage", "list-quotas",
 	"get-scrub", // of all scans, for administrators
@@ -45,7 +44,9 @@ const veiled = "veiled_scan" // in no other text
 
 // What one may not read is not found and not counted, by every operation that
 // reads: each is walked with a private scan by who may see it and who may not.
-// An operation that is added is walked as one of a scan, or fails here.
+// An operation that is added is walked as one of a scan, or fails here. To who may
+// not, whatever they ask in whatever way is answered as if the scan were not there,
+// and what needs no name of a scan as before there was one (unseen_test.go).
 func TestReading(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, api.Config{Rates: api.NoRates})
@@ -61,6 +62,8 @@ func TestReading(t *testing.T) {
 	token := s.do(http.MethodPost, "/api/v1/auth/token/create-api-token", `{"token_exp":3600,"datasets":{"real_*":["read"]}}`, bearer(owner), asJSON)
 	outside := token.json(t)["api_token"].(string)
 	s.made(s.do(http.MethodPost, "/api/v1/timelapses", `{"id":"tl"}`, bearer(owner), asJSON))
+	u := &unseen{site: s, owner: bearer(owner), blind: map[string][]header{"anonymous": nil, "reader": {bearer(reader)}, "another contributor": {bearer(other)}}}
+	before := u.everything()
 	s.made(s.do(http.MethodPost, "/api/v1/scans/"+veiled, `{"metadata":{"visibility":"private","sharing":["lab"],"timelapse":{"id":"tl"},"secret":"chlorophyll"}}`, bearer(owner), asJSON))
 	s.made(s.do(http.MethodPost, "/api/v1/filesets/"+veiled+"/images", "", bearer(owner), asJSON))
 	image, err := os.ReadFile(filepath.Join(s.dir, "real_plant", "images", "00000_rgb.jpg"))
@@ -107,6 +110,9 @@ func TestReading(t *testing.T) {
 	if walked < 40 {
 		t.Errorf("walked %d operations, want all that read", walked)
 	}
+	u.leaveTraces()
+	u.walkUnknown()
+	u.compare(before)
 }
 
 // walkList asks for a list in several ways.

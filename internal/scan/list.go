@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
+	"slices"
 
 	"github.com/romi/plantdb-go/db"
 	"github.com/romi/plantdb-go/internal/actor"
@@ -30,10 +32,33 @@ func (q Query) plain() bool { return q.Filter.Empty() && q.Where == "" && q.Text
 // byDue is the Query.Sort that looks into the metadata.
 const byDue = "timelapse.scheduled"
 
-// Count returns how many scans can be used. It asks for no permission: the
-// number is part of the server's public health.
+// Count returns how many scans there are that can be used. It asks for no
+// permission: what is told to others is CountVisible.
 func (s *Service) Count(ctx context.Context) (int64, error) {
 	n, err := s.q.CountScans(ctx, s.pool)
+	if err != nil {
+		return 0, fmt.Errorf("count scans: %w", err)
+	}
+	return n, nil
+}
+
+// CountVisible returns how many scans there are that can be used and that the
+// actor may see.
+func (s *Service) CountVisible(ctx context.Context) (int64, error) {
+	a, err := acting(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return s.countVisible(ctx, a, false, math.MaxInt32)
+}
+
+// countVisible counts the scans that the actor may see, and stops at size.
+func (s *Service) countVisible(ctx context.Context, a actor.Actor, withBroken bool, size int32) (int64, error) {
+	may := sightOf(a)
+	n, err := s.q.CountVisibleScans(ctx, s.pool, db.CountVisibleScansParams{
+		Public: slices.Contains(may.visibilities, Public), Everything: slices.Contains(may.visibilities, Private),
+		WithBroken: withBroken, Username: may.username, Groups: may.groups, Size: size,
+	})
 	if err != nil {
 		return 0, fmt.Errorf("count scans: %w", err)
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 // Refresh brings the index up to date with the whole tree and returns how many
-// scans it holds. Everybody may ask, so whoever asks while it runs gets the
+// scans it holds that the actor may see. Everybody may ask, so whoever asks while it runs gets the
 // answer of the next run together with all others who do.
 func (s *Service) Refresh(ctx context.Context) (int64, error) {
 	if _, err := acting(ctx); err != nil {
@@ -21,7 +21,7 @@ func (s *Service) Refresh(ctx context.Context) (int64, error) {
 	if err := s.reload.do(ctx, func(ctx context.Context) error { return s.reconcileAndTell(ctx, nil) }); err != nil {
 		return 0, err
 	}
-	return s.Count(ctx)
+	return s.CountVisible(ctx)
 }
 
 // reconcileAndTell is reconcile with a line in the log.

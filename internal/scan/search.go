@@ -320,13 +320,9 @@ func (x *search) total(ctx context.Context, found int, all bool) (total int, atL
 	if x.want != nil || x.actor.Scope != nil {
 		return found, true, nil
 	}
-	may := sightOf(x.actor)
-	n, err := x.q.CountVisibleScans(ctx, x.pool, db.CountVisibleScansParams{
-		Public: slices.Contains(may.visibilities, Public), Everything: slices.Contains(may.visibilities, Private),
-		WithBroken: x.withBroken, Username: may.username, Groups: may.groups, Size: maxCounted + 1,
-	})
+	n, err := x.countVisible(ctx, x.actor, x.withBroken, maxCounted+1)
 	if err != nil {
-		return 0, false, fmt.Errorf("count scans: %w", err)
+		return 0, false, err
 	}
 	return min(int(n), maxCounted), n > maxCounted, nil
 }

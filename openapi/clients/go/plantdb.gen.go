@@ -1037,7 +1037,7 @@ type HealthDatabase struct {
 	// Location Name of the tree's directory; to administrators its whole path.
 	Location string `json:"location"`
 
-	// ScanCount Number of scans, private ones too.
+	// ScanCount Number of scans that whoever asks may see; without a token those that a guest may.
 	ScanCount int64 `json:"scan_count"`
 }
 
@@ -3804,7 +3804,7 @@ type ClientInterface interface {
 
 	// GetHealth Is the server healthy?
 	//
-	// Asks the database how many scans there are. It needs no token and refuses none, so that whoever watches the server is never locked out; an administrator's shows the whole path of the tree.
+	// Asks the database how many scans there are. It needs no token and refuses none, so that whoever watches the server is never locked out; an administrator's shows the whole path of the tree. Where the guest is switched off and no token is sent, the number is 0.
 	//
 	// Corresponds with GET /api/v1/health (the `GetHealth` operationId).
 	GetHealth(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -5653,7 +5653,7 @@ func (c *Client) AddGroupMember(ctx context.Context, group string, username stri
 
 // GetHealth Is the server healthy?
 //
-// Asks the database how many scans there are. It needs no token and refuses none, so that whoever watches the server is never locked out; an administrator's shows the whole path of the tree.
+// Asks the database how many scans there are. It needs no token and refuses none, so that whoever watches the server is never locked out; an administrator's shows the whole path of the tree. Where the guest is switched off and no token is sent, the number is 0.
 //
 // Corresponds with GET /api/v1/health (the `GetHealth` operationId).
 func (c *Client) GetHealth(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -14077,7 +14077,7 @@ type ClientWithResponsesInterface interface {
 
 	// GetHealthWithResponse Is the server healthy?
 	//
-	// Asks the database how many scans there are. It needs no token and refuses none, so that whoever watches the server is never locked out; an administrator's shows the whole path of the tree.
+	// Asks the database how many scans there are. It needs no token and refuses none, so that whoever watches the server is never locked out; an administrator's shows the whole path of the tree. Where the guest is switched off and no token is sent, the number is 0.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -19757,7 +19757,7 @@ func (c *ClientWithResponses) AddGroupMemberWithResponse(ctx context.Context, gr
 
 // GetHealthWithResponse Is the server healthy?
 //
-// Asks the database how many scans there are. It needs no token and refuses none, so that whoever watches the server is never locked out; an administrator's shows the whole path of the tree.
+// Asks the database how many scans there are. It needs no token and refuses none, so that whoever watches the server is never locked out; an administrator's shows the whole path of the tree. Where the guest is switched off and no token is sent, the number is 0.
 //
 // Returns a wrapper object for the known response body format(s).
 //

@@ -625,7 +625,7 @@ export const addGroupMember = <ThrowOnError extends boolean = false>(options: Op
 /**
  * Is the server healthy?
  *
- * Asks the database how many scans there are. It needs no token and refuses none, so that whoever watches the server is never locked out; an administrator's shows the whole path of the tree.
+ * Asks the database how many scans there are. It needs no token and refuses none, so that whoever watches the server is never locked out; an administrator's shows the whole path of the tree. Where the guest is switched off and no token is sent, the number is 0.
  */
 export const getHealth = <ThrowOnError extends boolean = false>(options?: Options<GetHealthData, ThrowOnError>) => (options?.client ?? client).get<GetHealthResponses, GetHealthErrors, ThrowOnError>({ url: '/api/v1/health', ...options });
 

@@ -573,7 +573,7 @@ export type HealthDatabase = {
      */
     location: string;
     /**
-     * Number of scans, private ones too.
+     * Number of scans that whoever asks may see; without a token those that a guest may.
      */
     scan_count: number;
 };

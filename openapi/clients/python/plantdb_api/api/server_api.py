@@ -58,7 +58,7 @@ class ServerApi:
     ) -> Health:
         """Is the server healthy?
 
-        Asks the database how many scans there are. It needs no token and refuses none, so that whoever watches the server is never locked out; an administrator's shows the whole path of the tree.
+        Asks the database how many scans there are. It needs no token and refuses none, so that whoever watches the server is never locked out; an administrator's shows the whole path of the tree. Where the guest is switched off and no token is sent, the number is 0.
 
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
@@ -123,7 +123,7 @@ class ServerApi:
     ) -> ApiResponse[Health]:
         """Is the server healthy?
 
-        Asks the database how many scans there are. It needs no token and refuses none, so that whoever watches the server is never locked out; an administrator's shows the whole path of the tree.
+        Asks the database how many scans there are. It needs no token and refuses none, so that whoever watches the server is never locked out; an administrator's shows the whole path of the tree. Where the guest is switched off and no token is sent, the number is 0.
 
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request
@@ -188,7 +188,7 @@ class ServerApi:
     ) -> RESTResponseType:
         """Is the server healthy?
 
-        Asks the database how many scans there are. It needs no token and refuses none, so that whoever watches the server is never locked out; an administrator's shows the whole path of the tree.
+        Asks the database how many scans there are. It needs no token and refuses none, so that whoever watches the server is never locked out; an administrator's shows the whole path of the tree. Where the guest is switched off and no token is sent, the number is 0.
 
         :param _request_timeout: timeout setting for this request. If one
                                  number provided, it will be total request

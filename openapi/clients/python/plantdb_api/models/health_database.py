@@ -28,7 +28,7 @@ class HealthDatabase(BaseModel):
     The tree that is served.
     """ # noqa: E501
     location: StrictStr = Field(description="Name of the tree's directory; to administrators its whole path.")
-    scan_count: StrictInt = Field(description="Number of scans, private ones too.")
+    scan_count: StrictInt = Field(description="Number of scans that whoever asks may see; without a token those that a guest may.")
     additional_properties: Dict[str, Any] = {}
     __properties: ClassVar[List[str]] = ["location", "scan_count"]
 

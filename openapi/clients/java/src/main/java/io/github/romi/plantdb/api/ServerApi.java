@@ -173,7 +173,7 @@ public class ServerApi {
 
   /**
    * Is the server healthy?
-   * Asks the database how many scans there are. It needs no token and refuses none, so that whoever watches the server is never locked out; an administrator&#39;s shows the whole path of the tree.
+   * Asks the database how many scans there are. It needs no token and refuses none, so that whoever watches the server is never locked out; an administrator&#39;s shows the whole path of the tree. Where the guest is switched off and no token is sent, the number is 0.
    * @return Health
    * @throws ApiException if fails to make API call
    */
@@ -183,7 +183,7 @@ public class ServerApi {
 
   /**
    * Is the server healthy?
-   * Asks the database how many scans there are. It needs no token and refuses none, so that whoever watches the server is never locked out; an administrator&#39;s shows the whole path of the tree.
+   * Asks the database how many scans there are. It needs no token and refuses none, so that whoever watches the server is never locked out; an administrator&#39;s shows the whole path of the tree. Where the guest is switched off and no token is sent, the number is 0.
    * @param headers Optional headers to include in the request
    * @return Health
    * @throws ApiException if fails to make API call
@@ -195,7 +195,7 @@ public class ServerApi {
 
   /**
    * Is the server healthy?
-   * Asks the database how many scans there are. It needs no token and refuses none, so that whoever watches the server is never locked out; an administrator&#39;s shows the whole path of the tree.
+   * Asks the database how many scans there are. It needs no token and refuses none, so that whoever watches the server is never locked out; an administrator&#39;s shows the whole path of the tree. Where the guest is switched off and no token is sent, the number is 0.
    * @return ApiResponse&lt;Health&gt;
    * @throws ApiException if fails to make API call
    */
@@ -205,7 +205,7 @@ public class ServerApi {
 
   /**
    * Is the server healthy?
-   * Asks the database how many scans there are. It needs no token and refuses none, so that whoever watches the server is never locked out; an administrator&#39;s shows the whole path of the tree.
+   * Asks the database how many scans there are. It needs no token and refuses none, so that whoever watches the server is never locked out; an administrator&#39;s shows the whole path of the tree. Where the guest is switched off and no token is sent, the number is 0.
    * @param headers Optional headers to include in the request
    * @return ApiResponse&lt;Health&gt;
    * @throws ApiException if fails to make API call

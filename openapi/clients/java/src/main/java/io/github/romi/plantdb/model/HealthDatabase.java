@@ -79,7 +79,7 @@ public class HealthDatabase {
   }
 
   /**
-   * Number of scans, private ones too.
+   * Number of scans that whoever asks may see; without a token those that a guest may.
    * @return scanCount
    */
   @jakarta.annotation.Nonnull
