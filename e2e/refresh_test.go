@@ -84,8 +84,12 @@ func TestReuseAfterTheGraceEndsTheSession(t *testing.T) {
 		tt.noticed().call(refreshOf(stolen.refresh)).refused(t, tt.name+": second use of a refresh token", "already used")
 
 		// The verdict was kept although the answer was a refusal; a restart
-		// does not undo it.
-		for _, sv := range []*server{a, b, s.start()} {
+		// does not undo it: who starts after it knows it from the first request.
+		started := s.start()
+		if started.takes(current.access) {
+			t.Errorf("%s: a server that was started after the session had ended takes its access token", tt.name)
+		}
+		for _, sv := range []*server{a, b, started} {
 			until(t, tt.name+": access token of the ended session is refused", func() bool { return !sv.takes(current.access) })
 			sv.call(refreshOf(current.refresh)).refused(t, tt.name+": refresh in the ended session", "ended")
 			if !sv.takes(other.access) {

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"net/http"
+	"slices"
 	"testing"
 	"time"
 )
@@ -27,12 +28,12 @@ func seenBy(t *testing.T, sv *server, access string) time.Duration {
 }
 
 // Not parallel: it is about time, and so has the machine to itself, but for other
-// packages. A second that the machine was late says nothing of the server: what
-// counts is the fastest of ten.
+// packages. Seconds that the machine was late say nothing of the server: what
+// counts is what half of ten logouts took.
 func TestLogoutIsSeenByTheOtherReplicaWithinASecond(t *testing.T) {
 	a, b := newSite(t).pair()
 	alice := a.user("alice", "reader")
-	fastest, slowest := patience, time.Duration(0)
+	var all []time.Duration
 	for range 10 {
 		p := a.login(alice)
 		if !b.takes(p.access) {
@@ -40,13 +41,51 @@ func TestLogoutIsSeenByTheOtherReplicaWithinASecond(t *testing.T) {
 		}
 		a.call(logoutOf(p.access)).want(t, "logout", http.StatusOK)
 		a.call(validationOf(p.access)).refused(t, "token after logout where it was", "")
-		took := seenBy(t, b, p.access)
-		fastest, slowest = min(fastest, took), max(slowest, took)
+		all = append(all, seenBy(t, b, p.access))
 		b.call(refreshOf(p.refresh)).refused(t, "refresh after logout", "ended")
 	}
-	t.Logf("a logout is seen by the other replica within %s, at best within %s", slowest, fastest)
-	if fastest > promptly {
-		t.Errorf("no logout was seen by the other replica for %s, want %s at most", fastest, promptly)
+	slices.Sort(all)
+	t.Logf("logouts are seen by the other replica within %s", all)
+	if median := all[len(all)/2]; median > promptly {
+		t.Errorf("half of the logouts were not seen by the other replica for %s, want %s at most", median, promptly)
+	}
+}
+
+// Who starts after a token was revoked refuses it from its first request on,
+// whatever the others that ran had in memory.
+func TestRevocationsOutliveARestart(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	a, b := s.pair()
+	admin := b.login(s.admin())
+	for name, end := range map[string]func(){"stop": func() { a.Stop() }, "kill": func() { a.Kill() }} {
+		alice, bob := a.user("alice_"+name, "contributor"), a.user("bob_"+name, "contributor")
+		out, ended, kept := a.login(alice), a.login(alice), a.login(alice)
+		revoked, live := a.apiToken(kept.access, 600, map[string][]string{"*": {"read"}}), a.apiToken(kept.access, 600, map[string][]string{"*": {"read"}})
+		gone := a.login(bob)
+		a.call(logoutOf(out.access)).want(t, "logout", http.StatusOK)
+		a.remove("/auth/sessions/"+session(t, ended.access), kept.access).want(t, "end another session", http.StatusNoContent)
+		a.post("/auth/revoke", "", map[string]any{"token": revoked}).want(t, "revoke", http.StatusOK)
+		a.patch("/users/"+bob.name, admin.access, map[string]any{"active": false}).want(t, "deactivate", http.StatusOK)
+		end()
+		a = s.start()
+		for what, token := range map[string]string{
+			"logged out": out.access, "of an ended session": ended.access, "revoked": revoked, "of a deactivated user": gone.access,
+		} {
+			if a.takes(token) {
+				t.Errorf("%s: the server that was started again takes a token that is %s", name, what)
+			}
+		}
+		for what, token := range map[string]string{"session": kept.access, "API token": live} {
+			if !a.takes(token) {
+				t.Errorf("%s: the %s that was left alone is refused", name, what)
+			}
+		}
+		for what, token := range map[string]string{"logged out": out.refresh, "of an ended session": ended.refresh, "of a deactivated user": gone.refresh} {
+			if got := a.call(refreshOf(token)); got.status != http.StatusUnauthorized {
+				t.Errorf("%s: refresh by a token %s = %s, want 401", name, what, got)
+			}
+		}
 	}
 }
 
