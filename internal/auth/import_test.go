@@ -44,6 +44,9 @@ func TestImportUpstream(t *testing.T) {
 	if n := w.count(t, "SELECT count(*) FROM users"); n != 2 {
 		t.Errorf("accounts after a dry run = %d, want 2", n)
 	}
+	if n := w.count(t, "SELECT count(*) FROM auth_events WHERE kind = 'import'"); n != 0 {
+		t.Errorf("a dry run left %d events of an import", n)
+	}
 	r, err := s.ImportUpstream(system(t.Context()), users, []byte(upstreamGroups), false)
 	if err != nil {
 		t.Fatal(err)
@@ -54,6 +57,7 @@ func TestImportUpstream(t *testing.T) {
 	if !slices.Equal(dry.Remarks, r.Remarks) || dry.UsersAdded != r.UsersAdded {
 		t.Errorf("dry run = %+v, want %+v", dry, r)
 	}
+	wantEvent(t, w, "system", eventImport)
 	remarks := strings.Join(r.Remarks, "\n")
 	for _, want := range []string{"entry 8", "entry 9", `"broken hash"`, `user "..": A username`, `group ".": A group name`, `"weird": the password`, `"admin": has upstream's`, `"bad/name"`, `"junk"`, `"lab": 2 of`} {
 		if !strings.Contains(remarks, want) {
