@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"net/http"
 	"slices"
 	"testing"
@@ -320,4 +321,80 @@ func TestLogoutEndsBothTokensWhicheverIsShown(t *testing.T) {
 
 	r = request{method: http.MethodDelete, path: "/auth/logout", token: steady.refresh(kept.refresh).access}
 	sv.call(r).want(t, "logout by DELETE", http.StatusOK)
+}
+
+// A session that was not used for an hour is seen again, by whichever replica,
+// at the cost of one write however many requests there are; the user's list and
+// the administrator's tell when.
+func TestLastSeenCostsOneWrite(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	a, b := s.pair()
+	admin := a.login(s.admin())
+	p := a.login(a.user("alice", "reader"))
+	id := session(t, p.access)
+	for _, statement := range []string{
+		"CREATE TABLE writes (session uuid)",
+		`CREATE FUNCTION written() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO writes VALUES (NEW.id); RETURN NULL; END $$`,
+		"UPDATE sessions SET last_seen_at = now() - interval '1 hour'",
+		"CREATE TRIGGER written AFTER UPDATE ON sessions FOR EACH ROW EXECUTE FUNCTION written()",
+	} {
+		if _, err := s.db.Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seen := func(list answer) time.Time {
+		t.Helper()
+		var all struct {
+			Sessions []struct {
+				ID       string    `json:"id"`
+				Created  time.Time `json:"created_at"`
+				LastSeen time.Time `json:"last_seen_at"`
+			} `json:"sessions"`
+		}
+		if err := json.Unmarshal(list.want(t, "list of sessions", http.StatusOK).body, &all); err != nil {
+			t.Fatal(err)
+		}
+		for _, one := range all.Sessions {
+			if one.ID == id {
+				if one.Created.IsZero() {
+					t.Error("the list does not tell when the session was opened")
+				}
+				return one.LastSeen
+			}
+		}
+		t.Fatalf("the session is not in the list: %s", list)
+		return time.Time{}
+	}
+	if at := seen(a.get("/users/alice/sessions", admin.access)); time.Since(at) < 59*time.Minute {
+		t.Fatalf("the session was seen at %s, want an hour ago", at)
+	}
+	together(200, func(i int) {
+		sv := []*server{a, b}[i%2]
+		if !sv.takes(p.access) {
+			t.Error("a live session is refused")
+		}
+	})
+	until(t, "the session is seen again", func() bool { return time.Since(seen(a.get("/users/alice/sessions", admin.access))) < 50*time.Minute })
+	// Whoever else was to write it had its turn once this one is written.
+	other := a.login(a.user("bob", "reader"))
+	if _, err := s.db.Exec(t.Context(), "UPDATE sessions SET last_seen_at = now() - interval '1 hour' WHERE id = $1", session(t, other.access)); err != nil {
+		t.Fatal(err)
+	}
+	for _, sv := range []*server{a, b} {
+		before := one[int](s, "SELECT count(*) FROM writes WHERE session = $1", session(t, other.access))
+		until(t, "another session is seen by that server", func() bool {
+			sv.takes(other.access)
+			return one[int](s, "SELECT count(*) FROM writes WHERE session = $1", session(t, other.access)) > before
+		})
+		if _, err := s.db.Exec(t.Context(), "UPDATE sessions SET last_seen_at = now() - interval '1 hour' WHERE id = $1", session(t, other.access)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := one[int](s, "SELECT count(*) FROM writes WHERE session = $1", id); n != 1 {
+		t.Errorf("200 requests wrote the session %d times, want once", n)
+	}
+	if at := seen(b.get("/auth/sessions", p.access)); time.Since(at) > 50*time.Minute {
+		t.Errorf("the user's own list says that the session was seen at %s", at)
+	}
 }
