@@ -3,6 +3,8 @@
 // taken back, and puts what it says into the context. The idea is that of AuthX
 // for FastAPI.
 //
+//	go get github.com/romi/plantdb-go/tokenauth
+//
 // It knows neither users nor passwords nor a database, and keeps no session: who
 // may have a token, and what its bearer may do, is decided by its caller.
 //
