@@ -3,6 +3,8 @@ package auth
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -122,6 +124,26 @@ func TestRefreshStateMachine(t *testing.T) {
 					r.Fatalf("session %s: %v", m.line[0].pair.AccessClaims.SessionID, err)
 				}
 			},
+			"race": func(r *rapid.T) {
+				m := session(r)
+				last := len(m.line) - 1
+				calls := make([]*modelCall, rapid.IntRange(2, 4).Draw(r, "at once"))
+				for i := range calls {
+					back := rapid.OneOf(rapid.Just(0), rapid.IntRange(0, min(2, last))).Draw(r, "back")
+					s, now := one(r)
+					calls[i] = &modelCall{service: s, now: now, generation: last - back}
+				}
+				var group sync.WaitGroup
+				for _, call := range calls {
+					group.Go(func() { call.got, call.err = call.service.Refresh(t.Context(), m.line[call.generation].pair.Refresh) })
+				}
+				group.Wait()
+				after := m.inSomeOrder(calls, c)
+				if after == nil {
+					r.Fatalf("session %s, generation %d: no order of these calls explains their answers: %+v", m.line[0].pair.AccessClaims.SessionID, last, calls)
+				}
+				*m = *after
+			},
 			"logout": func(r *rapid.T) {
 				m := session(r)
 				s, _ := one(r)
@@ -153,6 +175,61 @@ func TestRefreshStateMachine(t *testing.T) {
 			},
 		})
 	})
+}
+
+// modelCall is a refresh with the token of a generation, and its answer.
+type modelCall struct {
+	service    *Service
+	now        time.Time
+	generation int
+
+	got Pair
+	err error
+}
+
+// String shows the call without its tokens.
+func (c *modelCall) String() string {
+	return fmt.Sprintf("generation %d at %s: %d, %v", c.generation, c.now.Format(time.TimeOnly), c.got.RefreshClaims.Generation, c.err)
+}
+
+// inSomeOrder returns the session after calls that were made at once, if the
+// rules give their answers when they are made one after the other in some order,
+// and else nil.
+func (m *modelSession) inSomeOrder(calls []*modelCall, c Config) *modelSession {
+	if len(calls) == 0 {
+		return m
+	}
+	for i, call := range calls {
+		next := *m
+		next.line = slices.Clone(m.line)
+		if !next.explains(call, c) {
+			continue
+		}
+		if after := next.inSomeOrder(slices.Delete(slices.Clone(calls), i, i+1), c); after != nil {
+			return after
+		}
+	}
+	return nil
+}
+
+// explains makes the call on the model, and says whether its answer is right.
+func (m *modelSession) explains(call *modelCall, c Config) bool {
+	current := len(m.line) - 1
+	fresh, want := m.verdict(call.generation, call.now, c)
+	switch {
+	case want != nil || call.err != nil:
+		return want != nil && errors.Is(call.err, want)
+	case !fresh:
+		return call.got == m.line[current].pair
+	// Of those that got the same pair the one whose clock it bears made it.
+	case !call.got.RefreshClaims.IssuedAt.Equal(call.now.Truncate(time.Second)):
+		return false
+	case call.got.RefreshClaims.Generation != current+1 || call.got.RefreshClaims.SessionID != m.line[0].pair.RefreshClaims.SessionID:
+		return false
+	}
+	m.line[current].used = call.now
+	m.line = append(m.line, modelToken{pair: call.got})
+	return true
 }
 
 // refresh trades a token of the line in and compares with the model.
