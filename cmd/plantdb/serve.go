@@ -262,10 +262,7 @@ func (s *service) authConfig() auth.Config {
 	c.Leeway = time.Duration(s.config.Leeway)
 	c.LoginMaxAttempts = s.config.LoginAttempts
 	c.LoginLockout = time.Duration(s.config.LoginLockout)
-	c.PasswordMinLength = s.config.PasswordMinLength
-	if s.config.Test {
-		c.PasswordMinLength = 1
-	}
+	c.PasswordMinLength = s.config.ShortestPassword()
 	c.Guest = bool(s.config.Guest)
 	c.CleanupInterval = time.Duration(s.config.CleanupInterval)
 	return c

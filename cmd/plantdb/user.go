@@ -178,7 +178,7 @@ func (p *program) withAccounts(ctx context.Context, fn func(context.Context, *au
 // accounts is for commands. It signs nothing, so it needs no key.
 func (p *program) accounts(s *store) *auth.Service {
 	c := auth.Default()
-	c.PasswordMinLength = p.config.PasswordMinLength
+	c.PasswordMinLength = p.config.ShortestPassword()
 	return auth.New(s.pool, nil, c, s.log)
 }
 

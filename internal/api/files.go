@@ -201,7 +201,7 @@ func (s *server) registerFiles() {
 	register(s, route{
 		id: "get-file", method: http.MethodGet, path: "/files/{scan_id}/{fileset_id}/{file_id}", tag: tagFiles,
 		faults:   []error{scan.ErrChanged},
-		security: optional, needs: toRead, rate: rateRead, summary: "Download a file",
+		security: optional, needs: toRead, rate: rateDownload, summary: "Download a file",
 		doc:       "The bytes of a file. " + aboutParts,
 		errors:    []int{http.StatusNotFound, http.StatusForbidden},
 		responses: fileResponses(),
@@ -224,7 +224,7 @@ func (s *server) registerFiles() {
 	}, s.createFile)
 	register(s, route{
 		id: "get-file-metadata", method: http.MethodGet, path: "/files/{scan_id}/{fileset_id}/{file_id}/metadata", tag: tagFiles,
-		security: optional, needs: toRead, rate: rateRead, summary: "Read the metadata of a file",
+		security: optional, needs: toRead, rate: rateParts, summary: "Read the metadata of a file",
 		doc:    "All of it, or the value of one key; a key that is not there leaves the answer empty.",
 		errors: []int{http.StatusNotFound, http.StatusForbidden}, responses: orNotModified(),
 	}, func(ctx context.Context, in *struct {
@@ -237,7 +237,7 @@ func (s *server) registerFiles() {
 	register(s, route{
 		id: "update-file-metadata", method: http.MethodPost, path: "/files/{scan_id}/{fileset_id}/{file_id}/metadata", tag: tagFiles,
 		faults:   []error{errMissingMetadata, scan.ErrMetadata, scan.ErrPrecondition, errIfMatch},
-		security: required, needs: toWrite, rate: rateFileset, summary: "Change the metadata of a file",
+		security: required, needs: toWrite, rate: ratePart, summary: "Change the metadata of a file",
 		doc: "Sets keys and returns all metadata. " + aboutUpdate, errors: writeErrors,
 	}, func(ctx context.Context, in *struct {
 		FilePath
@@ -255,7 +255,7 @@ func (s *server) registerFiles() {
 		return KeyQuery{}.of(IfNoneMatch{})(s.scans.SetFileMetadata(ctx, in.Scan, in.Fileset, in.File, u))
 	})
 	register(s, route{
-		id: "patch-file-metadata", method: http.MethodPatch, path: "/files/{scan_id}/{fileset_id}/{file_id}/metadata", tag: tagFiles, security: required, needs: toWrite, rate: rateFileset,
+		id: "patch-file-metadata", method: http.MethodPatch, path: "/files/{scan_id}/{fileset_id}/{file_id}/metadata", tag: tagFiles, security: required, needs: toWrite, rate: ratePart,
 		faults:  []error{scan.ErrMetadata, scan.ErrPrecondition, errIfMatch},
 		summary: "Patch the metadata of a file", doc: aboutPatch, errors: writeErrors,
 	}, func(ctx context.Context, in *struct {

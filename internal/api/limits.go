@@ -41,7 +41,14 @@ var (
 	rateReload   = perMinute{12, 120}
 	rateCreate   = perMinute{15, 6_000}
 	rateFileset  = perMinute{60, 6_000}
-	rateToken    = perMinute{0, 6_000}
+	rateDownload = perMinute{240, 60_000}
+	// rateMetadata is of writing that of a scan; rateParts and ratePart are of
+	// lists and metadata that upstream does not bound.
+	rateMetadata  = perMinute{120, 6_000}
+	rateParts     = perMinute{0, 60_000}
+	ratePart      = perMinute{0, 6_000}
+	rateTimelapse = perMinute{60, 60_000}
+	rateToken     = perMinute{0, 6_000}
 	// rateManage is of accounts, groups and quotas, and rateUsual of all that
 	// name no class, such as uploads: above what a scanner sends all night
 	// through one token.

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -135,6 +136,58 @@ func TestRateLimitOfAnAccount(t *testing.T) {
 		t.Errorf("RateLimit-Limit = %d, want 200", n)
 	}
 	wantStatus(t, "another account", s.tryLogin("rita", password, from(300)), 200)
+}
+
+// With upstream's numbers each route has that of upstream's own; those without
+// one have none here.
+func TestUpstreamRates(t *testing.T) {
+	t.Parallel()
+	s := newAccounts(t, api.Config{Rates: api.UpstreamRates})
+	admin, _ := s.login("admin")
+	for _, tt := range []struct {
+		route string
+		want  string
+	}{
+		{"GET /", "120"},
+		{"GET /health", "120"},
+		{"GET /refresh", "12"},
+		{"GET /scans", "30"},
+		{"GET /scans/info", "120"},
+		{"GET /scans/s", "120"},
+		{"POST /scans/s", "15"},
+		{"GET /scans/s/metadata", "120"},
+		{"POST /scans/s/metadata", "120"},
+		{"GET /scans/s/filesets", ""},
+		{"POST /filesets/s/f", "60"},
+		{"GET /filesets/s/f/metadata", "120"},
+		{"POST /filesets/s/f/metadata", "60"},
+		{"GET /filesets/s/f/files", "120"},
+		{"GET /files/s/f/x", "240"},
+		{"GET /files/s/f/x/metadata", ""},
+		{"POST /files/s/f/x/metadata", ""},
+		{"GET /assets/files/s/f/x.txt", "120"},
+		{"GET /assets/image/s/f/x", "3000"},
+		{"GET /assets/pointcloud/s", "5"},
+		{"GET /assets/mesh/s", "5"},
+		{"GET /assets/skeleton/s", "5"},
+		{"GET /assets/sequence/s", "60"},
+		{"GET /assets/archive/s", "5"},
+		{"POST /assets/archive/s", "5"},
+		{"GET /timelapses", "30"},
+		{"POST /timelapses", "30"},
+		{"GET /timelapses/t", "60"},
+		{"DELETE /timelapses/t", "30"},
+		{"GET /timelapses/t/scans", "60"},
+		{"POST /auth/register", "5"},
+		{"GET /auth/login?username=x", "120"},
+		{"POST /auth/login", "20"},
+		{"POST /auth/token/refresh", ""},
+	} {
+		method, path, _ := strings.Cut(tt.route, " ")
+		if got := s.do(method, "/api/v1"+path, "", bearer(admin)).header.Get("RateLimit-Limit"); got != tt.want {
+			t.Errorf("%s: RateLimit-Limit is %q, want %q", tt.route, got, tt.want)
+		}
+	}
 }
 
 func TestNoRateLimit(t *testing.T) {

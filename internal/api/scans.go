@@ -177,7 +177,7 @@ func (s *server) registerScans() {
 		return in.of(in.IfNoneMatch)(s.scans.Metadata(ctx, in.Scan))
 	})
 	register(s, route{
-		id: "update-scan-metadata", method: http.MethodPost, path: "/scans/{scan_id}/metadata", tag: tagScans, security: required, needs: toWrite, rate: rateCreate,
+		id: "update-scan-metadata", method: http.MethodPost, path: "/scans/{scan_id}/metadata", tag: tagScans, security: required, needs: toWrite, rate: rateMetadata,
 		faults:  []error{errMissingMetadata, scan.ErrMetadata, scan.ErrBiology, scan.ErrMemberElsewhere, scan.ErrPrecondition, errIfMatch},
 		summary: "Change the metadata of a scan", doc: "Sets keys and returns all metadata. " + aboutUpdate, errors: writeErrors,
 	}, func(ctx context.Context, in *struct {
@@ -193,7 +193,7 @@ func (s *server) registerScans() {
 		return KeyQuery{}.of(IfNoneMatch{})(s.scans.SetMetadata(ctx, in.Scan, u))
 	})
 	register(s, route{
-		id: "patch-scan-metadata", method: http.MethodPatch, path: "/scans/{scan_id}/metadata", tag: tagScans, security: required, needs: toWrite, rate: rateCreate,
+		id: "patch-scan-metadata", method: http.MethodPatch, path: "/scans/{scan_id}/metadata", tag: tagScans, security: required, needs: toWrite, rate: rateMetadata,
 		faults:  []error{scan.ErrMetadata, scan.ErrBiology, scan.ErrMemberElsewhere, scan.ErrPrecondition, errIfMatch},
 		summary: "Patch the metadata of a scan", doc: aboutPatch, errors: writeErrors,
 	}, func(ctx context.Context, in *struct {
@@ -204,7 +204,7 @@ func (s *server) registerScans() {
 		return KeyQuery{}.of(IfNoneMatch{})(s.scans.SetMetadata(ctx, in.Scan, in.patch(in.Payload.Value)))
 	})
 	register(s, route{
-		id: "list-filesets", method: http.MethodGet, path: "/scans/{scan_id}/filesets", tag: tagScans, security: optional, needs: toRead, rate: rateRead,
+		id: "list-filesets", method: http.MethodGet, path: "/scans/{scan_id}/filesets", tag: tagScans, security: optional, needs: toRead, rate: rateParts,
 		summary: "List the filesets of a scan",
 		doc:     "Their ids, in the order of files.json.", errors: []int{http.StatusNotFound, http.StatusForbidden},
 	}, func(ctx context.Context, in *struct {

@@ -57,13 +57,13 @@ func (s *server) registerTimelapses() {
 		return namesOf(ctx, s, &in.SearchQuery, q, s.scans.Timelapses, s.scans.TimelapsePage, asTheyAre)
 	})
 	register(s, route{
-		id: "create-timelapse", method: http.MethodPost, path: "/timelapses", tag: tagTimelapses, security: required, needs: toCreate, rate: rateFileset,
+		id: "create-timelapse", method: http.MethodPost, path: "/timelapses", tag: tagTimelapses, security: required, needs: toCreate, rate: rateList,
 		faults:  []error{errMissingID, scan.ErrTimelapseExists, scan.ErrMetadata, fsdb.ErrName, fsdb.ErrReserved},
 		summary: "Create a timelapse", doc: "An empty timelapse that belongs to you.", status: http.StatusCreated,
 		errors: []int{http.StatusForbidden, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusLocked, http.StatusInsufficientStorage},
 	}, s.createTimelapse)
 	register(s, route{
-		id: "get-timelapse", method: http.MethodGet, path: "/timelapses/{timelapse_id}", tag: tagTimelapses, security: optional, rate: rateRead,
+		id: "get-timelapse", method: http.MethodGet, path: "/timelapses/{timelapse_id}", tag: tagTimelapses, security: optional, rate: rateTimelapse,
 		summary: "Read a timelapse",
 		doc:     "Its metadata, and the scans in it that you may read.",
 		errors:  []int{http.StatusNotFound}, responses: orNotModified(),
@@ -75,7 +75,7 @@ func (s *server) registerTimelapses() {
 	})
 	register(s, route{
 		id: "list-timelapse-scans", method: http.MethodGet, path: "/timelapses/{timelapse_id}/scans", tag: tagTimelapses,
-		security: optional, rate: rateRead, summary: "List the scans of a timelapse",
+		security: optional, rate: rateTimelapse, summary: "List the scans of a timelapse",
 		doc: "Ordered by when each was due.", errors: []int{http.StatusNotFound},
 	}, func(ctx context.Context, in *struct {
 		TimelapsePath

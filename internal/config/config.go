@@ -39,7 +39,7 @@ type Config struct {
 
 	LoginAttempts     int     `env:"LOGIN_MAX_ATTEMPTS" envDefault:"3"`
 	LoginLockout      Seconds `env:"LOGIN_LOCKOUT" envDefault:"900"`
-	PasswordMinLength int     `env:"PASSWORD_MIN_LENGTH" envDefault:"8"`
+	PasswordMinLength int     `env:"PASSWORD_MIN_LENGTH"`
 	RateLimits        string  `env:"PLANTDB_RATE_LIMITS" envDefault:"default"`
 	Guest             Switch  `env:"PLANTDB_GUEST" envDefault:"on"`
 	UsernameCheck     Switch  `env:"PLANTDB_USERNAME_CHECK" envDefault:"on"`
@@ -102,6 +102,19 @@ func FromEnv(getenv func(string) string) (Config, error) {
 	return c, nil
 }
 
+// ShortestPassword is the least length of a password, in characters: what was
+// set, also in test mode, and if nothing was, 8, or 1 in test mode.
+func (c *Config) ShortestPassword() int {
+	switch {
+	case c.PasswordMinLength > 0:
+		return c.PasswordMinLength
+	case c.Test:
+		return 1
+	default:
+		return 8
+	}
+}
+
 // badSetting names the variable where the parser names the field.
 func badSetting(bad env.ParseError) error {
 	field, _ := reflect.TypeFor[Config]().FieldByName(bad.Name)
@@ -156,7 +169,7 @@ func (c *Config) ServeFlags(f *pflag.FlagSet) {
 	f.Var(&c.Leeway, "jwt-leeway", "how far clocks may be apart (JWT_LEEWAY)")
 	f.IntVar(&c.LoginAttempts, "login-max-attempts", c.LoginAttempts, "failed logins that lock an account for a network (LOGIN_MAX_ATTEMPTS)")
 	f.Var(&c.LoginLockout, "login-lockout", "how long it is locked (LOGIN_LOCKOUT)")
-	f.IntVar(&c.PasswordMinLength, "password-min-length", c.PasswordMinLength, "shortest password, in characters (PASSWORD_MIN_LENGTH)")
+	f.IntVar(&c.PasswordMinLength, "password-min-length", c.PasswordMinLength, "shortest password, in characters, to 1024; 0: 8, or 1 with --test (PASSWORD_MIN_LENGTH)")
 	f.StringVar(&c.RateLimits, "rate-limits", c.RateLimits, "default, upstream or off (PLANTDB_RATE_LIMITS)")
 	f.Var(&c.Guest, "guest", "requests without a token act as guest: on or off (PLANTDB_GUEST)")
 	f.Var(&c.UsernameCheck, "username-check", "everybody may ask whether a user exists: on or off (PLANTDB_USERNAME_CHECK)")
@@ -204,7 +217,7 @@ func (c *Config) Check() error {
 		{"MAX_SESSION_POLICY", c.SessionPolicy == "evict" || c.SessionPolicy == "reject", "evict or reject"},
 		{"JWT_LEEWAY", c.Leeway >= 0, "zero or more"},
 		{"LOGIN_MAX_ATTEMPTS", c.LoginAttempts >= 0, "zero or more"},
-		{"PASSWORD_MIN_LENGTH", c.PasswordMinLength >= 1 && c.PasswordMinLength <= 1024, "from 1 to 1024"},
+		{"PASSWORD_MIN_LENGTH", c.PasswordMinLength >= 0 && c.PasswordMinLength <= 1024, "from 0 to 1024"},
 		{"PLANTDB_RATE_LIMITS", c.RateLimits == "default" || c.RateLimits == "upstream" || c.RateLimits == "off", "default, upstream or off"},
 		{"PLANTDB_CLEANUP_INTERVAL", c.CleanupInterval > 0, "positive"},
 		{"PLANTDB_WATCH_LIMIT", c.WatchLimit >= 0 && c.WatchLimit <= 1<<20, "from 0 to 1048576"},

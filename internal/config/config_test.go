@@ -43,6 +43,22 @@ func TestFromEnv(t *testing.T) {
 	}
 }
 
+// Test mode takes any password, unless a length was asked for.
+func TestShortestPassword(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		set  string
+		test bool
+		want int
+	}{{"", false, 8}, {"", true, 1}, {"12", false, 12}, {"12", true, 12}, {"8", true, 8}, {"1", false, 1}} {
+		c := from(t, map[string]string{"PASSWORD_MIN_LENGTH": tt.set})
+		c.Test = tt.test
+		if got := c.ShortestPassword(); got != tt.want {
+			t.Errorf("PASSWORD_MIN_LENGTH=%q, test mode %t: %d, want %d", tt.set, tt.test, got, tt.want)
+		}
+	}
+}
+
 func TestBadSettings(t *testing.T) {
 	t.Parallel()
 	for name, value := range map[string]string{
