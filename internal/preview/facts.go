@@ -3,33 +3,57 @@ package preview
 import (
 	"bytes"
 	"encoding/binary"
+	"iter"
 )
 
-// jpegFacts walks the segments before the first scan. What it does not
+// jpegFacts looks at the segments, as far as a decoder would. What it does not
 // understand it leaves to the decoder to complain about.
 func jpegFacts(data []byte) facts {
 	f := facts{orientation: 1, factor: 1}
-	for pos := 2; pos+4 <= len(data) && data[pos] == 0xff; {
-		marker, size := data[pos+1], int(binary.BigEndian.Uint16(data[pos+2:]))
-		if marker == 0xff { // fill byte
-			pos++
-			continue
-		}
-		if size < 2 || pos+2+size > len(data) || marker == 0xda {
-			break
-		}
-		seg := data[pos+4 : pos+2+size]
+	for marker, segment := range jpegSegments(data) {
 		switch {
 		case marker == 0xc2:
 			// A progressive image keeps every coefficient in four bytes until its
 			// last scan.
 			f.factor = 5
-		case marker == 0xe1 && bytes.HasPrefix(seg, []byte("Exif\x00\x00")):
-			f.orientation = orientation(seg[6:])
+		case marker == 0xe1 && f.scans == 0 && bytes.HasPrefix(segment, []byte("Exif\x00\x00")):
+			f.orientation = orientation(segment[6:])
+		case marker == 0xda && f.factor == 1:
+			return f // the first scan has all of it
+		case marker == 0xda:
+			f.scans++
 		}
-		pos += 2 + size
 	}
 	return f
+}
+
+// jpegSegments yields the segments of a JPEG with their markers. It finds the
+// next one where image/jpeg does, whatever lies before it, so that nothing can
+// be said to the one and not to the other.
+func jpegSegments(data []byte) iter.Seq2[byte, []byte] {
+	return func(yield func(byte, []byte) bool) {
+		for pos := 2; ; {
+			at := bytes.IndexByte(data[min(pos, len(data)):], 0xff)
+			if at < 0 {
+				return
+			}
+			for pos += at + 1; pos < len(data) && data[pos] == 0xff; {
+				pos++ // fill bytes
+			}
+			if pos+3 > len(data) || data[pos] == 0xd9 {
+				return
+			}
+			marker := data[pos]
+			if pos++; marker == 0 || marker >= 0xd0 && marker <= 0xd7 {
+				continue // of what is coded, and a restart of it
+			}
+			size := int(binary.BigEndian.Uint16(data[pos:]))
+			if size < 2 || pos+size > len(data) || !yield(marker, data[pos+2:pos+size]) {
+				return
+			}
+			pos += size
+		}
+	}
 }
 
 // pngFacts walks the chunks before the image data.

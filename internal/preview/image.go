@@ -3,6 +3,7 @@ package preview
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"image"
 	"image/color"
@@ -10,6 +11,7 @@ import (
 	"image/png"
 	"io"
 	"math"
+	"time"
 
 	"golang.org/x/image/tiff"
 
@@ -24,6 +26,14 @@ const (
 	maxSourceBytes  = 256 << 20
 	largePixels     = 24_000_000
 	largeSource     = 32 << 20
+	// A progressive image goes through all its pixels for each of its scans,
+	// which may take a few bytes; encoders make about ten.
+	maxScans = 100
+	// decodeTime is how long one image may take: ten times what the largest one
+	// does on a slow machine.
+	decodeTime = time.Minute
+	// decodeStep is how much of it is read between two looks at the time.
+	decodeStep = 512
 )
 
 // quality is upstream's for its thumbnails.
@@ -53,7 +63,9 @@ func makeImage(ctx context.Context, t *turn, s Source, size int, w io.Writer) er
 			return err
 		}
 	}
-	out, err := src.preview(size)
+	decoding, cancel := context.WithTimeoutCause(ctx, decodeTime, ErrImageTooLarge.With("the image takes too long to make a preview of"))
+	defer cancel()
+	out, err := src.preview(decoding, size)
 	if err != nil {
 		return err
 	}
@@ -99,6 +111,8 @@ type facts struct {
 	orientation int // EXIF's, 1 to 8
 	// factor is how many times the memory of its pixels the decoder takes.
 	factor int
+	// scans is how many a progressive image has.
+	scans int
 }
 
 // identify tells the format by the first bytes, and holds the header against the
@@ -126,6 +140,9 @@ func identify(data []byte) (*source, error) {
 	if cfg.Width > maxPixels/cfg.Height || cfg.Width*cfg.Height > maxDecodedBytes/(s.facts.factor*pixelBytes(cfg.ColorModel)) {
 		return nil, ErrImageTooLarge.With("an image of %dx%d pixels is too large to make a preview of", cfg.Width, cfg.Height)
 	}
+	if s.facts.scans > maxScans {
+		return nil, ErrImageTooLarge.With("an image of %d scans takes too long to make a preview of", s.facts.scans)
+	}
 	s.width, s.height = cfg.Width, cfg.Height
 	return s, nil
 }
@@ -151,7 +168,7 @@ func pixelBytes(m color.Model) int {
 }
 
 // preview decodes s no larger than needed, and resizes and turns it.
-func (s *source) preview(size int) (image.Image, error) {
+func (s *source) preview(ctx context.Context, size int) (image.Image, error) {
 	turned := s.facts.orientation >= 5
 	w, h := s.width, s.height
 	if turned {
@@ -163,7 +180,7 @@ func (s *source) preview(size int) (image.Image, error) {
 	if turned {
 		w, h = h, w
 	}
-	pic, err := s.picture(w, h)
+	pic, err := s.picture(ctx, w, h)
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +188,7 @@ func (s *source) preview(size int) (image.Image, error) {
 }
 
 // picture decodes s, at a part of its size where that is enough for w x h.
-func (s *source) picture(w, h int) (*picture, error) {
+func (s *source) picture(ctx context.Context, w, h int) (*picture, error) {
 	if s.jpeg {
 		for denom := 8; denom > 1; denom /= 2 {
 			if s.width < denom*w*gapJPEG || s.height < denom*h*gapJPEG {
@@ -184,7 +201,10 @@ func (s *source) picture(w, h int) (*picture, error) {
 			break // another size would not help: image/jpeg does
 		}
 	}
-	img, err := s.decode(bytes.NewReader(s.data))
+	img, err := s.decode(newSteadyReader(ctx, s.data))
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	if err != nil {
 		return nil, ErrDamagedImage.Because(err)
 	}
@@ -193,6 +213,41 @@ func (s *source) picture(w, h int) (*picture, error) {
 		return nil, ErrDamagedImage
 	}
 	return newPicture(img, float64(s.width), float64(s.height), w, h), nil
+}
+
+// steadyReader gives an image to its decoder, which knows of no context, until
+// ctx has ended or far more was read than there is: strips of a TIFF may all be
+// of the same bytes.
+type steadyReader struct {
+	ctx  context.Context
+	data *bytes.Reader
+	left int64
+}
+
+var errReadAgain = errors.New("parts of the image are of the same bytes")
+
+func newSteadyReader(ctx context.Context, data []byte) *steadyReader {
+	return &steadyReader{ctx, bytes.NewReader(data), 2*int64(len(data)) + decodeStep}
+}
+
+// Read implements io.Reader.
+func (r *steadyReader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.data.Read(p[:min(len(p), decodeStep)])
+}
+
+// ReadAt implements io.ReaderAt.
+func (r *steadyReader) ReadAt(p []byte, off int64) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	n, err := r.data.ReadAt(p, off)
+	if r.left -= int64(n); r.left < 0 {
+		return 0, errReadAgain
+	}
+	return n, err
 }
 
 // fit returns the size of a picture of w x h pixels with its longest side at

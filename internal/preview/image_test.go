@@ -3,6 +3,7 @@ package preview
 import (
 	"bytes"
 	"compress/zlib"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -322,6 +323,85 @@ func TestTIFFBombCostsNothing(t *testing.T) {
 	}
 }
 
+// progressive is a gray progressive JPEG with so many scans, each of a few
+// bytes that change nothing; junk goes before its frame.
+func progressive(w, h uint16, scans int, junk ...byte) []byte {
+	segment := func(marker byte, body ...byte) []byte {
+		return slices.Concat([]byte{0xff, marker}, binary.BigEndian.AppendUint16(nil, uint16(2+len(body))), body)
+	}
+	size := binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, h), w)
+	// One code of one bit: a run of blocks, up to 32767, that end here.
+	table := slices.Concat([]byte{0x10, 1}, make([]byte, 15), []byte{0xe0})
+	scan := segment(0xda, 1, 1, 0, 1, 63, 0)
+	blocks := (int(w) + 7) / 8 * ((int(h) + 7) / 8)
+	for ; blocks > 0; blocks -= 32767 {
+		scan = append(scan, 0x7f, 0xff, 0x00) // 0, fourteen 1, and a bit of the next code
+	}
+	return slices.Concat([]byte{0xff, 0xd8}, segment(0xdb, append([]byte{0}, bytes.Repeat([]byte{1}, 64)...)...), junk,
+		segment(0xc2, slices.Concat([]byte{8}, size, []byte{1, 1, 0x11, 0})...), segment(0xc4, table...),
+		bytes.Repeat(scan, scans), []byte{0xff, 0xd9})
+}
+
+// A few bytes that have their decoder go through the pixels again and again, or
+// through the same bytes, are refused for it; what encoders make is not.
+func TestImageBombsTakeNoTime(t *testing.T) {
+	t.Parallel()
+	c := openCache(t, Options{})
+	large := progressive(9000, 9000, 10_000)
+	small := encodeTIFF(t, scene(64, 64))
+	// As many strips as rows, all of the same bytes.
+	nothing := append(bytes.Repeat([]byte{0x80}, 1<<20), 0x81, 0, 0x81, 0) // and then a row
+	strips := slices.Concat(small, nothing)
+	list := func(value int) uint32 {
+		at := len(strips)
+		for range 64 {
+			strips = binary.LittleEndian.AppendUint32(strips, uint32(value))
+		}
+		return uint32(at)
+	}
+	offsets, counts := list(len(small)), list(len(nothing))
+	for _, tag := range []struct {
+		tag   uint16
+		count uint32
+		value uint32
+	}{{tagStripOffsets, 64, offsets}, {tagStripByteCounts, 64, counts}, {tagRowsPerStrip, 1, 1}, {tagCompression, 1, 32773}} {
+		strips = withTags(strips, tag.tag, tag.count, tag.value)
+	}
+	for name, tt := range map[string]struct {
+		data []byte
+		want error
+	}{
+		"scans":                {large, ErrImageTooLarge},
+		"scans behind bytes":   {progressive(1600, 1200, maxScans+1, 0, 1, 2), ErrImageTooLarge},
+		"scans behind fill":    {progressive(1600, 1200, maxScans+1, 0xff, 0xff), ErrImageTooLarge},
+		"scans behind stuffed": {progressive(1600, 1200, maxScans+1, 0xff, 0), ErrImageTooLarge},
+		"few scans":            {progressive(1600, 1200, 10), nil},
+		"strips":               {strips, ErrDamagedImage},
+	} {
+		f, _, err := c.Image(t.Context(), bytesSource(name, tt.data, nil), 150)
+		if !errors.Is(err, tt.want) {
+			t.Errorf("Image(%s) = %v, want %v", name, err, tt.want)
+		}
+		if err == nil {
+			f.Close()
+		}
+	}
+	if _, err := tiff.Decode(newSteadyReader(t.Context(), strips)); !errors.Is(err, errReadAgain) {
+		t.Errorf("decoding strips of the same bytes = %v, want errReadAgain", err)
+	}
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	for name, data := range map[string][]byte{"jpeg": progressive(64, 64, 1), "png": encodePNG(t, scene(64, 64)), "tiff": small} {
+		s, err := identify(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.preview(gone, 32); !errors.Is(err, context.Canceled) {
+			t.Errorf("preview of a %s that nobody waits for = %v, want context.Canceled", name, err)
+		}
+	}
+}
+
 // Large images that come together each get their turn alone and then fail for
 // what they are, cut off, without waiting for one another for ever.
 func TestLargeImagesTogether(t *testing.T) {
@@ -369,7 +449,7 @@ func BenchmarkImageFirst(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				img, err := s.preview(size)
+				img, err := s.preview(b.Context(), size)
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -413,11 +493,16 @@ const (
 	tagStripOffsets    = 273
 	tagOrientation     = 274
 	tagStripByteCounts = 279
+	tagCompression     = 259
+	tagRowsPerStrip    = 278
 )
 
 // withTag returns the TIFF, little-endian as tiff.Encode writes it, with one of
 // its tags set; the list of them goes to the end, in its order.
-func withTag(data []byte, tag uint16, value uint32) []byte {
+func withTag(data []byte, tag uint16, value uint32) []byte { return withTags(data, tag, 1, value) }
+
+// withTags is withTag for one of several values, which lie at value.
+func withTags(data []byte, tag uint16, number, value uint32) []byte {
 	at := binary.LittleEndian.Uint32(data[4:])
 	count := int(binary.LittleEndian.Uint16(data[at:]))
 	var entries [][]byte
@@ -428,11 +513,11 @@ func withTag(data []byte, tag uint16, value uint32) []byte {
 		}
 	}
 	kind := uint16(4) // a long
-	if tag == tagOrientation {
+	if tag == tagOrientation || tag == tagCompression {
 		kind = 3 // a short
 	}
 	entry := binary.LittleEndian.AppendUint16(binary.LittleEndian.AppendUint16(nil, tag), kind)
-	entry = binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(entry, 1), value)
+	entry = binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(entry, number), value)
 	entries = append(entries, entry)
 	slices.SortFunc(entries, func(a, b []byte) int {
 		return int(binary.LittleEndian.Uint16(a)) - int(binary.LittleEndian.Uint16(b))

@@ -23,7 +23,7 @@ var (
 	ErrBadSize = fault.New(fault.Invalid, "bad_size", "the size is not one that can be made")
 	// ErrDamagedImage is a stored file that is no readable image.
 	ErrDamagedImage = fault.New(fault.Unprocessable, "damaged_image", "the file is not an image that can be read")
-	// ErrImageTooLarge is an image that would take too much memory to decode.
+	// ErrImageTooLarge is an image that would take too much memory or time to decode.
 	ErrImageTooLarge = fault.New(fault.Unprocessable, "image_too_large", "the image is too large to make a preview of")
 	// ErrClosed answers every call after Close.
 	ErrClosed = fault.New(fault.Unavailable, "stopping", "the server is stopping")
