@@ -195,6 +195,7 @@ func (s *service) prepare(ctx context.Context, root *os.Root) error {
 	}
 	limits := scan.DefaultConfig()
 	limits.MaxFileBytes = int64(s.config.MaxUpload)
+	limits.AddExtensions(s.config.FileExtensions...)
 	limits.UploadExpiry = time.Duration(s.config.UploadExpiry)
 	limits.Archives = fsdb.ArchiveLimits{
 		Bytes: int64(s.config.ArchiveBytes), FileBytes: int64(s.config.MaxUpload), Entries: s.config.ArchiveEntries,

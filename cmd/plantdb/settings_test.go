@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/romi/plantdb-go/internal/pgtest"
 	"github.com/romi/plantdb-go/internal/servertest"
 )
 
@@ -163,4 +165,25 @@ func TestBadSecrets(t *testing.T) {
 		checkRefusal(t, got, tt.want)
 	}
 	noDatabase(t, dir)
+}
+
+// Files may end in what was asked for beside what they may always end in,
+// however they come.
+func TestFileExtensions(t *testing.T) {
+	t.Parallel()
+	dir := servertest.Dir(t)
+	s := servertest.Start(t, servertest.Options{Env: []string{"DATABASE_URL=" + pgtest.URL(t)}}, dir, "--test", "--file-extensions", "las,.E57")
+	admin, _ := login(t, s, "admin", "admin")
+	admin.makeScan(t, "plant", "notes")
+	for ext, want := range map[string]int{"las": http.StatusCreated, ".e57": http.StatusCreated, "LAS": http.StatusCreated, "txt": http.StatusCreated, "exe": http.StatusBadRequest} {
+		id := strings.ReplaceAll(ext, ".", "dot")
+		contentType, body := form(t, "points", "ext", ext)
+		a := admin.send(t, http.MethodPost, "/files/plant/images/form_"+id, contentType, body)
+		if a.Status != want {
+			t.Errorf("upload of a %s = %d %s, want %d", ext, a.Status, a.Text, want)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "plant", "images", "form_las.las")); err != nil {
+		t.Error(err)
+	}
 }

@@ -115,7 +115,7 @@ func (s *server) refresh(ctx context.Context, in *struct {
 	if err := pathName(&in.Scan); err != nil {
 		return nil, err
 	}
-	err = s.scans.RefreshScan(ctx, in.Scan)
+	err = misnamed(&ScanPath{in.Scan}, s.scans.RefreshScan(ctx, in.Scan))
 	return replyOf(message{fmt.Sprintf("Successfully reloaded scan '%s'.", in.Scan)}, err)
 }
 

@@ -1,28 +1,70 @@
 package api
 
 import (
+	"errors"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/romi/plantdb-go/internal/fault"
+	"github.com/romi/plantdb-go/internal/fsdb"
 )
 
-// pathName applies upstream's rule for ids in paths: spaces around it and all
-// up to the last slash are dropped, what is left is letters, digits, dots,
-// underscores and dashes.
+// pathName takes a name from a path as upstream does: spaces around it and all
+// up to the last slash are dropped. What is left may be anything that a
+// directory can be called; misnamed tells whether upstream would have asked.
 func pathName(raw *string) error {
 	name := strings.TrimSpace(*raw)
 	name = name[strings.LastIndexByte(name, '/')+1:]
-	ok := name != "" && len(name) <= 255
-	for _, c := range []byte(name) {
-		ok = ok && (c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '.' || c == '-')
-	}
-	if !ok {
-		shown := shortened(*raw, 300)
-		return errInvalidName.With(
-			"Invalid name: '%s'. Names must be alphanumeric and can include underscores, dashes, or periods.", shown)
+	if name == "" || len(name) > 255 || !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl) {
+		return invalidName(*raw)
 	}
 	*raw = name
 	return nil
+}
+
+func invalidName(name string) error {
+	return errInvalidName.With("Invalid name: '%s'. Names must be alphanumeric and can include underscores, dashes, or periods.", shortened(name, 300))
+}
+
+// plainName is upstream's rule: letters, digits, dots, underscores and dashes.
+func plainName(name string) bool {
+	for _, c := range []byte(name) {
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '.' || c == '-') {
+			return false
+		}
+	}
+	return true
+}
+
+// named is an input that names things in its path.
+type named interface{ names() []string }
+
+// misnamed returns err, or in place of one that says that there is no such
+// thing, or that a new one cannot be called so, upstream's answer to a name that
+// breaks its rule. What is in the tree by such a name can be read and written.
+func misnamed(in any, err error) error {
+	n, ok := in.(named)
+	if !ok || !saysAbsent(err) && !errors.Is(err, fsdb.ErrName) {
+		return err
+	}
+	for _, name := range n.names() {
+		if !plainName(name) {
+			return invalidName(name)
+		}
+	}
+	return err
+}
+
+// saysAbsent says whether there is no such thing, or none the caller may see.
+func saysAbsent(err error) bool {
+	if p, ok := errors.AsType[*Problem](err); ok {
+		return p.Code == errOutputOfNoScan.Code
+	}
+	f, ok := errors.AsType[*fault.Error](err)
+	return ok && f.Kind == fault.NotFound
 }
 
 func pathNames(names ...*string) []error {
@@ -42,6 +84,8 @@ type ScanPath struct {
 // Resolve implements huma.Resolver.
 func (p *ScanPath) Resolve(huma.Context) []error { return pathNames(&p.Scan) }
 
+func (p *ScanPath) names() []string { return []string{p.Scan} }
+
 // FilesetPath names a fileset in a path. It is exported for Huma, which fills embedded structs only then.
 type FilesetPath struct {
 	Scan    string `path:"scan_id" doc:"Scan id." example:"real_plant"`
@@ -50,6 +94,8 @@ type FilesetPath struct {
 
 // Resolve implements huma.Resolver.
 func (p *FilesetPath) Resolve(huma.Context) []error { return pathNames(&p.Scan, &p.Fileset) }
+
+func (p *FilesetPath) names() []string { return []string{p.Scan, p.Fileset} }
 
 // FilePath names a file in a path. It is exported for Huma, which fills embedded structs only then.
 type FilePath struct {
@@ -61,6 +107,8 @@ type FilePath struct {
 // Resolve implements huma.Resolver.
 func (p *FilePath) Resolve(huma.Context) []error { return pathNames(&p.Scan, &p.Fileset, &p.File) }
 
+func (p *FilePath) names() []string { return []string{p.Scan, p.Fileset, p.File} }
+
 // TimelapsePath names a timelapse in a path. It is exported for Huma, which fills embedded structs only then.
 type TimelapsePath struct {
 	Timelapse string `path:"timelapse_id" doc:"Timelapse id." example:"growth_series"`
@@ -68,3 +116,5 @@ type TimelapsePath struct {
 
 // Resolve implements huma.Resolver.
 func (p *TimelapsePath) Resolve(huma.Context) []error { return pathNames(&p.Timelapse) }
+
+func (p *TimelapsePath) names() []string { return []string{p.Timelapse} }

@@ -47,6 +47,8 @@ type RawPath struct {
 // Resolve implements huma.Resolver.
 func (p *RawPath) Resolve(huma.Context) []error { return pathNames(&p.Scan) }
 
+func (p *RawPath) names() []string { return []string{p.Scan} }
+
 // rawBody is a file that is read as it comes.
 type rawBody struct {
 	json    bool

@@ -54,7 +54,7 @@ func answering[I, O any](s *server, r route, handler func(context.Context, *I) (
 	return func(ctx context.Context, in *I) (*O, error) {
 		out, err := handler(ctx, in)
 		if err != nil {
-			p := inWords(ctx, problemOf(ctx, s.log, err))
+			p := inWords(ctx, problemOf(ctx, s.log, misnamed(in, err)))
 			p.Detail = r.detailOf(p.Status, p.Code, p.Message)
 			return nil, p
 		}

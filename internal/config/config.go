@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -58,12 +59,13 @@ type Config struct {
 
 	WebhookNetworks CIDRs `env:"WEBHOOK_NETWORKS"`
 
-	MaxUpload      Bytes   `env:"PLANTDB_MAX_UPLOAD" envDefault:"8GiB"`
-	UploadExpiry   Seconds `env:"UPLOAD_EXPIRY" envDefault:"24h"`
-	ArchiveBytes   Bytes   `env:"PLANTDB_ARCHIVE_MAX_SIZE" envDefault:"64GiB"`
-	ArchiveEntries int     `env:"PLANTDB_ARCHIVE_MAX_ENTRIES" envDefault:"100000"`
-	ArchiveRatio   int     `env:"PLANTDB_ARCHIVE_MAX_RATIO" envDefault:"200"`
-	ArchiveDepth   int     `env:"PLANTDB_ARCHIVE_MAX_DEPTH" envDefault:"16"`
+	MaxUpload      Bytes    `env:"PLANTDB_MAX_UPLOAD" envDefault:"8GiB"`
+	FileExtensions []string `env:"PLANTDB_FILE_EXTENSIONS"`
+	UploadExpiry   Seconds  `env:"UPLOAD_EXPIRY" envDefault:"24h"`
+	ArchiveBytes   Bytes    `env:"PLANTDB_ARCHIVE_MAX_SIZE" envDefault:"64GiB"`
+	ArchiveEntries int      `env:"PLANTDB_ARCHIVE_MAX_ENTRIES" envDefault:"100000"`
+	ArchiveRatio   int      `env:"PLANTDB_ARCHIVE_MAX_RATIO" envDefault:"200"`
+	ArchiveDepth   int      `env:"PLANTDB_ARCHIVE_MAX_DEPTH" envDefault:"16"`
 
 	FileLocks    Switch  `env:"PLANTDB_FILE_LOCKS" envDefault:"on"`
 	LockTimeout  Seconds `env:"PLANTDB_LOCK_TIMEOUT" envDefault:"4"`
@@ -183,6 +185,7 @@ func (c *Config) ServeFlags(f *pflag.FlagSet) {
 	f.IntVar(&c.WatchLimit, "watch-limit", c.WatchLimit, "most directories that are watched for what other programs write into the tree; 0: none (PLANTDB_WATCH_LIMIT)")
 	f.Var(&c.SweepInterval, "sweep-interval", "how often the whole tree is compared with its index; 0: only at the start and when asked (PLANTDB_SWEEP_INTERVAL)")
 	f.Var(&c.MaxUpload, "max-upload", "largest file that is taken (PLANTDB_MAX_UPLOAD)")
+	f.StringSliceVar(&c.FileExtensions, "file-extensions", c.FileExtensions, "further extensions that uploaded files may have, by commas, such as las,e57 (PLANTDB_FILE_EXTENSIONS)")
 	f.Var(&c.UploadExpiry, "upload-expiry", "how long an upload in pieces may stand still before it is dropped (UPLOAD_EXPIRY)")
 	f.Var(&c.ArchiveBytes, "archive-max-size", "largest archive that is taken, and most that it may hold (PLANTDB_ARCHIVE_MAX_SIZE)")
 	f.IntVar(&c.ArchiveEntries, "archive-max-entries", c.ArchiveEntries, "most files and directories of an archive (PLANTDB_ARCHIVE_MAX_ENTRIES)")
@@ -225,6 +228,7 @@ func (c *Config) Check() error {
 		{"TRASH_RETENTION", c.TrashRetention >= 0, "zero or more"},
 		{"EVENT_RETENTION", c.EventRetention >= 0, "zero or more"},
 		{"PLANTDB_MAX_UPLOAD", c.MaxUpload > 0, "positive"},
+		{"PLANTDB_FILE_EXTENSIONS", !slices.ContainsFunc(c.FileExtensions, noExtension), "extensions of letters and digits by commas, such as las,e57"},
 		{"UPLOAD_EXPIRY", c.UploadExpiry > 0, "positive"},
 		{"PLANTDB_ARCHIVE_MAX_SIZE", c.ArchiveBytes > 0, "positive"},
 		{"PLANTDB_ARCHIVE_MAX_ENTRIES", c.ArchiveEntries >= 1 && c.ArchiveEntries <= 1_000_000, "from 1 to 1000000"},
@@ -239,6 +243,14 @@ func (c *Config) Check() error {
 	}
 	c.Prefix = strings.TrimRight(c.Prefix, "/")
 	return nil
+}
+
+// noExtension says whether this is nothing that a file could be called after a dot.
+func noExtension(text string) bool {
+	text = strings.TrimPrefix(strings.TrimSpace(text), ".")
+	return text == "" || len(text) > 16 || strings.ContainsFunc(text, func(c rune) bool {
+		return !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9')
+	})
 }
 
 // Seconds is a duration that plain numbers give in seconds, as upstream's

@@ -118,6 +118,13 @@ type Config struct {
 	Streams, StreamsPerUser int
 }
 
+// AddExtensions has uploaded files end in these, too, with or without a dot.
+func (c *Config) AddExtensions(more ...string) {
+	for _, ext := range more {
+		c.Extensions = append(c.Extensions, storedExtension(ext))
+	}
+}
+
 // DefaultConfig returns the bounds of a server that was told nothing else.
 func DefaultConfig() Config {
 	return Config{

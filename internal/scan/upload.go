@@ -134,9 +134,14 @@ func (u *Upload) Commit(ctx context.Context, ext string, metadata json.RawMessag
 	return err
 }
 
-// extension returns ext in its stored form: lower case with a dot.
+// storedExtension is ext in its stored form: lower case with a dot.
+func storedExtension(ext string) string {
+	return "." + strings.TrimPrefix(strings.ToLower(strings.TrimSpace(ext)), ".")
+}
+
+// extension returns ext in its stored form, if files may end in it.
 func (s *Service) extension(ext string) (string, error) {
-	ext = "." + strings.TrimPrefix(strings.ToLower(strings.TrimSpace(ext)), ".")
+	ext = storedExtension(ext)
 	if !slices.Contains(s.config.Extensions, ext) {
 		return "", ErrExtension.With("Invalid file extension. Must be one of: %s", strings.Join(s.config.Extensions, ", "))
 	}
