@@ -1,6 +1,8 @@
 package api_test
 
 import (
+	"cmp"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -58,6 +60,70 @@ func TestMetadataTags(t *testing.T) {
 		key := s.get(tt.path + "?key=tagged")
 		if key.header.Get("ETag") != after.header.Get("ETag") {
 			t.Errorf("GET %s?key= has the ETag %s, want that of the whole", tt.path, key.header.Get("ETag"))
+		}
+	}
+}
+
+// A change of metadata that is asked for on a condition is done if nobody was
+// quicker, and else leaves all as it was; so it is by the older paths.
+func TestMetadataOnCondition(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, api.Config{Rates: api.NoRates})
+	admin, _ := s.login("admin")
+	const timelapse = "/api/v1/timelapses/growth_series"
+	for path, read := range map[string]string{
+		"/api/v1/scans/real_plant/metadata":                  "",
+		"/api/v1/filesets/real_plant/images/metadata":        "",
+		"/api/v1/files/real_plant/images/00000_rgb/metadata": "",
+		timelapse + "/metadata":                              timelapse,
+		"/scan/real_plant/metadata":                          "",
+		"/fileset/real_plant/images/metadata":                "",
+		"/file/real_plant/images/00000_rgb/metadata":         "",
+		"/api/scan/real_plant/metadata":                      "",
+		"/api/fileset/real_plant/images/metadata":            "",
+		"/api/file/real_plant/images/00000_rgb/metadata":     "",
+	} {
+		get := func() answer {
+			return s.do(http.MethodGet, cmp.Or(read, path), "", bearer(admin))
+		}
+		for method, format := range map[string]string{http.MethodPost: `{"metadata":{"change":%q}}`, http.MethodPatch: `{"change":%q}`} {
+			if method == http.MethodPatch && !strings.HasPrefix(path, "/api/v1/") {
+				continue // the older paths have none
+			}
+			what := method + " " + path
+			change := func(note, condition string) answer {
+				return s.do(method, path, fmt.Sprintf(format, note), bearer(admin), asJSON, header{"If-Match", condition})
+			}
+			unchanged := func(after string, want answer) {
+				t.Helper()
+				if now := get(); string(now.body) != string(want.body) || now.header.Get("ETag") != want.header.Get("ETag") {
+					t.Errorf("%s leaves %s %s, want %s %s", after, now.body, now.header.Get("ETag"), want.body, want.header.Get("ETag"))
+				}
+			}
+			before := get()
+			tag := before.header.Get("ETag")
+			if before.status != http.StatusOK || tag == "" {
+				t.Errorf("GET %s = %d with the ETag %q", cmp.Or(read, path), before.status, tag)
+			}
+			for _, condition := range []string{`"nope"`, "W/" + tag} {
+				wantProblem(t, what+" if "+condition, change("refused", condition), http.StatusPreconditionFailed, "precondition_failed")
+			}
+			wantProblem(t, what+" if nope", change("refused", "nope"), http.StatusBadRequest, "invalid_if_match")
+			unchanged(what+" that was refused", before)
+
+			done := change(what, tag)
+			now := get()
+			next := now.header.Get("ETag")
+			if done.status != http.StatusOK || done.header.Get("ETag") != next || next == tag || !strings.Contains(string(now.body), what) {
+				t.Errorf("%s = %d %s with the ETag %s, then %s %s", what, done.status, done.body, done.header.Get("ETag"), now.body, next)
+			}
+			wantProblem(t, what+" again", change("again", tag), http.StatusPreconditionFailed, "precondition_failed")
+			unchanged(what+" again", now)
+			for _, condition := range []string{`"nope", ` + next, "*"} {
+				if a := change("if "+condition, condition); a.status != http.StatusOK {
+					t.Errorf("%s if %s = %d %s", what, condition, a.status, a.body)
+				}
+			}
 		}
 	}
 }
