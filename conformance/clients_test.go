@@ -31,7 +31,9 @@ const clientLimit = 20 * time.Minute
 // clients are those of openapi/clients that generate.sh makes and that have
 // packages of their own.
 var clients = map[string]client{
-	"python": {"python", "plantdb_api", []string{"openapi/clients/python/elsewhere.py"}, installPython},
+	"python": {"python", "plantdb_api", []string{
+		"openapi/clients/python/elsewhere.py", "openapi/clients/python/no_answer.py", "openapi/clients/python/whole.py",
+	}, installPython},
 	"typescript": {"ts", "src", []string{
 		"openapi/clients/typescript/elsewhere.ts", "openapi/clients/typescript/broken.ts",
 		"openapi/clients/typescript/openapi-ts.config.mjs", "tools/openapi-ts/package-lock.json",

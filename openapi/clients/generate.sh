@@ -24,6 +24,11 @@ generate_go() {
 		-config openapi/clients/go/oapi-codegen.yaml "$document"
 	# As it comes, a file that is JSON, or a part of one, is a refusal.
 	sed -i 's/"json") && true:/"json") \&\& rsp.StatusCode >= http.StatusBadRequest:/' openapi/clients/go/plantdb.gen.go
+	# As it comes, another server is no error, and nobody one that does not say what to do.
+	sed -i 's/return c\.Client\.Do(req)/return answered(c.Client.Do(req))/' openapi/clients/go/plantdb.gen.go
+	sed -i '/^\t\tHTTPResponse: rsp,$/{n;n;n;s/^\tswitch {$/\tswitch {\n\tcase isElsewhere(rsp):\n\t\tresponse.JSONDefault = elsewhere(rsp)\n/}' openapi/clients/go/plantdb.gen.go
+	[[ $(grep -c 'HTTPResponse: rsp,' openapi/clients/go/plantdb.gen.go) == $(grep -c 'case isElsewhere(rsp):' openapi/clients/go/plantdb.gen.go) ]] ||
+		{ echo "generate.sh: the Go client reads its answers in another way" >&2; exit 1; }
 	go test ./openapi/clients/go -run '^TestSum$' -count=1 -args -write >/dev/null
 }
 
@@ -52,7 +57,18 @@ generate_python() {
 	local answer=$work/plantdb_api/api_response.py
 	sed -i 's/Optional\[Mapping\[str, str\]\]/Optional[SkipValidation[Mapping[str, str]]]/; s/^from pydantic import /&SkipValidation, /' "$answer"
 	[[ $(grep -c SkipValidation "$answer") == 2 ]] || { echo "generate.sh: $answer has its headers in another way" >&2; exit 1; }
-	replace python plantdb_api "$work/plantdb_api" openapi/clients/python/elsewhere.py
+	# As it comes, nobody is an exception of urllib3 without advice.
+	local rest=$work/plantdb_api/rest.py
+	amend "$rest" '^class RESTResponse\(io\.IOBase\):$' python/no_answer.py
+	sed -i -E '/^        except urllib3\.exceptions\.SSLError as e:$/,/^            raise ApiException\(status=0, reason=msg\)$/c\        except urllib3.exceptions.HTTPError as e:\n            raise no_answer(e) from e' "$rest"
+	sed -i -E 's/^            self\.data = self\.response\.data$/            try:\n                self.data = self.response.data\n            except urllib3.exceptions.HTTPError as e:\n                raise no_answer(e) from e/' "$rest"
+	[[ $(grep -c 'raise no_answer(e) from e' "$rest") == 2 ]] || { echo "generate.sh: $rest asks in another way" >&2; exit 1; }
+	# As it comes, a file that is cut short while it is read is sent as whole.
+	local call=$work/plantdb_api/api_client.py line='^                    filedata = f\.read\(\)$'
+	amend "$call" "$line" python/whole.py
+	sed -i -E "/^                        \)\)$/{n;/$line/d}" "$call"
+	[[ $(grep -cE "$line" "$call") == 1 ]] || { echo "generate.sh: $call reads its files in another way" >&2; exit 1; }
+	replace python plantdb_api "$work/plantdb_api" openapi/clients/python/elsewhere.py openapi/clients/python/no_answer.py openapi/clients/python/whole.py
 }
 
 generate_java() {
@@ -70,6 +86,11 @@ generate_java() {
 	# As it comes, a page of another server is taken for a file.
 	sed -i 's|if (localVarResponse.statusCode()/ 100 != 2) {|if (localVarResponse.statusCode() / 100 != 2 \|\| ApiException.isPage(localVarResponse.headers())) {|' "$sources"/api/*.java
 	sed -i 's|return new ApiException(response.statusCode(), message, response.headers(), body);|return new ApiException(response.statusCode(), message, response.headers(), body, response.uri());|' "$sources"/api/*.java
+	# As it comes, a file that is cut short under way ends a good form, and is kept.
+	cp openapi/clients/java/templates/Upload.java "$sources"
+	sed -i -E 's/multiPartBuilder\.addBinaryBody\((".*"), (.*)\);/multiPartBuilder.addPart(\1, io.github.romi.plantdb.Upload.file(\2));/' "$sources"/api/*.java
+	sed -i '/^        Pipe pipe;$/,/Channels\.newInputStream/c\        formDataPublisher = new io.github.romi.plantdb.Upload(entity);' "$sources"/api/*.java
+	[[ $(grep -hcE 'addBinaryBody|printStackTrace' "$sources"/api/*.java | sort -u) == 0 ]] || { echo "generate.sh: $sources/api sends its files in another way" >&2; exit 1; }
 	# As it comes, null is to be said for all that is optional.
 	local api
 	for api in "$sources"/api/*.java; do
@@ -89,7 +110,7 @@ generate_typescript() {
 	# As it comes, a page of another server is data, and its refusal a text.
 	local call=$work/src/client/client.gen.ts
 	sed -i -E 's|^    if \(response\.ok\) \{$|    if (response.ok \&\& !isPage(response)) {|; s|jsonError \?\? textError|isProblem(jsonError) ? jsonError : elsewhere(response, textError)|' "$call"
-	sed -i -E 's|^      let finalError = error;$|      let finalError: unknown = noAnswer(request, error);|' "$call"
+	sed -i -E 's|^      let finalError = error;$|      let finalError: unknown = await noAnswer(request, opts.body, error);|' "$call"
 	# As it comes, an answer that breaks off is thrown, also to who asked for errors.
 	sed -i -E "s|^      let data: any;\$|&\n      let broken: unknown;\n      const lost = (error: unknown): any => {\n        broken = brokeOff(response, error);\n      };|" "$call"
 	sed -i -E 's/^( +)data = await response\[parseAs\]\(\);$/\1data = await (response[parseAs]() as Promise<unknown>).catch(lost);/; s/^( +)const text = await response\.text\(\);$/\1const text: string | undefined = await response.text().catch(lost);/' "$call"

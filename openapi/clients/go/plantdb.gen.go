@@ -4435,7 +4435,7 @@ func (c *Client) GetKeys(ctx context.Context, reqEditors ...RequestEditorFn) (*h
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // GetHome What is where
@@ -4452,7 +4452,7 @@ func (c *Client) GetHome(ctx context.Context, reqEditors ...RequestEditorFn) (*h
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // GetArchive Download a scan as a ZIP file
@@ -4469,7 +4469,7 @@ func (c *Client) GetArchive(ctx context.Context, scanID string, params *GetArchi
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // CreateScanFromArchiveWithBody Upload a scan as a ZIP file
@@ -4488,7 +4488,7 @@ func (c *Client) CreateScanFromArchiveWithBody(ctx context.Context, scanID strin
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // GetAsset Download any file of a scan
@@ -4505,7 +4505,7 @@ func (c *Client) GetAsset(ctx context.Context, path string, params *GetAssetPara
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // GetImage Look at an image
@@ -4522,7 +4522,7 @@ func (c *Client) GetImage(ctx context.Context, scanID string, filesetID string, 
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // GetMesh Download the mesh of a scan
@@ -4539,7 +4539,7 @@ func (c *Client) GetMesh(ctx context.Context, scanID string, params *GetMeshPara
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // GetPointcloud Download the point cloud of a scan
@@ -4556,7 +4556,7 @@ func (c *Client) GetPointcloud(ctx context.Context, scanID string, params *GetPo
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // GetSequence Read the angles and internodes of a scan
@@ -4573,7 +4573,7 @@ func (c *Client) GetSequence(ctx context.Context, scanID string, params *GetSequ
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // GetSkeleton Read the curve skeleton of a scan
@@ -4590,7 +4590,7 @@ func (c *Client) GetSkeleton(ctx context.Context, scanID string, reqEditors ...R
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // ListAPITokens List my API tokens
@@ -4607,7 +4607,7 @@ func (c *Client) ListAPITokens(ctx context.Context, reqEditors ...RequestEditorF
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // RevokeAPIToken Revoke an API token
@@ -4624,7 +4624,7 @@ func (c *Client) RevokeAPIToken(ctx context.Context, id openapi_types.UUID, reqE
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // IntrospectTokenWithBody Does a token count, and what is it good for?
@@ -4643,7 +4643,7 @@ func (c *Client) IntrospectTokenWithBody(ctx context.Context, contentType string
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // IntrospectToken Does a token count, and what is it good for?
@@ -4662,7 +4662,7 @@ func (c *Client) IntrospectToken(ctx context.Context, body IntrospectTokenJSONRe
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // IntrospectTokenWithFormdataBody Does a token count, and what is it good for?
@@ -4681,7 +4681,7 @@ func (c *Client) IntrospectTokenWithFormdataBody(ctx context.Context, body Intro
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // CheckUsername Is a user name taken?
@@ -4698,7 +4698,7 @@ func (c *Client) CheckUsername(ctx context.Context, params *CheckUsernameParams,
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // LoginWithBody Log in
@@ -4717,7 +4717,7 @@ func (c *Client) LoginWithBody(ctx context.Context, params *LoginParams, content
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // Login Log in
@@ -4736,7 +4736,7 @@ func (c *Client) Login(ctx context.Context, params *LoginParams, body LoginJSONR
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // DeleteLoginWithBody Log out
@@ -4755,7 +4755,7 @@ func (c *Client) DeleteLoginWithBody(ctx context.Context, contentType string, bo
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // DeleteLogin Log out
@@ -4774,7 +4774,7 @@ func (c *Client) DeleteLogin(ctx context.Context, body DeleteLoginJSONRequestBod
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // LogoutWithBody Log out
@@ -4793,7 +4793,7 @@ func (c *Client) LogoutWithBody(ctx context.Context, contentType string, body io
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // Logout Log out
@@ -4812,7 +4812,7 @@ func (c *Client) Logout(ctx context.Context, body LogoutJSONRequestBody, reqEdit
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // RedeemPasswordResetWithBody Set a new password with a secret
@@ -4831,7 +4831,7 @@ func (c *Client) RedeemPasswordResetWithBody(ctx context.Context, contentType st
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // RedeemPasswordReset Set a new password with a secret
@@ -4850,7 +4850,7 @@ func (c *Client) RedeemPasswordReset(ctx context.Context, body RedeemPasswordRes
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // GetProfile Who am I?
@@ -4867,7 +4867,7 @@ func (c *Client) GetProfile(ctx context.Context, reqEditors ...RequestEditorFn) 
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // RegisterUserWithBody Create a user
@@ -4886,7 +4886,7 @@ func (c *Client) RegisterUserWithBody(ctx context.Context, contentType string, b
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // RegisterUser Create a user
@@ -4905,7 +4905,7 @@ func (c *Client) RegisterUser(ctx context.Context, body RegisterUserJSONRequestB
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // RevokeTokenWithBody Take a token back
@@ -4924,7 +4924,7 @@ func (c *Client) RevokeTokenWithBody(ctx context.Context, contentType string, bo
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // RevokeToken Take a token back
@@ -4943,7 +4943,7 @@ func (c *Client) RevokeToken(ctx context.Context, body RevokeTokenJSONRequestBod
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // RevokeTokenWithFormdataBody Take a token back
@@ -4962,7 +4962,7 @@ func (c *Client) RevokeTokenWithFormdataBody(ctx context.Context, body RevokeTok
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // EndSessions End my other sessions, or all
@@ -4979,7 +4979,7 @@ func (c *Client) EndSessions(ctx context.Context, params *EndSessionsParams, req
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // ListSessions List my sessions
@@ -4996,7 +4996,7 @@ func (c *Client) ListSessions(ctx context.Context, reqEditors ...RequestEditorFn
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // EndSession End a session
@@ -5013,7 +5013,7 @@ func (c *Client) EndSession(ctx context.Context, id openapi_types.UUID, reqEdito
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // CompleteSetupWithBody Make the first administrator
@@ -5032,7 +5032,7 @@ func (c *Client) CompleteSetupWithBody(ctx context.Context, contentType string, 
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // CompleteSetup Make the first administrator
@@ -5051,7 +5051,7 @@ func (c *Client) CompleteSetup(ctx context.Context, body CompleteSetupJSONReques
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // CreateAPITokenWithBody Create an API token
@@ -5070,7 +5070,7 @@ func (c *Client) CreateAPITokenWithBody(ctx context.Context, contentType string,
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // CreateAPIToken Create an API token
@@ -5089,7 +5089,7 @@ func (c *Client) CreateAPIToken(ctx context.Context, body CreateAPITokenJSONRequ
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // InspectMandatoryToken Where was the token found?
@@ -5106,7 +5106,7 @@ func (c *Client) InspectMandatoryToken(ctx context.Context, reqEditors ...Reques
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // InspectOptionalToken Where was a token found, if any?
@@ -5123,7 +5123,7 @@ func (c *Client) InspectOptionalToken(ctx context.Context, reqEditors ...Request
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // RefreshTokenWithBody Trade a refresh token for the next pair
@@ -5142,7 +5142,7 @@ func (c *Client) RefreshTokenWithBody(ctx context.Context, contentType string, b
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // RefreshToken Trade a refresh token for the next pair
@@ -5161,7 +5161,7 @@ func (c *Client) RefreshToken(ctx context.Context, body RefreshTokenJSONRequestB
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // ValidateToken Is my token valid?
@@ -5178,7 +5178,7 @@ func (c *Client) ValidateToken(ctx context.Context, reqEditors ...RequestEditorF
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // ApplyBatchWithBody Change many scans at once, or none
@@ -5197,7 +5197,7 @@ func (c *Client) ApplyBatchWithBody(ctx context.Context, contentType string, bod
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // StreamEvents Follow what is done
@@ -5214,7 +5214,7 @@ func (c *Client) StreamEvents(ctx context.Context, params *StreamEventsParams, r
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // DeleteFile Delete a file
@@ -5231,7 +5231,7 @@ func (c *Client) DeleteFile(ctx context.Context, scanID string, filesetID string
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // GetFile Download a file
@@ -5248,7 +5248,7 @@ func (c *Client) GetFile(ctx context.Context, scanID string, filesetID string, f
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // CreateFileWithBody Upload a file
@@ -5267,7 +5267,7 @@ func (c *Client) CreateFileWithBody(ctx context.Context, scanID string, filesetI
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // GetFileMetadata Read the metadata of a file
@@ -5284,7 +5284,7 @@ func (c *Client) GetFileMetadata(ctx context.Context, scanID string, filesetID s
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // PatchFileMetadataWithBody Patch the metadata of a file
@@ -5303,7 +5303,7 @@ func (c *Client) PatchFileMetadataWithBody(ctx context.Context, scanID string, f
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // PatchFileMetadata Patch the metadata of a file
@@ -5322,7 +5322,7 @@ func (c *Client) PatchFileMetadata(ctx context.Context, scanID string, filesetID
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // UpdateFileMetadataWithBody Change the metadata of a file
@@ -5341,7 +5341,7 @@ func (c *Client) UpdateFileMetadataWithBody(ctx context.Context, scanID string, 
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // UpdateFileMetadata Change the metadata of a file
@@ -5360,7 +5360,7 @@ func (c *Client) UpdateFileMetadata(ctx context.Context, scanID string, filesetI
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // DeleteFileset Delete a fileset
@@ -5377,7 +5377,7 @@ func (c *Client) DeleteFileset(ctx context.Context, scanID string, filesetID str
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // CreateFilesetWithBody Create a fileset
@@ -5396,7 +5396,7 @@ func (c *Client) CreateFilesetWithBody(ctx context.Context, scanID string, files
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // CreateFileset Create a fileset
@@ -5415,7 +5415,7 @@ func (c *Client) CreateFileset(ctx context.Context, scanID string, filesetID str
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // ListFiles List the files of a fileset
@@ -5432,7 +5432,7 @@ func (c *Client) ListFiles(ctx context.Context, scanID string, filesetID string,
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // GetFilesetMetadata Read the metadata of a fileset
@@ -5449,7 +5449,7 @@ func (c *Client) GetFilesetMetadata(ctx context.Context, scanID string, filesetI
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // PatchFilesetMetadataWithBody Patch the metadata of a fileset
@@ -5468,7 +5468,7 @@ func (c *Client) PatchFilesetMetadataWithBody(ctx context.Context, scanID string
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // PatchFilesetMetadata Patch the metadata of a fileset
@@ -5487,7 +5487,7 @@ func (c *Client) PatchFilesetMetadata(ctx context.Context, scanID string, filese
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // UpdateFilesetMetadataWithBody Change the metadata of a fileset
@@ -5506,7 +5506,7 @@ func (c *Client) UpdateFilesetMetadataWithBody(ctx context.Context, scanID strin
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // UpdateFilesetMetadata Change the metadata of a fileset
@@ -5525,7 +5525,7 @@ func (c *Client) UpdateFilesetMetadata(ctx context.Context, scanID string, files
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // ListGroups List groups
@@ -5542,7 +5542,7 @@ func (c *Client) ListGroups(ctx context.Context, params *ListGroupsParams, reqEd
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // CreateGroupWithBody Create a group
@@ -5561,7 +5561,7 @@ func (c *Client) CreateGroupWithBody(ctx context.Context, contentType string, bo
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // CreateGroup Create a group
@@ -5580,7 +5580,7 @@ func (c *Client) CreateGroup(ctx context.Context, body CreateGroupJSONRequestBod
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // DeleteGroup Delete a group
@@ -5597,7 +5597,7 @@ func (c *Client) DeleteGroup(ctx context.Context, group string, reqEditors ...Re
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // GetGroup Read a group
@@ -5614,7 +5614,7 @@ func (c *Client) GetGroup(ctx context.Context, group string, reqEditors ...Reque
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // RemoveGroupMember Take a user out of a group
@@ -5631,7 +5631,7 @@ func (c *Client) RemoveGroupMember(ctx context.Context, group string, username s
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // AddGroupMember Put a user into a group
@@ -5648,7 +5648,7 @@ func (c *Client) AddGroupMember(ctx context.Context, group string, username stri
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // GetHealth Is the server healthy?
@@ -5665,7 +5665,7 @@ func (c *Client) GetHealth(ctx context.Context, reqEditors ...RequestEditorFn) (
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // ListLocks List who writes which scan
@@ -5682,7 +5682,7 @@ func (c *Client) ListLocks(ctx context.Context, reqEditors ...RequestEditorFn) (
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // ListQuotas List all quotas
@@ -5699,7 +5699,7 @@ func (c *Client) ListQuotas(ctx context.Context, reqEditors ...RequestEditorFn) 
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // DeleteGroupQuota Take the quota of a group away
@@ -5716,7 +5716,7 @@ func (c *Client) DeleteGroupQuota(ctx context.Context, group string, reqEditors 
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // SetGroupQuotaWithBody Set the quota of a group
@@ -5735,7 +5735,7 @@ func (c *Client) SetGroupQuotaWithBody(ctx context.Context, group string, conten
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // SetGroupQuota Set the quota of a group
@@ -5754,7 +5754,7 @@ func (c *Client) SetGroupQuota(ctx context.Context, group string, body SetGroupQ
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // DeleteUserQuota Take the quota of a user away
@@ -5771,7 +5771,7 @@ func (c *Client) DeleteUserQuota(ctx context.Context, username string, reqEditor
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // SetUserQuotaWithBody Set the quota of a user
@@ -5790,7 +5790,7 @@ func (c *Client) SetUserQuotaWithBody(ctx context.Context, username string, cont
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // SetUserQuota Set the quota of a user
@@ -5809,7 +5809,7 @@ func (c *Client) SetUserQuota(ctx context.Context, username string, body SetUser
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // ReloadScans Bring the index up to date with the tree
@@ -5826,7 +5826,7 @@ func (c *Client) ReloadScans(ctx context.Context, params *ReloadScansParams, req
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // ListScans List scan ids
@@ -5843,7 +5843,7 @@ func (c *Client) ListScans(ctx context.Context, params *ListScansParams, reqEdit
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // ListScanInfos List scans at a glance
@@ -5860,7 +5860,7 @@ func (c *Client) ListScanInfos(ctx context.Context, params *ListScanInfosParams,
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // DeleteScan Delete a scan
@@ -5877,7 +5877,7 @@ func (c *Client) DeleteScan(ctx context.Context, scanID string, params *DeleteSc
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // GetScan Read a scan at a glance
@@ -5894,7 +5894,7 @@ func (c *Client) GetScan(ctx context.Context, scanID string, reqEditors ...Reque
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // CreateScanWithBody Create a scan
@@ -5913,7 +5913,7 @@ func (c *Client) CreateScanWithBody(ctx context.Context, scanID string, contentT
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // CreateScan Create a scan
@@ -5932,7 +5932,7 @@ func (c *Client) CreateScan(ctx context.Context, scanID string, body CreateScanJ
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // ListFilesets List the filesets of a scan
@@ -5949,7 +5949,7 @@ func (c *Client) ListFilesets(ctx context.Context, scanID string, params *ListFi
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // ListScanHistory Read what was done to a scan
@@ -5966,7 +5966,7 @@ func (c *Client) ListScanHistory(ctx context.Context, scanID string, params *Lis
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // GetScanMetadata Read the metadata of a scan
@@ -5983,7 +5983,7 @@ func (c *Client) GetScanMetadata(ctx context.Context, scanID string, params *Get
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // PatchScanMetadataWithBody Patch the metadata of a scan
@@ -6002,7 +6002,7 @@ func (c *Client) PatchScanMetadataWithBody(ctx context.Context, scanID string, p
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // PatchScanMetadata Patch the metadata of a scan
@@ -6021,7 +6021,7 @@ func (c *Client) PatchScanMetadata(ctx context.Context, scanID string, params *P
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // UpdateScanMetadataWithBody Change the metadata of a scan
@@ -6040,7 +6040,7 @@ func (c *Client) UpdateScanMetadataWithBody(ctx context.Context, scanID string, 
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // UpdateScanMetadata Change the metadata of a scan
@@ -6059,7 +6059,7 @@ func (c *Client) UpdateScanMetadata(ctx context.Context, scanID string, params *
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // GetScanOwner Read who owns a scan
@@ -6076,7 +6076,7 @@ func (c *Client) GetScanOwner(ctx context.Context, scanID string, params *GetSca
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // SetScanOwnerWithBody Give a scan to another user
@@ -6095,7 +6095,7 @@ func (c *Client) SetScanOwnerWithBody(ctx context.Context, scanID string, params
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // SetScanOwner Give a scan to another user
@@ -6114,7 +6114,7 @@ func (c *Client) SetScanOwner(ctx context.Context, scanID string, params *SetSca
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // GetScanSharing Read with which groups a scan is shared
@@ -6131,7 +6131,7 @@ func (c *Client) GetScanSharing(ctx context.Context, scanID string, params *GetS
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // SetScanSharingWithBody Share a scan with groups
@@ -6150,7 +6150,7 @@ func (c *Client) SetScanSharingWithBody(ctx context.Context, scanID string, para
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // SetScanSharing Share a scan with groups
@@ -6169,7 +6169,7 @@ func (c *Client) SetScanSharing(ctx context.Context, scanID string, params *SetS
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // GetScanTags Read the tags of a scan
@@ -6186,7 +6186,7 @@ func (c *Client) GetScanTags(ctx context.Context, scanID string, params *GetScan
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // ChangeScanTagsWithBody Add tags to a scan, and take some out
@@ -6205,7 +6205,7 @@ func (c *Client) ChangeScanTagsWithBody(ctx context.Context, scanID string, para
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // ChangeScanTags Add tags to a scan, and take some out
@@ -6224,7 +6224,7 @@ func (c *Client) ChangeScanTags(ctx context.Context, scanID string, params *Chan
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // SetScanTagsWithBody Set the tags of a scan
@@ -6243,7 +6243,7 @@ func (c *Client) SetScanTagsWithBody(ctx context.Context, scanID string, params 
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // SetScanTags Set the tags of a scan
@@ -6262,7 +6262,7 @@ func (c *Client) SetScanTags(ctx context.Context, scanID string, params *SetScan
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // GetScanVisibility Read who may see a scan
@@ -6279,7 +6279,7 @@ func (c *Client) GetScanVisibility(ctx context.Context, scanID string, params *G
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // SetScanVisibilityWithBody Make a scan private or public
@@ -6298,7 +6298,7 @@ func (c *Client) SetScanVisibilityWithBody(ctx context.Context, scanID string, p
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // SetScanVisibility Make a scan private or public
@@ -6317,7 +6317,7 @@ func (c *Client) SetScanVisibility(ctx context.Context, scanID string, params *S
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // GetScrub Ask what the scrub found
@@ -6334,7 +6334,7 @@ func (c *Client) GetScrub(ctx context.Context, params *GetScrubParams, reqEditor
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // ListTimelapses List timelapse ids
@@ -6351,7 +6351,7 @@ func (c *Client) ListTimelapses(ctx context.Context, params *ListTimelapsesParam
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // CreateTimelapseWithBody Create a timelapse
@@ -6370,7 +6370,7 @@ func (c *Client) CreateTimelapseWithBody(ctx context.Context, contentType string
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // CreateTimelapse Create a timelapse
@@ -6389,7 +6389,7 @@ func (c *Client) CreateTimelapse(ctx context.Context, body CreateTimelapseJSONRe
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // DeleteTimelapse Delete a timelapse
@@ -6406,7 +6406,7 @@ func (c *Client) DeleteTimelapse(ctx context.Context, timelapseID string, params
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // GetTimelapse Read a timelapse
@@ -6423,7 +6423,7 @@ func (c *Client) GetTimelapse(ctx context.Context, timelapseID string, params *G
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // ListTimelapseHistory Read what was done to a timelapse
@@ -6440,7 +6440,7 @@ func (c *Client) ListTimelapseHistory(ctx context.Context, timelapseID string, p
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // PatchTimelapseMetadataWithBody Patch the metadata of a timelapse
@@ -6459,7 +6459,7 @@ func (c *Client) PatchTimelapseMetadataWithBody(ctx context.Context, timelapseID
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // PatchTimelapseMetadata Patch the metadata of a timelapse
@@ -6478,7 +6478,7 @@ func (c *Client) PatchTimelapseMetadata(ctx context.Context, timelapseID string,
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // UpdateTimelapseMetadataWithBody Change the metadata of a timelapse
@@ -6497,7 +6497,7 @@ func (c *Client) UpdateTimelapseMetadataWithBody(ctx context.Context, timelapseI
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // UpdateTimelapseMetadata Change the metadata of a timelapse
@@ -6516,7 +6516,7 @@ func (c *Client) UpdateTimelapseMetadata(ctx context.Context, timelapseID string
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // ListTimelapseScans List the scans of a timelapse
@@ -6533,7 +6533,7 @@ func (c *Client) ListTimelapseScans(ctx context.Context, timelapseID string, par
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // ListTrash List what was deleted
@@ -6550,7 +6550,7 @@ func (c *Client) ListTrash(ctx context.Context, params *ListTrashParams, reqEdit
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // PurgeTrashEntry Purge an entry of the trash
@@ -6567,7 +6567,7 @@ func (c *Client) PurgeTrashEntry(ctx context.Context, id openapi_types.UUID, req
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // GetTrashEntry Read an entry of the trash
@@ -6584,7 +6584,7 @@ func (c *Client) GetTrashEntry(ctx context.Context, id openapi_types.UUID, reqEd
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // RestoreTrashEntry Restore what was deleted
@@ -6601,7 +6601,7 @@ func (c *Client) RestoreTrashEntry(ctx context.Context, id openapi_types.UUID, p
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // CreateUploadWithBody Begin an upload that can be resumed
@@ -6620,7 +6620,7 @@ func (c *Client) CreateUploadWithBody(ctx context.Context, params *CreateUploadP
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // EndUpload Drop an upload
@@ -6637,7 +6637,7 @@ func (c *Client) EndUpload(ctx context.Context, id openapi_types.UUID, params *E
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // GetUpload Ask how far an upload is
@@ -6654,7 +6654,7 @@ func (c *Client) GetUpload(ctx context.Context, id openapi_types.UUID, params *G
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // ResumeUploadWithBody Send bytes of an upload
@@ -6673,7 +6673,7 @@ func (c *Client) ResumeUploadWithBody(ctx context.Context, id openapi_types.UUID
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // GetUsage Ask what a user holds
@@ -6690,7 +6690,7 @@ func (c *Client) GetUsage(ctx context.Context, params *GetUsageParams, reqEditor
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // ListUsers List users
@@ -6707,7 +6707,7 @@ func (c *Client) ListUsers(ctx context.Context, params *ListUsersParams, reqEdit
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // DeleteUser Delete a user
@@ -6724,7 +6724,7 @@ func (c *Client) DeleteUser(ctx context.Context, username string, reqEditors ...
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // GetUser Read a user
@@ -6741,7 +6741,7 @@ func (c *Client) GetUser(ctx context.Context, username string, reqEditors ...Req
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // UpdateUserWithBody Change a user
@@ -6760,7 +6760,7 @@ func (c *Client) UpdateUserWithBody(ctx context.Context, username string, conten
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // UpdateUser Change a user
@@ -6779,7 +6779,7 @@ func (c *Client) UpdateUser(ctx context.Context, username string, body UpdateUse
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // ChangePasswordWithBody Change a password
@@ -6798,7 +6798,7 @@ func (c *Client) ChangePasswordWithBody(ctx context.Context, username string, co
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // ChangePassword Change a password
@@ -6817,7 +6817,7 @@ func (c *Client) ChangePassword(ctx context.Context, username string, body Chang
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // ResetPassword Let a user set a new password
@@ -6834,7 +6834,7 @@ func (c *Client) ResetPassword(ctx context.Context, username string, reqEditors 
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // EndUserSessions End all sessions of a user
@@ -6851,7 +6851,7 @@ func (c *Client) EndUserSessions(ctx context.Context, username string, reqEditor
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // ListUserSessions List the sessions of a user
@@ -6868,7 +6868,7 @@ func (c *Client) ListUserSessions(ctx context.Context, username string, reqEdito
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // ListWebhooks List webhooks
@@ -6885,7 +6885,7 @@ func (c *Client) ListWebhooks(ctx context.Context, reqEditors ...RequestEditorFn
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // CreateWebhookWithBody Have events sent to a receiver
@@ -6904,7 +6904,7 @@ func (c *Client) CreateWebhookWithBody(ctx context.Context, contentType string, 
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // CreateWebhook Have events sent to a receiver
@@ -6923,7 +6923,7 @@ func (c *Client) CreateWebhook(ctx context.Context, body CreateWebhookJSONReques
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // DeleteWebhook Delete a webhook
@@ -6940,7 +6940,7 @@ func (c *Client) DeleteWebhook(ctx context.Context, id openapi_types.UUID, reqEd
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // GetWebhook Read a webhook
@@ -6957,7 +6957,7 @@ func (c *Client) GetWebhook(ctx context.Context, id openapi_types.UUID, reqEdito
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // UpdateWebhookWithBody Change a webhook
@@ -6976,7 +6976,7 @@ func (c *Client) UpdateWebhookWithBody(ctx context.Context, id openapi_types.UUI
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // UpdateWebhook Change a webhook
@@ -6995,7 +6995,7 @@ func (c *Client) UpdateWebhook(ctx context.Context, id openapi_types.UUID, body 
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // ListWebhookDeliveries List what was sent
@@ -7012,7 +7012,7 @@ func (c *Client) ListWebhookDeliveries(ctx context.Context, id openapi_types.UUI
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // RotateWebhookSecret Give a webhook a new secret
@@ -7029,7 +7029,7 @@ func (c *Client) RotateWebhookSecret(ctx context.Context, id openapi_types.UUID,
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // TestWebhook Send a test message
@@ -7046,7 +7046,7 @@ func (c *Client) TestWebhook(ctx context.Context, id openapi_types.UUID, reqEdit
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // NewGetKeysRequest constructs an http.Request for the GetKeys method
@@ -20939,6 +20939,9 @@ func ParseGetKeysResponse(rsp *http.Response) (*GetKeysResponse, error) {
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest PublicKeySet
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -20985,6 +20988,9 @@ func ParseGetHomeResponse(rsp *http.Response) (*GetHomeResponse, error) {
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Home
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -21018,6 +21024,9 @@ func ParseGetArchiveResponse(rsp *http.Response) (*GetArchiveResponse, error) {
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case rsp.StatusCode == 304:
 		break // No content-type
 
@@ -21060,6 +21069,9 @@ func ParseCreateScanFromArchiveResponse(rsp *http.Response) (*CreateScanFromArch
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Unpacked
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -21093,6 +21105,9 @@ func ParseGetAssetResponse(rsp *http.Response) (*GetAssetResponse, error) {
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case rsp.StatusCode == 304:
 		break // No content-type
 
@@ -21135,6 +21150,9 @@ func ParseGetImageResponse(rsp *http.Response) (*GetImageResponse, error) {
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Base64Image
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -21187,6 +21205,9 @@ func ParseGetMeshResponse(rsp *http.Response) (*GetMeshResponse, error) {
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest MeshCoordinates
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -21239,6 +21260,9 @@ func ParseGetPointcloudResponse(rsp *http.Response) (*GetPointcloudResponse, err
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest CloudPoints
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -21291,6 +21315,9 @@ func ParseGetSequenceResponse(rsp *http.Response) (*GetSequenceResponse, error) 
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest GetSequence200JSONResponseBody
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -21327,6 +21354,9 @@ func ParseGetSkeletonResponse(rsp *http.Response) (*GetSkeletonResponse, error) 
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest CurveSkeleton
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -21363,6 +21393,9 @@ func ParseListAPITokensResponse(rsp *http.Response) (*ListAPITokensResponse, err
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest APITokenList
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -21396,6 +21429,9 @@ func ParseRevokeAPITokenResponse(rsp *http.Response) (*RevokeAPITokenResponse, e
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case rsp.StatusCode == 204:
 		break // No content-type
 
@@ -21425,6 +21461,9 @@ func ParseIntrospectTokenResponse(rsp *http.Response) (*IntrospectTokenResponse,
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Introspection
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -21458,6 +21497,9 @@ func ParseCheckUsernameResponse(rsp *http.Response) (*CheckUsernameResponse, err
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest UsernameExists
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -21491,6 +21533,9 @@ func ParseLoginResponse(rsp *http.Response) (*LoginResponse, error) {
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Login
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -21537,6 +21582,9 @@ func ParseDeleteLoginResponse(rsp *http.Response) (*DeleteLoginResponse, error) 
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Done
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -21583,6 +21631,9 @@ func ParseLogoutResponse(rsp *http.Response) (*LogoutResponse, error) {
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Done
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -21629,6 +21680,9 @@ func ParseRedeemPasswordResetResponse(rsp *http.Response) (*RedeemPasswordResetR
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest User
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -21662,6 +21716,9 @@ func ParseGetProfileResponse(rsp *http.Response) (*GetProfileResponse, error) {
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Profile
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -21695,6 +21752,9 @@ func ParseRegisterUserResponse(rsp *http.Response) (*RegisterUserResponse, error
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
 		var dest Done
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -21728,6 +21788,9 @@ func ParseRevokeTokenResponse(rsp *http.Response) (*RevokeTokenResponse, error) 
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case rsp.StatusCode == 200:
 		break // No content-type
 
@@ -21757,6 +21820,9 @@ func ParseEndSessionsResponse(rsp *http.Response) (*EndSessionsResponse, error) 
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest EndedSessions
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -21790,6 +21856,9 @@ func ParseListSessionsResponse(rsp *http.Response) (*ListSessionsResponse, error
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest SessionList
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -21823,6 +21892,9 @@ func ParseEndSessionResponse(rsp *http.Response) (*EndSessionResponse, error) {
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case rsp.StatusCode == 204:
 		break // No content-type
 
@@ -21852,6 +21924,9 @@ func ParseCompleteSetupResponse(rsp *http.Response) (*CompleteSetupResponse, err
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
 		var dest User
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -21885,6 +21960,9 @@ func ParseCreateAPITokenResponse(rsp *http.Response) (*CreateAPITokenResponse, e
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest APIToken
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -21918,6 +21996,9 @@ func ParseInspectMandatoryTokenResponse(rsp *http.Response) (*InspectMandatoryTo
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest TokenReport
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -21951,6 +22032,9 @@ func ParseInspectOptionalTokenResponse(rsp *http.Response) (*InspectOptionalToke
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest TokenReport
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -21984,6 +22068,9 @@ func ParseRefreshTokenResponse(rsp *http.Response) (*RefreshTokenResponse, error
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest TokenPair
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -22030,6 +22117,9 @@ func ParseValidateTokenResponse(rsp *http.Response) (*ValidateTokenResponse, err
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest TokenOwner
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -22063,6 +22153,9 @@ func ParseApplyBatchResponse(rsp *http.Response) (*ApplyBatchResponse, error) {
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -22089,6 +22182,9 @@ func ParseStreamEventsResponse(rsp *http.Response) (*StreamEventsResponse, error
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest EventList
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -22125,6 +22221,9 @@ func ParseDeleteFileResponse(rsp *http.Response) (*DeleteFileResponse, error) {
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Deleted
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -22158,6 +22257,9 @@ func ParseGetFileResponse(rsp *http.Response) (*GetFileResponse, error) {
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case rsp.StatusCode == 304:
 		break // No content-type
 
@@ -22200,6 +22302,9 @@ func ParseCreateFileResponse(rsp *http.Response) (*CreateFileResponse, error) {
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
 		var dest CreatedItem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -22233,6 +22338,9 @@ func ParseGetFileMetadataResponse(rsp *http.Response) (*GetFileMetadataResponse,
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Metadata
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -22282,6 +22390,9 @@ func ParsePatchFileMetadataResponse(rsp *http.Response) (*PatchFileMetadataRespo
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Metadata
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -22328,6 +22439,9 @@ func ParseUpdateFileMetadataResponse(rsp *http.Response) (*UpdateFileMetadataRes
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Metadata
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -22374,6 +22488,9 @@ func ParseDeleteFilesetResponse(rsp *http.Response) (*DeleteFilesetResponse, err
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Deleted
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -22407,6 +22524,9 @@ func ParseCreateFilesetResponse(rsp *http.Response) (*CreateFilesetResponse, err
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
 		var dest CreatedItem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -22440,6 +22560,9 @@ func ParseListFilesResponse(rsp *http.Response) (*ListFilesResponse, error) {
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest FileList
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -22500,6 +22623,9 @@ func ParseGetFilesetMetadataResponse(rsp *http.Response) (*GetFilesetMetadataRes
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Metadata
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -22549,6 +22675,9 @@ func ParsePatchFilesetMetadataResponse(rsp *http.Response) (*PatchFilesetMetadat
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Metadata
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -22595,6 +22724,9 @@ func ParseUpdateFilesetMetadataResponse(rsp *http.Response) (*UpdateFilesetMetad
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Metadata
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -22641,6 +22773,9 @@ func ParseListGroupsResponse(rsp *http.Response) (*ListGroupsResponse, error) {
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest GroupList
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -22674,6 +22809,9 @@ func ParseCreateGroupResponse(rsp *http.Response) (*CreateGroupResponse, error) 
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
 		var dest Group
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -22707,6 +22845,9 @@ func ParseDeleteGroupResponse(rsp *http.Response) (*DeleteGroupResponse, error) 
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case rsp.StatusCode == 204:
 		break // No content-type
 
@@ -22736,6 +22877,9 @@ func ParseGetGroupResponse(rsp *http.Response) (*GetGroupResponse, error) {
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Group
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -22769,6 +22913,9 @@ func ParseRemoveGroupMemberResponse(rsp *http.Response) (*RemoveGroupMemberRespo
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case rsp.StatusCode == 204:
 		break // No content-type
 
@@ -22798,6 +22945,9 @@ func ParseAddGroupMemberResponse(rsp *http.Response) (*AddGroupMemberResponse, e
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case rsp.StatusCode == 204:
 		break // No content-type
 
@@ -22827,6 +22977,9 @@ func ParseGetHealthResponse(rsp *http.Response) (*GetHealthResponse, error) {
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Health
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -22860,6 +23013,9 @@ func ParseListLocksResponse(rsp *http.Response) (*ListLocksResponse, error) {
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest LockList
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -22893,6 +23049,9 @@ func ParseListQuotasResponse(rsp *http.Response) (*ListQuotasResponse, error) {
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest QuotaList
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -22926,6 +23085,9 @@ func ParseDeleteGroupQuotaResponse(rsp *http.Response) (*DeleteGroupQuotaRespons
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case rsp.StatusCode == 204:
 		break // No content-type
 
@@ -22955,6 +23117,9 @@ func ParseSetGroupQuotaResponse(rsp *http.Response) (*SetGroupQuotaResponse, err
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Quota
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -22988,6 +23153,9 @@ func ParseDeleteUserQuotaResponse(rsp *http.Response) (*DeleteUserQuotaResponse,
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case rsp.StatusCode == 204:
 		break // No content-type
 
@@ -23017,6 +23185,9 @@ func ParseSetUserQuotaResponse(rsp *http.Response) (*SetUserQuotaResponse, error
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Quota
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -23050,6 +23221,9 @@ func ParseReloadScansResponse(rsp *http.Response) (*ReloadScansResponse, error) 
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Done
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -23083,6 +23257,9 @@ func ParseListScansResponse(rsp *http.Response) (*ListScansResponse, error) {
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest []string
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -23143,6 +23320,9 @@ func ParseListScanInfosResponse(rsp *http.Response) (*ListScanInfosResponse, err
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest []ScanInfo
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -23203,6 +23383,9 @@ func ParseDeleteScanResponse(rsp *http.Response) (*DeleteScanResponse, error) {
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Deleted
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -23236,6 +23419,9 @@ func ParseGetScanResponse(rsp *http.Response) (*GetScanResponse, error) {
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest ScanInfo
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -23269,6 +23455,9 @@ func ParseCreateScanResponse(rsp *http.Response) (*CreateScanResponse, error) {
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
 		var dest CreatedItem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -23302,6 +23491,9 @@ func ParseListFilesetsResponse(rsp *http.Response) (*ListFilesetsResponse, error
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest FilesetList
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -23362,6 +23554,9 @@ func ParseListScanHistoryResponse(rsp *http.Response) (*ListScanHistoryResponse,
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest History
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -23408,6 +23603,9 @@ func ParseGetScanMetadataResponse(rsp *http.Response) (*GetScanMetadataResponse,
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Metadata
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -23457,6 +23655,9 @@ func ParsePatchScanMetadataResponse(rsp *http.Response) (*PatchScanMetadataRespo
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Metadata
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -23503,6 +23704,9 @@ func ParseUpdateScanMetadataResponse(rsp *http.Response) (*UpdateScanMetadataRes
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Metadata
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -23549,6 +23753,9 @@ func ParseGetScanOwnerResponse(rsp *http.Response) (*GetScanOwnerResponse, error
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Owner
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -23598,6 +23805,9 @@ func ParseSetScanOwnerResponse(rsp *http.Response) (*SetScanOwnerResponse, error
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Owner
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -23644,6 +23854,9 @@ func ParseGetScanSharingResponse(rsp *http.Response) (*GetScanSharingResponse, e
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Sharing
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -23693,6 +23906,9 @@ func ParseSetScanSharingResponse(rsp *http.Response) (*SetScanSharingResponse, e
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Sharing
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -23739,6 +23955,9 @@ func ParseGetScanTagsResponse(rsp *http.Response) (*GetScanTagsResponse, error) 
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest TagList
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -23788,6 +24007,9 @@ func ParseChangeScanTagsResponse(rsp *http.Response) (*ChangeScanTagsResponse, e
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest TagList
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -23834,6 +24056,9 @@ func ParseSetScanTagsResponse(rsp *http.Response) (*SetScanTagsResponse, error) 
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest TagList
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -23880,6 +24105,9 @@ func ParseGetScanVisibilityResponse(rsp *http.Response) (*GetScanVisibilityRespo
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Visibility
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -23929,6 +24157,9 @@ func ParseSetScanVisibilityResponse(rsp *http.Response) (*SetScanVisibilityRespo
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Visibility
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -23975,6 +24206,9 @@ func ParseGetScrubResponse(rsp *http.Response) (*GetScrubResponse, error) {
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest ScrubReport
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -24008,6 +24242,9 @@ func ParseListTimelapsesResponse(rsp *http.Response) (*ListTimelapsesResponse, e
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest []string
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -24068,6 +24305,9 @@ func ParseCreateTimelapseResponse(rsp *http.Response) (*CreateTimelapseResponse,
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
 		var dest Timelapse
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -24114,6 +24354,9 @@ func ParseDeleteTimelapseResponse(rsp *http.Response) (*DeleteTimelapseResponse,
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case rsp.StatusCode == 204:
 		break // No content-type
 
@@ -24156,6 +24399,9 @@ func ParseGetTimelapseResponse(rsp *http.Response) (*GetTimelapseResponse, error
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Timelapse
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -24205,6 +24451,9 @@ func ParseListTimelapseHistoryResponse(rsp *http.Response) (*ListTimelapseHistor
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest History
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -24251,6 +24500,9 @@ func ParsePatchTimelapseMetadataResponse(rsp *http.Response) (*PatchTimelapseMet
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Timelapse
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -24297,6 +24549,9 @@ func ParseUpdateTimelapseMetadataResponse(rsp *http.Response) (*UpdateTimelapseM
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Timelapse
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -24343,6 +24598,9 @@ func ParseListTimelapseScansResponse(rsp *http.Response) (*ListTimelapseScansRes
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest []string
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -24403,6 +24661,9 @@ func ParseListTrashResponse(rsp *http.Response) (*ListTrashResponse, error) {
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest TrashList
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -24436,6 +24697,9 @@ func ParsePurgeTrashEntryResponse(rsp *http.Response) (*PurgeTrashEntryResponse,
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case rsp.StatusCode == 204:
 		break // No content-type
 
@@ -24465,6 +24729,9 @@ func ParseGetTrashEntryResponse(rsp *http.Response) (*GetTrashEntryResponse, err
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest TrashEntry
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -24498,6 +24765,9 @@ func ParseRestoreTrashEntryResponse(rsp *http.Response) (*RestoreTrashEntryRespo
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Deleted
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -24531,6 +24801,9 @@ func ParseCreateUploadResponse(rsp *http.Response) (*CreateUploadResponse, error
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case rsp.StatusCode == 201:
 		break // No content-type
 
@@ -24587,6 +24860,9 @@ func ParseEndUploadResponse(rsp *http.Response) (*EndUploadResponse, error) {
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case rsp.StatusCode == 204:
 		break // No content-type
 
@@ -24616,6 +24892,9 @@ func ParseGetUploadResponse(rsp *http.Response) (*GetUploadResponse, error) {
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest UploadState
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -24690,6 +24969,9 @@ func ParseResumeUploadResponse(rsp *http.Response) (*ResumeUploadResponse, error
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case rsp.StatusCode == 204:
 		break // No content-type
 
@@ -24739,6 +25021,9 @@ func ParseGetUsageResponse(rsp *http.Response) (*GetUsageResponse, error) {
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Usage
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -24772,6 +25057,9 @@ func ParseListUsersResponse(rsp *http.Response) (*ListUsersResponse, error) {
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest UserList
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -24805,6 +25093,9 @@ func ParseDeleteUserResponse(rsp *http.Response) (*DeleteUserResponse, error) {
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case rsp.StatusCode == 204:
 		break // No content-type
 
@@ -24834,6 +25125,9 @@ func ParseGetUserResponse(rsp *http.Response) (*GetUserResponse, error) {
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest User
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -24867,6 +25161,9 @@ func ParseUpdateUserResponse(rsp *http.Response) (*UpdateUserResponse, error) {
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest User
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -24900,6 +25197,9 @@ func ParseChangePasswordResponse(rsp *http.Response) (*ChangePasswordResponse, e
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case rsp.StatusCode == 204:
 		break // No content-type
 
@@ -24929,6 +25229,9 @@ func ParseResetPasswordResponse(rsp *http.Response) (*ResetPasswordResponse, err
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest OneTimeSecret
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -24962,6 +25265,9 @@ func ParseEndUserSessionsResponse(rsp *http.Response) (*EndUserSessionsResponse,
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest EndedSessions
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -24995,6 +25301,9 @@ func ParseListUserSessionsResponse(rsp *http.Response) (*ListUserSessionsRespons
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest SessionList
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -25028,6 +25337,9 @@ func ParseListWebhooksResponse(rsp *http.Response) (*ListWebhooksResponse, error
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest WebhookList
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -25061,6 +25373,9 @@ func ParseCreateWebhookResponse(rsp *http.Response) (*CreateWebhookResponse, err
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
 		var dest WebhookSecret
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -25094,6 +25409,9 @@ func ParseDeleteWebhookResponse(rsp *http.Response) (*DeleteWebhookResponse, err
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case rsp.StatusCode == 204:
 		break // No content-type
 
@@ -25123,6 +25441,9 @@ func ParseGetWebhookResponse(rsp *http.Response) (*GetWebhookResponse, error) {
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Webhook
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -25156,6 +25477,9 @@ func ParseUpdateWebhookResponse(rsp *http.Response) (*UpdateWebhookResponse, err
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Webhook
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -25189,6 +25513,9 @@ func ParseListWebhookDeliveriesResponse(rsp *http.Response) (*ListWebhookDeliver
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest DeliveryList
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -25222,6 +25549,9 @@ func ParseRotateWebhookSecretResponse(rsp *http.Response) (*RotateWebhookSecretR
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest WebhookSecret
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -25255,6 +25585,9 @@ func ParseTestWebhookResponse(rsp *http.Response) (*TestWebhookResponse, error) 
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Delivery
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {

@@ -21,6 +21,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	plantdbapi "github.com/romi/plantdb-go/openapi/clients/go"
@@ -234,9 +235,15 @@ func (j *journey) refresh() {
 	check(err == nil && profile.JSON200 != nil && profile.JSON200.Username == "admin", "profile = %+v, %v", profile, err)
 }
 
+// advice is what a refusal says of what to do, by its code.
+var advice = map[string]string{
+	"token_revoked": "log in again", "no_space": "Free space on the disk", "quota_exceeded": "Empty the trash", "no_plantdb": "look at the address",
+}
+
 // refused holds that a refusal is typed, with a text for people.
 func refused(status int, p *plantdbapi.Problem, want int, code string) {
 	check(p != nil && status == want && int(p.Status) == want && p.Code == code && p.Message != "" && strings.HasPrefix(p.Detail, p.Message), "refusal = %d %+v, want %d %s", status, p, want, code)
+	check(strings.Contains(p.Detail, advice[code]), "%s says %q, want %q in it", code, p.Detail, advice[code])
 }
 
 // expired asks with a token whose time is over: the refusal says what to do.
@@ -272,11 +279,19 @@ func (j *journey) refusals() {
 
 // elsewhere asks who is no PlantDB, and nobody.
 func (j *journey) elsewhere(url string) {
-	page, err := client(url, "").ListScansWithResponse(j.ctx, nil)
-	check(err == nil && page.JSON200 == nil && page.JSONDefault == nil && page.HTTPResponse != nil, "scans of another server = %+v, %v", page, err)
+	scans := func(url string, status int) {
+		page, err := client(url, "").ListScansWithResponse(j.ctx, nil)
+		check(err == nil && page.JSON200 == nil, "scans of another server = %+v, %v", page, err)
+		refused(page.StatusCode(), page.JSONDefault, status, "no_plantdb")
+	}
+	scans(url, http.StatusOK)
+	scans(url+"/missing", http.StatusNotFound)
+	file, err := client(url, "").GetFileWithResponse(j.ctx, j.scan, "images", "00000_rgb", nil)
+	check(err == nil, "a file of another server = %v", err)
+	refused(file.StatusCode(), file.JSONDefault, http.StatusOK, "no_plantdb")
 	_, err = client("http://127.0.0.1:1", "").ListScansWithResponse(j.ctx, nil)
-	check(err != nil, "scans of nobody = %v", err)
-	fmt.Println(err)
+	check(errors.Is(err, syscall.ECONNREFUSED), "scans of nobody = %v", err)
+	check(strings.Contains(err.Error(), "no_answer") && strings.Contains(err.Error(), "look at the address"), "scans of nobody = %v", err)
 }
 
 // broken is a file of which half comes: never one that is taken for whole.

@@ -16,13 +16,20 @@ import io.github.romi.plantdb.model.Login;
 import io.github.romi.plantdb.model.NewScan;
 import io.github.romi.plantdb.model.RefreshRequest;
 import java.io.File;
+import java.io.IOException;
+import java.io.RandomAccessFile;
+import java.io.UncheckedIOException;
+import java.net.http.HttpRequest;
+import java.nio.ByteBuffer;
 import java.nio.file.Files;
+import java.nio.file.attribute.FileTime;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.TreeSet;
+import java.util.concurrent.Flow;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
@@ -36,6 +43,11 @@ import java.util.regex.Pattern;
  */
 public class Journey {
   private static final Pattern NEXT = Pattern.compile("[?&]after=([^&>]+)[^>]*>; rel=\"next\"");
+
+  /** What a refusal says of what to do, by its code. */
+  private static final Map<String, String> ADVICE = Map.of(
+      "token_revoked", "log in again", "no_space", "Free space on the disk", "quota_exceeded", "Empty the trash",
+      "no_plantdb", "look at the address", "no_answer", "look at the address");
 
   /** The operations, by nouns, with the token of one user. */
   static class Api {
@@ -82,9 +94,75 @@ public class Journey {
       check(code.equals(e.getProblem().getCode()), "the code should be " + code, e.getProblem());
       check(!e.getProblem().getMessage().isEmpty(), "there should be a text for people", e.getProblem());
       check(e.getProblem().getDetail().startsWith(e.getProblem().getMessage()), "the detail should begin with the message", e.getProblem());
+      String advice = ADVICE.getOrDefault(code, "");
+      check(e.getProblem().getDetail().contains(advice), "the detail should say " + advice, e.getProblem());
       return e.getProblem().getDetail();
     }
     throw new AssertionError("no refusal, want " + code + "; got " + answer);
+  }
+
+  /** More than is read ahead of the network. */
+  private static final long LARGE = 64 << 20;
+
+  static void resize(File file, long length) throws IOException {
+    try (RandomAccessFile f = new RandomAccessFile(file, "rw")) {
+      f.setLength(length);
+    }
+  }
+
+  interface Change {
+    void make(File file) throws IOException;
+  }
+
+  /** A client whose calls change a file once a part of their body is read. */
+  static FilesApi disturbed(String url, String token, File file, Change change) {
+    ApiClient client = new ApiClient();
+    client.updateBaseUri(url);
+    client.setRequestInterceptor(request -> {
+      HttpRequest.BodyPublisher body = request.copy().build().bodyPublisher().orElseThrow();
+      request.header("Authorization", "Bearer " + token).POST(new HttpRequest.BodyPublisher() {
+        @Override
+        public long contentLength() {
+          return body.contentLength();
+        }
+
+        @Override
+        public void subscribe(Flow.Subscriber<? super ByteBuffer> to) {
+          body.subscribe(new Flow.Subscriber<ByteBuffer>() {
+            private boolean begun;
+
+            @Override
+            public void onSubscribe(Flow.Subscription subscription) {
+              to.onSubscribe(subscription);
+            }
+
+            @Override
+            public void onNext(ByteBuffer piece) {
+              if (!begun) {
+                begun = true;
+                try {
+                  change.make(file);
+                } catch (IOException e) {
+                  throw new UncheckedIOException(e);
+                }
+              }
+              to.onNext(piece);
+            }
+
+            @Override
+            public void onError(Throwable e) {
+              to.onError(e);
+            }
+
+            @Override
+            public void onComplete() {
+              to.onComplete();
+            }
+          });
+        }
+      });
+    });
+    return new FilesApi(client);
   }
 
   static boolean isJpeg(byte[] b) {
@@ -179,6 +257,27 @@ public class Journey {
     String said = refused(412, "precondition_failed", () -> api.files.getFile(scan, "images", "parts", "bytes=1000-", tag, null));
     check(said.contains("changed") && said.contains("begin again"), "the message should say what to do", said);
     check(Files.readString(api.files.getFile(scan, "images", "parts").toPath()).equals("[2]"), "the new file should come", "another");
+
+    // Of a file that changes under way nothing is kept.
+    Map<String, Change> changes = Map.of(
+        "it was cut short", file -> resize(file, 1 << 20),
+        "it grew", file -> resize(file, LARGE + 1),
+        "it was written", file -> Files.setLastModifiedTime(file.toPath(), FileTime.fromMillis(0)),
+        "it is gone", file -> Files.delete(file.toPath()));
+    for (Map.Entry<String, Change> done : changes.entrySet()) {
+      File large = File.createTempFile("changes", ".txt");
+      resize(large, LARGE);
+      FilesApi disturbed = disturbed(url, login.getAccessToken(), large, done.getValue());
+      String why = refused(0, "file_changed", () -> disturbed.createFile(scan, "images", "changes", "txt", large, null));
+      check(why.contains(done.getKey()) && why.contains("nothing was kept, upload it again"), "it should be said that " + done.getKey(), why);
+      refused(404, "unknown_file", () -> api.files.getFile(scan, "images", "changes"));
+      Files.deleteIfExists(large.toPath());
+    }
+    String unread = refused(0, "file_unreadable", () -> api.files.createFile(scan, "images", "changes", "txt", new File("/no/such/file.txt"), null));
+    check(unread.contains("/no/such/file.txt") && unread.contains("look at its path"), "an unreadable file should say what to do", unread);
+    File directory = Files.createTempDirectory("changes").toFile();
+    refused(0, "file_unreadable", () -> api.files.createFile(scan, "images", "changes", "txt", directory, null));
+    refused(404, "unknown_file", () -> api.files.getFile(scan, "images", "changes"));
 
     Event event = follow(api.events, scan, now, "file.created");
     check("images".equals(event.getFileset()) && "00000_rgb".equals(event.getFile()) && "admin".equals(event.getUser()), "the upload should be told", event);

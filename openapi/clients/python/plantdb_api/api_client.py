@@ -599,7 +599,15 @@ class ApiClient:
             if isinstance(v, str):
                 with open(v, 'rb') as f:
                     filename = os.path.basename(f.name)
+                    # Put here by generate.sh. What is read while somebody writes may be half of it.
+                    before = os.fstat(f.fileno())
                     filedata = f.read()
+                    after = os.fstat(f.fileno())
+                    if len(filedata) != before.st_size or (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+                        message = "The file {0} changed while it was read: nothing was kept, upload it again when nobody writes it.".format(v)
+                        raise ApiException(status=0, reason=message, data=plantdb_api.models.Problem(
+                            code='file_changed', message=message, error=message, detail=message, status=0, title='File changed',
+                        ))
             elif isinstance(v, bytes):
                 filename = k
                 filedata = v

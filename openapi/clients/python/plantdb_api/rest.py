@@ -90,6 +90,15 @@ def should_bypass_proxies(url: str, no_proxy: str) -> bool:
     return False
 
 
+# Put here by generate.sh. Nobody answers, or the line breaks before all has come.
+def no_answer(error):
+    from plantdb_api.models.problem import Problem
+    message = "The server does not answer ({0}): look at the address, and whether it runs.".format(error)
+    return ApiException(status=0, reason=message, data=Problem(
+        code='no_answer', message=message, error=message, detail=message, status=0, title='No answer',
+    ))
+
+
 class RESTResponse(io.IOBase):
 
     def __init__(self, resp) -> None:
@@ -100,7 +109,10 @@ class RESTResponse(io.IOBase):
 
     def read(self):
         if self.data is None:
-            self.data = self.response.data
+            try:
+                self.data = self.response.data
+            except urllib3.exceptions.HTTPError as e:
+                raise no_answer(e) from e
         return self.data
 
     @property
@@ -327,8 +339,7 @@ class RESTClientObject:
                     headers=headers,
                     preload_content=False
                 )
-        except urllib3.exceptions.SSLError as e:
-            msg = "\n".join([type(e).__name__, str(e)])
-            raise ApiException(status=0, reason=msg)
+        except urllib3.exceptions.HTTPError as e:
+            raise no_answer(e) from e
 
         return RESTResponse(r)

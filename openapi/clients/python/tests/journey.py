@@ -6,16 +6,20 @@ The server runs with --test. SCAN is a name that nothing has yet, ELSEWHERE the 
 of a server that is no PlantDB, with a line that breaks below /cut, FULL that of one
 that has no room and says so by CODE, and EXPIRED an access token whose time is over.
 """
+import io
 import json
+import os
 import re
 import sys
+import tempfile
 import time
 
 import plantdb_api
-from urllib3.exceptions import HTTPError
 
 from plantdb_api.exceptions import ApiException, ConflictException, ForbiddenException, NotFoundException, UnauthorizedException
 
+# What a refusal says of what to do, by its code.
+ADVICE = {"token_revoked": "log in again", "no_space": "Free space on the disk", "quota_exceeded": "Empty the trash"}
 JPEG_MAGIC = b"\xff\xd8\xff"
 
 
@@ -32,7 +36,20 @@ class Api:
         self.scans = plantdb_api.ScansApi(self.client)
 
 
-def refusal(kind, code, call):
+class Disturbed(io.FileIO):
+    """A file that somebody changes before all of it is read."""
+
+    def __init__(self, name, change):
+        super().__init__(name)
+        self.change = change
+
+    def read(self):
+        begin = super().read(1000)
+        self.change(self.name)
+        return begin + super().read()
+
+
+def refusal(kind, code, call, advice=""):
     """The problem of a call that has to be refused so, with a text for people."""
     try:
         answer = call()
@@ -41,6 +58,7 @@ def refusal(kind, code, call):
         assert isinstance(problem, plantdb_api.Problem), f"data = {problem!r}, want a Problem"
         assert problem.code == code, f"code = {problem.code!r}, want {code!r}"
         assert problem.message and problem.detail.startswith(problem.message) and problem.status == e.status, f"problem = {problem!r}"
+        assert advice in problem.detail, f"detail = {problem.detail!r}, want {advice!r} in it"
         return problem
     raise AssertionError(f"answer = {answer!r}, want {kind.__name__} with {code}")
 
@@ -124,12 +142,25 @@ def main(url, scan, elsewhere, full, code, expired):
     assert said.status == 412 and "changed" in said.message and "begin again" in said.message, f"said = {said!r}"
     assert api.files.get_file(*parts) == changed, "the new file did not come"
 
+    # Of a file that changes while it is read nothing is kept.
+    for change in (lambda name: os.truncate(name, 100), lambda name: os.truncate(name, 3000), lambda name: os.utime(name, (0, 0))):
+        with tempfile.TemporaryDirectory() as directory:
+            name = os.path.join(directory, "changes.txt")
+            with open(name, "wb") as f:
+                f.write(bytes(2000))
+            plantdb_api.api_client.open = lambda name, _: Disturbed(name, change)
+            refusal(ApiException, "file_changed", lambda: api.files.create_file(scan, "images", "changes", ext="txt", file=name), "upload it again")
+            del plantdb_api.api_client.open
+            refusal(NotFoundException, "unknown_file", lambda: api.files.get_file(scan, "images", "changes"))
+            api.files.create_file(scan, "images", "changes", ext="txt", file=name)
+            api.files.delete_file(scan, "images", "changes")
+
     event = follow(api.events, now, "file.created", scan=scan)
     assert (event.fileset, event.file, event.user) == ("images", "00000_rgb", "admin"), f"event = {event!r}"
 
     # The next pair of tokens; the old one is void.
     pair = guest.auth.refresh_token(plantdb_api.RefreshRequest(refresh_token=login.refresh_token))
-    refusal(UnauthorizedException, "token_revoked", lambda: api.auth.get_profile())
+    refusal(UnauthorizedException, "token_revoked", lambda: api.auth.get_profile(), ADVICE["token_revoked"])
     api = Api(url, pair.access_token)
     assert api.auth.get_profile().username == "admin"
     said = refusal(UnauthorizedException, "token_expired", lambda: Api(url, expired).auth.get_profile())
@@ -151,24 +182,19 @@ def main(url, scan, elsewhere, full, code, expired):
         lambda: Api(elsewhere).files.get_file(scan, "images", "00000_rgb"),
         lambda: Api(elsewhere + "/missing").scans.list_scans(),
     ):
-        refusal(ApiException, "no_plantdb", call)
-    try:
-        answer = Api("http://127.0.0.1:1").scans.list_scans()
-        raise AssertionError(f"nobody answers {answer!r}")
-    except HTTPError as e:
-        assert "127.0.0.1" in str(e) and "refused" in str(e), f"nobody = {e}"
+        refusal(ApiException, "no_plantdb", call, "look at the address")
+    nobody = refusal(ApiException, "no_answer", lambda: Api("http://127.0.0.1:1").scans.list_scans(), "look at the address")
+    assert "127.0.0.1" in nobody.message and "refused" in nobody.message, f"nobody = {nobody!r}"
 
     # Half a file is never taken for whole.
-    try:
-        answer = Api(elsewhere + "/cut").files.get_file("real_plant", "images", "00000_rgb")
-        raise AssertionError(f"half a file is {len(answer)} bytes")
-    except HTTPError as e:
-        assert "IncompleteRead" in str(e), f"half a file = {e}"
+    half = refusal(ApiException, "no_answer", lambda: Api(elsewhere + "/cut").files.get_file("real_plant", "images", "00000_rgb"))
+    assert "IncompleteRead" in half.message, f"half a file = {half!r}"
 
     # No room.
     login = Api(full).auth.login(plantdb_api.Credentials(username="admin", password="admin"))
     crammed = Api(full, login.access_token)
-    refusal(ApiException, code, lambda: crammed.files.create_file("full", "images", "large", ext="jpg", file=("large.jpg", bytes(1 << 20))))
+    refusal(ApiException, code, lambda: crammed.files.create_file("full", "images", "large", ext="jpg", file=("large.jpg", bytes(1 << 20))),
+            ADVICE[code])
 
     api.auth.logout()
     refusal(UnauthorizedException, "session_ended", lambda: api.auth.get_profile())

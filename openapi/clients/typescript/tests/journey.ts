@@ -8,6 +8,10 @@
 // FULL that of one that has no room and says so by CODE, and EXPIRED an access
 // token whose time is over.
 import assert from 'node:assert/strict';
+import {openAsBlob} from 'node:fs';
+import {appendFile, mkdtemp, rm, truncate, utimes, writeFile} from 'node:fs/promises';
+import {tmpdir} from 'node:os';
+import {join} from 'node:path';
 import {setTimeout} from 'node:timers/promises';
 import {
 	createFile, createFileset, createScan, deleteFile, getFile, getFileMetadata, getImage, getProfile, getScan, getScanMetadata,
@@ -21,6 +25,11 @@ if (!url || !scan || !code || !expired) throw new Error('journey.js URL SCAN ELS
 // as is a client that sends a token.
 const as = (token?: string) => createClient(createConfig({baseUrl: url, auth: token}));
 
+// advice is what a refusal says of what to do, by its code.
+const advice: Record<string, RegExp> = {
+	token_revoked: /log in again/, no_space: /Free space on the disk/, quota_exceeded: /Empty the trash/, no_plantdb: /look at the address/,
+};
+
 // refused checks a call that has to fail so.
 async function refused(status: number, code: string, call: Promise<{error?: Problem; response?: Response}>) {
 	const {error, response} = await call;
@@ -30,6 +39,7 @@ async function refused(status: number, code: string, call: Promise<{error?: Prob
 	assert.equal(error.status, status);
 	assert.ok(error.message, 'a refusal has a text for people');
 	assert.ok(error.detail.startsWith(error.message), error.detail);
+	if (advice[code]) assert.match(error.detail, advice[code]);
 	return error;
 }
 
@@ -119,6 +129,24 @@ await refused(412, 'precondition_failed', mixed);
 assert.match((await mixed).error?.message ?? '', /changed.*begin again/);
 assert.equal(await (await part({})).data?.text(), changed);
 
+// Of a file that changes after it was chosen nothing is kept.
+const directory = await mkdtemp(join(tmpdir(), 'changes-'));
+const name = join(directory, 'changes.txt');
+const changes = [() => truncate(name, 1 << 20), () => appendFile(name, 'more'), () => utimes(name, 0, 0), () => rm(name)];
+for (const change of changes) {
+	await writeFile(name, '');
+	await truncate(name, 4 << 20);
+	const file = await openAsBlob(name);
+	const body = {file: new File([file], 'changes.txt'), ext: 'txt'};
+	const under = {scan_id: scan, fileset_id: 'images', file_id: 'changes'};
+	await change();
+	const {error: why} = await createFile({client, path: under, body});
+	assert.equal(why?.code, 'file_changed');
+	assert.match(why.detail, /nothing was kept.*upload it again/);
+	await refused(404, 'unknown_file', getFile({client, path: under, parseAs: 'blob'}));
+}
+await rm(directory, {recursive: true});
+
 const event = await follow(scan, now.next, 'file.created');
 assert.deepEqual([event.fileset, event.file, event.user], ['images', '00000_rgb', 'admin']);
 
@@ -153,7 +181,7 @@ await refused(200, 'no_plantdb', getFile({client: other, path, parseAs: 'blob'})
 await refused(404, 'no_plantdb', listScans({client: createClient({baseUrl: elsewhere + '/missing'})}));
 const {error: nobody} = await listScans({client: createClient({baseUrl: 'http://127.0.0.1:1'})});
 assert.equal(nobody?.code, 'no_answer');
-assert.match(nobody.message, /127\.0\.0\.1:1/);
+assert.match(nobody.detail, /127\.0\.0\.1:1.*look at the address/);
 
 // Half a file is never taken for whole.
 const cut = createClient({baseUrl: elsewhere + '/cut'});

@@ -99,7 +99,7 @@ export const createClient = (config: Config = {}): Client => {
       response = await _fetch(request);
     } catch (error) {
       // Handle fetch exceptions (AbortError, network errors, etc.)
-      let finalError: unknown = noAnswer(request, error);
+      let finalError: unknown = await noAnswer(request, opts.body, error);
 
       for (const fn of interceptors.error.fns) {
         if (fn) {
@@ -341,9 +341,19 @@ const elsewhere = (response: Response, body: string) => {
   return problem(response.status, 'no_plantdb', 'No PlantDB', message, body);
 };
 
-const noAnswer = (request: Request, error: unknown): unknown => {
+// What was written since it was chosen can be read no more, and fetch does not say that this is why it failed.
+const isRead = async (body: unknown): Promise<boolean> => {
+  const parts: unknown[] = typeof body === 'object' && body !== null ? [body, ...Object.values(body)] : [];
+  const read = parts.filter((part) => part instanceof Blob).map((blob) => blob.slice(0, 1).arrayBuffer());
+  return Promise.all(read).then(() => true, () => false);
+};
+
+const noAnswer = async (request: Request, body: unknown, error: unknown): Promise<unknown> => {
   if (request.signal.aborted) {
     return error;
+  }
+  if (!(await isRead(body))) {
+    return problem(0, 'file_changed', 'File changed', 'The file changed while it was uploaded, or cannot be read: nothing was kept, choose and upload it again when nobody writes it.', error);
   }
   const cause = (error as {cause?: {message?: string}}).cause?.message ?? String(error);
   return problem(0, 'no_answer', 'No answer', `${request.url} does not answer (${cause}): look at the address, and whether the server runs.`, error);

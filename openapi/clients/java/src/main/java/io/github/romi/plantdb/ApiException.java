@@ -19,10 +19,7 @@ public class ApiException extends Exception {
     code = 0;
     responseHeaders = null;
     responseBody = null;
-    // What cannot be read was answered by somebody.
-    problem = cause instanceof JsonProcessingException
-        ? problem(0, "no_plantdb", "No PlantDB", "This is no answer of PlantDB: look at the address, and at proxies on the way.")
-        : problem(0, "no_answer", "No answer", "The server does not answer (" + cause + "): look at the address, and whether it runs.");
+    problem = failed(cause);
   }
 
   public ApiException(int code, String message) {
@@ -40,6 +37,19 @@ public class ApiException extends Exception {
     this.responseHeaders = responseHeaders;
     this.responseBody = responseBody;
     this.problem = told(code, responseBody, address);
+  }
+
+  private static Problem failed(Throwable cause) {
+    for (Throwable c = cause; c != null; c = c.getCause()) {
+      if (c instanceof Upload.SourceException) {
+        Upload.SourceException source = (Upload.SourceException) c;
+        return problem(0, source.code, source.title, source.getMessage());
+      }
+    }
+    // What cannot be read was answered by somebody.
+    return cause instanceof JsonProcessingException
+        ? problem(0, "no_plantdb", "No PlantDB", "This is no answer of PlantDB: look at the address, and at proxies on the way.")
+        : problem(0, "no_answer", "No answer", "The server does not answer (" + cause + "): look at the address, and whether it runs.");
   }
 
   private static Problem told(int code, String body, URI address) {
@@ -79,7 +89,8 @@ public class ApiException extends Exception {
 
   /**
    * What is wrong, with a stable code and a text for people: by the server, or, with the codes no_plantdb and no_answer, where another
-   * server has answered or none; not_modified where you have the current version.
+   * server has answered or none; not_modified where you have the current version; file_changed and file_unreadable where what was to be
+   * uploaded was written meanwhile, or could not be read.
    */
   public Problem getProblem() {
     return problem;

@@ -288,25 +288,12 @@ public class AssetsApi {
 
     MultipartEntityBuilder multiPartBuilder = MultipartEntityBuilder.create();
     boolean hasFiles = false;
-    multiPartBuilder.addBinaryBody("zip_file", zipFile);
+    multiPartBuilder.addPart("zip_file", io.github.romi.plantdb.Upload.file(zipFile));
     hasFiles = true;
     HttpEntity entity = multiPartBuilder.build();
     HttpRequest.BodyPublisher formDataPublisher;
     if (hasFiles) {
-        Pipe pipe;
-        try {
-            pipe = Pipe.open();
-        } catch (IOException e) {
-            throw new RuntimeException(e);
-        }
-        new Thread(() -> {
-            try (OutputStream outputStream = Channels.newOutputStream(pipe.sink())) {
-                entity.writeTo(outputStream);
-            } catch (IOException e) {
-                e.printStackTrace();
-            }
-        }).start();
-        formDataPublisher = HttpRequest.BodyPublishers.ofInputStream(() -> Channels.newInputStream(pipe.source()));
+        formDataPublisher = new io.github.romi.plantdb.Upload(entity);
     } else {
         ByteArrayOutputStream formOutputStream = new ByteArrayOutputStream();
         try {

@@ -327,7 +327,7 @@ public class FilesApi {
     if (ext != null) {
         multiPartBuilder.addTextBody("ext", ext.toString(), org.apache.http.entity.ContentType.TEXT_PLAIN.withCharset(java.nio.charset.StandardCharsets.UTF_8));
     }
-    multiPartBuilder.addBinaryBody("file", _file);
+    multiPartBuilder.addPart("file", io.github.romi.plantdb.Upload.file(_file));
     hasFiles = true;
     if (metadata != null) {
         multiPartBuilder.addTextBody("metadata", metadata.toString(), org.apache.http.entity.ContentType.TEXT_PLAIN.withCharset(java.nio.charset.StandardCharsets.UTF_8));
@@ -335,20 +335,7 @@ public class FilesApi {
     HttpEntity entity = multiPartBuilder.build();
     HttpRequest.BodyPublisher formDataPublisher;
     if (hasFiles) {
-        Pipe pipe;
-        try {
-            pipe = Pipe.open();
-        } catch (IOException e) {
-            throw new RuntimeException(e);
-        }
-        new Thread(() -> {
-            try (OutputStream outputStream = Channels.newOutputStream(pipe.sink())) {
-                entity.writeTo(outputStream);
-            } catch (IOException e) {
-                e.printStackTrace();
-            }
-        }).start();
-        formDataPublisher = HttpRequest.BodyPublishers.ofInputStream(() -> Channels.newInputStream(pipe.source()));
+        formDataPublisher = new io.github.romi.plantdb.Upload(entity);
     } else {
         ByteArrayOutputStream formOutputStream = new ByteArrayOutputStream();
         try {
