@@ -441,8 +441,8 @@ func (q *Queries) NotifyEvents(ctx context.Context, db DBTX) error {
 }
 
 const recordEvents = `-- name: RecordEvents :exec
-INSERT INTO scan_events (id, kind, username, token_kind, request_id, scan_id, scan, timelapse_id, timelapse, fileset, file, access, detail)
-SELECT i.id, i.kind, nullif(i.username, ''), nullif(i.token_kind, ''), i.request_id,
+INSERT INTO scan_events (id, kind, username, token_kind, token_id, request_id, scan_id, scan, timelapse_id, timelapse, fileset, file, access, detail)
+SELECT i.id, i.kind, nullif(i.username, ''), nullif(i.token_kind, ''), nullif(i.token_id, '00000000-0000-0000-0000-000000000000'), i.request_id,
        coalesce(s.id, nullif(i.scan_id, '00000000-0000-0000-0000-000000000000')), nullif(i.scan, ''), o.id, coalesce(nullif(i.timelapse, ''), t.name), nullif(i.fileset, ''), nullif(i.file, ''),
        CASE WHEN i.removes THEN jsonb_build_object('owner', s.owner, 'sharing', s.sharing, 'visibility', s.visibility) END,
        nullif(i.detail, '')::jsonb
@@ -450,14 +450,15 @@ FROM (SELECT unnest($1::uuid[]) AS id,
              unnest($2::text[]) AS kind,
              unnest($3::text[]) AS username,
              unnest($4::text[]) AS token_kind,
-             unnest($5::text[]) AS request_id,
-             unnest($6::uuid[]) AS scan_id,
-             unnest($7::text[]) AS scan,
-             unnest($8::text[]) AS timelapse,
-             unnest($9::text[]) AS fileset,
-             unnest($10::text[]) AS file,
-             unnest($11::boolean[]) AS removes,
-             unnest($12::text[]) AS detail) AS i
+             unnest($5::uuid[]) AS token_id,
+             unnest($6::text[]) AS request_id,
+             unnest($7::uuid[]) AS scan_id,
+             unnest($8::text[]) AS scan,
+             unnest($9::text[]) AS timelapse,
+             unnest($10::text[]) AS fileset,
+             unnest($11::text[]) AS file,
+             unnest($12::boolean[]) AS removes,
+             unnest($13::text[]) AS detail) AS i
 LEFT JOIN scans s ON s.name = i.scan AND i.scan_id IN (s.id, '00000000-0000-0000-0000-000000000000')
 LEFT JOIN timelapses t ON t.id = s.timelapse_id
 LEFT JOIN timelapses o ON o.name = i.timelapse AND i.scan = '' AND i.kind <> 'timelapse.purged'
@@ -469,6 +470,7 @@ type RecordEventsParams struct {
 	Kinds      []string
 	Usernames  []string
 	TokenKinds []string
+	TokenIds   []uuid.UUID
 	RequestIds []string
 	ScanIds    []uuid.UUID
 	Scans      []string
@@ -492,6 +494,7 @@ func (q *Queries) RecordEvents(ctx context.Context, db DBTX, arg RecordEventsPar
 		arg.Kinds,
 		arg.Usernames,
 		arg.TokenKinds,
+		arg.TokenIds,
 		arg.RequestIds,
 		arg.ScanIds,
 		arg.Scans,

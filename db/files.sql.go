@@ -197,18 +197,19 @@ WITH i AS (
            unnest($12::uuid[]) AS event_id,
            unnest($13::text[]) AS username,
            unnest($14::text[]) AS token_kind,
-           unnest($15::text[]) AS request_id
+           unnest($15::uuid[]) AS token_id,
+           unnest($16::text[]) AS request_id
 ), grown AS (
     UPDATE scans
     SET file_count = file_count + (SELECT count(*)::integer FROM i),
         byte_count = byte_count + (SELECT coalesce(sum(i.size), 0)::bigint FROM i),
-        changed_at = $16, info = NULL, signature = ''
-    WHERE scans.id = $17
+        changed_at = $17, info = NULL, signature = ''
+    WHERE scans.id = $18
     RETURNING scans.id, scans.name, scans.timelapse_id
 ), recorded AS (
-    INSERT INTO scan_events (id, kind, username, token_kind, request_id, scan_id, scan, timelapse, fileset, file, detail)
-    SELECT i.event_id, 'file.created', nullif(i.username, ''), nullif(i.token_kind, ''), i.request_id, grown.id, grown.name,
-           (SELECT t.name FROM timelapses t WHERE t.id = grown.timelapse_id), $18::text, i.name,
+    INSERT INTO scan_events (id, kind, username, token_kind, token_id, request_id, scan_id, scan, timelapse, fileset, file, detail)
+    SELECT i.event_id, 'file.created', nullif(i.username, ''), nullif(i.token_kind, ''), nullif(i.token_id, '00000000-0000-0000-0000-000000000000'), i.request_id, grown.id, grown.name,
+           (SELECT t.name FROM timelapses t WHERE t.id = grown.timelapse_id), $19::text, i.name,
            jsonb_build_object('filename', i.filename, 'size', i.size, 'sha256', encode(i.sha256, 'hex'))
     FROM i CROSS JOIN grown
     ORDER BY i.ordinal
@@ -238,6 +239,7 @@ type InsertFilesParams struct {
 	EventIds   []uuid.UUID
 	Usernames  []string
 	TokenKinds []string
+	TokenIds   []uuid.UUID
 	RequestIds []string
 	ChangedAt  time.Time
 	ScanID     uuid.UUID
@@ -265,6 +267,7 @@ func (q *Queries) InsertFiles(ctx context.Context, db DBTX, arg InsertFilesParam
 		arg.EventIds,
 		arg.Usernames,
 		arg.TokenKinds,
+		arg.TokenIds,
 		arg.RequestIds,
 		arg.ChangedAt,
 		arg.ScanID,

@@ -184,6 +184,26 @@ type ReportApiToken struct {
 	State      string
 }
 
+// What was done to scans, timelapses and files, by whom and with what, for as long as events are kept. Bound token_id.
+type ReportChange struct {
+	At   time.Time
+	Kind string
+	// Who did it; null for what was found to have changed outside.
+	Username *string
+	// session, api_token, guest, system or none; null where username is.
+	TokenKind *string
+	// Of an API token, as in report_api_tokens; null for all else, and for what was done before it was kept.
+	TokenID *uuid.UUID
+	// Null once the token has expired and was removed.
+	TokenName *string
+	Scan      *string
+	Timelapse *string
+	Fileset   *string
+	File      *string
+	RequestID string
+	Detail    []byte
+}
+
 // The audit trail. Bound at.
 type ReportEvent struct {
 	At   time.Time
@@ -191,6 +211,7 @@ type ReportEvent struct {
 	// Whom it happened to; detail ends with "by NAME" where somebody else did it.
 	Username  string
 	SessionID *uuid.UUID
+	// The API token it happened to, else the one it was done with.
 	TokenID   *uuid.UUID
 	Address   *netip.Addr
 	UserAgent string
@@ -472,6 +493,7 @@ type ScanEvent struct {
 	Access      []byte
 	Detail      []byte
 	TimelapseID *uuid.UUID
+	TokenID     *uuid.UUID
 }
 
 type ScanSize struct {

@@ -6,8 +6,8 @@
 -- that is purged, which has no row, while another may have its name. A scan_id
 -- that is given is the one of the scan meant, where another may have its name
 -- by now. The empty text and the zero id stand for null.
-INSERT INTO scan_events (id, kind, username, token_kind, request_id, scan_id, scan, timelapse_id, timelapse, fileset, file, access, detail)
-SELECT i.id, i.kind, nullif(i.username, ''), nullif(i.token_kind, ''), i.request_id,
+INSERT INTO scan_events (id, kind, username, token_kind, token_id, request_id, scan_id, scan, timelapse_id, timelapse, fileset, file, access, detail)
+SELECT i.id, i.kind, nullif(i.username, ''), nullif(i.token_kind, ''), nullif(i.token_id, '00000000-0000-0000-0000-000000000000'), i.request_id,
        coalesce(s.id, nullif(i.scan_id, '00000000-0000-0000-0000-000000000000')), nullif(i.scan, ''), o.id, coalesce(nullif(i.timelapse, ''), t.name), nullif(i.fileset, ''), nullif(i.file, ''),
        CASE WHEN i.removes THEN jsonb_build_object('owner', s.owner, 'sharing', s.sharing, 'visibility', s.visibility) END,
        nullif(i.detail, '')::jsonb
@@ -15,6 +15,7 @@ FROM (SELECT unnest(@ids::uuid[]) AS id,
              unnest(@kinds::text[]) AS kind,
              unnest(@usernames::text[]) AS username,
              unnest(@token_kinds::text[]) AS token_kind,
+             unnest(@token_ids::uuid[]) AS token_id,
              unnest(@request_ids::text[]) AS request_id,
              unnest(@scan_ids::uuid[]) AS scan_id,
              unnest(@scans::text[]) AS scan,

@@ -55,6 +55,7 @@ WITH i AS (
            unnest(@event_ids::uuid[]) AS event_id,
            unnest(@usernames::text[]) AS username,
            unnest(@token_kinds::text[]) AS token_kind,
+           unnest(@token_ids::uuid[]) AS token_id,
            unnest(@request_ids::text[]) AS request_id
 ), grown AS (
     UPDATE scans
@@ -64,8 +65,8 @@ WITH i AS (
     WHERE scans.id = @scan_id
     RETURNING scans.id, scans.name, scans.timelapse_id
 ), recorded AS (
-    INSERT INTO scan_events (id, kind, username, token_kind, request_id, scan_id, scan, timelapse, fileset, file, detail)
-    SELECT i.event_id, 'file.created', nullif(i.username, ''), nullif(i.token_kind, ''), i.request_id, grown.id, grown.name,
+    INSERT INTO scan_events (id, kind, username, token_kind, token_id, request_id, scan_id, scan, timelapse, fileset, file, detail)
+    SELECT i.event_id, 'file.created', nullif(i.username, ''), nullif(i.token_kind, ''), nullif(i.token_id, '00000000-0000-0000-0000-000000000000'), i.request_id, grown.id, grown.name,
            (SELECT t.name FROM timelapses t WHERE t.id = grown.timelapse_id), @fileset::text, i.name,
            jsonb_build_object('filename', i.filename, 'size', i.size, 'sha256', encode(i.sha256, 'hex'))
     FROM i CROSS JOIN grown

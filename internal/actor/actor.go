@@ -74,6 +74,8 @@ type Actor struct {
 
 	// SessionID is the session of an access token, else zero.
 	SessionID uuid.UUID
+	// TokenID is the id of an API token, else zero.
+	TokenID uuid.UUID
 	// Scope narrows an API token; nil for a person.
 	Scope *Scope
 	// Guest marks a request without a token that acts as the guest user.

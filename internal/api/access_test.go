@@ -104,6 +104,72 @@ func TestAccessIsAudited(t *testing.T) {
 	}
 }
 
+// What was done with an API token has the id of that token in the events of scans
+// and in the audit trail, and what was done otherwise has none.
+func TestChangesNameTheirAPIToken(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, api.Config{Rates: api.NoRates})
+	admin, _ := s.login("admin")
+	s.made(s.do(http.MethodPost, "/api/v1/groups", `{"name":"lab","users":["rita"]}`, bearer(admin), asJSON))
+	mint := func() (raw, id string) {
+		raw = s.textOf("/auth/token/create-api-token", `{"token_exp":3600,"datasets":{"*":["read","write","create","delete"]},"name":"scanner"}`, admin, "api_token")
+		return raw, s.claims(raw).ID
+	}
+	scanner, scannerID := mint()
+	other, otherID := mint()
+	acts := map[string]string{scannerID: scanner, otherID: other, "none": admin}
+	for id, token := range acts {
+		made := "by_" + id
+		s.create(token, made)
+		s.made(s.do(http.MethodPost, "/api/v1/filesets/"+made+"/images", `{}`, bearer(token), asJSON))
+		if a := s.upload("/api/v1/files/"+made+"/images/one", token, []byte("x"), map[string]string{"ext": "txt"}); a.status != http.StatusCreated {
+			t.Fatalf("upload = %d %s", a.status, a.body)
+		}
+		for _, c := range []struct{ method, path, body string }{
+			{http.MethodPost, "/scans/" + made + "/metadata", `{"metadata":{"x":1}}`},
+			{http.MethodPost, "/filesets/" + made + "/images/metadata", `{"metadata":{"x":1}}`},
+			{http.MethodPost, "/files/" + made + "/images/one/metadata", `{"metadata":{"x":1}}`},
+			{http.MethodPut, "/scans/" + made + "/visibility", `{"visibility":"private"}`},
+			{http.MethodPut, "/scans/" + made + "/sharing", `{"groups":["lab"]}`},
+			{http.MethodPut, "/scans/" + made + "/owner", `{"owner":"rita"}`},
+			{http.MethodDelete, "/files/" + made + "/images/one", ""},
+			{http.MethodDelete, "/scans/" + made, ""},
+		} {
+			if a := s.do(c.method, "/api/v1"+c.path, c.body, bearer(token), asJSON); a.status >= http.StatusBadRequest {
+				t.Fatalf("%s %s = %d %s", c.method, c.path, a.status, a.body)
+			}
+		}
+	}
+	rows, err := s.pool.Query(t.Context(), `
+		SELECT substr(scan, 4), kind, coalesce(token_id::text, 'none') FROM scan_events WHERE starts_with(scan, 'by_')
+		UNION ALL
+		SELECT substr(split_part(detail, ':', 1), 4), kind, coalesce(token_id::text, 'none') FROM auth_events WHERE starts_with(detail, 'by_')`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	told := map[string]int{}
+	for rows.Next() {
+		var by, kind, token string
+		if err := rows.Scan(&by, &kind, &token); err != nil {
+			t.Fatal(err)
+		}
+		if token != by {
+			t.Errorf("%s that was done with the token %s names %s", kind, by, token)
+		}
+		told[by]++
+	}
+	// Eleven changes, and three of them in the audit trail.
+	if err := rows.Err(); err != nil || len(told) != 3 || told["none"] != 14 || told[scannerID] != 14 || told[otherID] != 14 {
+		t.Errorf("rows by token: %v (%v), want 14 of each of three", told, err)
+	}
+	var session int
+	err = s.pool.QueryRow(t.Context(), "SELECT count(*) FROM auth_events WHERE starts_with(detail, 'by_') AND (session_id IS NULL) <> (token_id IS NOT NULL)").Scan(&session)
+	if err != nil || session != 0 {
+		t.Errorf("%d rows of the audit trail name both a session and an API token, or neither (%v)", session, err)
+	}
+}
+
 // Who makes the first scan in a timelapse that nobody owned owns it from then on: its
 // history and the audit trail tell of it, once.
 func TestTimelapsesThatGetAnOwner(t *testing.T) {

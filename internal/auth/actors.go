@@ -112,7 +112,7 @@ func (s *Service) tokenBearer(ctx context.Context, id uuid.UUID) (bearer, error)
 	b := bearer{
 		actor: actor.Actor{
 			UserID: row.UserID, Username: row.Username, Fullname: row.Fullname,
-			Roles: rolesOf(row.Roles), Groups: slices.Clip(row.Groups), Scope: scope,
+			Roles: rolesOf(row.Roles), Groups: slices.Clip(row.Groups), TokenID: id, Scope: scope,
 		},
 		active: row.IsActive, ended: row.RevokedAt != nil,
 	}

@@ -44,7 +44,7 @@ type event struct {
 	kind     string
 	username string     // whom it happened to
 	session  *uuid.UUID // the one it happened to; nil: none, and the one it was done in is kept
-	token    *uuid.UUID
+	token    *uuid.UUID // likewise
 	detail   string
 }
 
@@ -73,6 +73,9 @@ func eventRow(ctx context.Context, at time.Time, e event) db.InsertAuthEventPara
 	}
 	if e.session == nil && a.SessionID != uuid.Nil {
 		e.session = &a.SessionID
+	}
+	if e.token == nil && a.TokenID != uuid.Nil {
+		e.token = &a.TokenID
 	}
 	c := clientFrom(ctx)
 	return db.InsertAuthEventParams{

@@ -143,6 +143,7 @@ func (s *Service) record(ctx context.Context, tx db.DBTX, changes ...Change) err
 		arg.Kinds = append(arg.Kinds, string(c.Kind))
 		arg.Usernames = append(arg.Usernames, who.username)
 		arg.TokenKinds = append(arg.TokenKinds, who.token)
+		arg.TokenIds = append(arg.TokenIds, who.tokenID)
 		arg.RequestIds = append(arg.RequestIds, who.request)
 		arg.ScanIds = append(arg.ScanIds, c.ScanID)
 		arg.Scans = append(arg.Scans, cleanText(c.Scan))
@@ -175,7 +176,10 @@ func (d Detail) encode() (string, error) {
 }
 
 // origin is who does something and in which request, as an event keeps it.
-type origin struct{ username, token, request string }
+type origin struct {
+	username, token, request string
+	tokenID                  uuid.UUID // of an API token, else zero
+}
 
 // maxRequestID bounds the request id that is kept.
 const maxRequestID = 128
@@ -192,7 +196,7 @@ func originOf(ctx context.Context) origin {
 
 // by is the same request of somebody else.
 func (o origin) by(a actor.Actor) origin {
-	o.username, o.token = a.Username, "none"
+	o.username, o.token, o.tokenID = a.Username, "none", a.TokenID
 	switch {
 	case a.Trusted:
 		o.token = "system"

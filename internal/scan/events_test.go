@@ -174,6 +174,41 @@ func TestFirstIndexCutShort(t *testing.T) {
 	}
 }
 
+// What was made with an API token by a call whose transaction was lost has the
+// token's id, whether a reconcile finds it or the same call comes again.
+func TestFoundChangesNameTheirToken(t *testing.T) {
+	t.Parallel()
+	for _, again := range []bool{false, true} {
+		pool := &losing{Pool: pgtest.New(t)}
+		f := fixtureOn(t, pool, t.TempDir(), plainScan("s", `{"owner": "ann"}`))
+		f.reconcile(t)
+		token := scoped(ann, "*", actor.Read, actor.Write, actor.Create)
+		token.TokenID = uuid.New()
+		for _, call := range []func() error{
+			func() error { return f.Create(as(t, token), "n", nil) },
+			func() error { return f.CreateFileset(as(t, token), "s", "new", nil) },
+			func() error { return upload(as(t, token), f.Service, "s", "images", "up", "jpg", "12345", "") },
+		} {
+			pool.lose.Store(1)
+			if err := call(); !errors.Is(err, errLost) {
+				t.Fatalf("a call whose transaction is lost = %v, want %v", err, errLost)
+			}
+			if again {
+				if err := call(); err != nil {
+					t.Errorf("the same call again = %v", err)
+				}
+			}
+		}
+		f.reconcile(t)
+		var events, named int
+		err := f.pool.QueryRow(t.Context(), `SELECT count(*), count(*) FILTER (WHERE token_id = $1 AND token_kind = 'api_token')
+			FROM scan_events WHERE kind IN ('scan.created', 'fileset.created', 'file.created')`, token.TokenID).Scan(&events, &named)
+		if err != nil || events != 3 || named != 3 {
+			t.Errorf("%d of %d events name the token (%v), want 3 of 3", named, events, err)
+		}
+	}
+}
+
 // An event is there exactly if its change is: none of a transaction that was
 // lost, and one of the call that is made again and finds what lies on disk.
 func TestLostTransactionRecordsOnce(t *testing.T) {

@@ -338,6 +338,7 @@ func (s *Service) insertFiles(ctx context.Context, tx pgx.Tx, r row, fs db.GetFi
 		arg.EventIds = append(arg.EventIds, newID())
 		arg.Usernames = append(arg.Usernames, p.by.username)
 		arg.TokenKinds = append(arg.TokenKinds, p.by.token)
+		arg.TokenIds = append(arg.TokenIds, p.by.tokenID)
 		arg.RequestIds = append(arg.RequestIds, p.by.request)
 	}
 	if err := s.q.InsertFiles(ctx, tx, arg); err != nil {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/romi/plantdb-go/internal/actor"
@@ -84,6 +85,7 @@ func (s *Service) takeBack(ctx context.Context, w *writing) {
 type doubtNote struct {
 	Username string    `json:"username"`
 	Token    string    `json:"token"`
+	TokenID  uuid.UUID `json:"token_id"` // zero but for an API token
 	Request  string    `json:"request"`
 	At       time.Time `json:"at"`
 }
@@ -106,7 +108,7 @@ func (s *Service) settleDoubts(ctx context.Context, w *writing, err error) {
 }
 
 func (s *Service) noteDoubt(c creation) error {
-	note, err := encode(doubtNote{c.by.username, c.by.token, c.by.request, s.now().UTC()})
+	note, err := encode(doubtNote{c.by.username, c.by.token, c.by.tokenID, c.by.request, s.now().UTC()})
 	if err != nil {
 		return fmt.Errorf("encode doubt of %q: %w", c.path, err)
 	}
@@ -123,7 +125,7 @@ func (s *Service) doubts(name string) (map[string]origin, error) {
 	for _, d := range list {
 		var n doubtNote
 		if json.Unmarshal(d.Note, &n) == nil && s.now().Sub(n.At).Abs() < doubtFor {
-			by[d.Path] = origin{cleanText(n.Username), cleanText(n.Token), cleanText(n.Request)}
+			by[d.Path] = origin{cleanText(n.Username), cleanText(n.Token), cleanText(n.Request), n.TokenID}
 		}
 	}
 	return by, nil

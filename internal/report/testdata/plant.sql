@@ -57,7 +57,7 @@ INSERT INTO login_attempts (username, network, failures, last_failed_at, locked_
     ('alice', '192.0.2.0/24', 3, now() - interval '1 hour', now() - interval '45 minutes');
 
 INSERT INTO api_tokens (id, user_id, name, datasets, created_at, expires_at, last_used_at, revoked_at) VALUES
-    (gen_random_uuid(), '00000000-0000-7000-8000-0000000000a1', 'night scanner', '{"night_*": ["read", "write"]}', now() - interval '90 days',
+    ('00000000-0000-7000-8000-0000000000b1', '00000000-0000-7000-8000-0000000000a1', 'night scanner', '{"night_*": ["read", "write"]}', now() - interval '90 days',
      now() + interval '3 days', now() - interval '1 hour', NULL),
     (gen_random_uuid(), '00000000-0000-7000-8000-0000000000a1', 'forgotten', '{"*": ["read"]}', now() - interval '60 days',
      now() + interval '300 days', NULL, NULL),
@@ -72,3 +72,11 @@ INSERT INTO scans (id, name, owner, sharing, visibility, document, metadata, cha
     (gen_random_uuid(), 'left_behind', 'erin', '{}', 'public', '{}', '{"created": "2020-13-99"}', now() - interval '1 day', NULL, 1, 10, ''),
     (gen_random_uuid(), 'torn', 'bob', '{gone}', 'public', '{}', '{"created": ["0000-01"]}', now() - interval '1 day',
      'files.json: unexpected end', 0, 0, '');
+
+INSERT INTO auth_events (id, at, kind, username, token_id, address, user_agent, detail) VALUES
+    (gen_random_uuid(), now() - interval '90 days', 'token_create', 'alice', '00000000-0000-7000-8000-0000000000b1', '192.0.2.10', 'Firefox', 'night_*/READ,WRITE'),
+    (gen_random_uuid(), now() - interval '2 hours', 'scan_shared', 'alice', '00000000-0000-7000-8000-0000000000b1', '192.0.2.30', 'scanner/1.0', 'maize_1: shared with lab');
+INSERT INTO scan_events (id, at, kind, username, token_kind, token_id, request_id, scan, fileset, file) VALUES
+    (gen_random_uuid(), now() - interval '1 hour', 'file.created', 'alice', 'api_token', '00000000-0000-7000-8000-0000000000b1', 'r-1', 'maize_1', 'images', '00001'),
+    (gen_random_uuid(), now() - interval '1 hour', 'file.created', 'alice', 'api_token', '00000000-0000-7000-8000-0000000000b2', 'r-2', 'maize_1', 'images', '00002'),
+    (gen_random_uuid(), now() - interval '1 hour', 'scan.metadata', 'alice', 'session', NULL, 'r-3', 'maize_1', NULL, NULL);
