@@ -3,6 +3,8 @@ package tokenpgx_test
 import (
 	"context"
 	"fmt"
+	"os"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -11,6 +13,9 @@ import (
 	"github.com/romi/plantdb-go/tokenauth"
 	"github.com/romi/plantdb-go/tokenauth/tokenpgx"
 )
+
+// database is where the example finds the table that tokenpgx.Table tells of.
+var database = os.Getenv("PLANTDB_EXAMPLES")
 
 // start is what a server does when it starts.
 func start(ctx context.Context, pool *pgxpool.Pool, keys *tokenauth.Keyring) (*tokenauth.Verifier, *tokenauth.Replicated, error) {
@@ -39,16 +44,55 @@ func logout(ctx context.Context, pool *pgxpool.Pool, revoked *tokenauth.Replicat
 // Several servers that share the table that Table tells of: what one revokes,
 // all refuse.
 func ExampleSource() {
-	serve := func(ctx context.Context, pool *pgxpool.Pool, keys *tokenauth.Keyring, raw string) error {
-		verifier, revoked, err := start(ctx, pool, keys)
-		if err != nil {
-			return err
-		}
-		claims, err := verifier.Verify(ctx, raw, tokenauth.Access)
-		if err != nil {
-			return err
-		}
-		return logout(ctx, pool, revoked, claims)
+	ctx, stop := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer stop()
+	pool, err := pgxpool.New(ctx, database)
+	if err != nil {
+		fmt.Println(err)
+		return
 	}
-	_ = serve
+	defer pool.Close()
+	secret, _ := tokenauth.NewHMACKey([]byte(strings.Repeat("s", tokenauth.MinSecret)))
+	keys, _ := tokenauth.NewKeyring(secret)
+	here, revoked, err := start(ctx, pool, keys)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	there, _, err := start(ctx, pool, keys) // another server
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+
+	now := time.Now()
+	raw, err := keys.Sign(tokenauth.Claims{
+		ID: "token-1", SessionID: "session-1", Subject: "alice", Type: tokenauth.Access,
+		Issuer: "shop", Audience: "shop-clients", IssuedAt: now, ExpiresAt: now.Add(15 * time.Minute),
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	claims, err := there.Verify(ctx, raw, tokenauth.Access)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("welcome", claims.Subject)
+
+	if err := logout(ctx, pool, revoked, claims); err != nil {
+		fmt.Println(err)
+		return
+	}
+	_, err = here.Verify(ctx, raw, tokenauth.Access)
+	fmt.Println("here:", err)
+	for err = nil; err == nil && ctx.Err() == nil; time.Sleep(time.Millisecond) { // the other learns of it in a moment
+		_, err = there.Verify(ctx, raw, tokenauth.Access)
+	}
+	fmt.Println("there:", err)
+	// Output:
+	// welcome alice
+	// here: Session has ended
+	// there: Session has ended
 }

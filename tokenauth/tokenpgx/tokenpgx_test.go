@@ -3,8 +3,11 @@ package tokenpgx_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
+	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
@@ -117,7 +120,15 @@ func refuses(t *testing.T, r *tokenauth.Replicated, id string) func() bool {
 	}
 }
 
-// What the example shows holds: what one server revokes, another refuses.
+func TestMain(m *testing.M) {
+	if database == "" {
+		_ = flag.Set("test.skip", "^Example") // TestExample runs it, in a process of its own
+	}
+	os.Exit(m.Run())
+}
+
+// What the example shows holds: what one server revokes, another refuses. And it
+// says so itself.
 func TestExample(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.New(t)
@@ -177,6 +188,12 @@ func TestExample(t *testing.T) {
 		_, err := there.Verify(t.Context(), stays, tokenauth.Access)
 		return err == nil
 	})
+	run := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^Example", "-test.v")
+	run.Env = append(os.Environ(), "PLANTDB_EXAMPLES="+pool.Config().ConnString())
+	said, err := run.CombinedOutput()
+	if err != nil || strings.Count(string(said), "--- PASS: Example") != 1 {
+		t.Errorf("example: %v, want one that passes:\n%s", err, said)
+	}
 }
 
 // With an hour between questions it is the notification that tells.
