@@ -15,7 +15,7 @@ import (
 // withoutScans are the reading operations that tell nothing of scans.
 var withoutScans = []string{
 	"get-keys", "get-home", "list-api-tokens", "check-username", "get-profile", "list-sessions", "inspect-mandatory-token",
-	"inspect-optional-token", "list-groups", "get-group", "list-users", "get-user", "list-user-sessions",
+	"inspect-optional-token", "list-groups", "get-group", "list-users", "get-user", "list-user-sessions", "list-user-api-tokens",
 	"check-username-015", "get-profile-015", "inspect-mandatory-token-015", "inspect-optional-token-015",
 	"get-health", "get-health-015", // a number, which the walk before and after counts
 	"list-timelapses", "list-timelapse-history", // everybody may know them, and what was done to them alone

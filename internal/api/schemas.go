@@ -81,6 +81,7 @@ var schemaDocs = map[string]string{ //nolint:gosec // Words about secrets, none 
 	"InputFault":      "One fault of what was sent. It never repeats the value.",
 	"Introspection":   "What a token is good for (RFC 7662 section 2.2).",
 	"Lock":            "Who holds or waits for the right to write a scan.",
+	"RevokedTokens":   "How many API tokens were revoked.",
 	"ScrubFinding":    "Something that the scrub found wrong and nobody has mended.",
 	"ScrubReport":     "How far the scrub is, and a page of what it found.",
 	"LockList":        "Locks that are held or waited for now.",

@@ -49,6 +49,11 @@ type apiTokenList struct {
 	APITokens []apiTokenInfo `json:"api_tokens" doc:"Live API tokens, the newest first."`
 }
 
+type revokedTokens struct {
+	Message string `json:"message"`
+	Revoked int    `json:"revoked" doc:"How many API tokens were revoked."`
+}
+
 // tokenReport is what AuthX's demonstration routes say of a token that they
 // found and did not validate.
 type tokenReport struct {
@@ -101,7 +106,9 @@ func (s *server) registerSessions() {
 		faults:  []error{auth.ErrUserUnknown},
 		summary: "List my API tokens",
 		doc:     "Your own that still count, the newest first. The tokens themselves cannot be read again.", errors: []int{http.StatusForbidden},
-	}, s.listAPITokens)
+	}, func(ctx context.Context, _ *struct{}) (*reply[apiTokenList], error) {
+		return s.apiTokensOf(ctx, usernameOf(ctx))
+	})
 	register(s, route{
 		id: "revoke-api-token", method: http.MethodDelete, path: "/auth/api-tokens/{id}", tag: tagAuth, security: required, needs: byPerson,
 		faults:  []error{auth.ErrAPITokenUnknown},
@@ -141,8 +148,8 @@ func (s *server) endSessions(ctx context.Context, username string, scope auth.Sc
 	return replyOf(endedSessions{"Sessions ended", n}, err)
 }
 
-func (s *server) listAPITokens(ctx context.Context, _ *struct{}) (*reply[apiTokenList], error) {
-	list, err := s.auth.APITokens(ctx, usernameOf(ctx))
+func (s *server) apiTokensOf(ctx context.Context, username string) (*reply[apiTokenList], error) {
+	list, err := s.auth.APITokens(ctx, username)
 	if err != nil {
 		return nil, err
 	}

@@ -264,6 +264,51 @@ func TestAPITokens(t *testing.T) {
 	}
 }
 
+// Who manages users lists and revokes anybody's API tokens, others their own; each
+// that is revoked is one row of the audit trail, and one that is expired is none.
+func TestAPITokensOfAUser(t *testing.T) {
+	t.Parallel()
+	s := newAccounts(t, api.Config{Rates: api.NoRates})
+	admin, _ := s.login("admin")
+	carol, _ := s.login("carol")
+	rita, _ := s.login("rita")
+	one, two, other := s.apiToken(carol), s.apiToken(carol), s.apiToken(rita)
+	if _, err := s.pool.Exec(t.Context(), `INSERT INTO api_tokens (id, user_id, datasets, created_at, expires_at)
+		SELECT gen_random_uuid(), id, '{"*": ["read"]}', now() - interval '2 days', now() - interval '1 day' FROM users WHERE username = 'carol'`); err != nil {
+		t.Fatal(err)
+	}
+	const path = "/users/carol/api-tokens"
+	s.walk([]step{
+		{"an administrator's view", "GET", "/users/Carol/api-tokens", "", admin, 200, s.claims(one).ID},
+		{"one's own", "GET", path, "", carol, 200, s.claims(two).ID},
+		{"another's", "GET", path, "", rita, 403, "forbidden"},
+		{"by an API token", "GET", path, "", one, 403, "forbidden"},
+		{"by nobody", "GET", path, "", "", 401, "token_missing"},
+		{"of nobody", "GET", "/users/zed/api-tokens", "", admin, 404, "user_not_found"},
+		{"of none", "GET", "/users/admin/api-tokens", "", admin, 200, `{"api_tokens":[]}`},
+		{"all of another's", "DELETE", path, "", rita, 403, "forbidden"},
+		{"all by an API token", "DELETE", path, "", one, 403, "forbidden"},
+		{"all by nobody", "DELETE", path, "", "", 401, "token_missing"},
+		{"all of nobody", "DELETE", "/users/zed/api-tokens", "", admin, 404, "user_not_found"},
+		{"all of none", "DELETE", "/users/admin/api-tokens", "", admin, 200, `"revoked":0`},
+		{"and it still counts", "GET", "/auth/profile", "", one, 200, "carol"},
+		{"all, by an administrator", "DELETE", path, "", admin, 200, `{"message":"API tokens revoked","revoked":2}`},
+		{"the one", "GET", "/auth/profile", "", one, 401, "token_revoked"},
+		{"the other", "GET", "/auth/profile", "", two, 401, "token_revoked"},
+		{"that of another user", "GET", "/auth/profile", "", other, 200, "rita"},
+		{"the session", "GET", "/auth/profile", "", carol, 200, "carol"},
+		{"again", "DELETE", path, "", admin, 200, `"revoked":0`},
+		{"none are left", "GET", path, "", admin, 200, `{"api_tokens":[]}`},
+		{"one's own", "DELETE", "/users/rita/api-tokens", "", rita, 200, `"revoked":1`},
+	})
+	var events, named int
+	err := s.pool.QueryRow(t.Context(), `SELECT count(*), count(*) FILTER (WHERE username = 'carol' AND detail = 'revoked; by admin' AND request_id <> '' AND token_id = ANY ($1))
+		FROM auth_events WHERE kind = 'token_revoke'`, []string{s.claims(one).ID, s.claims(two).ID}).Scan(&events, &named)
+	if err != nil || events != 3 || named != 2 {
+		t.Errorf("%d events of revoked tokens, %d of carol's by admin (%v), want 3 and 2", events, named, err)
+	}
+}
+
 func TestIntrospectAndRevoke(t *testing.T) {
 	t.Parallel()
 	s := newAccounts(t, api.Config{})

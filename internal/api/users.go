@@ -145,6 +145,23 @@ func (s *server) registerUsers() {
 	}, func(ctx context.Context, in *UserPath) (*reply[endedSessions], error) {
 		return s.endSessions(ctx, in.Username, auth.All)
 	})
+	register(s, route{
+		id: "list-user-api-tokens", method: http.MethodGet, path: "/users/{username}/api-tokens", tag: tagUsers, security: required, needs: toManageUsers,
+		summary: "List the API tokens of a user",
+		doc: "Those that still count, the newest first. Your own, or anybody's for who manages users. The tokens themselves cannot be read again; " +
+			"one of them is revoked by its id, DELETE /auth/api-tokens/{id}.",
+		errors: []int{http.StatusForbidden, http.StatusNotFound},
+	}, func(ctx context.Context, in *UserPath) (*reply[apiTokenList], error) {
+		return s.apiTokensOf(ctx, in.Username)
+	})
+	register(s, route{
+		id: "revoke-user-api-tokens", method: http.MethodDelete, path: "/users/{username}/api-tokens", tag: tagUsers, security: required, needs: toManageUsers,
+		summary: "Revoke all API tokens of a user",
+		doc:     "They are void at once, on every server. Your own, or anybody's for who manages users.", errors: []int{http.StatusForbidden, http.StatusNotFound},
+	}, func(ctx context.Context, in *UserPath) (*reply[revokedTokens], error) {
+		n, err := s.auth.RevokeAPITokens(ctx, in.Username)
+		return replyOf(revokedTokens{"API tokens revoked", n}, err)
+	})
 	s.registerSecrets()
 }
 

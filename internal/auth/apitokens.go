@@ -222,6 +222,42 @@ func (s *Service) RevokeAPIToken(ctx context.Context, id uuid.UUID) error {
 	return nil
 }
 
+// RevokeAPITokens takes back the live API tokens of a user, one's own or anybody's
+// for who manages users, and returns how many that were. ErrUserUnknown for
+// nobody's.
+func (s *Service) RevokeAPITokens(ctx context.Context, username string) (int, error) {
+	name := fold(username)
+	if _, err := self(ctx, name, "revoke_api_tokens"); err != nil {
+		return 0, err
+	}
+	var taken []tokenauth.Revocation
+	err := postgres.InTx(ctx, s.db, func(tx pgx.Tx) error {
+		// Who holds the user makes no token meanwhile.
+		u, err := s.lockUser(ctx, tx, name)
+		if err != nil {
+			return err
+		}
+		rows, err := s.q.ListAPITokens(ctx, tx, u.Username, s.clock(), listLimit)
+		if err != nil {
+			return fmt.Errorf("list API tokens: %w", err)
+		}
+		ids := make([]uuid.UUID, 0, len(rows))
+		for _, r := range rows {
+			ids = append(ids, r.ID)
+		}
+		taken = nil
+		if len(ids) > 0 { // none would be all that ever were
+			taken, err = s.revokeTokens(ctx, tx, u.ID, ids, endRevoked)
+		}
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	s.takeBack(taken)
+	return len(taken), nil
+}
+
 // revokeTokens takes back tokens of a user, all of them without ids.
 func (s *Service) revokeTokens(ctx context.Context, tx db.DBTX, user uuid.UUID, ids []uuid.UUID, reason string) ([]tokenauth.Revocation, error) {
 	if ids == nil {

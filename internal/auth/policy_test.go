@@ -46,11 +46,15 @@ var guarded = map[string]func(ctx context.Context, s *Service) error{
 	},
 	"APITokens":      func(ctx context.Context, s *Service) error { _, err := s.APITokens(ctx, "alice"); return err },
 	"RevokeAPIToken": func(ctx context.Context, s *Service) error { return s.RevokeAPIToken(ctx, uuid.New()) },
-	"Sessions":       func(ctx context.Context, s *Service) error { _, err := s.Sessions(ctx, "alice"); return err },
-	"EndSession":     func(ctx context.Context, s *Service) error { return s.EndSession(ctx, uuid.New()) },
-	"EndSessions":    func(ctx context.Context, s *Service) error { _, err := s.EndSessions(ctx, "alice", All); return err },
-	"Groups":         func(ctx context.Context, s *Service) error { _, err := s.Groups(ctx, "", 1); return err },
-	"Group":          func(ctx context.Context, s *Service) error { _, err := s.Group(ctx, "lab"); return err },
+	"RevokeAPITokens": func(ctx context.Context, s *Service) error {
+		_, err := s.RevokeAPITokens(ctx, "alice")
+		return err
+	},
+	"Sessions":    func(ctx context.Context, s *Service) error { _, err := s.Sessions(ctx, "alice"); return err },
+	"EndSession":  func(ctx context.Context, s *Service) error { return s.EndSession(ctx, uuid.New()) },
+	"EndSessions": func(ctx context.Context, s *Service) error { _, err := s.EndSessions(ctx, "alice", All); return err },
+	"Groups":      func(ctx context.Context, s *Service) error { _, err := s.Groups(ctx, "", 1); return err },
+	"Group":       func(ctx context.Context, s *Service) error { _, err := s.Group(ctx, "lab"); return err },
 	"CreateGroup": func(ctx context.Context, s *Service) error {
 		_, err := s.CreateGroup(ctx, NewGroup{Name: "new"})
 		return err

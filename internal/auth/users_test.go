@@ -354,13 +354,14 @@ func TestNamesThatNobodyHas(t *testing.T) {
 			_, err := s.UpdateUser(ctx, n, UserPatch{Fullname: &fullname, Active: &no})
 			return err
 		},
-		"DeleteUser":    func(n string) error { return s.DeleteUser(ctx, n) },
-		"ResetPassword": func(n string) error { _, _, err := s.ResetPassword(ctx, n); return err },
-		"Sessions":      func(n string) error { _, err := s.Sessions(ctx, n); return err },
-		"EndSessions":   func(n string) error { _, err := s.EndSessions(ctx, n, All); return err },
-		"APITokens":     func(n string) error { _, err := s.APITokens(ctx, n); return err },
-		"AddMember":     func(n string) error { return s.AddMember(ctx, "carol", n) },
-		"RemoveMember":  func(n string) error { return s.RemoveMember(ctx, "carol", n) },
+		"DeleteUser":      func(n string) error { return s.DeleteUser(ctx, n) },
+		"ResetPassword":   func(n string) error { _, _, err := s.ResetPassword(ctx, n); return err },
+		"Sessions":        func(n string) error { _, err := s.Sessions(ctx, n); return err },
+		"EndSessions":     func(n string) error { _, err := s.EndSessions(ctx, n, All); return err },
+		"APITokens":       func(n string) error { _, err := s.APITokens(ctx, n); return err },
+		"RevokeAPITokens": func(n string) error { _, err := s.RevokeAPITokens(ctx, n); return err },
+		"AddMember":       func(n string) error { return s.AddMember(ctx, "carol", n) },
+		"RemoveMember":    func(n string) error { return s.RemoveMember(ctx, "carol", n) },
 		"CreateGroup": func(n string) error {
 			_, err := s.CreateGroup(ctx, NewGroup{Name: "new", Members: []string{n}})
 			return err

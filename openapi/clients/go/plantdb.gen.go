@@ -1602,6 +1602,17 @@ type Registration struct {
 // RegistrationRole At most your own; reader unless given.
 type RegistrationRole string
 
+// RevokedTokens How many API tokens were revoked.
+//
+// Example: {"message":"API tokens revoked","revoked":2}
+type RevokedTokens struct {
+	// Message What was done, for people.
+	Message string `json:"message"`
+
+	// Revoked How many API tokens were revoked.
+	Revoked int64 `json:"revoked"`
+}
+
 // ScanCamera The camera of a scan as the reconstruction found it; empty before Colmap has run.
 //
 // Example: {"model":{"height":1080,"model":"OPENCV","params":[1166.95,1166.95,720,540,-0.001,-0.001,0,0],"width":1440},"poses":[{"id":"00000_rgb","photoUri":"/api/v1/assets/image/plant_42/images/00000_rgb?size=orig","rotmat":[[0.062,-0.998,0.002],[-0.104,-0.009,-0.995],[0.993,0.062,-0.104]],"thumbnailUri":"/api/v1/assets/image/plant_42/images/00000_rgb?size=thumb","tvec":[369.4,120.3,-34.1]}]}
@@ -4303,6 +4314,20 @@ type ClientInterface interface {
 	// Corresponds with PATCH /api/v1/users/{username} (the `UpdateUser` operationId).
 	UpdateUser(ctx context.Context, username string, body UpdateUserJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// RevokeUserAPITokens Revoke all API tokens of a user
+	//
+	// They are void at once, on every server. Your own, or anybody's for who manages users.
+	//
+	// Corresponds with DELETE /api/v1/users/{username}/api-tokens (the `RevokeUserAPITokens` operationId).
+	RevokeUserAPITokens(ctx context.Context, username string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListUserAPITokens List the API tokens of a user
+	//
+	// Those that still count, the newest first. Your own, or anybody's for who manages users. The tokens themselves cannot be read again; one of them is revoked by its id, DELETE /auth/api-tokens/{id}.
+	//
+	// Corresponds with GET /api/v1/users/{username}/api-tokens (the `ListUserAPITokens` operationId).
+	ListUserAPITokens(ctx context.Context, username string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ChangePasswordWithBody Change a password
 	//
 	// Needs the current one and ends all other sessions; a wrong one counts as a failed login.
@@ -6780,6 +6805,40 @@ func (c *Client) UpdateUser(ctx context.Context, username string, body UpdateUse
 		return nil, err
 	}
 	return answered(c.Client.Do(req))
+}
+
+// RevokeUserAPITokens Revoke all API tokens of a user
+//
+// They are void at once, on every server. Your own, or anybody's for who manages users.
+//
+// Corresponds with DELETE /api/v1/users/{username}/api-tokens (the `RevokeUserAPITokens` operationId).
+func (c *Client) RevokeUserAPITokens(ctx context.Context, username string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRevokeUserAPITokensRequest(c.Server, username)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListUserAPITokens List the API tokens of a user
+//
+// Those that still count, the newest first. Your own, or anybody's for who manages users. The tokens themselves cannot be read again; one of them is revoked by its id, DELETE /auth/api-tokens/{id}.
+//
+// Corresponds with GET /api/v1/users/{username}/api-tokens (the `ListUserAPITokens` operationId).
+func (c *Client) ListUserAPITokens(ctx context.Context, username string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListUserAPITokensRequest(c.Server, username)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
 }
 
 // ChangePasswordWithBody Change a password
@@ -12947,6 +13006,74 @@ func NewUpdateUserRequestWithBody(server string, username string, contentType st
 	return req, nil
 }
 
+// NewRevokeUserAPITokensRequest constructs an http.Request for the RevokeUserAPITokens method
+func NewRevokeUserAPITokensRequest(server string, username string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "username", username, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/users/%s/api-tokens", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListUserAPITokensRequest constructs an http.Request for the ListUserAPITokens method
+func NewListUserAPITokensRequest(server string, username string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "username", username, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/users/%s/api-tokens", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewChangePasswordRequest calls the generic ChangePassword builder with application/json body
 func NewChangePasswordRequest(server string, username string, body ChangePasswordJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -14641,6 +14768,24 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with PATCH /api/v1/users/{username} (the `UpdateUser` operationId).
 	UpdateUserWithResponse(ctx context.Context, username string, body UpdateUserJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateUserResponse, error)
+
+	// RevokeUserAPITokensWithResponse Revoke all API tokens of a user
+	//
+	// They are void at once, on every server. Your own, or anybody's for who manages users.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /api/v1/users/{username}/api-tokens (the `RevokeUserAPITokens` operationId).
+	RevokeUserAPITokensWithResponse(ctx context.Context, username string, reqEditors ...RequestEditorFn) (*RevokeUserAPITokensResponse, error)
+
+	// ListUserAPITokensWithResponse List the API tokens of a user
+	//
+	// Those that still count, the newest first. Your own, or anybody's for who manages users. The tokens themselves cannot be read again; one of them is revoked by its id, DELETE /auth/api-tokens/{id}.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/users/{username}/api-tokens (the `ListUserAPITokens` operationId).
+	ListUserAPITokensWithResponse(ctx context.Context, username string, reqEditors ...RequestEditorFn) (*ListUserAPITokensResponse, error)
 
 	// ChangePasswordWithBodyWithResponse Change a password
 	//
@@ -18343,6 +18488,72 @@ func (r UpdateUserResponse) ContentType() string {
 	return ""
 }
 
+type RevokeUserAPITokensResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *RevokedTokens
+	// JSONDefault the response for an HTTP default `application/json` response
+	JSONDefault *Problem
+}
+
+// Status returns HTTPResponse.Status
+func (r RevokeUserAPITokensResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RevokeUserAPITokensResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RevokeUserAPITokensResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListUserAPITokensResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *APITokenList
+	// JSONDefault the response for an HTTP default `application/json` response
+	JSONDefault *Problem
+}
+
+// Status returns HTTPResponse.Status
+func (r ListUserAPITokensResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListUserAPITokensResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListUserAPITokensResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ChangePasswordResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -20698,6 +20909,36 @@ func (c *ClientWithResponses) UpdateUserWithResponse(ctx context.Context, userna
 		return nil, err
 	}
 	return ParseUpdateUserResponse(rsp)
+}
+
+// RevokeUserAPITokensWithResponse Revoke all API tokens of a user
+//
+// They are void at once, on every server. Your own, or anybody's for who manages users.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /api/v1/users/{username}/api-tokens (the `RevokeUserAPITokens` operationId).
+func (c *ClientWithResponses) RevokeUserAPITokensWithResponse(ctx context.Context, username string, reqEditors ...RequestEditorFn) (*RevokeUserAPITokensResponse, error) {
+	rsp, err := c.RevokeUserAPITokens(ctx, username, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRevokeUserAPITokensResponse(rsp)
+}
+
+// ListUserAPITokensWithResponse List the API tokens of a user
+//
+// Those that still count, the newest first. Your own, or anybody's for who manages users. The tokens themselves cannot be read again; one of them is revoked by its id, DELETE /auth/api-tokens/{id}.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/users/{username}/api-tokens (the `ListUserAPITokens` operationId).
+func (c *ClientWithResponses) ListUserAPITokensWithResponse(ctx context.Context, username string, reqEditors ...RequestEditorFn) (*ListUserAPITokensResponse, error) {
+	rsp, err := c.ListUserAPITokens(ctx, username, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListUserAPITokensResponse(rsp)
 }
 
 // ChangePasswordWithBodyWithResponse Change a password
@@ -25166,6 +25407,72 @@ func ParseUpdateUserResponse(rsp *http.Response) (*UpdateUserResponse, error) {
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest User
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRevokeUserAPITokensResponse parses an HTTP response from a RevokeUserAPITokensWithResponse call
+func ParseRevokeUserAPITokensResponse(rsp *http.Response) (*RevokeUserAPITokensResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RevokeUserAPITokensResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest RevokedTokens
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListUserAPITokensResponse parses an HTTP response from a ListUserAPITokensWithResponse call
+func ParseListUserAPITokensResponse(rsp *http.Response) (*ListUserAPITokensResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListUserAPITokensResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest APITokenList
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}

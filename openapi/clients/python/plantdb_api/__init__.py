@@ -99,6 +99,7 @@ __all__ = [
     "QuotaUse",
     "RefreshRequest",
     "Registration",
+    "RevokedTokens",
     "ScanCamera",
     "ScanInfo",
     "ScanInfoWorkspace",
@@ -222,6 +223,7 @@ from plantdb_api.models.quota_list import QuotaList as QuotaList
 from plantdb_api.models.quota_use import QuotaUse as QuotaUse
 from plantdb_api.models.refresh_request import RefreshRequest as RefreshRequest
 from plantdb_api.models.registration import Registration as Registration
+from plantdb_api.models.revoked_tokens import RevokedTokens as RevokedTokens
 from plantdb_api.models.scan_camera import ScanCamera as ScanCamera
 from plantdb_api.models.scan_info import ScanInfo as ScanInfo
 from plantdb_api.models.scan_info_workspace import ScanInfoWorkspace as ScanInfoWorkspace

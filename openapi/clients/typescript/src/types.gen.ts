@@ -1227,6 +1227,20 @@ export type Registration = {
 };
 
 /**
+ * How many API tokens were revoked.
+ */
+export type RevokedTokens = {
+    /**
+     * What was done, for people.
+     */
+    message: string;
+    /**
+     * How many API tokens were revoked.
+     */
+    revoked: number;
+};
+
+/**
  * The camera of a scan as the reconstruction found it; empty before Colmap has run.
  */
 export type ScanCamera = {
@@ -6006,6 +6020,74 @@ export type UpdateUserResponses = {
 };
 
 export type UpdateUserResponse = UpdateUserResponses[keyof UpdateUserResponses];
+
+export type RevokeUserApiTokensData = {
+    body?: never;
+    path: {
+        /**
+         * Compared in lower case.
+         */
+        username: string;
+    };
+    query?: never;
+    url: '/api/v1/users/{username}/api-tokens';
+};
+
+export type RevokeUserApiTokensErrors = {
+    /**
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`user_not_found`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     */
+    '4XX': Problem;
+    /**
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
+     */
+    '5XX': Problem;
+};
+
+export type RevokeUserApiTokensError = RevokeUserApiTokensErrors[keyof RevokeUserApiTokensErrors];
+
+export type RevokeUserApiTokensResponses = {
+    /**
+     * OK
+     */
+    200: RevokedTokens;
+};
+
+export type RevokeUserApiTokensResponse = RevokeUserApiTokensResponses[keyof RevokeUserApiTokensResponses];
+
+export type ListUserApiTokensData = {
+    body?: never;
+    path: {
+        /**
+         * Compared in lower case.
+         */
+        username: string;
+    };
+    query?: never;
+    url: '/api/v1/users/{username}/api-tokens';
+};
+
+export type ListUserApiTokensErrors = {
+    /**
+     * Refused: 400 (`invalid_request`, `token_ambiguous`); 401 (`token_malformed`, `token_unknown_key`, `token_signature`, `token_issuer`, `token_audience`, `token_expired`, `token_not_yet_valid`, `token_wrong_type`, `csrf_missing`, `csrf_mismatch`, `token_revoked`, `access_token_unknown`, `session_ended`, `user_inactive`, `token_missing`); 403 (`forbidden`); 404 (`user_not_found`); 429 (`rate_limited`); 431 (`headers_too_large`).
+     */
+    '4XX': Problem;
+    /**
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
+     */
+    '5XX': Problem;
+};
+
+export type ListUserApiTokensError = ListUserApiTokensErrors[keyof ListUserApiTokensErrors];
+
+export type ListUserApiTokensResponses = {
+    /**
+     * OK
+     */
+    200: ApiTokenList;
+};
+
+export type ListUserApiTokensResponse = ListUserApiTokensResponses[keyof ListUserApiTokensResponses];
 
 export type ChangePasswordData = {
     body: PasswordChange;

@@ -71,6 +71,7 @@ from plantdb_api.models.quota_list import QuotaList
 from plantdb_api.models.quota_use import QuotaUse
 from plantdb_api.models.refresh_request import RefreshRequest
 from plantdb_api.models.registration import Registration
+from plantdb_api.models.revoked_tokens import RevokedTokens
 from plantdb_api.models.scan_camera import ScanCamera
 from plantdb_api.models.scan_info import ScanInfo
 from plantdb_api.models.scan_info_workspace import ScanInfoWorkspace

@@ -18,10 +18,12 @@ import io.github.romi.plantdb.ApiResponse;
 import io.github.romi.plantdb.Configuration;
 import io.github.romi.plantdb.Pair;
 
+import io.github.romi.plantdb.model.ApiTokenList;
 import io.github.romi.plantdb.model.EndedSessions;
 import io.github.romi.plantdb.model.OneTimeSecret;
 import io.github.romi.plantdb.model.PasswordChange;
 import io.github.romi.plantdb.model.Problem;
+import io.github.romi.plantdb.model.RevokedTokens;
 import io.github.romi.plantdb.model.SessionList;
 import io.github.romi.plantdb.model.User;
 import io.github.romi.plantdb.model.UserList;
@@ -634,6 +636,124 @@ public class UsersApi {
   }
 
   /**
+   * List the API tokens of a user
+   * Those that still count, the newest first. Your own, or anybody&#39;s for who manages users. The tokens themselves cannot be read again; one of them is revoked by its id, DELETE /auth/api-tokens/{id}.
+   * @param username Compared in lower case. (required)
+   * @return ApiTokenList
+   * @throws ApiException if fails to make API call
+   */
+  public ApiTokenList listUserApiTokens(@jakarta.annotation.Nonnull String username) throws ApiException {
+    return listUserApiTokens(username, null);
+  }
+
+  /**
+   * List the API tokens of a user
+   * Those that still count, the newest first. Your own, or anybody&#39;s for who manages users. The tokens themselves cannot be read again; one of them is revoked by its id, DELETE /auth/api-tokens/{id}.
+   * @param username Compared in lower case. (required)
+   * @param headers Optional headers to include in the request
+   * @return ApiTokenList
+   * @throws ApiException if fails to make API call
+   */
+  public ApiTokenList listUserApiTokens(@jakarta.annotation.Nonnull String username, Map<String, String> headers) throws ApiException {
+    ApiResponse<ApiTokenList> localVarResponse = listUserApiTokensWithHttpInfo(username, headers);
+    return localVarResponse.getData();
+  }
+
+  /**
+   * List the API tokens of a user
+   * Those that still count, the newest first. Your own, or anybody&#39;s for who manages users. The tokens themselves cannot be read again; one of them is revoked by its id, DELETE /auth/api-tokens/{id}.
+   * @param username Compared in lower case. (required)
+   * @return ApiResponse&lt;ApiTokenList&gt;
+   * @throws ApiException if fails to make API call
+   */
+  public ApiResponse<ApiTokenList> listUserApiTokensWithHttpInfo(@jakarta.annotation.Nonnull String username) throws ApiException {
+    return listUserApiTokensWithHttpInfo(username, null);
+  }
+
+  /**
+   * List the API tokens of a user
+   * Those that still count, the newest first. Your own, or anybody&#39;s for who manages users. The tokens themselves cannot be read again; one of them is revoked by its id, DELETE /auth/api-tokens/{id}.
+   * @param username Compared in lower case. (required)
+   * @param headers Optional headers to include in the request
+   * @return ApiResponse&lt;ApiTokenList&gt;
+   * @throws ApiException if fails to make API call
+   */
+  public ApiResponse<ApiTokenList> listUserApiTokensWithHttpInfo(@jakarta.annotation.Nonnull String username, Map<String, String> headers) throws ApiException {
+    HttpRequest.Builder localVarRequestBuilder = listUserApiTokensRequestBuilder(username, headers);
+    try {
+      HttpResponse<InputStream> localVarResponse = memberVarHttpClient.send(
+          localVarRequestBuilder.build(),
+          HttpResponse.BodyHandlers.ofInputStream());
+      if (memberVarResponseInterceptor != null) {
+        memberVarResponseInterceptor.accept(localVarResponse);
+      }
+      InputStream localVarResponseBody = null;
+      try {
+        if (localVarResponse.statusCode() / 100 != 2 || ApiException.isPage(localVarResponse.headers())) {
+          throw getApiException("listUserApiTokens", localVarResponse);
+        }
+        localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
+        if (localVarResponseBody == null) {
+          return new ApiResponse<ApiTokenList>(
+              localVarResponse.statusCode(),
+              localVarResponse.headers().map(),
+              null
+          );
+        }
+
+        
+        
+        String responseBody = new String(localVarResponseBody.readAllBytes());
+        ApiTokenList responseValue = responseBody.isBlank()? null: memberVarObjectMapper.readValue(responseBody, new TypeReference<ApiTokenList>() {});
+        
+
+        return new ApiResponse<ApiTokenList>(
+            localVarResponse.statusCode(),
+            localVarResponse.headers().map(),
+            responseValue
+        );
+      } finally {
+        if (localVarResponseBody != null) {
+          localVarResponseBody.close();
+        }
+      }
+    } catch (IOException e) {
+      throw new ApiException(e);
+    }
+    catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new ApiException(e);
+    }
+  }
+
+  private HttpRequest.Builder listUserApiTokensRequestBuilder(@jakarta.annotation.Nonnull String username, Map<String, String> headers) throws ApiException {
+    // verify the required parameter 'username' is set
+    if (username == null) {
+      throw new ApiException(400, "Missing the required parameter 'username' when calling listUserApiTokens");
+    }
+
+    HttpRequest.Builder localVarRequestBuilder = HttpRequest.newBuilder();
+
+    String localVarPath = "/api/v1/users/{username}/api-tokens"
+        .replace("{username}", ApiClient.urlEncode(username.toString()));
+
+    localVarRequestBuilder.uri(URI.create(memberVarBaseUri + localVarPath));
+
+    localVarRequestBuilder.header("Accept", "application/json");
+
+    localVarRequestBuilder.method("GET", HttpRequest.BodyPublishers.noBody());
+    if (memberVarReadTimeout != null) {
+      localVarRequestBuilder.timeout(memberVarReadTimeout);
+    }
+    // Add custom headers if provided
+    localVarRequestBuilder = HttpRequestBuilderExtensions.withAdditionalHeaders(localVarRequestBuilder, headers);
+    if (memberVarInterceptor != null) {
+      memberVarInterceptor.accept(localVarRequestBuilder);
+    }
+    return localVarRequestBuilder;
+  }
+
+  /**
    * List the sessions of a user
    * Those that still live, the last used first. Your own, or anybody&#39;s for who manages users.
    * @param username Compared in lower case. (required)
@@ -997,6 +1117,124 @@ public class UsersApi {
     localVarRequestBuilder.header("Accept", "application/json");
 
     localVarRequestBuilder.method("POST", HttpRequest.BodyPublishers.noBody());
+    if (memberVarReadTimeout != null) {
+      localVarRequestBuilder.timeout(memberVarReadTimeout);
+    }
+    // Add custom headers if provided
+    localVarRequestBuilder = HttpRequestBuilderExtensions.withAdditionalHeaders(localVarRequestBuilder, headers);
+    if (memberVarInterceptor != null) {
+      memberVarInterceptor.accept(localVarRequestBuilder);
+    }
+    return localVarRequestBuilder;
+  }
+
+  /**
+   * Revoke all API tokens of a user
+   * They are void at once, on every server. Your own, or anybody&#39;s for who manages users.
+   * @param username Compared in lower case. (required)
+   * @return RevokedTokens
+   * @throws ApiException if fails to make API call
+   */
+  public RevokedTokens revokeUserApiTokens(@jakarta.annotation.Nonnull String username) throws ApiException {
+    return revokeUserApiTokens(username, null);
+  }
+
+  /**
+   * Revoke all API tokens of a user
+   * They are void at once, on every server. Your own, or anybody&#39;s for who manages users.
+   * @param username Compared in lower case. (required)
+   * @param headers Optional headers to include in the request
+   * @return RevokedTokens
+   * @throws ApiException if fails to make API call
+   */
+  public RevokedTokens revokeUserApiTokens(@jakarta.annotation.Nonnull String username, Map<String, String> headers) throws ApiException {
+    ApiResponse<RevokedTokens> localVarResponse = revokeUserApiTokensWithHttpInfo(username, headers);
+    return localVarResponse.getData();
+  }
+
+  /**
+   * Revoke all API tokens of a user
+   * They are void at once, on every server. Your own, or anybody&#39;s for who manages users.
+   * @param username Compared in lower case. (required)
+   * @return ApiResponse&lt;RevokedTokens&gt;
+   * @throws ApiException if fails to make API call
+   */
+  public ApiResponse<RevokedTokens> revokeUserApiTokensWithHttpInfo(@jakarta.annotation.Nonnull String username) throws ApiException {
+    return revokeUserApiTokensWithHttpInfo(username, null);
+  }
+
+  /**
+   * Revoke all API tokens of a user
+   * They are void at once, on every server. Your own, or anybody&#39;s for who manages users.
+   * @param username Compared in lower case. (required)
+   * @param headers Optional headers to include in the request
+   * @return ApiResponse&lt;RevokedTokens&gt;
+   * @throws ApiException if fails to make API call
+   */
+  public ApiResponse<RevokedTokens> revokeUserApiTokensWithHttpInfo(@jakarta.annotation.Nonnull String username, Map<String, String> headers) throws ApiException {
+    HttpRequest.Builder localVarRequestBuilder = revokeUserApiTokensRequestBuilder(username, headers);
+    try {
+      HttpResponse<InputStream> localVarResponse = memberVarHttpClient.send(
+          localVarRequestBuilder.build(),
+          HttpResponse.BodyHandlers.ofInputStream());
+      if (memberVarResponseInterceptor != null) {
+        memberVarResponseInterceptor.accept(localVarResponse);
+      }
+      InputStream localVarResponseBody = null;
+      try {
+        if (localVarResponse.statusCode() / 100 != 2 || ApiException.isPage(localVarResponse.headers())) {
+          throw getApiException("revokeUserApiTokens", localVarResponse);
+        }
+        localVarResponseBody = ApiClient.getResponseBody(localVarResponse);
+        if (localVarResponseBody == null) {
+          return new ApiResponse<RevokedTokens>(
+              localVarResponse.statusCode(),
+              localVarResponse.headers().map(),
+              null
+          );
+        }
+
+        
+        
+        String responseBody = new String(localVarResponseBody.readAllBytes());
+        RevokedTokens responseValue = responseBody.isBlank()? null: memberVarObjectMapper.readValue(responseBody, new TypeReference<RevokedTokens>() {});
+        
+
+        return new ApiResponse<RevokedTokens>(
+            localVarResponse.statusCode(),
+            localVarResponse.headers().map(),
+            responseValue
+        );
+      } finally {
+        if (localVarResponseBody != null) {
+          localVarResponseBody.close();
+        }
+      }
+    } catch (IOException e) {
+      throw new ApiException(e);
+    }
+    catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new ApiException(e);
+    }
+  }
+
+  private HttpRequest.Builder revokeUserApiTokensRequestBuilder(@jakarta.annotation.Nonnull String username, Map<String, String> headers) throws ApiException {
+    // verify the required parameter 'username' is set
+    if (username == null) {
+      throw new ApiException(400, "Missing the required parameter 'username' when calling revokeUserApiTokens");
+    }
+
+    HttpRequest.Builder localVarRequestBuilder = HttpRequest.newBuilder();
+
+    String localVarPath = "/api/v1/users/{username}/api-tokens"
+        .replace("{username}", ApiClient.urlEncode(username.toString()));
+
+    localVarRequestBuilder.uri(URI.create(memberVarBaseUri + localVarPath));
+
+    localVarRequestBuilder.header("Accept", "application/json");
+
+    localVarRequestBuilder.method("DELETE", HttpRequest.BodyPublishers.noBody());
     if (memberVarReadTimeout != null) {
       localVarRequestBuilder.timeout(memberVarReadTimeout);
     }
