@@ -74,7 +74,7 @@ func (s *Service) CleanUp(ctx context.Context) (int64, error) {
 		// a batch of them would be as large as all their pairs together.
 		{"pairs", s.q.DeleteExpiredPairs, dead},
 		{"sessions", s.q.DeleteExpiredSessions, dead},
-		{"revocations", s.q.DeleteExpiredRevocations, now},
+		{"revocations", s.q.DeleteExpiredRevocations, now.Add(-s.revokedFor())},
 		{"API tokens", s.q.DeleteExpiredAPITokens, dead},
 		{"links", s.q.DeleteExpiredLinks, now},
 		{"login attempts", s.deleteOldAttempts, now.Add(-s.c.LoginLockout)},

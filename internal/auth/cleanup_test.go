@@ -1,10 +1,12 @@
 package auth
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/romi/plantdb-go/internal/actor"
+	"github.com/romi/plantdb-go/tokenauth"
 )
 
 func TestCleanUp(t *testing.T) {
@@ -52,6 +54,44 @@ func TestCleanUp(t *testing.T) {
 	}
 	if _, err = s.Refresh(t.Context(), p.Refresh); err != nil {
 		t.Errorf("Refresh of the session that lives = %v, want nil", err)
+	}
+}
+
+// A revocation is kept for as long as some server may still take the token by
+// itself: until the leeway after its end, by a clock that is behind by the leeway.
+func TestCleanUpKeepsRevocationsForClocksBehind(t *testing.T) {
+	t.Parallel()
+	for _, leeway := range []time.Duration{2 * time.Second, 5 * time.Minute} {
+		change := func(c *Config) { c.Leeway, c.RefreshGrace = leeway, 0 }
+		w := newWorld(t)
+		s := w.service(t, change)
+		register(t, s, "alice")
+		old := login(t, s, "alice")
+		current, err := s.Refresh(t.Context(), old.Refresh)
+		if err != nil {
+			t.Fatal(err)
+		}
+		behind := w.serviceAt(t, -leeway, change) // which heard of it
+		w.step(s.c.SessionTimeout + 2*leeway - time.Second)
+		if _, err := s.CleanUp(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := behind.CleanUp(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for what, judge := range map[string]*Service{"that heard of it": behind, "that was started since": w.serviceAt(t, -leeway, change)} {
+			_, err := judge.Verifier().Verify(t.Context(), old.Access, tokenauth.Access)
+			wantErr(t, fmt.Sprintf("leeway %s: an access token that was traded in, on a server behind %s", leeway, what), err, tokenauth.ErrRevoked)
+			_, err = judge.Verifier().Verify(t.Context(), current.Access, tokenauth.Access)
+			wantErr(t, fmt.Sprintf("leeway %s: the current one, on a server behind %s", leeway, what), err, nil)
+		}
+		w.step(2*leeway + revokedMargin + 2*time.Second)
+		if _, err := s.CleanUp(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if n := w.count(t, "SELECT count(*) FROM revoked_tokens"); n != 0 {
+			t.Errorf("leeway %s: %d revocations left when no server takes the token any more, want 0", leeway, n)
+		}
 	}
 }
 

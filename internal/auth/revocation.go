@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	// revokedMargin is how long an entry outlives the token; more than any leeway.
+	// revokedMargin is how long an entry outlives the token by its row; see also
+	// Service.revokedFor.
 	revokedMargin = time.Minute
 
 	revokedChannel = "plantdb_revoked"
@@ -29,8 +30,20 @@ func (s *Service) replicated() *tokenauth.Replicated {
 	return &tokenauth.Replicated{Source: s.source, Now: s.now, Changed: s.actors.forget, Log: s.log}
 }
 
-// takeBack makes committed revocations count here, and has the other replicas told.
-func (s *Service) takeBack(rs []tokenauth.Revocation) { s.revoked.Revoke(rs...) }
+// revokedFor is how long a revocation is kept and heeded beyond the end that its
+// row has. A token is taken until the leeway after its end by the clock of the
+// server that judges it, which may be behind by the leeway again, and the clock of
+// the one that cleans up, or gave the end, may be right or ahead.
+func (s *Service) revokedFor() time.Duration { return 2 * s.c.Leeway }
+
+// takeBack makes committed revocations, with the ends that their rows have, count
+// here, and has the other replicas told.
+func (s *Service) takeBack(rs []tokenauth.Revocation) {
+	for i := range rs {
+		rs[i].Until = rs[i].Until.Add(s.revokedFor())
+	}
+	s.revoked.Revoke(rs...)
+}
 
 // Load reads all that was revoked, and the keys. Call it once before serving.
 func (s *Service) Load(ctx context.Context) error { return s.revoked.Load(ctx) }
@@ -55,13 +68,13 @@ func (s *Service) readRevoked(ctx context.Context, from tokenpgx.DB, since strin
 	if err != nil {
 		return nil, "", fmt.Errorf("ask for revocation horizon: %w", err)
 	}
-	rows, err := s.q.ListRevoked(ctx, from, begin, s.clock())
+	rows, err := s.q.ListRevoked(ctx, from, begin, s.clock().Add(-s.revokedFor()))
 	if err != nil {
 		return nil, "", fmt.Errorf("list revocations: %w", err)
 	}
 	revoked := make([]tokenauth.Revocation, 0, len(rows))
 	for _, row := range rows {
-		revoked = append(revoked, tokenauth.Revocation{ID: row.ID.String(), From: orZero(row.CountsFrom), Until: row.ExpiresAt})
+		revoked = append(revoked, tokenauth.Revocation{ID: row.ID.String(), From: orZero(row.CountsFrom), Until: row.ExpiresAt.Add(s.revokedFor())})
 	}
 	return revoked, strconv.FormatInt(next, 10), nil
 }
