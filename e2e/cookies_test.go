@@ -16,6 +16,12 @@ type browser struct {
 // send makes a call with all cookies, and with a CSRF header unless empty.
 func (b *browser) send(method, path, csrf string) answer {
 	b.sv.t.Helper()
+	return b.from(method, path, csrf, "")
+}
+
+// from is send from a page of an origin, unless empty.
+func (b *browser) from(method, path, csrf, origin string) answer {
+	b.sv.t.Helper()
 	var pairs []string
 	for _, c := range b.cookies {
 		pairs = append(pairs, c.Name+"="+c.Value)
@@ -23,6 +29,9 @@ func (b *browser) send(method, path, csrf string) answer {
 	h := http.Header{"Cookie": {strings.Join(pairs, "; ")}}
 	if csrf != "" {
 		h.Set("X-CSRF-TOKEN", csrf)
+	}
+	if origin != "" {
+		h.Set("Origin", origin)
 	}
 	return b.keep(b.sv.call(request{method: method, path: path, header: h}))
 }

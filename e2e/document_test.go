@@ -99,6 +99,92 @@ func TestNoOperationIsOpenThatIsDeclaredProtected(t *testing.T) {
 	}
 }
 
+// needsCSRF says that a cookie is not enough for it, by its document.
+func (o operation) needsCSRF() bool {
+	for _, way := range o.Security {
+		if _, ok := way["csrf"]; ok {
+			return true
+		}
+	}
+	// Who refreshes needs no access token, and yet the header where the refresh
+	// token comes by cookie.
+	return strings.HasPrefix(o.ID, "refresh-token")
+}
+
+// TestNoOtherSiteChangesAnything calls every operation of both documents as a page
+// of another site could have a browser do it: with the cookies of an administrator,
+// and without the value that only pages of the site can read, or with another. What
+// changes something is a 401 with a code for it, and nothing has changed; what only
+// reads is answered.
+func TestNoOtherSiteChangesAnything(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	sv := s.start()
+	b, other := sv.browser(s.admin()), sv.browser(s.admin())
+	before := s.changes()
+	walked, read := 0, 0
+	for _, op := range append(sv.operations("openapi.json"), sv.operations("openapi-legacy.json")...) {
+		safe := op.method == http.MethodGet || op.method == http.MethodHead || op.method == http.MethodOptions
+		if len(op.Security) > 0 && op.needsCSRF() == safe {
+			t.Errorf("%s %s: its security is %v, want X-CSRF-TOKEN beside the cookie exactly if it may change something", op.method, op.path, op.Security)
+		}
+		switch {
+		case op.needsCSRF():
+			walked++
+			own, others := "csrf_access_token", "csrf_refresh_token"
+			if len(op.Security) == 0 {
+				own, others = others, own
+			}
+			for _, c := range []struct{ what, csrf, origin, code string }{
+				{"nothing", "", "", "csrf_missing"},
+				{"nothing, from another site", "", "https://elsewhere.example", "csrf_missing"},
+				{"a wrong value", "wrong", "", "csrf_mismatch"},
+				{"a wrong value, from another site", "wrong", "https://elsewhere.example", "csrf_mismatch"},
+				{"that of another session", other.value(own), "", "csrf_mismatch"},
+				{"that of the other token", b.value(others), "", "csrf_mismatch"},
+			} {
+				got := b.from(op.method, op.path, c.csrf, c.origin)
+				got.refused(t, op.method+" "+op.path+" with cookies and "+c.what, "CSRF")
+				if got.text("code") != c.code || got.header.Get("Access-Control-Allow-Credentials") != "" {
+					t.Errorf("%s %s with cookies and %s = %s, Access-Control-Allow-Credentials %q; want %s, and no page of another site to read it",
+						op.method, op.path, c.what, got, got.header.Get("Access-Control-Allow-Credentials"), c.code)
+				}
+			}
+		case len(op.Security) > 0:
+			read++
+			path := op.path
+			if op.ID == "stream-events" {
+				path += "?after=x" // or the answer has no end
+			}
+			if got := b.from(op.method, path, "", ""); strings.HasPrefix(got.text("code"), "csrf_") || got.status == http.StatusUnauthorized {
+				t.Errorf("%s %s with cookies alone = %s, want no refusal of the token", op.method, path, got)
+			}
+		}
+	}
+	if after := s.changes(); after != before {
+		t.Errorf("rows after calls that were refused: %s\nbefore: %s", after, before)
+	}
+	if walked < 60 || read < 50 {
+		t.Errorf("walked %d operations that change something and %d that read; this looks at the wrong places", walked, read)
+	}
+	// The same cookies with the right value do change something.
+	b.send(http.MethodPost, "/groups", "").refused(t, "create a group with cookies alone", "CSRF")
+	b.send(http.MethodDelete, "/auth/sessions?scope=others", b.value("csrf_access_token")).want(t, "end other sessions", http.StatusOK)
+	if after := s.changes(); after == before {
+		t.Error("rows are the same after sessions were ended; this looks at the wrong rows")
+	}
+}
+
+// changes counts what operations leave in the database.
+func (s *site) changes() string {
+	s.t.Helper()
+	return one[string](s, `SELECT concat_ws(' ', (SELECT count(*) FROM auth_events), (SELECT count(*) FROM scan_events),
+		(SELECT count(*) FROM sessions WHERE ended_at IS NULL), (SELECT sum(generation) FROM sessions), (SELECT count(*) FROM refresh_tokens),
+		(SELECT count(*) FROM revoked_tokens), (SELECT count(*) FROM users), (SELECT count(*) FROM groups), (SELECT count(*) FROM api_tokens),
+		(SELECT count(*) FROM one_time_links), (SELECT count(*) FROM webhooks), (SELECT count(*) FROM user_quotas), (SELECT count(*) FROM uploads),
+		(SELECT count(*) FROM scans), (SELECT count(*) FROM timelapses))`)
+}
+
 // TestLackOfPermissionIs403 has a reader try what takes more.
 func TestLackOfPermissionIs403(t *testing.T) {
 	t.Parallel()

@@ -1,8 +1,12 @@
 package e2e
 
 import (
+	"math/rand/v2"
 	"net/http"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // session is the id in the claims of a token.
@@ -118,6 +122,88 @@ func TestRefreshSurvivesACrash(t *testing.T) {
 	sv = s.start()
 	if again := sv.refresh(p.refresh); again != unseen {
 		t.Error("the retry after the crash did not get the pair that was made before it")
+	}
+}
+
+// TestRefreshesSurviveKills has clients that refresh all the time, each its own
+// session, while the server is killed and its connections to PostgreSQL are cut at
+// any moment. Who gets no answer comes again with the token that it has, and
+// goes on; nobody is taken for a thief, and no session forks.
+func TestRefreshesSurviveKills(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "REFRESH_GRACE=600") // longer than any restart
+	var current atomic.Pointer[server]
+	current.Store(s.start())
+	alice := current.Load().user("alice", "reader")
+	const clients, kills = 6, 10
+	first := make([]pair, clients)
+	for i := range first {
+		first[i] = current.Load().login(alice)
+	}
+	var refreshed, unanswered atomic.Int64
+	last := make([]string, clients)
+	stop := make(chan struct{})
+	var all sync.WaitGroup
+	for i := range clients {
+		all.Go(func() {
+			token := first[i].refresh
+			for last[i] = token; ; last[i] = token {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				ctx, cancel := soon(t)
+				got, err := current.Load().send(ctx, refreshOf(token))
+				cancel()
+				switch {
+				case err != nil || got.status == http.StatusServiceUnavailable:
+					unanswered.Add(1)
+					time.Sleep(glance)
+				case got.status != http.StatusOK:
+					t.Errorf("client %d: refresh = %s, want 200, or none and then 200", i, got)
+					return
+				default:
+					token = got.text("refresh_token")
+					refreshed.Add(1)
+				}
+			}
+		})
+	}
+	for range kills {
+		for _, kill := range []func(){
+			func() {
+				s.exec("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'plantdb'")
+			},
+			func() { current.Load().Kill(); current.Store(s.start()) },
+		} {
+			before := refreshed.Load()
+			until(t, "clients go on", func() bool { return refreshed.Load() >= before+2*clients || t.Failed() })
+			time.Sleep(time.Duration(rand.IntN(20)) * time.Millisecond)
+			kill()
+		}
+	}
+	close(stop)
+	all.Wait()
+	t.Logf("%d refreshes, %d without an answer", refreshed.Load(), unanswered.Load())
+	if unanswered.Load() == 0 {
+		t.Error("no refresh was without an answer; the kills met none")
+	}
+	for i, token := range last {
+		p := current.Load().refresh(token)
+		if session(t, p.access) != session(t, first[i].access) {
+			t.Errorf("client %d went on in another session", i)
+		}
+	}
+	if n := s.events("reuse", "alice"); n != 0 {
+		t.Errorf("%d sessions were ended as if a token had been stolen", n)
+	}
+	whole := one[int](s, `SELECT count(*) FROM sessions s WHERE s.ended_at IS NULL AND s.user_id = (SELECT id FROM users WHERE username = 'alice')
+		AND (SELECT count(*) FROM refresh_tokens r WHERE r.session_id = s.id AND r.used_at IS NULL AND r.generation = s.generation) = 1
+		AND (SELECT count(*) FROM refresh_tokens r WHERE r.session_id = s.id AND r.used_at IS NULL) = 1
+		AND (SELECT count(*) FROM auth_events e WHERE e.session_id = s.id AND e.kind = 'refresh') = s.generation`)
+	if whole != clients {
+		t.Errorf("%d of %d sessions live with one token that is not used and an event for each refresh", whole, clients)
 	}
 }
 
