@@ -130,6 +130,83 @@ func TestAdviceOverHTTP(t *testing.T) {
 		"Ask an administrator. An API token never has this right: log in instead.")
 }
 
+// What a refresh is refused for, on both paths. None of it ends a session that
+// lives, nor uses up a token.
+func TestRefusedRefreshes(t *testing.T) {
+	t.Parallel()
+	s := newAccounts(t, api.Config{Rates: api.NoRates})
+	admin, _ := s.login("admin")
+	access, refresh := s.login("carol")
+	robot := s.apiToken(access)
+	ended, endedRefresh := s.login("carol")
+	s.walk([]step{{"", "POST", "/auth/logout", "", ended, 200, ""}})
+	for _, name := range []string{"idle", "gone"} {
+		s.walk([]step{{"", "POST", "/auth/register", `{"username":"` + name + `","fullname":"X","password":"` + password + `"}`, admin, 201, ""}})
+	}
+	_, idle := s.login("idle")
+	_, gone := s.login("gone")
+	s.walk([]step{
+		{"", "PATCH", "/users/idle", `{"active":false}`, admin, 200, ""},
+		{"", "DELETE", "/users/gone", "", admin, 204, ""},
+	})
+	other := newBrowser(s)
+	other.ask("POST", "/auth/login?cookies=true")
+	cookie, csrf := header{"Cookie", tokenauth.RefreshCookie + "=" + other.cookie(tokenauth.RefreshCookie)}, other.csrf(refreshCSRF)
+
+	const v017, v015 = "/api/v1/auth/token/refresh", "/token-refresh"
+	for _, tt := range []struct {
+		what, body string
+		headers    []header
+		status     int
+		code       string
+		older      string // code of the older path where it is another one, with 400
+	}{
+		{"no token", `{}`, []header{asJSON}, 401, "token_missing", "missing_refresh_token"},
+		{"a number", `{"refresh_token":7}`, []header{asJSON}, 401, "token_missing", "missing_refresh_token"},
+		{"a truth", `{"refresh_token":true}`, []header{asJSON}, 401, "token_missing", "missing_refresh_token"},
+		{"nothing", `{"refresh_token":null}`, []header{asJSON}, 401, "token_missing", "missing_refresh_token"},
+		{"an empty text", `{"refresh_token":""}`, []header{asJSON}, 401, "token_missing", "missing_refresh_token"},
+		{"a list with the token", `{"refresh_token":["` + refresh + `"]}`, []header{asJSON}, 401, "token_missing", "missing_refresh_token"},
+		{"an object with the token", `{"refresh_token":{"refresh_token":"` + refresh + `"}}`, []header{asJSON}, 401, "token_missing", "missing_refresh_token"},
+		{"the token under another key", `{"token":"` + refresh + `"}`, []header{asJSON}, 401, "token_missing", "missing_refresh_token"},
+		{"a list", `["` + refresh + `"]`, []header{asJSON}, 400, "invalid_request", ""},
+		{"a text", `"` + refresh + `"`, []header{asJSON}, 400, "invalid_request", ""},
+		{"two objects", `{}{}`, []header{asJSON}, 400, "invalid_request", ""},
+		{"an empty body", "", []header{asJSON}, 400, "invalid_request", ""},
+		{"no JSON", `refresh_token=` + refresh, []header{asJSON}, 400, "invalid_request", ""},
+		{"a form", `refresh_token=` + refresh, []header{{"Content-Type", "application/x-www-form-urlencoded"}}, 415, "unsupported_media_type", ""},
+		{"no type", refreshBody(refresh), nil, 415, "unsupported_media_type", ""},
+		{"a body too large", `{"refresh_token":"` + strings.Repeat("x", 2<<20) + `"}`, []header{asJSON}, 413, "too_large", ""},
+		{"a token too large", refreshBody(strings.Repeat("x", 9<<10)), []header{asJSON}, 401, "token_malformed", ""},
+		{"the token with its scheme", refreshBody("Bearer " + refresh), []header{asJSON}, 401, "token_malformed", ""},
+		{"the access token", refreshBody(access), []header{asJSON}, 401, "token_wrong_type", ""},
+		{"an API token", refreshBody(robot), []header{asJSON}, 401, "token_wrong_type", ""},
+		{"a token of an ended session", refreshBody(endedRefresh), []header{asJSON}, 401, "session_ended", ""},
+		{"a token of a user who is switched off", refreshBody(idle), []header{asJSON}, 401, "session_ended", ""},
+		{"a token of a user who is deleted", refreshBody(gone), []header{asJSON}, 401, "refresh_token_unknown", ""},
+		{"body and cookie with two tokens", refreshBody(refresh), []header{asJSON, cookie, csrf}, 400, "token_ambiguous", ""},
+		{"a body that is no text, and a cookie", `{"refresh_token":7}`, []header{asJSON, cookie, csrf}, 400, "token_ambiguous", ""},
+		{"a cookie alone", "", []header{cookie}, 401, "csrf_missing", ""},
+		{"a cookie with the access token", "", []header{{"Cookie", tokenauth.RefreshCookie + "=" + access}, csrf}, 401, "token_wrong_type", ""},
+		{"two cookies", "", []header{{"Cookie", cookie.value + "; " + cookie.value}, csrf}, 400, "token_ambiguous", ""},
+	} {
+		a := s.do("POST", v017, tt.body, tt.headers...)
+		wantProblem(t, "refresh with "+tt.what, a, tt.status, tt.code)
+		if m, _ := a.json(t)["message"].(string); tt.status == 401 && !strings.HasPrefix(m, "Invalid or expired refresh token: ") {
+			t.Errorf("refresh with %s says %q, want upstream's words", tt.what, m)
+		}
+		status, code := tt.status, tt.code
+		if tt.older != "" {
+			status, code = 400, tt.older
+		}
+		wantProblem(t, "refresh on the older path with "+tt.what, s.do("POST", v015, tt.body, tt.headers...), status, code)
+	}
+	s.textOf("/auth/token/refresh", refreshBody(refresh), "", "refresh_token")
+	if a := other.ask("POST", "/auth/token/refresh", csrf); a.status != 200 {
+		t.Errorf("refresh by the cookie afterwards = %d %s", a.status, a.body)
+	}
+}
+
 func TestRefreshReuseOverHTTP(t *testing.T) {
 	t.Parallel()
 	s := newAccounts(t, api.Config{}, func(c *auth.Config) { c.RefreshGrace = 0 })
