@@ -56,7 +56,8 @@ func (s *server) registerArchive() {
 		doc: "Makes a new scan of an archive such as the download gives: files.json and metadata, at its top or in one directory, and whatever else the " +
 			"scan holds. The archive is checked whole (names, sizes, checksums) before anything of it can be seen: there is the scan, or nothing. " +
 			"It belongs to you, whoever owned it before; it goes into the timelapse that its metadata names, which is made if it is not there. " +
-			"Left out are hidden files, previews and the manifest.",
+			"Left out are hidden files, previews and the manifest. Its metadata are taken as they are: what the check of the MIAPPE sections would refuse " +
+			"is told in warnings.",
 		errors: []int{http.StatusForbidden, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusLocked, http.StatusInsufficientStorage},
 	}, s.createScanFromArchive)
 }
@@ -147,8 +148,9 @@ func checkArchivePart(part *formdata.Part) error {
 
 // unpacked says which files a scan has got.
 type unpacked struct {
-	Message string   `json:"message" doc:"What was done, for people."`
-	Files   []string `json:"files" doc:"Names of the scan's files, relative to it."`
+	Message  string   `json:"message" doc:"What was done, for people."`
+	Files    []string `json:"files" doc:"Names of the scan's files, relative to it."`
+	Warnings []string `json:"warnings,omitempty" doc:"What of the MIAPPE sections has a type that a change of metadata would be refused for; left out where all is well."`
 }
 
 func (s *server) createScanFromArchive(ctx context.Context, in *struct {
@@ -168,7 +170,7 @@ func (s *server) createScanFromArchive(ctx context.Context, in *struct {
 		return nil, err
 	}
 	files, err := up.Commit(ctx)
-	return replyOf(unpacked{"ZIP file processed successfully", files}, datasetExists(in.Scan, err))
+	return replyOf(unpacked{"ZIP file processed successfully", files, up.BiologyFaults()}, datasetExists(in.Scan, err))
 }
 
 // datasetExists gives the failure its upstream form.

@@ -102,6 +102,39 @@ func TestArchiveRoundTrip(t *testing.T) {
 	}
 }
 
+// What Python wrote before it checked the types of MIAPPE sections is taken as
+// it is, and each fault is told; of a scan that has none nothing is said.
+func TestArchiveUploadWarns(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, api.Config{})
+	token, _ := s.login("carol")
+	const metadata = `{"study": {"title": 7, "growthFacility": []}, "biologicalMaterial": {"ageDays": "ten", "organism": {"species": null}}, "mine": true}`
+	for name, tt := range map[string]struct {
+		metadata string
+		want     any
+	}{
+		"faulty": {metadata, []any{
+			"'study.title' must be str, got int", "'study.growthFacility' must be an object", "'biologicalMaterial.ageDays' must be int or float, got str",
+		}},
+		"sound": {`{"study": {"title": "seven"}}`, nil},
+	} {
+		archive := zipped(t, map[string]string{"files.json": `{"filesets":[]}`, "metadata/metadata.json": tt.metadata})
+		body, contentType := zipForm(t, "zip_file", "scan.zip", "application/zip", archive)
+		a := s.do(http.MethodPost, "/api/v1/assets/archive/"+name, body, bearer(token), contentType)
+		if a.status != http.StatusOK || !cmp.Equal(a.json(t)["warnings"], tt.want) {
+			t.Errorf("the archive of %s = %d %s, want the warnings %v", name, a.status, a.body, tt.want)
+		}
+	}
+	shown := s.get("/api/v1/scans/faulty/metadata").json(t)["metadata"].(map[string]any)
+	if study := shown["study"].(map[string]any); shown["mine"] != true || study["title"] != 7.0 {
+		t.Errorf("the metadata are %v, want them as they came", shown)
+	}
+	change := `{"metadata": {"study": {"title": 8}}}`
+	if a := s.do(http.MethodPost, "/api/v1/scans/faulty/metadata", change, bearer(token), asJSON); a.status != http.StatusBadRequest {
+		t.Errorf("a change with such a fault = %d %s, want 400", a.status, a.body)
+	}
+}
+
 func TestArchiveUploadRefuses(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, api.Config{})

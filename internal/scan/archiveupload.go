@@ -24,6 +24,7 @@ type ArchiveUpload struct {
 	scan   string
 	staged *fsdb.StagedScan
 	held   *reservation
+	faults []string
 }
 
 // BeginArchive checks all that can be known before the bytes are taken: that
@@ -116,6 +117,7 @@ func (u *ArchiveUpload) Commit(ctx context.Context) (names []string, err error) 
 	if err != nil {
 		return nil, err
 	}
+	u.faults = biologyFaults(metadata)
 	loc := fsdb.Loc{Timelapse: textAt(metadata, "timelapse", "id"), Scan: u.scan}
 	locks := []string{u.scan}
 	if loc.Timelapse != "" {
@@ -134,6 +136,11 @@ func (u *ArchiveUpload) Commit(ctx context.Context) (names []string, err error) 
 	}
 	return staged.Files(), nil
 }
+
+// BiologyFaults says after Commit what CheckBiology would have refused of the
+// metadata: an archive is taken as it is, for it may bring back what Python wrote
+// before there was such a check, and other programs still write.
+func (u *ArchiveUpload) BiologyFaults() []string { return u.faults }
 
 // importedMetadata is what a scan that a has brought will have as metadata.
 func (s *Service) importedMetadata(ctx context.Context, a actor.Actor, staged *fsdb.StagedScan) (json.RawMessage, error) {

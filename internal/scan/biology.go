@@ -158,14 +158,17 @@ type field struct {
 // (upstream since 0.16). Any key may be absent or null, unknown keys pass.
 // ErrBiology names every fault in one text.
 func CheckBiology(metadata json.RawMessage) error {
-	var faults []string
-	for _, s := range miappe {
-		faults = append(faults, checkFields(metadata, s.name, field{name: s.name, fields: s.fields})...)
-	}
-	if len(faults) > 0 {
+	if faults := biologyFaults(metadata); len(faults) > 0 {
 		return ErrBiology.With("Invalid biological metadata: %s", strings.Join(faults, "; "))
 	}
 	return nil
+}
+
+func biologyFaults(metadata json.RawMessage) (faults []string) {
+	for _, s := range miappe {
+		faults = append(faults, checkFields(metadata, s.name, field{name: s.name, fields: s.fields})...)
+	}
+	return faults
 }
 
 func checkFields(parent json.RawMessage, path string, f field) (faults []string) {

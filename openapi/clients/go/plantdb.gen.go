@@ -2085,6 +2085,9 @@ type Unpacked struct {
 
 	// Message What was done, for people.
 	Message string `json:"message"`
+
+	// Warnings What of the MIAPPE sections has a type that a change of metadata would be refused for; left out where all is well.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // UploadState How far an upload is.
@@ -3286,7 +3289,7 @@ type ClientInterface interface {
 
 	// CreateScanFromArchiveWithBody Upload a scan as a ZIP file
 	//
-	// Makes a new scan of an archive such as the download gives: files.json and metadata, at its top or in one directory, and whatever else the scan holds. The archive is checked whole (names, sizes, checksums) before anything of it can be seen: there is the scan, or nothing. It belongs to you, whoever owned it before; it goes into the timelapse that its metadata names, which is made if it is not there. Left out are hidden files, previews and the manifest.
+	// Makes a new scan of an archive such as the download gives: files.json and metadata, at its top or in one directory, and whatever else the scan holds. The archive is checked whole (names, sizes, checksums) before anything of it can be seen: there is the scan, or nothing. It belongs to you, whoever owned it before; it goes into the timelapse that its metadata names, which is made if it is not there. Left out are hidden files, previews and the manifest. Its metadata are taken as they are: what the check of the MIAPPE sections would refuse is told in warnings.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -4499,7 +4502,7 @@ func (c *Client) GetArchive(ctx context.Context, scanID string, params *GetArchi
 
 // CreateScanFromArchiveWithBody Upload a scan as a ZIP file
 //
-// Makes a new scan of an archive such as the download gives: files.json and metadata, at its top or in one directory, and whatever else the scan holds. The archive is checked whole (names, sizes, checksums) before anything of it can be seen: there is the scan, or nothing. It belongs to you, whoever owned it before; it goes into the timelapse that its metadata names, which is made if it is not there. Left out are hidden files, previews and the manifest.
+// Makes a new scan of an archive such as the download gives: files.json and metadata, at its top or in one directory, and whatever else the scan holds. The archive is checked whole (names, sizes, checksums) before anything of it can be seen: there is the scan, or nothing. It belongs to you, whoever owned it before; it goes into the timelapse that its metadata names, which is made if it is not there. Left out are hidden files, previews and the manifest. Its metadata are taken as they are: what the check of the MIAPPE sections would refuse is told in warnings.
 //
 // Takes any type of body and a specified content type.
 //
@@ -13619,7 +13622,7 @@ type ClientWithResponsesInterface interface {
 
 	// CreateScanFromArchiveWithBodyWithResponse Upload a scan as a ZIP file
 	//
-	// Makes a new scan of an archive such as the download gives: files.json and metadata, at its top or in one directory, and whatever else the scan holds. The archive is checked whole (names, sizes, checksums) before anything of it can be seen: there is the scan, or nothing. It belongs to you, whoever owned it before; it goes into the timelapse that its metadata names, which is made if it is not there. Left out are hidden files, previews and the manifest.
+	// Makes a new scan of an archive such as the download gives: files.json and metadata, at its top or in one directory, and whatever else the scan holds. The archive is checked whole (names, sizes, checksums) before anything of it can be seen: there is the scan, or nothing. It belongs to you, whoever owned it before; it goes into the timelapse that its metadata names, which is made if it is not there. Left out are hidden files, previews and the manifest. Its metadata are taken as they are: what the check of the MIAPPE sections would refuse is told in warnings.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -18993,7 +18996,7 @@ func (c *ClientWithResponses) GetArchiveWithResponse(ctx context.Context, scanID
 
 // CreateScanFromArchiveWithBodyWithResponse Upload a scan as a ZIP file
 //
-// Makes a new scan of an archive such as the download gives: files.json and metadata, at its top or in one directory, and whatever else the scan holds. The archive is checked whole (names, sizes, checksums) before anything of it can be seen: there is the scan, or nothing. It belongs to you, whoever owned it before; it goes into the timelapse that its metadata names, which is made if it is not there. Left out are hidden files, previews and the manifest.
+// Makes a new scan of an archive such as the download gives: files.json and metadata, at its top or in one directory, and whatever else the scan holds. The archive is checked whole (names, sizes, checksums) before anything of it can be seen: there is the scan, or nothing. It belongs to you, whoever owned it before; it goes into the timelapse that its metadata names, which is made if it is not there. Left out are hidden files, previews and the manifest. Its metadata are taken as they are: what the check of the MIAPPE sections would refuse is told in warnings.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //

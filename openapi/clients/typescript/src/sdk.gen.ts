@@ -46,7 +46,7 @@ export const getArchive = <ThrowOnError extends boolean = false>(options: Option
 /**
  * Upload a scan as a ZIP file
  *
- * Makes a new scan of an archive such as the download gives: files.json and metadata, at its top or in one directory, and whatever else the scan holds. The archive is checked whole (names, sizes, checksums) before anything of it can be seen: there is the scan, or nothing. It belongs to you, whoever owned it before; it goes into the timelapse that its metadata names, which is made if it is not there. Left out are hidden files, previews and the manifest.
+ * Makes a new scan of an archive such as the download gives: files.json and metadata, at its top or in one directory, and whatever else the scan holds. The archive is checked whole (names, sizes, checksums) before anything of it can be seen: there is the scan, or nothing. It belongs to you, whoever owned it before; it goes into the timelapse that its metadata names, which is made if it is not there. Left out are hidden files, previews and the manifest. Its metadata are taken as they are: what the check of the MIAPPE sections would refuse is told in warnings.
  */
 export const createScanFromArchive = <ThrowOnError extends boolean = false>(options: Options<CreateScanFromArchiveData, ThrowOnError>) => (options.client ?? client).post<CreateScanFromArchiveResponses, CreateScanFromArchiveErrors, ThrowOnError>({
     ...formDataBodySerializer,

@@ -1843,6 +1843,10 @@ export type Unpacked = {
      * What was done, for people.
      */
     message: string;
+    /**
+     * What of the MIAPPE sections has a type that a change of metadata would be refused for; left out where all is well.
+     */
+    warnings?: Array<string>;
 };
 
 /**

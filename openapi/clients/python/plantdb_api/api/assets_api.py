@@ -60,7 +60,7 @@ class AssetsApi:
     ) -> Unpacked:
         """Upload a scan as a ZIP file
 
-        Makes a new scan of an archive such as the download gives: files.json and metadata, at its top or in one directory, and whatever else the scan holds. The archive is checked whole (names, sizes, checksums) before anything of it can be seen: there is the scan, or nothing. It belongs to you, whoever owned it before; it goes into the timelapse that its metadata names, which is made if it is not there. Left out are hidden files, previews and the manifest.
+        Makes a new scan of an archive such as the download gives: files.json and metadata, at its top or in one directory, and whatever else the scan holds. The archive is checked whole (names, sizes, checksums) before anything of it can be seen: there is the scan, or nothing. It belongs to you, whoever owned it before; it goes into the timelapse that its metadata names, which is made if it is not there. Left out are hidden files, previews and the manifest. Its metadata are taken as they are: what the check of the MIAPPE sections would refuse is told in warnings.
 
         :param scan_id: Scan id. (required)
         :type scan_id: str
@@ -133,7 +133,7 @@ class AssetsApi:
     ) -> ApiResponse[Unpacked]:
         """Upload a scan as a ZIP file
 
-        Makes a new scan of an archive such as the download gives: files.json and metadata, at its top or in one directory, and whatever else the scan holds. The archive is checked whole (names, sizes, checksums) before anything of it can be seen: there is the scan, or nothing. It belongs to you, whoever owned it before; it goes into the timelapse that its metadata names, which is made if it is not there. Left out are hidden files, previews and the manifest.
+        Makes a new scan of an archive such as the download gives: files.json and metadata, at its top or in one directory, and whatever else the scan holds. The archive is checked whole (names, sizes, checksums) before anything of it can be seen: there is the scan, or nothing. It belongs to you, whoever owned it before; it goes into the timelapse that its metadata names, which is made if it is not there. Left out are hidden files, previews and the manifest. Its metadata are taken as they are: what the check of the MIAPPE sections would refuse is told in warnings.
 
         :param scan_id: Scan id. (required)
         :type scan_id: str
@@ -206,7 +206,7 @@ class AssetsApi:
     ) -> RESTResponseType:
         """Upload a scan as a ZIP file
 
-        Makes a new scan of an archive such as the download gives: files.json and metadata, at its top or in one directory, and whatever else the scan holds. The archive is checked whole (names, sizes, checksums) before anything of it can be seen: there is the scan, or nothing. It belongs to you, whoever owned it before; it goes into the timelapse that its metadata names, which is made if it is not there. Left out are hidden files, previews and the manifest.
+        Makes a new scan of an archive such as the download gives: files.json and metadata, at its top or in one directory, and whatever else the scan holds. The archive is checked whole (names, sizes, checksums) before anything of it can be seen: there is the scan, or nothing. It belongs to you, whoever owned it before; it goes into the timelapse that its metadata names, which is made if it is not there. Left out are hidden files, previews and the manifest. Its metadata are taken as they are: what the check of the MIAPPE sections would refuse is told in warnings.
 
         :param scan_id: Scan id. (required)
         :type scan_id: str

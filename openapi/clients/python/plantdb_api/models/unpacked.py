@@ -18,7 +18,7 @@ import re  # noqa: F401
 import json
 
 from pydantic import BaseModel, ConfigDict, Field, StrictStr
-from typing import Any, ClassVar, Dict, List
+from typing import Any, ClassVar, Dict, List, Optional
 from typing import Optional, Set
 from typing_extensions import Self
 from pydantic_core import to_jsonable_python
@@ -29,8 +29,9 @@ class Unpacked(BaseModel):
     """ # noqa: E501
     files: List[StrictStr] = Field(description="Names of the scan's files, relative to it.")
     message: StrictStr = Field(description="What was done, for people.")
+    warnings: Optional[List[StrictStr]] = Field(default=None, description="What of the MIAPPE sections has a type that a change of metadata would be refused for; left out where all is well.")
     additional_properties: Dict[str, Any] = {}
-    __properties: ClassVar[List[str]] = ["files", "message"]
+    __properties: ClassVar[List[str]] = ["files", "message", "warnings"]
 
     model_config = ConfigDict(
         validate_by_name=True,
@@ -91,7 +92,8 @@ class Unpacked(BaseModel):
 
         _obj = cls.model_validate({
             "files": obj.get("files"),
-            "message": obj.get("message")
+            "message": obj.get("message"),
+            "warnings": obj.get("warnings")
         })
         # store additional fields in additional_properties
         for _key in obj.keys():

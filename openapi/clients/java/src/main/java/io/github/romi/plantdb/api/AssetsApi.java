@@ -174,7 +174,7 @@ public class AssetsApi {
 
   /**
    * Upload a scan as a ZIP file
-   * Makes a new scan of an archive such as the download gives: files.json and metadata, at its top or in one directory, and whatever else the scan holds. The archive is checked whole (names, sizes, checksums) before anything of it can be seen: there is the scan, or nothing. It belongs to you, whoever owned it before; it goes into the timelapse that its metadata names, which is made if it is not there. Left out are hidden files, previews and the manifest.
+   * Makes a new scan of an archive such as the download gives: files.json and metadata, at its top or in one directory, and whatever else the scan holds. The archive is checked whole (names, sizes, checksums) before anything of it can be seen: there is the scan, or nothing. It belongs to you, whoever owned it before; it goes into the timelapse that its metadata names, which is made if it is not there. Left out are hidden files, previews and the manifest. Its metadata are taken as they are: what the check of the MIAPPE sections would refuse is told in warnings.
    * @param scanId Scan id. (required)
    * @param zipFile The archive, under a name that ends in .zip. (required)
    * @return Unpacked
@@ -186,7 +186,7 @@ public class AssetsApi {
 
   /**
    * Upload a scan as a ZIP file
-   * Makes a new scan of an archive such as the download gives: files.json and metadata, at its top or in one directory, and whatever else the scan holds. The archive is checked whole (names, sizes, checksums) before anything of it can be seen: there is the scan, or nothing. It belongs to you, whoever owned it before; it goes into the timelapse that its metadata names, which is made if it is not there. Left out are hidden files, previews and the manifest.
+   * Makes a new scan of an archive such as the download gives: files.json and metadata, at its top or in one directory, and whatever else the scan holds. The archive is checked whole (names, sizes, checksums) before anything of it can be seen: there is the scan, or nothing. It belongs to you, whoever owned it before; it goes into the timelapse that its metadata names, which is made if it is not there. Left out are hidden files, previews and the manifest. Its metadata are taken as they are: what the check of the MIAPPE sections would refuse is told in warnings.
    * @param scanId Scan id. (required)
    * @param zipFile The archive, under a name that ends in .zip. (required)
    * @param headers Optional headers to include in the request
@@ -200,7 +200,7 @@ public class AssetsApi {
 
   /**
    * Upload a scan as a ZIP file
-   * Makes a new scan of an archive such as the download gives: files.json and metadata, at its top or in one directory, and whatever else the scan holds. The archive is checked whole (names, sizes, checksums) before anything of it can be seen: there is the scan, or nothing. It belongs to you, whoever owned it before; it goes into the timelapse that its metadata names, which is made if it is not there. Left out are hidden files, previews and the manifest.
+   * Makes a new scan of an archive such as the download gives: files.json and metadata, at its top or in one directory, and whatever else the scan holds. The archive is checked whole (names, sizes, checksums) before anything of it can be seen: there is the scan, or nothing. It belongs to you, whoever owned it before; it goes into the timelapse that its metadata names, which is made if it is not there. Left out are hidden files, previews and the manifest. Its metadata are taken as they are: what the check of the MIAPPE sections would refuse is told in warnings.
    * @param scanId Scan id. (required)
    * @param zipFile The archive, under a name that ends in .zip. (required)
    * @return ApiResponse&lt;Unpacked&gt;
@@ -212,7 +212,7 @@ public class AssetsApi {
 
   /**
    * Upload a scan as a ZIP file
-   * Makes a new scan of an archive such as the download gives: files.json and metadata, at its top or in one directory, and whatever else the scan holds. The archive is checked whole (names, sizes, checksums) before anything of it can be seen: there is the scan, or nothing. It belongs to you, whoever owned it before; it goes into the timelapse that its metadata names, which is made if it is not there. Left out are hidden files, previews and the manifest.
+   * Makes a new scan of an archive such as the download gives: files.json and metadata, at its top or in one directory, and whatever else the scan holds. The archive is checked whole (names, sizes, checksums) before anything of it can be seen: there is the scan, or nothing. It belongs to you, whoever owned it before; it goes into the timelapse that its metadata names, which is made if it is not there. Left out are hidden files, previews and the manifest. Its metadata are taken as they are: what the check of the MIAPPE sections would refuse is told in warnings.
    * @param scanId Scan id. (required)
    * @param zipFile The archive, under a name that ends in .zip. (required)
    * @param headers Optional headers to include in the request

@@ -36,7 +36,8 @@ import io.github.romi.plantdb.ApiClient;
  */
 @JsonPropertyOrder({
   Unpacked.JSON_PROPERTY_FILES,
-  Unpacked.JSON_PROPERTY_MESSAGE
+  Unpacked.JSON_PROPERTY_MESSAGE,
+  Unpacked.JSON_PROPERTY_WARNINGS
 })
 @jakarta.annotation.Generated(value = "org.openapitools.codegen.languages.JavaClientCodegen", comments = "Generator version: 7.25.0")
 public class Unpacked {
@@ -47,6 +48,10 @@ public class Unpacked {
   public static final String JSON_PROPERTY_MESSAGE = "message";
   @jakarta.annotation.Nonnull
   private String message;
+
+  public static final String JSON_PROPERTY_WARNINGS = "warnings";
+  @jakarta.annotation.Nullable
+  private List<String> warnings = new ArrayList<>();
 
   public Unpacked() { 
   }
@@ -107,6 +112,38 @@ public class Unpacked {
   }
 
 
+  public Unpacked warnings(@jakarta.annotation.Nullable List<String> warnings) {
+    this.warnings = warnings;
+    return this;
+  }
+
+  public Unpacked addWarningsItem(String warningsItem) {
+    if (this.warnings == null) {
+      this.warnings = new ArrayList<>();
+    }
+    this.warnings.add(warningsItem);
+    return this;
+  }
+
+  /**
+   * What of the MIAPPE sections has a type that a change of metadata would be refused for; left out where all is well.
+   * @return warnings
+   */
+  @jakarta.annotation.Nullable
+  @JsonProperty(value = JSON_PROPERTY_WARNINGS, required = false)
+  @JsonInclude(value = JsonInclude.Include.USE_DEFAULTS)
+  public List<String> getWarnings() {
+    return warnings;
+  }
+
+
+  @JsonProperty(value = JSON_PROPERTY_WARNINGS, required = false)
+  @JsonInclude(value = JsonInclude.Include.USE_DEFAULTS)
+  public void setWarnings(@jakarta.annotation.Nullable List<String> warnings) {
+    this.warnings = warnings;
+  }
+
+
   /**
    * Return true if this Unpacked object is equal to o.
    */
@@ -120,12 +157,13 @@ public class Unpacked {
     }
     Unpacked unpacked = (Unpacked) o;
     return Objects.equals(this.files, unpacked.files) &&
-        Objects.equals(this.message, unpacked.message);
+        Objects.equals(this.message, unpacked.message) &&
+        Objects.equals(this.warnings, unpacked.warnings);
   }
 
   @Override
   public int hashCode() {
-    return Objects.hash(files, message);
+    return Objects.hash(files, message, warnings);
   }
 
   @Override
@@ -134,6 +172,7 @@ public class Unpacked {
     sb.append("class Unpacked {\n");
     sb.append("    files: ").append(toIndentedString(files)).append("\n");
     sb.append("    message: ").append(toIndentedString(message)).append("\n");
+    sb.append("    warnings: ").append(toIndentedString(warnings)).append("\n");
     sb.append("}");
     return sb.toString();
   }
@@ -190,6 +229,15 @@ public class Unpacked {
     // add `message` to the URL query string
     if (getMessage() != null) {
       joiner.add(String.format(java.util.Locale.ROOT, "%smessage%s=%s", prefix, suffix, ApiClient.urlEncode(ApiClient.valueToString(getMessage()))));
+    }
+
+    // add `warnings` to the URL query string
+    if (getWarnings() != null) {
+      for (int i = 0; i < getWarnings().size(); i++) {
+        joiner.add(String.format(java.util.Locale.ROOT, "%swarnings%s%s=%s", prefix, suffix,
+            "".equals(suffix) ? "" : String.format(java.util.Locale.ROOT, "%s%d%s", containerPrefix, i, containerSuffix),
+            ApiClient.urlEncode(ApiClient.valueToString(getWarnings().get(i)))));
+      }
     }
 
     return joiner.toString();
