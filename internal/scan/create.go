@@ -47,6 +47,9 @@ func (s *Service) Create(ctx context.Context, name string, metadata json.RawMess
 		if !storable(loc.Timelapse) {
 			return unknownTimelapse(loc.Timelapse)
 		}
+		if err := s.timelapseToBe(ctx, loc); err != nil {
+			return err
+		}
 		names = []string{loc.Timelapse, name}
 	}
 	var verdict error
@@ -55,6 +58,23 @@ func (s *Service) Create(ctx context.Context, name string, metadata json.RawMess
 		return err
 	}, names...)
 	return errors.Join(err, verdict)
+}
+
+// timelapseToBe says before its lock is taken, which makes a file, whether the
+// timelapse of a new scan is there. A name that is taken is told first.
+func (s *Service) timelapseToBe(ctx context.Context, loc fsdb.Loc) error {
+	_, unknown := s.timelapse(ctx, s.pool, loc.Timelapse)
+	if !errors.Is(unknown, ErrUnknownTimelapse) {
+		return unknown
+	}
+	taken, err := s.q.NameTaken(ctx, s.pool, loc.Scan)
+	if err != nil {
+		return fmt.Errorf("look for name %q: %w", loc.Scan, err)
+	}
+	if taken {
+		return nil
+	}
+	return unknown
 }
 
 func (s *Service) checkNewScan(ctx context.Context, metadata json.RawMessage) (json.RawMessage, error) {

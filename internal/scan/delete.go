@@ -161,7 +161,7 @@ func (s *Service) unregister(ctx context.Context, tx *writing, loc fsdb.Loc) err
 // DeleteFileset moves a fileset with its files and their metadata into the
 // trash. Errors as DeleteScan, ErrUnknownFileset and fsdb.ErrBroken.
 func (s *Service) DeleteFileset(ctx context.Context, name, fileset string, match Match) (TrashEntry, error) {
-	return s.deletePart(ctx, name, fileset, opDeleteFileset, func(ctx context.Context, tx *writing, a actor.Actor, r row) (e fsdb.Trashed, verdict, err error) {
+	return s.deletePart(ctx, name, []string{fileset}, opDeleteFileset, func(ctx context.Context, tx *writing, a actor.Actor, r row) (e fsdb.Trashed, verdict, err error) {
 		fs, err := s.fileset(ctx, tx, r, fileset)
 		if err != nil {
 			return e, nil, err
@@ -202,7 +202,7 @@ func (s *Service) DeleteFileset(ctx context.Context, name, fileset string, match
 // DeleteFile moves a file and its metadata into the trash. Errors as
 // DeleteFileset, and ErrUnknownFile.
 func (s *Service) DeleteFile(ctx context.Context, name, fileset, file string, match Match) (TrashEntry, error) {
-	return s.deletePart(ctx, name, fileset, opDeleteFile, func(ctx context.Context, tx *writing, a actor.Actor, r row) (e fsdb.Trashed, verdict, err error) {
+	return s.deletePart(ctx, name, []string{fileset, file}, opDeleteFile, func(ctx context.Context, tx *writing, a actor.Actor, r row) (e fsdb.Trashed, verdict, err error) {
 		fs, err := s.fileset(ctx, tx, r, fileset)
 		if err != nil {
 			return e, nil, err
@@ -240,22 +240,26 @@ func (s *Service) shrink(ctx context.Context, tx pgx.Tx, r row, files int32, siz
 }
 
 // deletePart asks policy before anything waits, and again under the lock.
-func (s *Service) deletePart(ctx context.Context, name, fileset, operation string,
+func (s *Service) deletePart(ctx context.Context, name string, part []string, operation string,
 	fn func(context.Context, *writing, actor.Actor, row) (e fsdb.Trashed, verdict, err error),
 ) (TrashEntry, error) {
-	if _, _, err := s.open(ctx, s.pool, name, operation); err != nil {
+	r, _, err := s.open(ctx, s.pool, name, operation)
+	if err != nil {
+		return TrashEntry{}, err
+	}
+	if err := s.hasPart(ctx, r, part); err != nil {
 		return TrashEntry{}, err
 	}
 	var e fsdb.Trashed
 	var verdict error
-	err := s.locked(ctx, operation, func(ctx context.Context, tx *writing) error {
+	err = s.locked(ctx, operation, func(ctx context.Context, tx *writing) error {
 		r, a, err := s.open(ctx, tx, name, operation)
 		if err != nil {
 			return err
 		}
 		e, verdict, err = fn(ctx, tx, a, r)
 		return err
-	}, name, name+"/"+fileset)
+	}, name, name+"/"+part[0])
 	return s.trashEntryOf(e), errors.Join(err, verdict)
 }
 

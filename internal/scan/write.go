@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -106,7 +107,7 @@ func (s *Service) keepShown(ctx context.Context, tx pgx.Tx, r row, metadata json
 // SetFilesetMetadata changes the metadata of a fileset and returns all of it.
 // Errors as SetMetadata, and ErrUnknownFileset.
 func (s *Service) SetFilesetMetadata(ctx context.Context, name, fileset string, u Update) (updated json.RawMessage, err error) {
-	err = s.changing(ctx, []string{name, name + "/" + fileset}, func(ctx context.Context, tx *writing, r row) error {
+	err = s.changingPart(ctx, name, []string{fileset}, func(ctx context.Context, tx *writing, r row) error {
 		fs, err := s.fileset(ctx, tx, r, fileset)
 		if err != nil {
 			return err
@@ -165,7 +166,7 @@ func (s *Service) void(ctx context.Context, tx pgx.Tx, r row) error {
 // SetFileMetadata changes the metadata of a file and returns all of it.
 // Errors as SetFilesetMetadata, and ErrUnknownFile.
 func (s *Service) SetFileMetadata(ctx context.Context, name, fileset, file string, u Update) (updated json.RawMessage, err error) {
-	err = s.changing(ctx, []string{name, name + "/" + fileset + "/" + file}, func(ctx context.Context, tx *writing, r row) error {
+	err = s.changingPart(ctx, name, []string{fileset, file}, func(ctx context.Context, tx *writing, r row) error {
 		fs, err := s.fileset(ctx, tx, r, fileset)
 		if err != nil {
 			return err
@@ -208,17 +209,43 @@ func (s *Service) SetFileMetadata(ctx context.Context, name, fileset, file strin
 // changing asks policy before anything waits, and again under the locks of the
 // scan and what else is named; see locked.
 func (s *Service) changing(ctx context.Context, names []string, fn func(ctx context.Context, tx *writing, r row) error) error {
-	name := names[0]
-	if _, _, err := s.open(ctx, s.pool, name, opSetMetadata); err != nil {
+	if _, _, err := s.open(ctx, s.pool, names[0], opSetMetadata); err != nil {
 		return err
 	}
+	return s.change(ctx, names, fn)
+}
+
+// changingPart is changing for a fileset, or a file of one.
+func (s *Service) changingPart(ctx context.Context, name string, part []string, fn func(ctx context.Context, tx *writing, r row) error) error {
+	r, _, err := s.open(ctx, s.pool, name, opSetMetadata)
+	if err != nil {
+		return err
+	}
+	if err := s.hasPart(ctx, r, part); err != nil {
+		return err
+	}
+	return s.change(ctx, []string{name, name + "/" + strings.Join(part, "/")}, fn)
+}
+
+func (s *Service) change(ctx context.Context, names []string, fn func(ctx context.Context, tx *writing, r row) error) error {
 	return s.locked(ctx, opSetMetadata, func(ctx context.Context, tx *writing) error {
-		r, _, err := s.open(ctx, tx, name, opSetMetadata)
+		r, _, err := s.open(ctx, tx, names[0], opSetMetadata)
 		if err != nil {
 			return err
 		}
 		return fn(ctx, tx, r)
 	}, names...)
+}
+
+// hasPart says before its lock is taken whether there is a fileset, or a file of
+// one: to take a lock makes a file, under whatever name it was asked for.
+func (s *Service) hasPart(ctx context.Context, r row, part []string) error {
+	fs, err := s.fileset(ctx, s.pool, r, part[0])
+	if err != nil || len(part) == 1 {
+		return err
+	}
+	_, err = s.file(ctx, s.pool, r, fs, part[1])
+	return err
 }
 
 // writeScanMetadata replaces the metadata of a scan; what it was goes back if tx
