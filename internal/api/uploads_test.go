@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/sha1" // tus wants it
+	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -287,4 +289,116 @@ func TestUploadsCutAnywhere(t *testing.T) {
 	if left := uploads(t, s.dir); len(left) > 0 {
 		t.Errorf("left: %v", left)
 	}
+}
+
+// A connection that is cut after any byte of a request, of its head or body, for
+// good: an upload has just the bytes that came, and goes on to the whole file, or
+// is ended and leaves nothing; a creation leaves nothing.
+func TestUploadsCutAtEveryByte(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, api.Config{})
+	token, _ := s.login("carol")
+	content := strings.Repeat("0123456789abcdef", 4)
+	head := func(method, path string, more ...header) string {
+		text := fmt.Sprintf("%s %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n", method, path, token, len(content))
+		for _, h := range append(more, tusResumable, offsetBody) {
+			text += h.name + ": " + h.value + "\r\n"
+		}
+		return text + "\r\n"
+	}
+	// finish goes on with an upload that has so many bytes, or ends it.
+	finish := func(location, file string, came int) {
+		t.Helper()
+		a := s.do(http.MethodHead, location, "", bearer(token), tusResumable)
+		if a.status != http.StatusOK || a.header.Get("Upload-Offset") != strconv.Itoa(came) {
+			t.Fatalf("HEAD after %d bytes = %d %v", came, a.status, a.header)
+		}
+		if came%2 == 0 {
+			if a := s.do(http.MethodDelete, location, "", bearer(token), tusResumable); a.status != http.StatusNoContent {
+				t.Errorf("DELETE after %d bytes = %d %s", came, a.status, a.body)
+			}
+			if a := s.get("/api/v1/files/real_plant/images/" + file); a.status != http.StatusNotFound {
+				t.Errorf("GET of a file whose upload was ended = %d %q", a.status, a.body)
+			}
+			return
+		}
+		if a := s.patch(location, token, came, content[came:]); a.status != http.StatusNoContent {
+			t.Errorf("PATCH after %d bytes = %d %s", came, a.status, a.body)
+		}
+		a = s.get("/api/v1/files/real_plant/images/" + file)
+		if want := fmt.Sprintf(`"%x"`, sha256.Sum256([]byte(content))); string(a.body) != content || a.header.Get("ETag") != want {
+			t.Errorf("GET after a cut at %d = %d %q, ETag %s, want %s", came, a.status, a.body, a.header.Get("ETag"), want)
+		}
+	}
+	nothingLeft := func(what string) {
+		t.Helper()
+		if left := uploads(t, s.dir); len(left) > 0 {
+			t.Fatalf("%s leaves %v", what, left)
+		}
+	}
+
+	idle := s.beginUpload(token, "idle.png", len(content))
+	patch := head(http.MethodPatch, idle, header{"Upload-Offset", "0"})
+	for n := range len(patch) + 1 {
+		s.cutAfter(patch[:n])
+	}
+	finish(idle, "idle", 0)
+	nothingLeft("a PATCH cut in its head")
+	for n := 1; n < len(content); n++ {
+		file := fmt.Sprint("patched", n)
+		location := s.beginUpload(token, file+".png", len(content))
+		s.cutAfter(head(http.MethodPatch, location, header{"Upload-Offset", "0"}) + content[:n])
+		finish(location, file, n)
+		nothingLeft(fmt.Sprintf("a PATCH cut after %d bytes", n))
+	}
+
+	created := func(file string) string {
+		return head(http.MethodPost, "/api/v1/uploads", length(len(content)), described("scan", "real_plant", "fileset", "images", "file", file, "ext", "png"))
+	}
+	post := created("none")
+	for n := range len(post) {
+		s.cutAfter(post[:n])
+	}
+	nothingLeft("a POST cut in its head")
+	for n := range len(content) { // nobody knows of an upload whose creation had no answer
+		if answer := s.cutAfter(created("none") + content[:n]); answer.Get("Location") != "" {
+			t.Errorf("POST cut after %d bytes = %v, want no upload", n, answer)
+		}
+		nothingLeft(fmt.Sprintf("a POST cut after %d bytes", n))
+	}
+	if a := s.get("/api/v1/files/real_plant/images/none"); a.status != http.StatusNotFound {
+		t.Errorf("GET of a file that never came = %d %q", a.status, a.body)
+	}
+	answer := s.cutAfter(created("whole") + content)
+	if a := s.get("/api/v1/files/real_plant/images/whole"); answer.Get("Upload-Offset") != strconv.Itoa(len(content)) || string(a.body) != content {
+		t.Errorf("POST of all = %v, and GET = %d %q", answer, a.status, a.body)
+	}
+	nothingLeft("a POST of all")
+}
+
+// cutAfter sends the beginning of a request, and nothing more, and returns the head
+// of the answer once the server has done with it.
+func (s *site) cutAfter(request string) http.Header {
+	s.t.Helper()
+	conn, err := new(net.Dialer).DialContext(s.t.Context(), "tcp", strings.TrimPrefix(s.url, "http://"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer conn.Close() // it was read to its end
+	if _, err := io.WriteString(conn, request); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+		s.t.Fatal(err)
+	}
+	said, err := io.ReadAll(conn)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	response, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(said)), nil)
+	if err != nil {
+		return nil // there was no request yet
+	}
+	defer response.Body.Close() // all of it was read
+	return response.Header
 }
