@@ -157,6 +157,7 @@ func beginCrashes(t *testing.T) *crashRun {
 	r := &crashRun{ledger: newLedger(), t: t, dir: servertest.Dir(t), left: map[string]int{}}
 	r.start()
 	r.admin.must(t, http.StatusCreated, "/groups", object{"name": crashGroup})
+	r.admin.must(t, http.StatusCreated, "/auth/register", object{"username": crashOwner, "fullname": "Farmer", "password": "farmer-pass"})
 	for i := range crashClients {
 		c := &crasher{ledger: r.ledger, scan: fmt.Sprintf("client%d", i)}
 		r.clients = append(r.clients, c)
@@ -165,6 +166,8 @@ func beginCrashes(t *testing.T) *crashRun {
 			path := "/scans/" + c.scan + "/" + strings.Replace(key, "groups", "sharing", 1)
 			r.know(path, value, lookAtAccess(path, key))
 		}
+		path := "/scans/" + c.scan + "/owner"
+		r.know(path, "admin", lookAtAccess(path, "owner"))
 	}
 	r.makeScans("shared")
 	r.follower = follow(t, r.admin)
@@ -223,7 +226,7 @@ func (r *crashRun) round(how crash) {
 		}
 	} else {
 		// The tree as the crash left it.
-		compareTold(r.t, r.upstream(), toldBy(r.t, r.upstream(), r.dir), treeOf(r.t, r.dir))
+		compareTold(r.t, r.upstream(), toldBy(r.t, r.upstream(), r.forUpstream()), treeOf(r.t, r.dir))
 		r.start()
 	}
 	r.complain(r.t, when)
@@ -236,6 +239,7 @@ func (r *crashRun) round(how crash) {
 		}
 	}
 	r.made = nil
+	r.endSeries()
 	soon(r.t, when+": "+r.upstream()+" lists what is there", func() string { return r.asked(r.upstream()) })
 }
 

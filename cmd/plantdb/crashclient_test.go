@@ -28,6 +28,7 @@ type crasher struct {
 	lost        []sent   // uploads of which it does not know what became
 	scans       []string // that it made, and may delete
 	pieces      *pieces  // what it uploads in pieces
+	series      *series  // its timelapse
 	acked       atomic.Int64
 }
 
@@ -42,9 +43,14 @@ func (c *crasher) end(what, key, value string) {
 
 // try sends a request and returns status 0 for one that got no answer.
 func (c *crasher) try(ctx context.Context, method, path, contentType string, body []byte, header ...string) answer {
+	return c.tryAt(ctx, method, c.base+"/api/v1"+path, contentType, body, header...)
+}
+
+// tryAt is try for a whole URL.
+func (c *crasher) tryAt(ctx context.Context, method, url, contentType string, body []byte, header ...string) answer {
 	limited, cancel := context.WithTimeout(ctx, 10*patience)
 	defer cancel()
-	r, err := http.NewRequestWithContext(limited, method, c.base+"/api/v1"+path, bytes.NewReader(body))
+	r, err := http.NewRequestWithContext(limited, method, url, bytes.NewReader(body))
 	if err != nil {
 		return answer{}
 	}
@@ -58,7 +64,7 @@ func (c *crasher) try(ctx context.Context, method, path, contentType string, bod
 	a, err := roundTrip(r)
 	if err != nil {
 		if c.lives && ctx.Err() == nil {
-			c.missed(method, path, err)
+			c.missed(method, url, err)
 		}
 		return answer{}
 	}
@@ -140,6 +146,12 @@ var doings = []struct {
 	{2, (*crasher).changeAccess},
 	{2, (*crasher).uploadArchive},
 	{4, (*crasher).uploadPiece},
+	{5, (*crasher).changeSeries},
+	{2, (*crasher).deleteScan},
+	{3, (*crasher).changeParts},
+	{2, (*crasher).tag},
+	{1, (*crasher).giveAway},
+	{2, (*crasher).putBeside},
 }
 
 func (c *crasher) upload(ctx context.Context) {
@@ -221,7 +233,11 @@ func (c *crasher) deleteAndMaybeRestore(ctx context.Context) {
 	c.end("deletions", path, gone)
 	entry, _ := a.Body["trash"].(map[string]any)
 	id, _ := entry["id"].(string)
-	if id == "" || rand.IntN(2) == 0 {
+	switch rand.IntN(4) {
+	case 0:
+		return
+	case 1:
+		c.purge(ctx, id)
 		return
 	}
 	c.begin(path, whole, nil)
@@ -233,18 +249,25 @@ func (c *crasher) deleteAndMaybeRestore(ctx context.Context) {
 func (c *crasher) setMetadata(ctx context.Context) {
 	c.n++
 	key, value := "metadata of "+c.scan, fmt.Sprint(c.n)
+	method, body := http.MethodPost, `{"metadata": {"n": %d}}`
+	if c.n%2 == 0 {
+		method, body = http.MethodPatch, `{"n": %d}`
+	}
 	c.begin(key, value, lookAtN(c.scan))
-	if a := c.send(ctx, http.MethodPost, "/scans/"+c.scan+"/metadata", "application/json", fmt.Appendf(nil, `{"metadata": {"n": %d}}`, c.n)); a.Status == http.StatusOK {
+	if a := c.send(ctx, method, "/scans/"+c.scan+"/metadata", "application/json", fmt.Appendf(nil, body, c.n)); a.Status == http.StatusOK {
 		c.end("metadata", key, value)
 	}
 }
 
 // lookAtN finds what was last written into the metadata of a scan; before that
 // it is gone.
-func lookAtN(scan string) func(*testing.T, caller) string {
+func lookAtN(scan string) func(*testing.T, caller) string { return lookAtNOf("/scans/" + scan) }
+
+// lookAtNOf is lookAtN for whatever has metadata.
+func lookAtNOf(path string) func(*testing.T, caller) string {
 	return func(t *testing.T, admin caller) string {
 		t.Helper()
-		return found(admin.get(t, "/scans/"+scan+"/metadata"), func(a answer) string {
+		return found(admin.get(t, path+"/metadata"), func(a answer) string {
 			metadata, _ := a.Body["metadata"].(map[string]any)
 			if n, ok := metadata["n"]; ok {
 				return fmt.Sprint(n)

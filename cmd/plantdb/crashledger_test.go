@@ -45,6 +45,8 @@ type ledger struct {
 	begun   int
 	made    []string // paths of files that were acknowledged
 	wrong   []string // answers that should not be
+
+	timelapses []string // that were begun
 }
 
 func newLedger() *ledger {

@@ -43,8 +43,8 @@ func (c *crasher) createScan(ctx context.Context) {
 	c.begin(path, made, lookAtFileset(path))
 	if a := c.send(ctx, http.MethodPost, path, "application/json", body); a.Status == http.StatusCreated {
 		c.end("filesets", path, made)
+		c.scans = append(c.scans, name) // all of which is known
 	}
-	c.scans = append(c.scans, name)
 }
 
 func lookAtMade(name string) func(*testing.T, caller) string {
