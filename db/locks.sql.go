@@ -21,7 +21,7 @@ LEFT JOIN (SELECT s.name, hashtext(s.name)::bigint & 4294967295 AS key FROM scan
 WHERE l.locktype = 'advisory' AND l.classid = 7353 AND l.objsubid = 2
   AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = current_database())
   AND a.xact_start IS NOT NULL
-ORDER BY name, since
+ORDER BY coalesce(n.name, '') COLLATE "C", since
 `
 
 type ListLocksRow struct {

@@ -311,20 +311,32 @@ func (q *Queries) InsertScan(ctx context.Context, db DBTX, arg InsertScanParams)
 }
 
 const listAllScanInfos = `-- name: ListAllScanInfos :many
-SELECT id, name, info
-FROM scans
-WHERE name > $1::text
-  AND (visibility = ANY($2::text[]) OR owner = $3::text OR sharing && $4::text[])
-ORDER BY name
-LIMIT $5::integer
+SELECT s.id, s.name, s.info
+FROM (
+    (SELECT id, name, info FROM scans
+     WHERE visibility = 'public' AND $1::boolean AND name COLLATE "C" > $2::text
+     ORDER BY name COLLATE "C" LIMIT $3::integer)
+    UNION ALL
+    (SELECT id, name, info FROM scans
+     WHERE visibility = 'private' AND $4::boolean AND name COLLATE "C" > $2::text
+     ORDER BY name COLLATE "C" LIMIT $3::integer)
+    UNION ALL
+    (SELECT id, name, info FROM scans
+     WHERE visibility = 'private' AND NOT $4::boolean AND (owner = $5::text OR sharing && $6::text[])
+        AND name COLLATE "C" > $2::text
+     ORDER BY name COLLATE "C" LIMIT $3::integer)
+) AS s
+ORDER BY s.name COLLATE "C"
+LIMIT $3::integer
 `
 
 type ListAllScanInfosParams struct {
-	After        string
-	Visibilities []string
-	Username     string
-	Groups       []string
-	Size         int32
+	Public     bool
+	After      string
+	Size       int32
+	Everything bool
+	Username   string
+	Groups     []string
 }
 
 type ListAllScanInfosRow struct {
@@ -334,15 +346,18 @@ type ListAllScanInfosRow struct {
 }
 
 // ListAllScanInfos returns the scan-info objects that the caller may read, broken
-// scans included: of so many scans that follow a name. It walks along the index
-// of the names, once for all chunks together.
+// scans included: of so many scans that follow a name, in the order of its bytes.
+// The index has that order for each visibility alone; it is walked once for all
+// chunks together, but for the private scans of one who may not read all of them,
+// which are found by who owns and shares them.
 func (q *Queries) ListAllScanInfos(ctx context.Context, db DBTX, arg ListAllScanInfosParams) ([]ListAllScanInfosRow, error) {
 	rows, err := db.Query(ctx, listAllScanInfos,
+		arg.Public,
 		arg.After,
-		arg.Visibilities,
+		arg.Size,
+		arg.Everything,
 		arg.Username,
 		arg.Groups,
-		arg.Size,
 	)
 	if err != nil {
 		return nil, err
@@ -497,7 +512,7 @@ SELECT s.id, s.name, s.owner, s.sharing, s.visibility,
 FROM scans s
 JOIN timelapses t ON t.id = s.timelapse_id
 WHERE t.name = $1
-ORDER BY s.name
+ORDER BY s.name COLLATE "C"
 `
 
 type ListTimelapseScansRow struct {

@@ -50,13 +50,26 @@ WHERE name = ANY(@names::text[])
 
 -- name: ListAllScanInfos :many
 -- ListAllScanInfos returns the scan-info objects that the caller may read, broken
--- scans included: of so many scans that follow a name. It walks along the index
--- of the names, once for all chunks together.
-SELECT id, name, info
-FROM scans
-WHERE name > @after::text
-  AND (visibility = ANY(@visibilities::text[]) OR owner = @username::text OR sharing && @groups::text[])
-ORDER BY name
+-- scans included: of so many scans that follow a name, in the order of its bytes.
+-- The index has that order for each visibility alone; it is walked once for all
+-- chunks together, but for the private scans of one who may not read all of them,
+-- which are found by who owns and shares them.
+SELECT s.id, s.name, s.info
+FROM (
+    (SELECT id, name, info FROM scans
+     WHERE visibility = 'public' AND @public::boolean AND name COLLATE "C" > @after::text
+     ORDER BY name COLLATE "C" LIMIT @size::integer)
+    UNION ALL
+    (SELECT id, name, info FROM scans
+     WHERE visibility = 'private' AND @everything::boolean AND name COLLATE "C" > @after::text
+     ORDER BY name COLLATE "C" LIMIT @size::integer)
+    UNION ALL
+    (SELECT id, name, info FROM scans
+     WHERE visibility = 'private' AND NOT @everything::boolean AND (owner = @username::text OR sharing && @groups::text[])
+        AND name COLLATE "C" > @after::text
+     ORDER BY name COLLATE "C" LIMIT @size::integer)
+) AS s
+ORDER BY s.name COLLATE "C"
 LIMIT @size::integer;
 
 -- name: CountScans :one
@@ -237,7 +250,7 @@ SELECT s.id, s.name, s.owner, s.sharing, s.visibility,
 FROM scans s
 JOIN timelapses t ON t.id = s.timelapse_id
 WHERE t.name = @timelapse
-ORDER BY s.name;
+ORDER BY s.name COLLATE "C";
 
 -- name: AnalyzeIndex :exec
 -- AnalyzeIndex tells the planner of what the index has come to hold.

@@ -196,6 +196,24 @@ func (h *harness) clone(ctx context.Context) (string, error) {
 	return name, h.exec(ctx, "CREATE DATABASE "+name+" TEMPLATE "+h.template)
 }
 
+// languages are ways to say in which order a database keeps text, by what the
+// server was built with and runs on; the last works everywhere, and is by bytes.
+var languages = []string{"LOCALE_PROVIDER icu ICU_LOCALE 'en-US' LOCALE 'C'", "LOCALE 'en_US.utf8'", ""}
+
+// collated makes a database with our schema in the order of a language.
+func (h *harness) collated(ctx context.Context) (name string, err error) {
+	name = fmt.Sprintf("%s%s_%d", testPrefix, h.key, h.made.Add(1))
+	for _, language := range languages {
+		if err = h.exec(ctx, "CREATE DATABASE "+name+" TEMPLATE template0 ENCODING 'UTF8' "+language); err == nil {
+			break
+		}
+	}
+	if err != nil {
+		return "", err
+	}
+	return name, postgres.Migrate(ctx, h.urlOf(name), slog.New(slog.DiscardHandler))
+}
+
 func (h *harness) drop(ctx context.Context, database string) error {
 	if err := h.deserted(ctx, database); err != nil {
 		return err

@@ -65,7 +65,18 @@ func Tx(t testing.TB) pgx.Tx {
 // rows. Both are gone when the test has ended.
 func New(t testing.TB) *pgxpool.Pool {
 	t.Helper()
-	url := URL(t)
+	return poolOn(t, URL(t))
+}
+
+// Collated is New on a database that orders text as a language does, where the
+// server can make one: lower case beside upper case, and signs not at all.
+func Collated(t testing.TB) *pgxpool.Pool {
+	t.Helper()
+	return poolOn(t, urlOf(t, (*harness).collated))
+}
+
+func poolOn(t testing.TB, url string) *pgxpool.Pool {
+	t.Helper()
 	pool, err := postgres.Open(t.Context(), url, postgres.PoolOptions{ApplicationName: name(t), MaxConns: 12, ConnectTimeout: stepTime})
 	if err != nil {
 		t.Fatalf("pgtest.New: %v", err)
@@ -79,13 +90,19 @@ func New(t testing.TB) *pgxpool.Pool {
 // database when the test has ended is disconnected.
 func URL(t testing.TB) string {
 	t.Helper()
+	return urlOf(t, (*harness).clone)
+}
+
+// urlOf is URL of a database that is made in this way.
+func urlOf(t testing.TB, makeOne func(*harness, context.Context) (string, error)) string {
+	t.Helper()
 	h, err := attached()
 	if err != nil {
 		t.Fatalf("pgtest.URL: %v", err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), setupTime)
 	defer cancel()
-	database, err := h.clone(ctx)
+	database, err := makeOne(h, ctx)
 	if err != nil {
 		t.Fatalf("pgtest.URL: %v", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -106,7 +107,8 @@ func (l *InfoList) all() infoSourceOf {
 	may, after := sightOf(l.actor), ""
 	return func(ctx context.Context, n int) ([]infoRow, bool, error) {
 		rows, err := l.s.q.ListAllScanInfos(ctx, l.s.pool, db.ListAllScanInfosParams{
-			After: after, Visibilities: may.visibilities, Username: may.username, Groups: may.groups,
+			After: after, Public: slices.Contains(may.visibilities, Public), Everything: slices.Contains(may.visibilities, Private),
+			Username: may.username, Groups: may.groups,
 			Size: int32(n), //nolint:gosec // at most mostInfos
 		})
 		if err != nil {
