@@ -32,7 +32,7 @@ func factsOf(name string, shown, images json.RawMessage) facts {
 		return sortKey(s)
 	}
 	return facts{
-		search:  searchText(name, shown),
+		search:  searchText(name, Sectioned(shown)),
 		created: instant(textAt(shown, "created")), lastModified: instant(textAt(shown, "last_modified")),
 		species: known(bio.Species), plant: known(bio.Plant), environment: known(bio.Environment),
 		due: dueKey(dueOf(shown)),

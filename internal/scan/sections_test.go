@@ -66,8 +66,15 @@ func TestSearchOfSections(t *testing.T) {
 		filter string
 		fuzzy  bool
 		where  string
+		text   string
 		want   string
 	}{
+		{text: "organism arabidopsis", want: "modern nested older"},
+		{text: "biologicalMaterialId col-0", want: "nested"},
+		{text: "growthfacility", want: "modern older"},
+		{text: "ageDays", want: "older"},
+		{filter: "GrowthFacility lyon", want: "modern older"},
+		{where: `text : "organism tomato"`, want: "modern none"},
 		{filter: `{"biologicalMaterial": {"organism": {"species": "Arab.*"}}}`, fuzzy: true, want: "modern nested older"},
 		{filter: `{"biologicalMaterial": {"organism": {"species": "Arabidopsis thaliana"}}}`, want: "modern nested older"},
 		{filter: `{"biologicalMaterial": {"organism": {"genus": "Arabidopsis"}}}`, want: "modern nested older"},
@@ -85,17 +92,17 @@ func TestSearchOfSections(t *testing.T) {
 		{where: `metadata.biologicalMaterial.ageDays >= 30`, want: "older"},
 		{where: `not exists metadata.biologicalMaterial.biologicalMaterialId`, want: "none"},
 	} {
-		q := Query{Filter: must[Filter](t)(ParseFilter(tt.filter, tt.fuzzy)), Where: tt.where}
+		q := Query{Filter: must[Filter](t)(ParseFilter(tt.filter, tt.fuzzy)), Where: tt.where, Text: tt.text}
 		if got := must[[]string](t)(f.Names(as(t, guest), q)); strings.Join(got, " ") != tt.want {
-			t.Errorf("Names(%s%s) = %v, want %s", tt.filter, tt.where, got, tt.want)
+			t.Errorf("Names(%s%s%s) = %v, want %s", tt.filter, tt.where, tt.text, got, tt.want)
 		}
 		q.Limit = 10
 		if page := must[Page](t)(f.ScanPage(as(t, guest), q)); strings.Join(page.Names, " ") != tt.want {
-			t.Errorf("ScanPage(%s%s) = %v, want %s", tt.filter, tt.where, page.Names, tt.want)
+			t.Errorf("ScanPage(%s%s%s) = %v, want %s", tt.filter, tt.where, tt.text, page.Names, tt.want)
 		}
 		q.Sort = "-id"
 		if got := must[[]string](t)(f.Names(as(t, guest), q)); len(got) != len(strings.Fields(tt.want)) {
-			t.Errorf("Names(%s%s, down) = %v, want %s", tt.filter, tt.where, got, tt.want)
+			t.Errorf("Names(%s%s%s, down) = %v, want %s", tt.filter, tt.where, tt.text, got, tt.want)
 		}
 	}
 	for name, want := range map[string]string{"older": older, "nested": nested} {
