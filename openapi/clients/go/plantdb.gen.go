@@ -6824,7 +6824,7 @@ func (c *Client) RevokeUserAPITokens(ctx context.Context, username string, reqEd
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // ListUserAPITokens List the API tokens of a user
@@ -6841,7 +6841,7 @@ func (c *Client) ListUserAPITokens(ctx context.Context, username string, reqEdit
 	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
 		return nil, err
 	}
-	return c.Client.Do(req)
+	return answered(c.Client.Do(req))
 }
 
 // ChangePasswordWithBody Change a password
@@ -25441,6 +25441,9 @@ func ParseRevokeUserAPITokensResponse(rsp *http.Response) (*RevokeUserAPITokensR
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest RevokedTokens
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -25474,6 +25477,9 @@ func ParseListUserAPITokensResponse(rsp *http.Response) (*ListUserAPITokensRespo
 	}
 
 	switch {
+	case isElsewhere(rsp):
+		response.JSONDefault = elsewhere(rsp)
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest APITokenList
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
