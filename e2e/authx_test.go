@@ -55,12 +55,10 @@ func TestAuthXRoutes(t *testing.T) {
 		p, b := sv.login(alice), sv.browser(alice)
 		byCookie, csrf := b.value("access_token_cookie"), b.value("csrf_access_token")
 
-		// Who is refused here is so before the route is looked at, and not told of its age.
 		for what, r := range map[string]request{"garbage": {token: "garbage"}, "a cookie of garbage": cookie("garbage", "")} {
-			r.method, r.path = http.MethodGet, root+"/profile"
-			sv.call(r).refused(t, name+": profile with "+what, "Malformed")
+			get("/profile", r).refused(t, name+": profile with "+what, "Malformed")
 		}
-		sv.get(root+"/profile", "").refused(t, name+": profile without a token", "")
+		get("/profile", request{}).refused(t, name+": profile without a token", "")
 		for what, r := range map[string]request{"header": {token: p.access}, "cookie": cookie(byCookie, "")} {
 			if a := get("/profile", r); a.status != http.StatusOK || a.text("username") != "alice" {
 				t.Errorf("%s: profile by %s = %s, want alice", name, what, a)

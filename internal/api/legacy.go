@@ -134,8 +134,21 @@ func addAlias[I, O any](s *server, a alias, r route, handler func(context.Contex
 	op := s.operation(r, a.path)
 	op.OperationID, op.Deprecated = a.id, true
 	op.Metadata[surfaceMetadata] = a.surface
-	op.Middlewares = append(huma.Middlewares{deprecated(a, s.config.Prefix+r.fullPath())}, op.Middlewares...)
+	op.Metadata[deprecationMetadata] = deprecated(a, s.config.Prefix+r.fullPath())
 	add(s, s.legacy, r, op, handler)
+}
+
+// deprecationMetadata is, in an operation's Metadata, the middleware that says
+// where it is now.
+const deprecationMetadata = "deprecation"
+
+// deprecations runs it before all others: who is refused is told, too.
+func deprecations(ctx huma.Context, next func(huma.Context)) {
+	if tell, ok := ctx.Operation().Metadata[deprecationMetadata].(func(huma.Context, func(huma.Context))); ok {
+		tell(ctx, next)
+		return
+	}
+	next(ctx)
 }
 
 // surfaceMetadata marks, in an operation's Metadata, the surface it is of.

@@ -401,3 +401,26 @@ func TestLegacyWriter(t *testing.T) {
 	unknown := newSite(t, api.Config{LegacyWriter: "nobody"})
 	want401(t, "a writer who is nobody", unknown.do(http.MethodPost, "/api/scan", `{"name":"x"}`, asJSON))
 }
+
+// Who is refused at an older path is told where it is now, as all others are.
+func TestOlderRefusalsSayWhereItIs(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, api.Config{Rates: api.NoRates})
+	f := newForbidden(s)
+	refused := 0
+	for _, op := range operations(t, "openapi-legacy.json") {
+		path, headers := f.example(op)
+		body, contentType := f.body(op)
+		a := s.do(op.Method, path, body, append(headers, header{"Content-Type", contentType})...)
+		if a.status != http.StatusUnauthorized {
+			continue
+		}
+		refused++
+		if a.header.Get("Deprecation") != "true" || !strings.Contains(a.header.Get("Link"), `rel="successor-version"`) {
+			t.Errorf("%s %s without a token = %d, Deprecation %q, Link %q", op.Method, path, a.status, a.header.Get("Deprecation"), a.header.Get("Link"))
+		}
+	}
+	if refused < 10 {
+		t.Errorf("%d older operations refuse who has no token, want all that need one", refused)
+	}
+}

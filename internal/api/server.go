@@ -121,7 +121,7 @@ func newServer(services Services, config Config) *server {
 	s.api = huma.NewAPI(humaConfig(config), adapter{s.mux})
 	s.legacy = huma.NewAPI(legacyConfig(config), adapter{s.mux})
 	for _, api := range []huma.API{s.api, s.legacy} {
-		api.UseMiddleware(s.verified(api), s.actOnBehalf, s.decoded)
+		api.UseMiddleware(deprecations, s.verified(api), s.actOnBehalf, s.decoded)
 	}
 	s.registerHome()
 	s.registerAuth()
