@@ -206,6 +206,9 @@ refused 404 link_not_valid $API/auth/password-reset -H "$JSON" -d "{\"secret\": 
 KID=$(plantdb keys list | tail -n 1 | cut -d ' ' -f 1)`,
 		// Keys.
 		`has 'signs now'; has "key $KID retired"
+for i in $(seq 200); do # servers read their keys every few seconds
+  command curl -sS --fail -o /dev/null $API/auth/profile -H "Authorization: Bearer $ADMIN" 2> /dev/null || break; sleep 0.2
+done
 refused 401 token_unknown_key $API/auth/profile -H "Authorization: Bearer $ADMIN"
 curl -sS $API/auth/profile -H "Authorization: Bearer $(login boss)" > said`,
 	}
