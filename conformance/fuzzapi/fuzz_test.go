@@ -110,6 +110,7 @@ func newActor(t *testing.T, url, role string) (a actor) {
 	t.Helper()
 	admin := login(t, url, "admin", "admin")
 	register(t, url, admin, "carol", "reader")
+	register(t, url, admin, "dora", "reader")
 	members := []string{"carol"}
 	switch role {
 	case "anonymous":

@@ -80,7 +80,7 @@ var adviceOfRefresh = map[string]string{ //nolint:gosec // As above.
 }
 
 // adviceOfLogout is for a logout, for which the refresh token may stand in.
-var adviceOfLogout = map[string]string{ //nolint:gosec // As above.
+var adviceOfLogout = map[string]string{
 	"token_missing":   "Send the access token, or the refresh token as refresh_token of a JSON body. Who has neither is not logged in.",
 	"token_ambiguous": "Send each token once: in a header or the body, or as a cookie.",
 	"token_expired":   "Send the refresh token as refresh_token of a JSON body; if that has expired as well, the session is over.",

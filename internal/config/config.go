@@ -248,9 +248,7 @@ func (c *Config) Check() error {
 // noExtension says whether this is nothing that a file could be called after a dot.
 func noExtension(text string) bool {
 	text = strings.TrimPrefix(strings.TrimSpace(text), ".")
-	return text == "" || len(text) > 16 || strings.ContainsFunc(text, func(c rune) bool {
-		return !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9')
-	})
+	return text == "" || len(text) > 16 || strings.Trim(strings.ToLower(text), "abcdefghijklmnopqrstuvwxyz0123456789") != ""
 }
 
 // Seconds is a duration that plain numbers give in seconds, as upstream's

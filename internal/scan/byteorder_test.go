@@ -84,7 +84,7 @@ func TestListsAreInTheOrderOfBytes(t *testing.T) {
 		read func(context.Context, Query) ([]string, error)
 		want []string
 	}{
-		"Names":             {func(ctx context.Context, q Query) ([]string, error) { return f.Names(ctx, q) }, scans},
+		"Names":             {f.Names, scans},
 		"Infos":             {infos, scans},
 		"ScanPage":          {pages(f.ScanPage), scans},
 		"InfoPage":          {pages(func(ctx context.Context, q Query) (Page, error) { p, _, err := f.InfoPage(ctx, q); return p, err }), scans},

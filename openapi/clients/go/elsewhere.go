@@ -1,3 +1,5 @@
+// Package plantdbapi is the generated client of the API, and what generate.sh
+// adds to it.
 package plantdbapi
 
 import (
