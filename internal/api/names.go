@@ -8,13 +8,14 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/romi/plantdb-go/internal/fault"
 	"github.com/romi/plantdb-go/internal/fsdb"
+	"github.com/romi/plantdb-go/internal/scan"
 )
 
 // pathName takes a name from a path as upstream does: spaces around it and all
 // up to the last slash are dropped. What is left may be anything that a
-// directory can be called; misnamed tells whether upstream would have asked.
+// directory can be called: upstream's own rule is for what is not there, see
+// misnamed.
 func pathName(raw *string) error {
 	name := strings.TrimSpace(*raw)
 	name = name[strings.LastIndexByte(name, '/')+1:]
@@ -42,24 +43,30 @@ type named interface{ names() []string }
 // breaks its rule. What is in the tree by such a name can be read and written.
 func misnamed(in any, err error) error {
 	n, ok := in.(named)
-	if !ok || !saysAbsent(err) && !errors.Is(err, fsdb.ErrName) {
+	if !ok {
 		return err
 	}
-	for _, name := range n.names() {
-		if !plainName(name) {
-			return invalidName(name)
-		}
+	names := n.names()
+	if i := absent(err, len(names)); i >= 0 && i < len(names) && !plainName(names[i]) {
+		return invalidName(names[i])
 	}
 	return err
 }
 
-// saysAbsent says whether there is no such thing, or none the caller may see.
-func saysAbsent(err error) bool {
-	if p, ok := errors.AsType[*Problem](err); ok {
-		return p.Code == errOutputOfNoScan.Code
+// absent says which of so many names in a path err is about, or -1.
+func absent(err error, names int) int {
+	p, isProblem := errors.AsType[*Problem](err)
+	switch {
+	case isProblem && p.Code == errOutputOfNoScan.Code, errors.Is(err, scan.ErrUnknownScan), errors.Is(err, scan.ErrUnknownTimelapse):
+		return 0
+	case errors.Is(err, scan.ErrUnknownFileset):
+		return 1
+	case errors.Is(err, scan.ErrUnknownFile):
+		return 2
+	case errors.Is(err, fsdb.ErrName): // of what was to be made
+		return names - 1
 	}
-	f, ok := errors.AsType[*fault.Error](err)
-	return ok && f.Kind == fault.NotFound
+	return -1
 }
 
 func pathNames(names ...*string) []error {

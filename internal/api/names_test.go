@@ -64,7 +64,11 @@ func TestExistingNamesOfAnyForm(t *testing.T) {
 		a := s.do(tt.method, escaped.Replace(tt.path), `{"metadata":{"a":"b"}}`, bearer(carol), header{"Content-Type", "application/json"})
 		wantProblem(t, tt.method+" "+tt.path, a, http.StatusBadRequest, "invalid_name")
 	}
-	// By names of upstream's form it is not found.
-	a := s.do("GET", "/api/v1/scans/none", "", bearer(carol))
-	wantProblem(t, "a plain name", a, http.StatusNotFound, "unknown_scan")
+	// By names of upstream's form it is not found, also in what has another.
+	for path, code := range map[string]string{
+		"/api/v1/scans/none": "unknown_scan", "/api/v1/filesets/SCAN/none/files": "unknown_fileset", "/api/v1/files/SCAN/FILESET/none": "unknown_file",
+		"/api/v1/assets/skeleton/SCAN": "unknown_task",
+	} {
+		wantProblem(t, path, s.do("GET", escaped.Replace(path), "", bearer(carol)), http.StatusNotFound, code)
+	}
 }
