@@ -184,7 +184,7 @@ def metadata(site, of, noun):
     get, update = getattr(site.guest, f"get_{noun}_metadata"), getattr(site.admin, f"update_{noun}_metadata")
     same("metadata", get(*of)["metadata"]["a"], {"b": 1})
     same("one key", get(*of, key="a"), {"metadata": {"b": 1}})
-    same("a missing key", get(*of, key="none"), {})
+    same("a missing key", get(*of, key="none"), {"metadata": {}})
     got = update(*of, {"a": {"c": 2}})["metadata"]
     same("updated", (got["a"], "note" in got), ({"c": 2}, True))
     refused("No authenticated user!", getattr(site.guest, f"update_{noun}_metadata"), *of, {"a": 1})

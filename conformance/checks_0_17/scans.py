@@ -99,7 +99,7 @@ def metadata(site, where, noun):
 
     same("a", read()["metadata"]["a"], {"b": 1, "c": 2})
     same("a by key", read("a"), {"metadata": {"b": 1, "c": 2}})
-    same("a missing key", read("z"), {})
+    same("a missing key", read("z"), {"metadata": {}})
     got = update(site.admin, {"a": {"b": 9}, "z": None})["metadata"]
     same("answer", got, read()["metadata"])
     same("metadata", (got["a"], got["kept"], got["z"]), ({"b": 9}, 1, None))

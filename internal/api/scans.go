@@ -90,7 +90,7 @@ type newScan struct {
 
 // metadataBody is an answer with metadata, or with the value of one key.
 type metadataBody struct {
-	Metadata Value `json:"metadata,omitempty" doc:"The metadata; with key its value, left out where there is none."`
+	Metadata Value `json:"metadata" doc:"The metadata; with key its value, an empty object where there is none."`
 }
 
 type metadataUpdate struct {
@@ -119,7 +119,10 @@ func (q KeyQuery) of(c IfNoneMatch) func(metadata json.RawMessage, err error) (*
 		}
 		shown := metadata
 		if q.Key != "" {
-			shown, _ = scan.Member(metadata, q.Key) // a missing key is an empty answer, as upstream's
+			var ok bool
+			if shown, ok = scan.Member(metadata, q.Key); !ok {
+				shown = json.RawMessage("{}") // as upstream's servers of all generations
+			}
 		}
 		return taggedReply(c, scan.Version(metadata), metadataBody{Value(shown)})
 	}

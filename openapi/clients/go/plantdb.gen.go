@@ -1250,8 +1250,8 @@ type MeshCoordinates struct {
 //
 // Example: {"metadata":{"channel":"rgb","created":"2026-03-30T09:56:00.000000","created_by":"Alice Martin","last_modified":"2026-03-30T09:56:00.000000","shot_id":"00000"}}
 type Metadata struct {
-	// Metadata The metadata; with key its value, left out where there is none.
-	Metadata interface{} `json:"metadata,omitempty"`
+	// Metadata The metadata; with key its value, an empty object where there is none.
+	Metadata interface{} `json:"metadata"`
 }
 
 // MetadataUpdate Keys of metadata to set.

@@ -819,7 +819,7 @@ export type Metadata = {
     /**
      * The metadata.
      */
-    metadata?: {
+    metadata: {
         [key: string]: unknown;
     };
 };

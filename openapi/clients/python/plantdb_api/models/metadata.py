@@ -18,7 +18,7 @@ import re  # noqa: F401
 import json
 
 from pydantic import BaseModel, ConfigDict, Field
-from typing import Any, ClassVar, Dict, List, Optional
+from typing import Any, ClassVar, Dict, List
 from typing import Optional, Set
 from typing_extensions import Self
 from pydantic_core import to_jsonable_python
@@ -27,7 +27,7 @@ class Metadata(BaseModel):
     """
     Metadata, or the value of one key of it.
     """ # noqa: E501
-    metadata: Optional[Dict[str, Any]] = Field(default=None, description="The metadata.")
+    metadata: Dict[str, Any] = Field(description="The metadata.")
     additional_properties: Dict[str, Any] = {}
     __properties: ClassVar[List[str]] = ["metadata"]
 

@@ -40,13 +40,13 @@ import io.github.romi.plantdb.ApiClient;
 @jakarta.annotation.Generated(value = "org.openapitools.codegen.languages.JavaClientCodegen", comments = "Generator version: 7.25.0")
 public class Metadata {
   public static final String JSON_PROPERTY_METADATA = "metadata";
-  @jakarta.annotation.Nullable
+  @jakarta.annotation.Nonnull
   private Map<String, Object> metadata = new HashMap<>();
 
   public Metadata() { 
   }
 
-  public Metadata metadata(@jakarta.annotation.Nullable Map<String, Object> metadata) {
+  public Metadata metadata(@jakarta.annotation.Nonnull Map<String, Object> metadata) {
     this.metadata = metadata;
     return this;
   }
@@ -63,17 +63,17 @@ public class Metadata {
    * The metadata.
    * @return metadata
    */
-  @jakarta.annotation.Nullable
-  @JsonProperty(value = JSON_PROPERTY_METADATA, required = false)
-  @JsonInclude(content = JsonInclude.Include.ALWAYS, value = JsonInclude.Include.USE_DEFAULTS)
+  @jakarta.annotation.Nonnull
+  @JsonProperty(value = JSON_PROPERTY_METADATA, required = true)
+  @JsonInclude(content = JsonInclude.Include.ALWAYS, value = JsonInclude.Include.ALWAYS)
   public Map<String, Object> getMetadata() {
     return metadata;
   }
 
 
-  @JsonProperty(value = JSON_PROPERTY_METADATA, required = false)
-  @JsonInclude(content = JsonInclude.Include.ALWAYS, value = JsonInclude.Include.USE_DEFAULTS)
-  public void setMetadata(@jakarta.annotation.Nullable Map<String, Object> metadata) {
+  @JsonProperty(value = JSON_PROPERTY_METADATA, required = true)
+  @JsonInclude(content = JsonInclude.Include.ALWAYS, value = JsonInclude.Include.ALWAYS)
+  public void setMetadata(@jakarta.annotation.Nonnull Map<String, Object> metadata) {
     this.metadata = metadata;
   }
 
