@@ -119,19 +119,6 @@ func (l *ledger) acks() int {
 	return n
 }
 
-// isGone says whether nothing of a file was to be found.
-func (l *ledger) isGone(path string) bool {
-	f := l.facts[path]
-	return f != nil && slices.Equal(f.may, []string{gone})
-}
-
-// isWhole says whether content is that of a file, which then is there.
-func (l *ledger) isWhole(path string, content []byte) bool {
-	f := l.facts[path]
-	f.may = []string{f.whole}
-	return digestOf(content) == f.whole
-}
-
 // compare looks at everything that was ever written.
 func (l *ledger) compare(t *testing.T, when string, admin caller) {
 	t.Helper()

@@ -49,8 +49,10 @@
 // was to be synced says so. A torn journal is folded before more is added.
 //
 // A file counts if its fileset is listed and its bytes lie there with the size
-// that the journal says, so that an entry may be durable before the name of its
-// file is, and may come twice. An entry with neither id nor file is a fileset that
+// that the journal says, so that an entry may be there before the name of its
+// file is, and may come twice. It is written first: what a crash left of a file
+// that did not get its name, its metadata, is told by the last line, and Fold
+// removes it. An entry with neither id nor file is a fileset that
 // is being made, and counts if it is a directory. The metadata file of an entry need not be durable
 // before Fold, which makes it so, or writes it anew from the journal.
 //

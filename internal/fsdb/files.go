@@ -141,28 +141,32 @@ func (a *addition) check() (err error) {
 	return a.Content.take()
 }
 
-// commit gives everything its name and says so in the journal. Once it has
-// begun to give names it finishes whatever becomes of the request.
+// commit says in the journal what is about to get a name, and gives it. Once it
+// has begun to do so it finishes whatever becomes of the request.
 //
 // The bytes were synced before they were taken. Their names and the journal are
-// synced together: a line of the journal whose file lost its name counts for
-// nothing. The metadata lies in the journal as well, so that its own file can
-// wait for Fold.
+// synced together: a line of the journal whose file has no name counts for
+// nothing. The journal is written first, so that who is killed on the way leaves
+// nothing that it does not tell of: Fold lists what got its name, and removes the
+// metadata of what did not. The metadata lies in the journal as well, so that its
+// own file can wait for Fold.
 func (b *batch) commit(ctx context.Context, meanwhile func()) error {
 	lines, fresh, err := b.lines()
 	if err == nil {
 		err = ctx.Err()
-	}
-	if err == nil {
-		err = b.place()
 	}
 	var journal file
 	if err == nil {
 		journal, err = b.tree.disk.append(journalFile(b.loc))
 	}
 	if err == nil {
-		if _, err = journal.Write(lines); err != nil {
-			err = errors.Join(err, journal.Close())
+		if _, err = journal.Write(lines); err == nil {
+			err = b.place()
+		}
+		if err != nil {
+			b.cleanUp()
+			b.unsay(journal, int64(len(lines)))
+			return errors.Join(err, journal.Close())
 		}
 	}
 	if err != nil {
@@ -185,6 +189,23 @@ func (b *batch) commit(ctx context.Context, meanwhile func()) error {
 		_, _ = journal.Write(tornMark)
 	}
 	return errors.Join(err, journal.Close(), b.ledger.look(b.tree))
+}
+
+// unsay takes out of the journal what it says of a batch that was cleaned up, up
+// to so many bytes. Where that fails it is torn: either way it counts for nothing.
+// One that has grown further is also another's and stays.
+func (b *batch) unsay(journal file, said int64) {
+	before := b.ledger.journal.size
+	now, err := b.tree.fileState(journalFile(b.loc))
+	switch {
+	case err != nil || now.size > before+said:
+	case before == 0:
+		b.tree.discard(journalFile(b.loc))
+	default:
+		if err := b.tree.cutJournal(b.loc, before); err != nil {
+			_, _ = journal.Write(tornMark)
+		}
+	}
 }
 
 // lines returns what the journal will say of the batch; fresh says that there
@@ -244,7 +265,7 @@ func (b *batch) write(name string, document []byte) error {
 	return errors.Join(err, f.Close())
 }
 
-// cleanUp removes what a batch left that failed before the journal had it.
+// cleanUp removes what a batch left that failed before all of it had its names.
 func (b *batch) cleanUp() {
 	for _, name := range b.made {
 		b.tree.discard(name)

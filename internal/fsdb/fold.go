@@ -1,6 +1,7 @@
 package fsdb
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io/fs"
@@ -65,16 +66,20 @@ func (t *Tree) fold(ctx context.Context, loc Loc) error {
 	}
 	l := t.ledgers.take(loc)
 	current := l != nil && l.stillIs(t)
-	var valid []Added
+	var valid, unplaced []Added
 	attempts := 0
 	err = t.rewriteIndex(ctx, loc, rewrite{
 		change: func(x *index) (changed bool, err error) {
 			attempts++
 			valid, changed = x.apply(j, dir)
+			unplaced = j.unplaced(x)
 			return changed, nil
 		},
 		before: func() error { return t.settleAdded(loc, dir, valid) },
 	})
+	if err == nil {
+		err = t.clearUnplaced(loc, dir, unplaced)
+	}
 	if err == nil {
 		err = t.dropFolded(loc, journal)
 	}
@@ -84,6 +89,25 @@ func (t *Tree) fold(ctx context.Context, loc Loc) error {
 	// The ledger knows what is listed, unless another program had a say.
 	if current && attempts == 1 && l.look(t) == nil {
 		t.ledgers.put(l)
+	}
+	return nil
+}
+
+// clearUnplaced removes the metadata of files that never had their names: what
+// says just what the journal does, or the beginning of it.
+func (t *Tree) clearUnplaced(loc Loc, dir *os.Root, unplaced []Added) error {
+	for _, a := range unplaced {
+		document, bad := meta.Sorted(a.Metadata)
+		data, err := readFile(dir, a.metadataFile(), meta.MaxBytes)
+		if exhausted(err) {
+			return err
+		}
+		if err != nil || bad != nil || !bytes.HasPrefix(document, data) {
+			continue
+		}
+		if err := t.disk.removeAll(loc.Dir() + "/" + a.metadataFile()); err != nil {
+			return err
+		}
 	}
 	return nil
 }

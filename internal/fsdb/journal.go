@@ -65,6 +65,8 @@ type Journal struct {
 	Torn     int64
 	Newer    bool // than this program; it is left as it is
 	Modified time.Time
+
+	last int // where the files of its last line begin
 }
 
 // journalHead is the first line of a journal.
@@ -179,6 +181,7 @@ func (j *Journal) parse(data []byte) (rest []byte, err error) {
 		if !ok || json.Unmarshal(line, &batch) != nil {
 			return rest, nil
 		}
+		j.last = len(j.Files)
 		for _, a := range batch {
 			// The disk is also others': nothing leads out of the scan.
 			if readable(a.Fileset) && (a.makes() || readable(a.ID) && readable(a.File)) {
@@ -294,6 +297,26 @@ func (t *Tree) dropJournal(loc Loc) error {
 		return err
 	}
 	return t.disk.syncDir(journalDir)
+}
+
+// cutJournal makes the journal of a scan so long again as it was.
+func (t *Tree) cutJournal(loc Loc, size int64) error {
+	f, err := t.root.OpenFile(journalFile(loc), os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(t.disk.truncate(f, size), f.Close())
+}
+
+// unplaced are the files of the journal's last line that x does not list once it
+// was applied: whoever wrote it was cut short before they had their names.
+func (j *Journal) unplaced(x *index) (files []Added) {
+	for _, a := range j.Files[j.last:] {
+		if e := x.find(a.Fileset); !a.makes() && (e == nil || e.file(a.ID) == nil) {
+			files = append(files, a)
+		}
+	}
+	return files
 }
 
 // apply lists in x what the journal has and x lacks, of those filesets whose

@@ -149,29 +149,46 @@ var ErrTrashGone = fault.New(fault.NotFound, "unknown_trash_entry", "no such ent
 // TrashEntries returns what the trash holds, the oldest first. What cannot be
 // read is left out and said in damaged, and left as it is.
 func (t *Tree) TrashEntries(ctx context.Context) (entries []Trashed, damaged []string, err error) {
+	entries, damaged, _, err = t.OddTrash(ctx, nil)
+	return entries, damaged, err
+}
+
+// OddTrash is TrashEntries without those of the known ones that have their
+// content; lost are the known ones that the trash does not have. It costs a
+// fraction where most are known.
+func (t *Tree) OddTrash(ctx context.Context, known map[string]bool) (entries []Trashed, damaged, lost []string, err error) {
 	list, err := fs.ReadDir(t.root.FS(), trashDir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, nil
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, nil, wrap("list", trashDir, err)
 	}
-	if err != nil {
-		return nil, nil, wrap("list", trashDir, err)
-	}
+	there := make(map[string]bool, len(list))
 	for _, d := range list {
 		if err := ctx.Err(); err != nil {
-			return nil, nil, fmt.Errorf("list the trash: %w", err)
+			return nil, nil, nil, fmt.Errorf("list the trash: %w", err)
+		}
+		there[d.Name()] = true
+		if known[d.Name()] {
+			if whole, err := t.exists(trashDir + "/" + d.Name() + "/" + trashContent); err == nil && whole {
+				continue
+			}
 		}
 		e, err := t.TrashEntry(d.Name())
 		switch {
 		case err == nil:
 			entries = append(entries, *e)
 		case exhausted(err):
-			return nil, nil, fmt.Errorf("read trash entry %q: %w", d.Name(), err)
+			return nil, nil, nil, fmt.Errorf("read trash entry %q: %w", d.Name(), err)
 		case !errors.Is(err, ErrTrashGone): // gone meanwhile
 			damaged = append(damaged, d.Name())
 		}
 	}
+	for id := range known {
+		if !there[id] {
+			lost = append(lost, id)
+		}
+	}
 	slices.SortFunc(entries, func(a, b Trashed) int { return strings.Compare(a.ID, b.ID) })
-	return entries, damaged, nil
+	return entries, damaged, lost, nil
 }
 
 // TrashEntry reads one entry; ErrTrashGone if there is none of that id.

@@ -24,9 +24,14 @@ func (s *Service) Refresh(ctx context.Context) (int64, error) {
 	return s.CountVisible(ctx)
 }
 
-// reconcileAndTell is reconcile with a line in the log.
+// reconcileAndTell is reconcile with a line in the log, and settles before it what
+// a crash left of deletions and restorations: else it would be found in the scans
+// until the next round of KeepTrash.
 func (s *Service) reconcileAndTell(ctx context.Context, p *pace) error {
 	began := time.Now()
+	if err := s.settleAllTrash(ctx); err != nil && ctx.Err() == nil {
+		s.log.WarnContext(ctx, "what was cut short in the trash is not settled", slog.Any("err", err))
+	}
 	done, err := s.reconcile(ctx, p)
 	if err != nil {
 		return err

@@ -281,18 +281,28 @@ func (s *Service) trashAndIndex(ctx context.Context, tx db.DBTX) ([]fsdb.Trashed
 	if err != nil {
 		return nil, nil, err
 	}
+	s.warnOfTrash(ctx, damaged)
+	known, err := s.indexedTrash(ctx, tx)
+	return entries, known, err
+}
+
+func (s *Service) warnOfTrash(ctx context.Context, damaged []string) {
 	for _, id := range damaged {
 		s.warn(ctx, "trash/"+id, "the entry of the trash cannot be read and is left as it is", nil)
 	}
+}
+
+// indexedTrash returns which ids the index has.
+func (s *Service) indexedTrash(ctx context.Context, tx db.DBTX) (map[string]bool, error) {
 	ids, err := s.q.ListTrashIDs(ctx, tx)
 	if err != nil {
-		return nil, nil, fmt.Errorf("list the index of the trash: %w", err)
+		return nil, fmt.Errorf("list the index of the trash: %w", err)
 	}
 	known := make(map[string]bool, len(ids))
 	for _, id := range ids {
 		known[id.String()] = true
 	}
-	return entries, known, nil
+	return known, nil
 }
 
 // KeepTrash finishes or undoes deletions and restorations that were cut short,
@@ -308,26 +318,36 @@ func (s *Service) KeepTrash(ctx context.Context) (purged int, err error) {
 	if !may(a, opKeepTrash, Access{}) {
 		return 0, forbidden(a, opKeepTrash)
 	}
-	entries, known, err := s.trashAndIndex(ctx, s.pool)
-	if err != nil {
+	if err := s.settleAllTrash(ctx); err != nil {
 		return 0, err
 	}
-	for _, e := range entries {
-		if known[e.ID] && !e.Pending {
-			delete(known, e.ID)
-			continue
-		}
-		delete(known, e.ID)
-		if err := s.settleTrash(ctx, e); err != nil && !errors.Is(err, ErrBusy) {
-			return 0, err
-		}
-	}
-	for id := range known {
-		if err := s.forgetTrash(ctx, id); err != nil && !errors.Is(err, ErrBusy) {
-			return 0, err
-		}
-	}
 	return s.purgeExpired(ctx)
+}
+
+// settleAllTrash finishes or undoes deletions and restorations that were cut short,
+// and makes the index of the trash say what the tree says. What somebody is at is
+// left to him.
+func (s *Service) settleAllTrash(ctx context.Context) error {
+	known, err := s.indexedTrash(ctx, s.pool)
+	if err != nil {
+		return err
+	}
+	odd, damaged, lost, err := s.tree.OddTrash(ctx, known)
+	if err != nil {
+		return err
+	}
+	s.warnOfTrash(ctx, damaged)
+	for _, e := range odd {
+		if err := s.settleTrash(ctx, e); err != nil && !errors.Is(err, ErrBusy) {
+			return err
+		}
+	}
+	for _, id := range lost {
+		if err := s.forgetTrash(ctx, id); err != nil && !errors.Is(err, ErrBusy) {
+			return err
+		}
+	}
+	return nil
 }
 
 // settleTrash brings one entry and its row together.
