@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -98,6 +99,21 @@ var everyWrite = map[string]func(ctx context.Context, s *Service, trash map[stri
 		_, err := s.SetOwner(ctx, "s", "bob", Match{})
 		return err
 	},
+	"tags": func(ctx context.Context, s *Service, _ map[string]uuid.UUID) error {
+		_, _, err := s.SetTags(ctx, "s", []string{"a"}, Match{})
+		return err
+	},
+	"changed tags": func(ctx context.Context, s *Service, _ map[string]uuid.UUID) error {
+		_, _, err := s.ChangeTags(ctx, "s", []string{"a"}, nil, Match{})
+		return err
+	},
+	"last piece of an upload": func(ctx context.Context, s *Service, ids map[string]uuid.UUID) error {
+		r, err := s.Resumable(ctx, ids["upload"])
+		if err == nil && !r.Finished {
+			_, err = s.Resume(ctx, ids["upload"], piece(int(r.Received), "two pieces"[r.Received:]))
+		}
+		return err
+	},
 	"batch": func(ctx context.Context, s *Service, _ map[string]uuid.UUID) error {
 		_, err := s.Batch(ctx, []BatchOp{
 			{Op: BatchTag, Scan: "s", Tags: []string{"a"}}, {Op: BatchDelete, Scan: "in"}, {Op: BatchVisibility, Scan: "hidden", Visibility: Public},
@@ -140,13 +156,20 @@ var everyWrite = map[string]func(ctx context.Context, s *Service, trash map[stri
 		_, err := s.Restore(ctx, trash["file"], "")
 		return err
 	},
+	"purge": func(ctx context.Context, s *Service, trash map[string]uuid.UUID) error {
+		return s.Purge(ctx, trash["scan"])
+	},
+	"purge a file": func(ctx context.Context, s *Service, trash map[string]uuid.UUID) error {
+		return s.Purge(ctx, trash["file"])
+	},
 	"restore a timelapse": func(ctx context.Context, s *Service, trash map[string]uuid.UUID) error {
 		_, err := s.Restore(ctx, trash["timelapse"], "")
 		return err
 	},
 }
 
-// writable makes a tree for everyWrite and returns what its trash has.
+// writable makes a tree for everyWrite and returns what its trash has, and the
+// upload of which all but the last piece is there.
 func writable(t *testing.T, pool *cutting) (fixture, map[string]uuid.UUID) {
 	t.Helper()
 	old := `{"owner": "ann", "object": {"species": "Arabidopsis", "plant_id": "1"}}`
@@ -171,6 +194,8 @@ func writable(t *testing.T, pool *cutting) (fixture, map[string]uuid.UUID) {
 		t.Fatal(err)
 	}
 	trash["fileset"] = deleted(f.DeleteFileset(ctx, "parts", "more", Match{}))
+	trash["upload"] = begin(t, f, "new", len("two pieces"))
+	must[Resumable](t)(f.Resume(ctx, trash["upload"], piece(0, "two ")))
 	return f, trash
 }
 
@@ -198,7 +223,8 @@ func (f fixture) content(t *testing.T) files {
 
 // A write whose statements PostgreSQL refuses, here for a full disk, has changed
 // nothing in the tree either: no reader, no program and no later sweep finds it.
-// Once there is room it works, and goes on to its end though the client leaves.
+// That holds whichever of its statements is the one. Once there is room it works,
+// and goes on to its end though the client leaves.
 func TestWritesAreWholeOrNothing(t *testing.T) {
 	t.Parallel()
 	for name, call := range everyWrite {
@@ -206,13 +232,11 @@ func TestWritesAreWholeOrNothing(t *testing.T) {
 			t.Parallel()
 			pool := &cutting{Pool: pgtest.New(t)}
 			f, trash := writable(t, pool)
-			ctx, cancel := context.WithCancel(as(t, ann))
-			defer cancel()
 			before, rows, events := f.content(t), f.rows(t), f.outbox(t)
 			f.exec(t, `CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 				RAISE EXCEPTION 'could not extend file' USING ERRCODE = '53100'; END $$`)
 			f.exec(t, `CREATE TRIGGER full_disk BEFORE INSERT ON scan_events EXECUTE FUNCTION full_disk()`)
-			if err := call(ctx, f.Service, trash); err == nil {
+			if err := call(as(t, ann), f.Service, trash); err == nil {
 				t.Fatal("it works with a full disk")
 			}
 			unchanged := func(when string) {
@@ -228,16 +252,35 @@ func TestWritesAreWholeOrNothing(t *testing.T) {
 			must[int](t)(f.KeepTrash(as(t, actor.System())))
 			unchanged("reconciled")
 			f.wantOutbox(t, 0, events...)
+
+			for n := int64(1); ; n++ {
+				ctx, cancel := context.WithCancel(as(t, ann))
+				defer cancel()
+				pool.cut.Store(&cancel)
+				pool.fullAt.Store(n)
+				err := call(ctx, f.Service, trash)
+				full := pool.fullAt.Swap(0) <= 0
+				pool.cut.Store(nil)
+				if full {
+					if err == nil {
+						t.Errorf("it works though statement %d was refused", n)
+					}
+					unchanged(fmt.Sprintf("refused at statement %d", n))
+					if t.Failed() {
+						return
+					}
+					continue
+				}
+				if err != nil && !errors.Is(err, context.Canceled) {
+					t.Errorf("once there is room = %v", err)
+				}
+				if ctx.Err() == nil {
+					t.Fatal("the client has not left")
+				}
+				break
+			}
 			if strings.Contains(f.log.String(), "could not be taken back") {
 				t.Errorf("log: %s", f.log.String())
-			}
-
-			pool.cut.Store(&cancel)
-			if err := call(ctx, f.Service, trash); err != nil && !errors.Is(err, context.Canceled) {
-				t.Errorf("once there is room = %v", err)
-			}
-			if ctx.Err() == nil {
-				t.Fatal("the client has not left")
 			}
 			f.onlyOnce(t, len(events))
 		})
@@ -263,11 +306,12 @@ func (f fixture) onlyOnce(t *testing.T, since int) {
 }
 
 // cutting is a database that has the client leave once a transaction of it writes
-// events.
+// events, and that has no room for one of the statements in its transactions.
 type cutting struct {
 	*pgxpool.Pool
 
-	cut atomic.Pointer[context.CancelFunc]
+	cut    atomic.Pointer[context.CancelFunc]
+	fullAt atomic.Int64 // for which, counted from 1; 0 for none, and below once it was refused
 }
 
 func (c *cutting) Begin(ctx context.Context) (pgx.Tx, error) {
@@ -281,10 +325,41 @@ type cuttingTx struct {
 	of *cutting
 }
 
+// full has PostgreSQL refuse a statement if it is the one.
+func (tx cuttingTx) full(ctx context.Context) error {
+	if tx.of.fullAt.Load() == 0 || tx.of.fullAt.Add(-1) != 0 {
+		return nil
+	}
+	tx.of.fullAt.Store(-1)
+	_, err := tx.Tx.Exec(ctx, `DO $$ BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = '53100'; END $$`)
+	return err
+}
+
 func (tx cuttingTx) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
+	if err := tx.full(ctx); err != nil {
+		return pgconn.CommandTag{}, err
+	}
 	cut := tx.of.cut.Load()
 	if cut != nil && (strings.Contains(sql, "-- name: RecordEvents ") || strings.Contains(sql, "-- name: InsertFiles ")) {
 		(*cut)()
 	}
 	return tx.Tx.Exec(ctx, sql, args...)
 }
+
+func (tx cuttingTx) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+	if err := tx.full(ctx); err != nil {
+		return nil, err
+	}
+	return tx.Tx.Query(ctx, sql, args...)
+}
+
+func (tx cuttingTx) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
+	if err := tx.full(ctx); err != nil {
+		return noRow{err}
+	}
+	return tx.Tx.QueryRow(ctx, sql, args...)
+}
+
+type noRow struct{ err error }
+
+func (r noRow) Scan(...any) error { return r.err }
