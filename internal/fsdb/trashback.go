@@ -22,8 +22,28 @@ var ErrNoTimelapse = fault.New(fault.Conflict, "timelapse_missing", "the timelap
 // there, ErrNoTimelapse, ErrBroken, ErrTrashGone. After an error nothing was
 // restored, unless the very last steps failed.
 func (t *Tree) RestoreTrash(ctx context.Context, e Trashed) error {
-	return wrap("restore", path.Join(e.home(), e.Fileset, e.File), t.restore(ctx, &e))
+	drop, err := t.TakeOutTrash(ctx, e)
+	if err == nil {
+		drop()
+	}
+	return err
 }
+
+// TakeOutTrash is RestoreTrash for who may have to put the entry back with
+// TrashAgain: of a scan or timelapse the emptied entry stays until drop, so that
+// it goes back there without room on the disk. After a crash SettleTrash drops it.
+func (t *Tree) TakeOutTrash(ctx context.Context, e Trashed) (drop func(), err error) {
+	if err := t.restore(ctx, &e); err != nil {
+		return nil, wrap("restore", path.Join(e.home(), e.Fileset, e.File), err)
+	}
+	if e.whole() {
+		return func() { t.dropEntry(&e) }, nil
+	}
+	return func() {}, nil
+}
+
+// whole says that the entry is a scan or timelapse, which moves by one rename.
+func (e *Trashed) whole() bool { return e.Kind == TrashScan || e.Kind == TrashTimelapse }
 
 func (t *Tree) restore(ctx context.Context, e *Trashed) error {
 	if err := e.check(); err != nil {
@@ -63,11 +83,7 @@ func (t *Tree) restoreWhole(e *Trashed, taken *fault.Error) error {
 	if err := t.disk.syncDir(path.Dir(e.home())); err != nil {
 		return err
 	}
-	if err := t.disk.syncDir(e.dir()); err != nil {
-		return err
-	}
-	t.dropEntry(e)
-	return nil
+	return t.disk.syncDir(e.dir())
 }
 
 // restorePart brings a fileset or file back: its pieces first, which nobody

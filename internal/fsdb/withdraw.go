@@ -148,8 +148,20 @@ func (b Before) PutBack(context.Context) error {
 	return all
 }
 
-// TrashAgain undoes RestoreTrash of an entry, which was was before it.
+// TrashAgain undoes RestoreTrash or TakeOutTrash of an entry, which was was before
+// it.
 func (t *Tree) TrashAgain(ctx context.Context, e, was Trashed) error {
+	there, err := t.exists(e.dir())
+	if err != nil {
+		return wrap("put back trash entry", was.ID, err)
+	}
+	if there && e.whole() {
+		err := t.disk.rename(e.home(), e.content())
+		if err == nil {
+			err = t.syncDirs(e.dir(), path.Dir(e.home()))
+		}
+		return wrap("put back trash entry", was.ID, err)
+	}
 	if err := t.Trash(ctx, e); err != nil {
 		return err
 	}

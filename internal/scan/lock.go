@@ -51,8 +51,12 @@ func (s *Service) locked(ctx context.Context, operation string, fn func(ctx cont
 		err := fn(ctx, w)
 		if err != nil {
 			s.takeBack(ctx, w)
+			return err
 		}
-		return err
+		for _, end := range w.ends {
+			end()
+		}
+		return nil
 	})
 	s.settleDoubts(ctx, w, err)
 	return err

@@ -110,12 +110,14 @@ func (s *Service) restoreScan(ctx context.Context, tx *writing, a actor.Actor, e
 // if tx fails, as what it was.
 func (s *Service) takeOut(ctx context.Context, tx *writing, e fsdb.Trashed) error {
 	was, err := s.tree.TrashEntry(e.ID)
-	if err == nil {
-		err = s.tree.RestoreTrash(ctx, e)
-	}
 	if err != nil {
 		return err
 	}
+	drop, err := s.tree.TakeOutTrash(ctx, e)
+	if err != nil {
+		return err
+	}
+	tx.ends = append(tx.ends, drop)
 	tx.did(func(ctx context.Context) error { return s.tree.TrashAgain(ctx, e, *was) })
 	return nil
 }

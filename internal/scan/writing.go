@@ -30,6 +30,8 @@ type writing struct {
 	pgx.Tx
 
 	deeds []deed
+	// ends are done last before the commit, when nothing can be taken back any more.
+	ends []func()
 }
 
 // deed is something that was done to the tree.
