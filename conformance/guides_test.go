@@ -1,7 +1,11 @@
 package conformance
 
 import (
+	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -253,4 +257,138 @@ func testGuideKeys(t *testing.T, rotate, generate string) {
 	third := serve(before + "plantdb serve\n")
 	asked := regexp.MustCompile(`http://[^/]+`).ReplaceAllString(after, third.URL)
 	tourShell(t, guideShell+"{\n"+asked+"} > said\nhas '\"crv\":\"Ed25519\"'", dir, nil)
+}
+
+// TestUploadsGuide runs docs/uploads.md; the other server to which it takes a scan
+// is the same one, which gets it under another name. tus-js-client, of which the
+// guide has a block too, is run by package e2e/tus.
+func TestUploadsGuide(t *testing.T) {
+	t.Parallel()
+	tree, dir := servertest.Dir(t), t.TempDir()
+	env := []string{"DATABASE_URL=" + pgtest.URL(t), "PLANTDB_ADMIN_PASSWORD=" + adminPassword, "ROMI_DB=" + tree}
+	server := servertest.Start(t, servertest.Options{Env: env}, tree, "--demo")
+	blocks := commandsOf(t, "uploads.md")
+	for i := range blocks {
+		blocks[i].code = strings.ReplaceAll(blocks[i].code, "$OTHER/api/v1/assets/archive/night_1", "$URL/api/v1/assets/archive/night_2")
+	}
+	const fresh = `api -X DELETE $URL/api/v1/files/real_plant/images/00000_rgb > said` + "\n"
+	checks := []string{
+		`plantdb() { "$PLANTDB" "$@"; }
+curl() { case " $* " in *" -f"*) command curl "$@" ;; *) command curl --fail-with-body "$@" ;; esac; }
+curl -sS $URL/api/v1/auth/login -H 'Content-Type: application/json' -d "{\"username\": \"admin\", \"password\": \"$PASSWORD\"}" > pair.json
+TOKEN=$(sed 's/.*"access_token":"\([^"]*\)".*/\1/' pair.json)
+api() { curl -sS -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' "$@"; }
+curl -sS $URL/api/v1/files/real_plant/images/00000_rgb > 00000_rgb.jpg
+api -X POST $URL/api/v1/scans/night_1 > said
+api -X POST $URL/api/v1/filesets/night_1/images > said
+curl -sS -H "Authorization: Bearer $TOKEN" $URL/api/v1/files/night_1/images/one -F ext=txt -F file=@00000_rgb.jpg > said
+api $URL/api/v1/groups -d '{"name": "phenotyping"}' > said
+api $URL/api/v1/auth/register -d "{\"username\": \"carol\", \"fullname\": \"Carol\", \"password\": \"$PASSWORD\"}" > said
+echo 'watered twice' > notes.txt
+` + fresh,
+
+		// One request, with a digest, and what is there when the answer was lost.
+		`has '"id":"00000_rgb"'
+refused 409 file_exists -H "Authorization: Bearer $TOKEN" $URL/api/v1/files/real_plant/images/00000_rgb -F ext=jpg -F file=@00000_rgb.jpg
+api $URL/api/v1/files/real_plant/images/00000_rgb/metadata > said
+has '"channel":"rgb"'
+` + fresh + `refused 400 digest_mismatch -H "Authorization: Bearer $TOKEN" $URL/api/v1/files/real_plant/images/00000_rgb \
+  -F ext=jpg -F "file=@00000_rgb.jpg;headers=\"Content-Digest: sha-256=:$(openssl dgst -sha256 -binary notes.txt | base64):\""`,
+		`has '"id":"00000_rgb"'
+cmp <(curl -sS $URL/api/v1/files/real_plant/images/00000_rgb) 00000_rgb.jpg`,
+		`[ "$(grep -i '^etag' said | cut -d '"' -f 2)" = "$(tail -n 1 said | cut -d ' ' -f 1)" ]`,
+
+		// Archives.
+		`has '"images/one.txt"'
+curl -sS $URL/api/v1/files/night_2/images/one | cmp - 00000_rgb.jpg`,
+		// Files beside the filesets.
+		`has 'watered twice'; cmp "$TREE/real_plant/notes.txt" notes.txt
+refused 400 name_reserved -H "Authorization: Bearer $TOKEN" -H 'Content-Disposition: attachment' -H 'X-File-Path: files.json' --data-binary @notes.txt $URL/files/real_plant`,
+		// Quotas.
+		`has '536870912000'; has '200000'; api $URL/api/v1/quotas > said
+has '"carol"'; has '"phenotyping"'`,
+	}
+	blocks = slices.Insert(blocks, 0, block{"sh", ":\n"})
+	tourShell(t, guide(t, blocks, checks), dir, append(env, "URL="+server.URL, "TREE="+tree, "PASSWORD="+adminPassword, "PLANTDB="+servertest.Build(t)))
+}
+
+// TestEventsGuide runs docs/events.md: its commands, and its receiver of a message
+// that the server sends.
+func TestEventsGuide(t *testing.T) {
+	t.Parallel()
+	type message struct {
+		Headers map[string]string `json:"headers"`
+		Body    string            `json:"body"`
+	}
+	messages := make(chan message, 10)
+	receiver := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		m := message{map[string]string{}, string(body)}
+		for _, name := range []string{"webhook-id", "webhook-timestamp", "webhook-signature"} {
+			m.Headers[name] = r.Header.Get(name)
+		}
+		messages <- m
+	}))
+	t.Cleanup(receiver.Close)
+	tree, dir := servertest.Dir(t), t.TempDir()
+	env := []string{"DATABASE_URL=" + pgtest.URL(t), "PLANTDB_ADMIN_PASSWORD=" + adminPassword, "WEBHOOK_NETWORKS=127.0.0.0/8"}
+	server := servertest.Start(t, servertest.Options{Env: env}, tree, "--demo")
+	blocks := commandsOf(t, "events.md")
+	for i := range blocks {
+		blocks[i].code = strings.NewReplacer("curl -N ", "follow ", "https://lab.example.org/plantdb", receiver.URL).Replace(blocks[i].code)
+	}
+	checks := []string{
+		`curl -sS $PLANTDB/api/v1/auth/login -H 'Content-Type: application/json' -d "{\"username\": \"admin\", \"password\": \"$PASSWORD\"}" > pair.json
+TOKEN=$(sed 's/.*"access_token":"\([^"]*\)".*/\1/' pair.json) ADMIN=$TOKEN
+api() { curl -sS -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' "$@"; }
+follow() { command curl -sS -N "$@" > stream & FOLLOWER=$!; }
+comes() { for i in $(seq 600); do grep -qF -- "$1" stream && return; sleep 0.1; done; echo "the stream has no $1" >&2; cat stream >&2; false; }`,
+		// Following.
+		`comes 'event: ready'
+api -X POST $PLANTDB/api/v1/scans/told > said
+comes 'event: scan.created'; comes '"scan":"told"'
+kill $FOLLOWER; wait $FOLLOWER || true
+NEXT=$(grep -B 2 -A 2 'event: ready' stream | sed -n 's/^id: *//p' | head -n 1)`,
+		`has '"kind":"scan.created"'; has '"scan":"told"'; has '"next":"'; has '"more":false'`,
+		// Webhooks.
+		`has '"secret":"whsec_'; cp said webhook.json
+ID=$(python3 -c 'import json; print(json.load(open("webhook.json"))["id"])')
+api -X POST $PLANTDB/api/v1/webhooks/$ID/test > said
+api $PLANTDB/api/v1/webhooks/$ID/deliveries > said
+api -X PATCH $PLANTDB/api/v1/webhooks/$ID -d '{"kinds": ["scan.created"]}' > said
+has '"scan.created"'`,
+	}
+	blocks = slices.Insert(blocks, 0, block{"sh", ":\n"})
+	tourShell(t, guide(t, blocks, checks), dir, []string{"PLANTDB=" + server.URL, "PASSWORD=" + adminPassword})
+	if t.Failed() {
+		return
+	}
+	sent, err := json.Marshal(<-messages)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "message.json"), string(sent))
+	ran := 0
+	for _, b := range blocksOf(t, filepath.Join("..", "docs", "events.md")) {
+		if b.language != "python" {
+			continue
+		}
+		ran++
+		write(t, filepath.Join(dir, "receiver.py"), b.code+`
+import json
+secret, sent = json.load(open("webhook.json"))["secret"], json.load(open("message.json"))
+body = sent["body"].encode()
+assert json.loads(body)["type"] == "webhook.test", body
+assert good(secret, sent["headers"], body)
+assert not good(secret, sent["headers"], body + b" ")
+assert not good("whsec_" + base64.b64encode(b"another").decode(), sent["headers"], body)
+`)
+		tourShell(t, "python3 receiver.py", dir, nil)
+	}
+	if ran != 1 {
+		t.Errorf("the guide has %d blocks of Python, want the receiver", ran)
+	}
 }
