@@ -8,7 +8,9 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -84,6 +86,39 @@ func TestCheck(t *testing.T) {
 	if got := servertest.Run(t, o, "check"); got.Code != 1 || strings.Count(got.Stdout, "\n") != 2 || !strings.HasPrefix(got.Stdout, "! missing_file ") {
 		t.Errorf("check after it = %+v", got)
 	}
+	t.Run("of a scan that somebody holds", func(t *testing.T) {
+		f, err := os.OpenFile(filepath.Join(dir, ".locks/real_plant.lock"), os.O_WRONLY|os.O_CREATE, 0o644)
+		if err == nil {
+			err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close() // which lets go of it
+		impatient := servertest.Options{Env: append(slices.Clone(o.Env), "PLANTDB_LOCK_TIMEOUT=0.1")}
+		got := servertest.Run(t, impatient, "check", "--scan", "real_plant")
+		if got.Code != 1 || strings.Count(got.Stdout, "\n") != 2 || !strings.HasPrefix(got.Stdout, "! not_checked ") {
+			t.Errorf("check = %+v, want not_checked", got)
+		}
+	})
+	t.Run("of a file that cannot be read", func(t *testing.T) {
+		others, err := filepath.Glob(filepath.Join(dir, "real_plant_analyzed/images/*"))
+		if err != nil || len(others) == 0 {
+			t.Fatalf("images = %q, %v", others, err)
+		}
+		if err := os.Chmod(others[0], 0); err != nil {
+			t.Fatal(err)
+		}
+		for name, account := range servertest.Accounts(t) {
+			if name == "root" {
+				continue // who may read everything
+			}
+			got := servertest.Run(t, servertest.Options{Env: o.Env, Account: account}, "check", "--digests", "--scan", "real_plant_analyzed")
+			if got.Code != 1 || strings.Count(got.Stdout, "\n") != 2 || !strings.HasPrefix(got.Stdout, "! unreadable ") || !strings.Contains(got.Stdout, "the disk does not give it: permission denied") {
+				t.Errorf("check = %+v, want unreadable", got)
+			}
+		}
+	})
 	for _, args := range [][]string{{"--scan", "nobody"}, {"--scan", "real_plant", "--resume"}, {"--rate", "-1"}} {
 		if got := servertest.Run(t, o, append([]string{"check"}, args...)...); got.Code != 1 || got.Stderr == "" {
 			t.Errorf("check %q = %+v, want an error", args, got)

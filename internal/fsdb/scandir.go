@@ -54,9 +54,12 @@ func (d *ScanDir) Open(name string) (*os.File, fs.FileInfo, error) {
 // error other than ErrNotFound, of pace and of ctx says that the disk does not
 // give the file, or that it grew or shrank meanwhile.
 func (d *ScanDir) Digest(ctx context.Context, name string, pace func(context.Context, int) error) (sum [sha256.Size]byte, info fs.FileInfo, err error) {
-	f, info, err := d.Open(name)
+	f, info, err := openRegular(d.root, name)
+	if errors.Is(err, fs.ErrPermission) { // it is there, unlike what cannot be opened for another reason
+		return sum, nil, fmt.Errorf("open %q: %w", name, err)
+	}
 	if err != nil {
-		return sum, nil, err
+		return sum, nil, unopened(name, err)
 	}
 	defer func() { _ = f.Close() }()                                             // only read
 	forget := func() { _ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED) } // advice
