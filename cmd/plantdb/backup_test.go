@@ -152,6 +152,73 @@ func TestBackupBesideWriters(t *testing.T) {
 	damaged(t, copied, home)
 }
 
+// TestBackupOfEverything backs up a tree that has everything at once, and finds all
+// of it in what is restored: every byte of scans, timelapses, trash and an upload
+// that goes on, and what the accounts and the index say.
+func TestBackupOfEverything(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	e := b.prepare(t)
+	api := e.must(t, http.StatusOK, "/auth/token/create-api-token", object{"token_exp": 3600, "datasets": object{"*": []string{"READ"}}}).text("api_token")
+	e.must(t, http.StatusCreated, "/webhooks", object{"url": "https://lab.example.org/plantdb", "kinds": []string{"scan.purged"}})
+	for _, name := range []string{"create a scan in a timelapse", "put a file beside filesets", "tags", "sharing", "metadata of a timelapse", "owner"} {
+		i := slices.IndexFunc(everyWrite, func(w write) bool { return w.name == name })
+		if a := everyWrite[i].call(t, e); a.Status >= http.StatusBadRequest {
+			t.Fatalf("%s = %d %s", name, a.Status, a.Text)
+		}
+	}
+	look := func(c caller, token caller) map[string]string {
+		seen := map[string]string{}
+		for _, path := range []string{
+			"/scans", "/timelapses", "/timelapses/series", "/timelapses/old", "/trash", "/scans/hidden/visibility", "/scans/hidden/owner", "/scans/kept/sharing",
+			"/scans/kept/tags", "/scans/kept/metadata", "/scans/kept/history", "/assets/files/kept/beside.txt", "/filesets/kept/images/files",
+			"/files/kept/images/notes/metadata", "/webhooks", "/auth/api-tokens", "/groups", "/users", "/usage",
+		} {
+			a := c.get(t, path)
+			if a.Status != http.StatusOK {
+				t.Errorf("GET %s = %d %s", path, a.Status, a.Text)
+			}
+			seen[path] = a.Text
+		}
+		seen["by API token"] = token.get(t, "/files/kept/images/notes").Text
+		return seen
+	}
+	before, told := e.all(t), look(e.caller, caller{e.base, api})
+	home := servertest.Dir(t)
+	copied, restored, url := filepath.Join(home, "backup"), filepath.Join(home, "restored"), emptyDatabase(t)
+	o := servertest.Options{Env: []string{"DATABASE_URL=" + b.database, "ROMI_DB=" + b.dir}}
+	again := servertest.Options{Env: []string{"DATABASE_URL=" + url, "ROMI_DB=" + restored}}
+	for _, step := range []struct {
+		o    servertest.Options
+		args []string
+	}{{o, []string{"backup", copied}}, {o, []string{"backup", "--verify", copied}}, {again, []string{"restore", copied}}, {again, []string{"check", "--digests"}}} {
+		if got := servertest.Run(t, step.o, step.args...); got.Code != 0 {
+			t.Fatalf("%q = %+v", step.args, got)
+		}
+	}
+	second := &bench{dir: restored, database: url, server: servertest.Start(t, again, restored, "--test")}
+	r := &everything{caller: caller{second.server.URL, e.token}, bench: second, trash: e.trash, pieces: e.pieces}
+	if diff := cmp.Diff(before, r.all(t)); diff != "" {
+		t.Errorf("what was restored (-original +restored):\n%s", diff)
+	}
+	// The token of the first server counts on the second: key and session came along.
+	if diff := cmp.Diff(told, look(r.caller, caller{r.base, api})); diff != "" {
+		t.Errorf("what the server tells of what was restored (-original +restored):\n%s", diff)
+	}
+	// All of it goes on.
+	for _, w := range everyWrite {
+		if !slices.Contains([]string{"the last piece", "restore a scan", "restore a timelapse", "restore a file", "restore a fileset", "purge"}, w.name) {
+			continue
+		}
+		if a := w.call(t, r); a.Status >= http.StatusBadRequest {
+			t.Errorf("%s of what was restored = %d %s", w.name, a.Status, a.Text)
+		}
+	}
+	if a := r.get(t, "/files/kept/images/pieces_half"); a.Text != "1234567890" {
+		t.Errorf("file of the upload that went on = %d %q", a.Status, a.Text)
+	}
+}
+
 // emptyDatabase returns the URL of a database without tables.
 func emptyDatabase(t *testing.T) string {
 	t.Helper()
