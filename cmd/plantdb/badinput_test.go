@@ -2,7 +2,9 @@ package main_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"maps"
 	"net/http"
@@ -63,6 +65,8 @@ var refusedReads = []badRequest{
 	{name: "image size", path: "/assets/image/kept/images/photo?size=huge", status: 400, code: "bad_size"},
 	{name: "image size out of bounds", path: "/assets/image/kept/images/photo?size=100000", status: 400, code: "bad_size"},
 	{name: "image that is none", path: "/assets/image/kept/images/notes?size=thumb", status: 422, code: "damaged_image"},
+	{name: "image whose header promises too much", path: "/assets/image/kept/images/vast?size=thumb", status: 422, code: "image_too_large"},
+	{name: "image whose header promises too much, as text", path: "/assets/image/kept/images/vast?size=large&as_base64=true", status: 422, code: "image_too_large"},
 	{name: "range beyond the end", path: "/files/kept/images/notes", header: http.Header{"Range": {"bytes=1000-"}}, status: 416, code: "range_not_satisfiable"},
 	{name: "method", method: http.MethodDelete, path: "/health", status: 405, code: "method_not_allowed"},
 	{name: "garbage token", path: "/scans", as: "garbage", status: 401, code: "token_malformed"},
@@ -233,6 +237,11 @@ func checkProblem(t *testing.T, a answer, status int, code string) {
 func TestBadInput(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, "PLANTDB_MAX_UPLOAD=64KiB")
+	contentType, body := form(t, vastPNG(), "ext", "png")
+	if a := b.callers["admin"].send(t, http.MethodPost, "/files/kept/images/vast", contentType, body); a.Status != http.StatusCreated {
+		t.Fatalf("upload = %d %s", a.Status, a.Text)
+	}
+	b.folded(t, "vast")
 	// What was uploaded before is on its way into files.json.
 	eventually(t, "files.json is written behind the upload", func() string {
 		index, err := os.ReadFile(filepath.Join(b.dir, "kept", "files.json"))
@@ -254,6 +263,14 @@ func TestBadInput(t *testing.T) {
 	if diff := cmp.Diff(before, treeOf(t, b.dir)); diff != "" {
 		t.Errorf("refused requests changed the tree (-before +after):\n%s", diff)
 	}
+}
+
+// vastPNG is the beginning of an image of 60000x60000 pixels, a few bytes long.
+func vastPNG() string {
+	const side = 60_000
+	header := append([]byte("IHDR"), 0, 0, side>>8, side&0xff, 0, 0, side>>8, side&0xff, 8, 2, 0, 0, 0)
+	length := binary.BigEndian.AppendUint32(nil, uint32(len(header)-len("IHDR")))
+	return "\x89PNG\r\n\x1a\n" + string(length) + string(binary.BigEndian.AppendUint32(header, crc32.ChecksumIEEE(header)))
 }
 
 // TestBadUpload sends forms that are refused; nothing of them may remain.
