@@ -15,6 +15,7 @@ import (
 	"testing/iotest"
 
 	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/romi/plantdb-go/internal/fault"
 )
@@ -95,6 +96,51 @@ func TestReadText(t *testing.T) {
 		}
 		if diff := gocmp.Diff(tt.want, got); diff != "" {
 			t.Errorf("Read(%s): (-want +got)\n%s", name, diff)
+		}
+	}
+}
+
+// A pyramid as other programs write it, see testdata/README.md: with what they
+// know beside places, normals and colours, in every format they have.
+func TestReadOthers(t *testing.T) {
+	t.Parallel()
+	pyramid := Mesh{
+		Points:    []Vec{{0, 0, 0}, {1, 0, 0}, {1, 2, 0}, {0, 2, 0}, {0.5, 1, 3}},
+		Normals:   []Vec{{-1, 0, 0}, {1, 0, 0}, {0, 1, 0}, {0, -1, 0}, {0, 0, 1}},
+		Colors:    []Color{{255, 0, 0}, {0, 255, 0}, {0, 0, 255}, {10, 20, 30}, {200, 100, 50}},
+		Triangles: [][3]uint32{{0, 1, 4}, {1, 2, 4}, {2, 3, 4}, {3, 0, 4}, {0, 2, 1}, {0, 3, 2}},
+	}
+	// MeshLab makes normals of a mesh anew, of its triangles and as long as their
+	// angles; CloudCompare gives all of them length 1, and holds them in fewer bits
+	// than it writes.
+	const x, y, z, top = 1.236082908945517, 1.341419818310837, -0.917642569200366, 0.407251924333317
+	long := math.Sqrt(x*x + y*y + z*z)
+	meshed := []Vec{{-x, -y, z}, {x, -y, z}, {x, y, z}, {-x, y, z}, {0, 0, top}}
+	unit := []Vec{{-x / long, -y / long, z / long}, {x / long, -y / long, z / long}, {x / long, y / long, z / long}, {-x / long, y / long, z / long}, {0, 0, 1}}
+	for _, name := range []string{
+		"meshlab-mesh-ascii", "meshlab-mesh-binary", "meshlab-cloud-ascii", "meshlab-cloud-binary",
+		"cloudcompare-mesh-ascii", "cloudcompare-mesh-binary-le", "cloudcompare-mesh-binary-be",
+		"cloudcompare-cloud-ascii", "cloudcompare-cloud-binary-le", "cloudcompare-cloud-binary-be",
+	} {
+		want := pyramid
+		near := cmpopts.EquateApprox(0, 1e-14)
+		if strings.HasPrefix(name, "cloudcompare") {
+			near = cmpopts.EquateApprox(0, 1e-3)
+		}
+		switch {
+		case strings.Contains(name, "-cloud-"):
+			want.Triangles = nil
+		case strings.HasPrefix(name, "meshlab"):
+			want.Normals = meshed
+		default:
+			want.Normals = unit
+		}
+		got := readFile(t, name+".ply")
+		if diff := gocmp.Diff(want.Points, got.Points); diff != "" {
+			t.Errorf("points of %s: (-want +got)\n%s", name, diff)
+		}
+		if diff := gocmp.Diff(&want, got, near, cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("%s: (-want +got)\n%s", name, diff)
 		}
 	}
 }

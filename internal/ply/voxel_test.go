@@ -1,7 +1,10 @@
 package ply
 
 import (
+	"bytes"
 	"cmp"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -93,6 +96,40 @@ func TestDownSampleIsOpen3Ds(t *testing.T) {
 	byPlace(want)
 	if diff := gocmp.Diff(want, got); diff != "" {
 		t.Errorf("DownSample: (-want +got)\n%s", diff)
+	}
+}
+
+// What Open3D 0.20 leaves of a cloud with normals and colours at other sizes: how
+// many points, and the SHA-256 of what it writes of them, ordered by their place.
+func TestDownSampleIsOpen3DsAtOtherSizes(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		voxel  float64
+		points int
+		sum    string
+	}{
+		{0.5, 296, "0af47fb5e4bfac445b556c951c487c2d070a7dcbf450422e71c174bfadd38e6c"},
+		{1.1, 284, "98989ebd3d2ed032c89383f99bef7ead39326e0c3f63740cea084aa35d1bd00c"},
+		{4, 91, "d6ff8e5ba43b127449cf12dae9b75c22b911e402b52d57556bca37e434637da2"},
+	} {
+		thin, err := readFile(t, "open3d-cloud.ply").DownSample(tt.voxel)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		if err := Write(&out, thin); err != nil {
+			t.Fatal(err)
+		}
+		const size = 6*8 + 3 // of a point, its normal and its colour
+		_, body, _ := bytes.Cut(out.Bytes(), []byte("end_header\n"))
+		points := slices.Collect(slices.Chunk(body, size))
+		slices.SortFunc(points, func(a, b []byte) int {
+			place := func(p []byte, axis int) float64 { return math.Float64frombits(binary.LittleEndian.Uint64(p[8*axis:])) }
+			return cmp.Or(cmp.Compare(place(a, 0), place(b, 0)), cmp.Compare(place(a, 1), place(b, 1)), cmp.Compare(place(a, 2), place(b, 2)))
+		})
+		if got := fmt.Sprintf("%x", sha256.Sum256(slices.Concat(points...))); len(points) != tt.points || got != tt.sum {
+			t.Errorf("DownSample(%g) = %d points, %s, want %d, %s", tt.voxel, len(points), got, tt.points, tt.sum)
+		}
 	}
 }
 
