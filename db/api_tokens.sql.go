@@ -61,7 +61,7 @@ func (q *Queries) GetAPIToken(ctx context.Context, db DBTX, iD uuid.UUID, now ti
 const getAPITokenActor = `-- name: GetAPITokenActor :one
 SELECT t.revoked_at, t.datasets, t.last_used_at, u.id AS user_id, u.username, u.fullname, u.roles, u.is_active,
     ARRAY(SELECT g.name FROM groups g JOIN group_members m ON m.group_id = g.id
-          WHERE m.user_id = u.id ORDER BY g.name)::text[] AS groups
+          WHERE m.user_id = u.id ORDER BY g.name COLLATE "C")::text[] AS groups
 FROM api_tokens t
 JOIN users u ON u.id = t.user_id
 WHERE t.id = $1

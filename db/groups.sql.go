@@ -50,7 +50,7 @@ func (q *Queries) DeleteGroup(ctx context.Context, db DBTX, now time.Time, name 
 const getGroup = `-- name: GetGroup :one
 SELECT groups.id, groups.name, groups.description, groups.created_by, groups.created_at,
     ARRAY(SELECT u.username FROM users u JOIN group_members m ON m.user_id = u.id
-          WHERE m.group_id = groups.id ORDER BY u.username)::text[] AS members
+          WHERE m.group_id = groups.id ORDER BY u.username COLLATE "C")::text[] AS members
 FROM groups
 WHERE name = $1
 `
@@ -130,12 +130,12 @@ func (q *Queries) InsertGroupIfAbsent(ctx context.Context, db DBTX, arg InsertGr
 const listGroups = `-- name: ListGroups :many
 SELECT groups.id, groups.name, groups.description, groups.created_by, groups.created_at,
     ARRAY(SELECT u.username FROM users u JOIN group_members m ON m.user_id = u.id
-          WHERE m.group_id = groups.id ORDER BY u.username)::text[] AS members
+          WHERE m.group_id = groups.id ORDER BY u.username COLLATE "C")::text[] AS members
 FROM groups
-WHERE name > $1::text
+WHERE name COLLATE "C" > $1::text
   AND ($2::uuid IS NULL
        OR EXISTS (SELECT FROM group_members m WHERE m.group_id = groups.id AND m.user_id = $2::uuid))
-ORDER BY name
+ORDER BY name COLLATE "C"
 LIMIT $3::int
 `
 

@@ -128,12 +128,13 @@ func (q *Queries) ListLimitedUsers(ctx context.Context, db DBTX) ([]string, erro
 }
 
 const listQuotas = `-- name: ListQuotas :many
-SELECT 'user'::text AS kind, u.username AS name, q.max_bytes, q.max_files
-FROM user_quotas q JOIN users u ON u.id = q.user_id
-UNION ALL
-SELECT 'group', g.name, q.max_bytes, q.max_files
-FROM group_quotas q JOIN groups g ON g.id = q.group_id
-ORDER BY kind DESC, name
+SELECT a.kind::text AS kind, a.name::text AS name, a.max_bytes, a.max_files
+FROM (SELECT 'user' AS kind, u.username AS name, q.max_bytes, q.max_files
+      FROM user_quotas q JOIN users u ON u.id = q.user_id
+      UNION ALL
+      SELECT 'group', g.name, q.max_bytes, q.max_files
+      FROM group_quotas q JOIN groups g ON g.id = q.group_id) AS a
+ORDER BY a.kind DESC, a.name COLLATE "C"
 `
 
 type ListQuotasRow struct {
@@ -143,7 +144,7 @@ type ListQuotasRow struct {
 	MaxFiles *int64
 }
 
-// ListQuotas returns all quotas.
+// ListQuotas returns all quotas, those of users first.
 func (q *Queries) ListQuotas(ctx context.Context, db DBTX) ([]ListQuotasRow, error) {
 	rows, err := db.Query(ctx, listQuotas)
 	if err != nil {
@@ -189,7 +190,7 @@ CROSS JOIN LATERAL (
           UNION ALL
           SELECT sum(r.bytes), sum(r.files) FROM reservations r
           WHERE r.owner = ANY(a.owners) AND r.expires_at > $2 AND r.id <> $3) AS c) AS used
-ORDER BY a.kind DESC, a.name
+ORDER BY a.kind DESC, a.name COLLATE "C"
 `
 
 type ListQuotasOfRow struct {

@@ -27,9 +27,9 @@ func (q *Queries) DeleteTrash(ctx context.Context, db DBTX, id uuid.UUID) (int64
 
 const getTrash = `-- name: GetTrash :one
 SELECT trash.id, trash.kind, trash.timelapse, trash.scan, trash.fileset, trash.file, trash.owner, trash.deleted_by, trash.deleted_at,
-    ARRAY(SELECT coalesce(c.owner, '') FROM trash_contents c WHERE c.trash_id = trash.id ORDER BY c.scan)::text[] AS owners,
-    ARRAY(SELECT c.scan FROM trash_contents c WHERE c.trash_id = trash.id ORDER BY c.scan)::text[] AS scans,
-    ARRAY(SELECT coalesce(c.scan_id, '00000000-0000-0000-0000-000000000000') FROM trash_contents c WHERE c.trash_id = trash.id ORDER BY c.scan)::uuid[] AS scan_ids,
+    ARRAY(SELECT coalesce(c.owner, '') FROM trash_contents c WHERE c.trash_id = trash.id ORDER BY c.scan COLLATE "C")::text[] AS owners,
+    ARRAY(SELECT c.scan FROM trash_contents c WHERE c.trash_id = trash.id ORDER BY c.scan COLLATE "C")::text[] AS scans,
+    ARRAY(SELECT coalesce(c.scan_id, '00000000-0000-0000-0000-000000000000') FROM trash_contents c WHERE c.trash_id = trash.id ORDER BY c.scan COLLATE "C")::uuid[] AS scan_ids,
     (SELECT coalesce(sum(c.file_count), 0) FROM trash_contents c WHERE c.trash_id = trash.id)::bigint AS file_count,
     (SELECT coalesce(sum(c.byte_count), 0) FROM trash_contents c WHERE c.trash_id = trash.id)::bigint AS byte_count
 FROM trash
@@ -168,9 +168,9 @@ func (q *Queries) ListExpiredTrash(ctx context.Context, db DBTX, before time.Tim
 
 const listTrash = `-- name: ListTrash :many
 SELECT trash.id, trash.kind, trash.timelapse, trash.scan, trash.fileset, trash.file, trash.owner, trash.deleted_by, trash.deleted_at,
-    ARRAY(SELECT coalesce(c.owner, '') FROM trash_contents c WHERE c.trash_id = trash.id ORDER BY c.scan)::text[] AS owners,
-    ARRAY(SELECT c.scan FROM trash_contents c WHERE c.trash_id = trash.id ORDER BY c.scan)::text[] AS scans,
-    ARRAY(SELECT coalesce(c.scan_id, '00000000-0000-0000-0000-000000000000') FROM trash_contents c WHERE c.trash_id = trash.id ORDER BY c.scan)::uuid[] AS scan_ids,
+    ARRAY(SELECT coalesce(c.owner, '') FROM trash_contents c WHERE c.trash_id = trash.id ORDER BY c.scan COLLATE "C")::text[] AS owners,
+    ARRAY(SELECT c.scan FROM trash_contents c WHERE c.trash_id = trash.id ORDER BY c.scan COLLATE "C")::text[] AS scans,
+    ARRAY(SELECT coalesce(c.scan_id, '00000000-0000-0000-0000-000000000000') FROM trash_contents c WHERE c.trash_id = trash.id ORDER BY c.scan COLLATE "C")::uuid[] AS scan_ids,
     (SELECT coalesce(sum(c.file_count), 0) FROM trash_contents c WHERE c.trash_id = trash.id)::bigint AS file_count,
     (SELECT coalesce(sum(c.byte_count), 0) FROM trash_contents c WHERE c.trash_id = trash.id)::bigint AS byte_count
 FROM trash

@@ -66,7 +66,7 @@ func (q *Queries) DropLinks(ctx context.Context, db DBTX, userID uuid.UUID) erro
 const getLogin = `-- name: GetLogin :one
 SELECT users.id, users.username, users.fullname, users.password_hash, users.roles, users.is_active, users.created_at, users.updated_at, users.last_login_at, users.password_changed_at, users.xmin::text AS version,
     ARRAY(SELECT g.name FROM groups g JOIN group_members m ON m.group_id = g.id
-          WHERE m.user_id = users.id ORDER BY g.name)::text[] AS groups,
+          WHERE m.user_id = users.id ORDER BY g.name COLLATE "C")::text[] AS groups,
     EXISTS(SELECT FROM login_attempts l
            WHERE l.username = users.username AND l.network = $1 AND l.locked_until > $2::timestamptz
                         AND l.locked_until <= $3::timestamptz)::boolean AS locked
@@ -119,7 +119,7 @@ func (q *Queries) GetLogin(ctx context.Context, db DBTX, arg GetLoginParams) (Ge
 const getUser = `-- name: GetUser :one
 SELECT users.id, users.username, users.fullname, users.password_hash, users.roles, users.is_active, users.created_at, users.updated_at, users.last_login_at, users.password_changed_at,
     ARRAY(SELECT g.name FROM groups g JOIN group_members m ON m.group_id = g.id
-          WHERE m.user_id = users.id ORDER BY g.name)::text[] AS groups
+          WHERE m.user_id = users.id ORDER BY g.name COLLATE "C")::text[] AS groups
 FROM users
 WHERE username = $1
 `
@@ -242,10 +242,10 @@ func (q *Queries) InsertUserIfAbsent(ctx context.Context, db DBTX, arg InsertUse
 const listUsers = `-- name: ListUsers :many
 SELECT users.id, users.username, users.fullname, users.password_hash, users.roles, users.is_active, users.created_at, users.updated_at, users.last_login_at, users.password_changed_at,
     ARRAY(SELECT g.name FROM groups g JOIN group_members m ON m.group_id = g.id
-          WHERE m.user_id = users.id ORDER BY g.name)::text[] AS groups
+          WHERE m.user_id = users.id ORDER BY g.name COLLATE "C")::text[] AS groups
 FROM users
-WHERE username > $1::text
-ORDER BY username
+WHERE username COLLATE "C" > $1::text
+ORDER BY username COLLATE "C"
 LIMIT $2::int
 `
 

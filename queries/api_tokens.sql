@@ -9,7 +9,7 @@ SELECT count(*) FROM api_tokens WHERE user_id = @user_id AND revoked_at IS NULL 
 -- GetAPITokenActor returns all that decides what the bearer of an API token may do.
 SELECT t.revoked_at, t.datasets, t.last_used_at, u.id AS user_id, u.username, u.fullname, u.roles, u.is_active,
     ARRAY(SELECT g.name FROM groups g JOIN group_members m ON m.group_id = g.id
-          WHERE m.user_id = u.id ORDER BY g.name)::text[] AS groups
+          WHERE m.user_id = u.id ORDER BY g.name COLLATE "C")::text[] AS groups
 FROM api_tokens t
 JOIN users u ON u.id = t.user_id
 WHERE t.id = @id;

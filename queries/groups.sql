@@ -11,7 +11,7 @@ ON CONFLICT ON CONSTRAINT groups_name_key DO NOTHING;
 -- name: GetGroup :one
 SELECT sqlc.embed(groups),
     ARRAY(SELECT u.username FROM users u JOIN group_members m ON m.user_id = u.id
-          WHERE m.group_id = groups.id ORDER BY u.username)::text[] AS members
+          WHERE m.group_id = groups.id ORDER BY u.username COLLATE "C")::text[] AS members
 FROM groups
 WHERE name = @name;
 
@@ -19,12 +19,12 @@ WHERE name = @name;
 -- ListGroups pages by name; with a user it returns the groups of that user only.
 SELECT sqlc.embed(groups),
     ARRAY(SELECT u.username FROM users u JOIN group_members m ON m.user_id = u.id
-          WHERE m.group_id = groups.id ORDER BY u.username)::text[] AS members
+          WHERE m.group_id = groups.id ORDER BY u.username COLLATE "C")::text[] AS members
 FROM groups
-WHERE name > @after::text
+WHERE name COLLATE "C" > @after::text
   AND (sqlc.narg(member)::uuid IS NULL
        OR EXISTS (SELECT FROM group_members m WHERE m.group_id = groups.id AND m.user_id = sqlc.narg(member)::uuid))
-ORDER BY name
+ORDER BY name COLLATE "C"
 LIMIT @page_size::int;
 
 -- name: DeleteGroup :execrows

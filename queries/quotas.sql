@@ -45,7 +45,7 @@ CROSS JOIN LATERAL (
           UNION ALL
           SELECT sum(r.bytes), sum(r.files) FROM reservations r
           WHERE r.owner = ANY(a.owners) AND r.expires_at > @now AND r.id <> @but) AS c) AS used
-ORDER BY a.kind DESC, a.name;
+ORDER BY a.kind DESC, a.name COLLATE "C";
 
 -- name: GetScanAmount :one
 -- GetScanAmount returns what a scan holds, beside its filesets as well.
@@ -75,13 +75,14 @@ DELETE FROM reservations WHERE id = @id;
 DELETE FROM reservations WHERE expires_at <= @now;
 
 -- name: ListQuotas :many
--- ListQuotas returns all quotas.
-SELECT 'user'::text AS kind, u.username AS name, q.max_bytes, q.max_files
-FROM user_quotas q JOIN users u ON u.id = q.user_id
-UNION ALL
-SELECT 'group', g.name, q.max_bytes, q.max_files
-FROM group_quotas q JOIN groups g ON g.id = q.group_id
-ORDER BY kind DESC, name;
+-- ListQuotas returns all quotas, those of users first.
+SELECT a.kind::text AS kind, a.name::text AS name, a.max_bytes, a.max_files
+FROM (SELECT 'user' AS kind, u.username AS name, q.max_bytes, q.max_files
+      FROM user_quotas q JOIN users u ON u.id = q.user_id
+      UNION ALL
+      SELECT 'group', g.name, q.max_bytes, q.max_files
+      FROM group_quotas q JOIN groups g ON g.id = q.group_id) AS a
+ORDER BY a.kind DESC, a.name COLLATE "C";
 
 -- name: SetUserQuota :execrows
 -- SetUserQuota gives a user a quota; no row if there is no such user.

@@ -129,7 +129,7 @@ RETURNING id, username, expires_at;
 -- may do.
 SELECT s.ended_at, s.last_seen_at, u.id AS user_id, u.username, u.fullname, u.roles, u.is_active,
     ARRAY(SELECT g.name FROM groups g JOIN group_members m ON m.group_id = g.id
-          WHERE m.user_id = u.id ORDER BY g.name)::text[] AS groups
+          WHERE m.user_id = u.id ORDER BY g.name COLLATE "C")::text[] AS groups
 FROM sessions s
 JOIN users u ON u.id = s.user_id
 WHERE s.id = @id;

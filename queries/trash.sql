@@ -16,9 +16,9 @@ FROM entry, (SELECT unnest(@scans::text[]) AS scan,
 -- name: GetTrash :one
 -- GetTrash returns an entry of the trash; owners are those of all that it holds.
 SELECT sqlc.embed(trash),
-    ARRAY(SELECT coalesce(c.owner, '') FROM trash_contents c WHERE c.trash_id = trash.id ORDER BY c.scan)::text[] AS owners,
-    ARRAY(SELECT c.scan FROM trash_contents c WHERE c.trash_id = trash.id ORDER BY c.scan)::text[] AS scans,
-    ARRAY(SELECT coalesce(c.scan_id, '00000000-0000-0000-0000-000000000000') FROM trash_contents c WHERE c.trash_id = trash.id ORDER BY c.scan)::uuid[] AS scan_ids,
+    ARRAY(SELECT coalesce(c.owner, '') FROM trash_contents c WHERE c.trash_id = trash.id ORDER BY c.scan COLLATE "C")::text[] AS owners,
+    ARRAY(SELECT c.scan FROM trash_contents c WHERE c.trash_id = trash.id ORDER BY c.scan COLLATE "C")::text[] AS scans,
+    ARRAY(SELECT coalesce(c.scan_id, '00000000-0000-0000-0000-000000000000') FROM trash_contents c WHERE c.trash_id = trash.id ORDER BY c.scan COLLATE "C")::uuid[] AS scan_ids,
     (SELECT coalesce(sum(c.file_count), 0) FROM trash_contents c WHERE c.trash_id = trash.id)::bigint AS file_count,
     (SELECT coalesce(sum(c.byte_count), 0) FROM trash_contents c WHERE c.trash_id = trash.id)::bigint AS byte_count
 FROM trash
@@ -28,9 +28,9 @@ WHERE id = @id;
 -- ListTrash pages through the trash, the youngest first: everything, or with a
 -- username what that user deleted or owned.
 SELECT sqlc.embed(trash),
-    ARRAY(SELECT coalesce(c.owner, '') FROM trash_contents c WHERE c.trash_id = trash.id ORDER BY c.scan)::text[] AS owners,
-    ARRAY(SELECT c.scan FROM trash_contents c WHERE c.trash_id = trash.id ORDER BY c.scan)::text[] AS scans,
-    ARRAY(SELECT coalesce(c.scan_id, '00000000-0000-0000-0000-000000000000') FROM trash_contents c WHERE c.trash_id = trash.id ORDER BY c.scan)::uuid[] AS scan_ids,
+    ARRAY(SELECT coalesce(c.owner, '') FROM trash_contents c WHERE c.trash_id = trash.id ORDER BY c.scan COLLATE "C")::text[] AS owners,
+    ARRAY(SELECT c.scan FROM trash_contents c WHERE c.trash_id = trash.id ORDER BY c.scan COLLATE "C")::text[] AS scans,
+    ARRAY(SELECT coalesce(c.scan_id, '00000000-0000-0000-0000-000000000000') FROM trash_contents c WHERE c.trash_id = trash.id ORDER BY c.scan COLLATE "C")::uuid[] AS scan_ids,
     (SELECT coalesce(sum(c.file_count), 0) FROM trash_contents c WHERE c.trash_id = trash.id)::bigint AS file_count,
     (SELECT coalesce(sum(c.byte_count), 0) FROM trash_contents c WHERE c.trash_id = trash.id)::bigint AS byte_count
 FROM trash

@@ -11,7 +11,7 @@ ON CONFLICT ON CONSTRAINT users_username_key DO NOTHING;
 -- name: GetUser :one
 SELECT sqlc.embed(users),
     ARRAY(SELECT g.name FROM groups g JOIN group_members m ON m.group_id = g.id
-          WHERE m.user_id = users.id ORDER BY g.name)::text[] AS groups
+          WHERE m.user_id = users.id ORDER BY g.name COLLATE "C")::text[] AS groups
 FROM users
 WHERE username = @username;
 
@@ -20,7 +20,7 @@ WHERE username = @username;
 -- another one after every change of the account's row.
 SELECT sqlc.embed(users), users.xmin::text AS version,
     ARRAY(SELECT g.name FROM groups g JOIN group_members m ON m.group_id = g.id
-          WHERE m.user_id = users.id ORDER BY g.name)::text[] AS groups,
+          WHERE m.user_id = users.id ORDER BY g.name COLLATE "C")::text[] AS groups,
     EXISTS(SELECT FROM login_attempts l
            WHERE l.username = users.username AND l.network = @network AND l.locked_until > @now::timestamptz
                         AND l.locked_until <= @latest_lock::timestamptz)::boolean AS locked
@@ -31,10 +31,10 @@ WHERE users.username = @username;
 -- ListUsers pages by name, so an account added meanwhile moves no page.
 SELECT sqlc.embed(users),
     ARRAY(SELECT g.name FROM groups g JOIN group_members m ON m.group_id = g.id
-          WHERE m.user_id = users.id ORDER BY g.name)::text[] AS groups
+          WHERE m.user_id = users.id ORDER BY g.name COLLATE "C")::text[] AS groups
 FROM users
-WHERE username > @after::text
-ORDER BY username
+WHERE username COLLATE "C" > @after::text
+ORDER BY username COLLATE "C"
 LIMIT @page_size::int;
 
 -- name: UserExists :one

@@ -3,12 +3,15 @@ package api_test
 import (
 	"fmt"
 	"net/http"
+	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/romi/plantdb-go/internal/api"
 	"github.com/romi/plantdb-go/internal/auth"
+	"github.com/romi/plantdb-go/internal/pgtest"
 	"github.com/romi/plantdb-go/tokenauth"
 )
 
@@ -289,4 +292,66 @@ func TestGroups(t *testing.T) {
 		{"by nobody", "GET", "/groups", "", "", 401, "token_missing"},
 		{"by an API token", "GET", "/groups", "", s.apiToken(admin), 403, "forbidden"},
 	})
+}
+
+// Users, groups, their members and quotas come in the order of their bytes, page
+// by page and in whole, also on a database that has another order.
+func TestAccountsAreInTheOrderOfBytes(t *testing.T) {
+	t.Parallel()
+	s := newSiteWith(t, pgtest.Collated(t), t.TempDir(), api.Config{})
+	boss, _ := s.login("admin")
+	names := []string{"a-b", "a.c", "a_a", "ab", "b", "z", "é"}
+	must := func(want int, method, path, body string) answer {
+		t.Helper()
+		a := s.do(method, "/api/v1"+path, body, bearer(boss), asJSON)
+		if a.status != want {
+			t.Fatalf("%s %s = %d %s", method, path, a.status, a.body)
+		}
+		return a
+	}
+	for _, n := range slices.Backward(names) {
+		must(http.StatusCreated, http.MethodPost, "/auth/register", fmt.Sprintf(`{"username":%q,"fullname":"F","password":"correct horse"}`, n))
+	}
+	for _, n := range slices.Backward(names) {
+		must(http.StatusCreated, http.MethodPost, "/groups", fmt.Sprintf(`{"name":%q,"members":["b","a_a","ab","a-b"]}`, n))
+		must(http.StatusOK, http.MethodPut, "/quotas/users/"+url.PathEscape(n), `{"max_files":1}`)
+		must(http.StatusOK, http.MethodPut, "/quotas/groups/"+url.PathEscape(n), `{"max_files":1}`)
+	}
+	under := func(a answer, list, key string) (all []string) {
+		for _, item := range a.json(t)[list].([]any) {
+			all = append(all, item.(map[string]any)[key].(string))
+		}
+		return all
+	}
+	users := slices.Sorted(slices.Values(append([]string{"admin", "carol", "guest", "rita"}, names...)))
+	for _, tt := range []struct {
+		list, key string
+		want      []string
+	}{{"users", "username", users}, {"groups", "name", names}} {
+		var all []string
+		for after := ""; ; after = all[len(all)-1] {
+			page := under(must(http.StatusOK, http.MethodGet, "/"+tt.list+"?limit=2&after="+url.QueryEscape(after), ""), tt.list, tt.key)
+			if all = append(all, page...); len(page) < 2 {
+				break
+			}
+		}
+		if !slices.Equal(all, tt.want) {
+			t.Errorf("pages of %s = %q, want %q", tt.list, all, tt.want)
+		}
+	}
+	for path, key := range map[string]string{"/groups/b": "members", "/users/b": "groups"} {
+		want := names
+		if key == "members" {
+			want = []string{"a-b", "a_a", "ab", "b"}
+		}
+		if got := must(http.StatusOK, http.MethodGet, path, "").json(t)[key]; fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("%s of %s = %v, want %v", key, path, got, want)
+		}
+	}
+	if got := under(must(http.StatusOK, http.MethodGet, "/quotas", ""), "quotas", "name"); !slices.Equal(got, slices.Concat(names, names)) {
+		t.Errorf("quotas = %q, want %q, twice", got, names)
+	}
+	if got := under(must(http.StatusOK, http.MethodGet, "/usage?user=b", ""), "quotas", "name"); !slices.Equal(got, slices.Concat([]string{"b"}, names)) {
+		t.Errorf("quotas of a user = %q, want b, %q", got, names)
+	}
 }

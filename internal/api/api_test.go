@@ -91,13 +91,17 @@ func newAccounts(t *testing.T, config api.Config, change ...func(*auth.Config)) 
 
 func newSiteOn(t *testing.T, dir string, config api.Config, change ...func(*auth.Config)) *site {
 	t.Helper()
+	return newSiteWith(t, pgtest.New(t), dir, config, change...)
+}
+
+func newSiteWith(t *testing.T, pool *pgxpool.Pool, dir string, config api.Config, change ...func(*auth.Config)) *site {
+	t.Helper()
 	tree, err := fsdb.Create(dir)
 	if err != nil {
 		t.Fatalf("fsdb.Create = %v", err)
 	}
 	t.Cleanup(func() { _ = tree.Close() })
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
-	pool := pgtest.New(t)
 	key, err := tokenauth.NewHMACKey(bytes.Repeat([]byte{7}, 64))
 	if err != nil {
 		t.Fatal(err)

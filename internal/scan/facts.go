@@ -54,7 +54,7 @@ func clip(s string, n int) string {
 }
 
 // searchText is the id, keys and values of metadata, each on a line of its
-// own, in lower case.
+// own, in lower case and the order of the keys.
 func searchText(name string, metadata json.RawMessage) string {
 	var all strings.Builder
 	all.WriteString(name)

@@ -8,6 +8,7 @@ import (
 	"math"
 	"math/big"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -177,13 +178,14 @@ func (f Filter) matchWords(id string, target any) bool {
 }
 
 // spell writes the keys and values of v, each on a line of its own, so that no
-// word is found across two of them.
+// word is found across two of them; in the order of the keys, so that of what is
+// too long the same is cut off each time.
 func spell(all *strings.Builder, v any) {
 	switch v := v.(type) {
 	case map[string]any:
-		for k, e := range v {
+		for _, k := range slices.Sorted(maps.Keys(v)) {
 			spell(all, k)
-			spell(all, e)
+			spell(all, v[k])
 		}
 	case []any:
 		for _, e := range v {

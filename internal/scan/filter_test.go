@@ -3,6 +3,7 @@ package scan
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -65,6 +66,28 @@ func TestFilterWords(t *testing.T) {
 		}
 		if got := f.Match("real_plant", json.RawMessage(metadata)); got != tt.want {
 			t.Errorf("Match of %q = %v, want %v", tt.text, got, tt.want)
+		}
+	}
+}
+
+// Of metadata that is too long to be searched whole the same is searched each
+// time: what comes first in the order of the keys.
+func TestSearchTextIsTheSameEachTime(t *testing.T) {
+	t.Parallel()
+	var metadata strings.Builder
+	for n := range 40 {
+		fmt.Fprintf(&metadata, `%c"key%02d": {"deep": "%s"}`, "{,"[min(n, 1)], (n*7)%40, strings.Repeat(string(rune('a'+(n*7)%40%26)), maxSearchText/30))
+	}
+	metadata.WriteString("}")
+	first := searchText("scan", json.RawMessage(metadata.String()))
+	for n := range 40 {
+		if got, want := strings.Contains(first, fmt.Sprintf("\nkey%02d\n", n)), n < 30; got != want {
+			t.Errorf("the text of metadata that is too long has key%02d: %v, want %v", n, got, want)
+		}
+	}
+	for range 10 {
+		if again := searchText("scan", json.RawMessage(metadata.String())); again != first {
+			t.Fatal("the text of the same metadata is another one the second time")
 		}
 	}
 }
