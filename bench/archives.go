@@ -14,6 +14,7 @@ import (
 	"net/textproto"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,6 +28,8 @@ const (
 	maxArchives = 12
 	// archiveSyncs is how many files the bare program writes at once.
 	archiveSyncs = 16
+	// coldArchives is how many scans are asked for once.
+	coldArchives = 9
 )
 
 // uploadArchives measures archives of a usual scan, each made a scan of its
@@ -115,6 +118,10 @@ func readArchive(ctx context.Context, b *bench) ([]result, error) {
 	if err != nil {
 		return nil, err
 	}
+	cold, err := b.coldArchive(ctx, archive)
+	if err != nil {
+		return nil, err
+	}
 	whole := millisEach(rates[1])
 	return []result{{
 		what: fmt.Sprintf("archive of %.0f MB down, 1 client", float64(len(archive))/1e6), unit: millis,
@@ -123,7 +130,43 @@ func readArchive(ctx context.Context, b *bench) ([]result, error) {
 		what: "  the first time after it was uploaded", unit: millis, ours: first.Seconds() * 1000, limit: whole, limitIs: "the same",
 	}, {
 		what: "  to its first byte", unit: millis, ours: millisEach(rates[2]), goals: []goal{value(10)},
+	}, {
+		what: "  to the first byte of one that the server never read", unit: millis, ours: cold.Seconds() * 1000, goals: []goal{value(10)},
+		limitIs: fmt.Sprintf("the median of %d scans of a tree that was just indexed", coldArchives),
 	}}, nil
+}
+
+// coldArchive is how long the first byte of an archive takes of whose files the
+// server has read nothing: they lay in the tree when it started.
+func (b *bench) coldArchive(ctx context.Context, archive []byte) (time.Duration, error) {
+	const name = "cold"
+	root := filepath.Join(b.dir, name)
+	if err := growTree(ctx, root, 0, 0); err != nil {
+		return 0, err
+	}
+	file := filepath.Join(b.dir, "cold.zip")
+	if err := os.WriteFile(file, archive, 0o600); err != nil {
+		return 0, fmt.Errorf("write archive: %w", err)
+	}
+	for n := range coldArchives {
+		if err := unpackDurably(file, filepath.Join(root, plantID(n))); err != nil {
+			return 0, err
+		}
+	}
+	s, err := b.openSite(ctx, name, "--previews", "on-demand")
+	if err != nil {
+		return 0, err
+	}
+	times := make([]time.Duration, coldArchives)
+	for n := range times {
+		began := time.Now()
+		if err := s.admin.begin(ctx, api+"/assets/archive/"+plantID(n)); err != nil {
+			return 0, err
+		}
+		times[n] = time.Since(began)
+	}
+	slices.Sort(times)
+	return times[len(times)/2], nil
 }
 
 // photoArchive is the archive of a scan of photos, as the server gives it.

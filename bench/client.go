@@ -39,6 +39,8 @@ type request struct {
 	body         io.Reader // nil for none
 	size         int64     // of body
 	keep         bool      // return the answer's body
+	headers      map[string]string
+	status       int // of the answer; 0 for any success
 }
 
 // call returns the body of the answer if it is asked for. An answer that is no
@@ -55,12 +57,18 @@ func (c *caller) call(ctx context.Context, r request) ([]byte, error) {
 	if c.token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
+	for name, value := range r.headers {
+		req.Header.Set(name, value)
+	}
 	answer, err := c.http.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("call server: %w", err)
 	}
 	defer answer.Body.Close()
 	failed := answer.StatusCode >= http.StatusMultipleChoices
+	if r.status != 0 {
+		failed = answer.StatusCode != r.status
+	}
 	if !r.keep && !failed {
 		return nil, drain(answer.Body)
 	}
@@ -143,25 +151,31 @@ func (c *caller) page(ctx context.Context, path string) (next string, err error)
 
 // begin reads the first byte of an answer and hangs up.
 func (c *caller) begin(ctx context.Context, path string) error {
+	_, err := c.opening(ctx, path)
+	return err
+}
+
+// opening is begin, and returns the ETag.
+func (c *caller) opening(ctx context.Context, path string) (tag string, err error) {
 	ctx, hangUp := context.WithCancel(ctx)
 	defer hangUp()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+path, nil)
 	if err != nil {
-		return fmt.Errorf("make request: %w", err)
+		return "", fmt.Errorf("make request: %w", err)
 	}
 	req.Header.Set("Authorization", "Bearer "+c.token)
 	answer, err := c.http.Do(req)
 	if err != nil {
-		return fmt.Errorf("call server: %w", err)
+		return "", fmt.Errorf("call server: %w", err)
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("GET %s: %s", path, answer.Status)
+		return "", fmt.Errorf("GET %s: %s", path, answer.Status)
 	}
 	if _, err := io.ReadFull(answer.Body, make([]byte, 1)); err != nil {
-		return fmt.Errorf("read answer: %w", err)
+		return "", fmt.Errorf("read answer: %w", err)
 	}
-	return nil
+	return answer.Header.Get("ETag"), nil
 }
 
 // calls is a load of one request again and again.
