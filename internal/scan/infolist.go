@@ -144,9 +144,6 @@ func (l *InfoList) named(next func(context.Context) ([]string, error)) infoSourc
 // move across the place where it stands, so that all are found before the first.
 func (x *search) names(ctx context.Context) (next func(context.Context) ([]string, error), err error) {
 	w := &walk{search: x, at: x.order.first()}
-	if x.want != nil {
-		w.needs = needsOf(x.want)
-	}
 	if x.order.key != "id" {
 		w.exhausted = true
 		w.found, err = x.collect(ctx)

@@ -13,6 +13,8 @@ import (
 // needs are what has to be read for a condition.
 type needs struct {
 	document, tasks bool
+	// columns are those of the index: owner, species and the like.
+	columns bool
 	// sections are those of MIAPPE, with what the older object has of them.
 	sections bool
 	text     textSize
@@ -30,12 +32,19 @@ const (
 
 func needsOf(c condition) (n needs) {
 	add := func(m needs) {
-		n = needs{n.document || m.document, n.tasks || m.tasks, n.sections || m.sections, max(n.text, m.text)}
+		n = needs{n.document || m.document, n.tasks || m.tasks, n.columns || m.columns, n.sections || m.sections, max(n.text, m.text)}
 	}
 	path := func(p []string) {
-		add(needs{document: p[0] == "metadata", tasks: p[0] == "tasks", sections: p[0] == "metadata" && len(p) > 1 && isSection(p[1])})
-		if p[0] == "text" {
-			n.text = maxSearchText
+		switch p[0] {
+		case "id":
+		case "metadata":
+			add(needs{document: true, sections: len(p) > 1 && isSection(p[1])})
+		case "tasks":
+			add(needs{tasks: true})
+		case "text":
+			add(needs{text: maxSearchText})
+		default:
+			add(needs{columns: true})
 		}
 	}
 	switch c := c.(type) {
@@ -66,6 +75,17 @@ func needsOf(c condition) (n needs) {
 		path(c.path)
 	}
 	return n
+}
+
+// documentAlone says whether, beside the id, nothing but the document is needed.
+func (n needs) documentAlone() bool { return n.document && !n.tasks && !n.columns && n.text == 0 }
+
+// of returns a document as it is looked at.
+func (n needs) of(document json.RawMessage) json.RawMessage {
+	if n.sections {
+		return Sectioned(document)
+	}
+	return document
 }
 
 // lookups is the part of a condition that indexes can look up; what they find
@@ -149,6 +169,37 @@ func (i *lookups) takeFacts(path []string, v any) {
 			i.takeFacts(append(slices.Clone(path), key), v[key])
 		}
 	}
+}
+
+// decides says whether c holds exactly for what is looked up: it wants nothing
+// but texts of columns that have an index.
+func (i *lookups) decides(c condition) bool {
+	switch c := c.(type) {
+	case allOf:
+		return !slices.ContainsFunc(c, func(e condition) bool { return !i.decides(e) })
+	case compared:
+		text, ok := c.value.(string)
+		if !ok || text == "" || c.op != "=" { // an empty text is what is not there
+			return false
+		}
+		switch c.path[0] {
+		case "owner":
+			return slices.Equal(i.owners, []string{text})
+		case "species":
+			return slices.Equal(i.species, []string{text})
+		case "timelapse":
+			return i.timelapse != nil && *i.timelapse == text
+		}
+	}
+	return false
+}
+
+// wordArg is the word as queries take it; nil without one.
+func (i *lookups) wordArg() *string {
+	if i.word == "" {
+		return nil
+	}
+	return &i.word
 }
 
 // pattern is what LIKE takes for the word; nil without one.

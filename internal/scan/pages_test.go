@@ -117,7 +117,7 @@ func TestPagesAreWhatThereIs(t *testing.T) {
 	queries := []Query{
 		{},
 		{Where: `species = "Oat"`}, {Where: `species in ("Rye", "Wheat")`}, {Where: `owner = "bob" and metadata.object.DAG < 3`},
-		{Where: `owner != "bob"`}, {Where: `metadata.object.DAG >= 9`}, {Where: `metadata.object.plant_id = "plant_7"`},
+		{Where: `species = "Oat" and owner = "bob"`}, {Where: `species = "Oat" and species = "Rye"`}, {Where: `owner != "bob"`}, {Where: `metadata.object.DAG >= 9`}, {Where: `metadata.object.plant_id = "plant_7"`},
 		{Where: `metadata.object.plant_id ~ "^plant_3"`}, {Where: `metadata.tags = "t1"`}, {Where: `metadata.tags = "deep"`},
 		{Where: `metadata.tags.k in ("1", "2")`}, {Where: `timelapse = "tl" or species = "Maize"`}, {Timelapse: "tl"},
 		{Where: `bytes > 500`}, {Where: `created = "2026-01-03"`}, {Where: `not exists timelapse and id ~ "7"`},
@@ -246,6 +246,24 @@ func TestLookupsExcludeNoMatch(t *testing.T) {
 			rt.Fatalf("%+v holds for %s, but %s finds it not", c, document, i.contains)
 		}
 	})
+}
+
+// Only equal texts of columns, each the one that is looked up, need no second look.
+func TestLookupsDecide(t *testing.T) {
+	t.Parallel()
+	for where, want := range map[string]bool{
+		`species = "Oat"`: true, `species = "Oat" and owner = "bob" and timelapse = "tl"`: true,
+		`species = ""`: false, `species = "2026-01"`: false, `species = "Oat" and species = "Rye"`: false, `species != "Oat"`: false,
+		`not species = "Oat"`: false, `species = "Oat" or owner = "bob"`: false, `owner > "bob"`: false, `id = "s1"`: false,
+		`species = "Oat" and metadata.a = "x"`: false, `species = "Oat" and text : "oats"`: false, `plant = "Oat"`: false,
+	} {
+		c := must[condition](t)(parseWhere(where, aScan))
+		var i lookups
+		i.take(c)
+		if got := i.decides(c); got != want {
+			t.Errorf("decides(%s) = %v, want %v", where, got, want)
+		}
+	}
 }
 
 // The pieces that are looked for are those that the index of the text knows.

@@ -111,6 +111,11 @@ type hit struct {
 	Key  string
 	// What indexes could look up of it: all but the word, and the word.
 	Contained, Worded bool
+	// Nth is the how manieth of its step a walk came to it.
+	Nth int64
+	// Document is the metadata, where that is all that has to be read of what
+	// can match.
+	Document json.RawMessage
 }
 
 func (h hit) place() place { return place{h.Key, h.Name} }
@@ -122,6 +127,8 @@ func hits[R ~struct {
 	Key       string
 	Contained bool
 	Worded    bool
+	Nth       int64
+	Document  json.RawMessage
 }](rows []R, err error) ([]hit, error) {
 	list := make([]hit, len(rows))
 	for i, r := range rows {
@@ -137,6 +144,7 @@ type search struct {
 	actor      actor.Actor
 	order      order
 	want       condition // nil for all
+	needs      needs     // of want
 	index      lookups
 	withBroken bool
 }
@@ -152,7 +160,7 @@ func (s *Service) newSearch(a actor.Actor, q Query, withBroken bool) (*search, e
 	o, err := parseSort(q.Sort, sortKeys)
 	x := &search{Service: s, pool: s.pool, actor: a, order: o, withBroken: withBroken}
 	if all, ok := want.(allOf); !ok || len(all) > 0 {
-		x.want = want
+		x.want, x.needs = want, needsOf(want)
 		x.index.take(want)
 	}
 	return x, err
@@ -334,8 +342,20 @@ func (x *search) matching(ctx context.Context, list []hit) ([]hit, error) {
 		return list, nil
 	}
 	list = slices.DeleteFunc(list, func(h hit) bool { return !h.Contained || !h.Worded })
+	if x.index.decides(x.want) {
+		return list, nil
+	}
 	matches := make(map[uuid.UUID]bool, len(list))
-	err := x.read(ctx, list, needsOf(x.want), func(id uuid.UUID, r *record) { matches[id] = x.want.holds(r) })
+	var unread []hit
+	for i, h := range list {
+		if len(h.Document) == 0 {
+			unread = append(unread, h)
+			continue
+		}
+		matches[h.ID] = x.want.holds(&record{id: h.Name, document: x.needs.of(h.Document)})
+		list[i].Document = nil // what was found may be a long list
+	}
+	err := x.read(ctx, unread, x.needs, func(id uuid.UUID, r *record) { matches[id] = x.want.holds(r) })
 	return slices.DeleteFunc(list, func(h hit) bool { return !matches[h.ID] }), err
 }
 
@@ -355,13 +375,10 @@ func (x *search) read(ctx context.Context, list []hit, needs needs, visit func(u
 		return fmt.Errorf("read scans: %w", err)
 	}
 	for _, r := range rows {
-		if needs.sections {
-			r.Document = Sectioned(r.Document)
-		}
 		visit(r.ID, &record{
 			id: r.Name, owner: r.Owner, visibility: r.Visibility, timelapse: r.Timelapse, created: r.Created, lastModified: r.LastModified,
 			species: r.Species, plant: r.Plant, environment: r.Environment, text: r.Text, tasks: r.Tasks,
-			files: int64(r.FileCount), bytes: r.ByteCount, document: r.Document,
+			files: int64(r.FileCount), bytes: r.ByteCount, document: needs.of(r.Document),
 		})
 	}
 	return nil

@@ -10,8 +10,9 @@ import (
 	"github.com/romi/plantdb-go/db"
 )
 
-// stream returns at most n scans after a place, in the order of a search.
-type stream func(ctx context.Context, from place, n int) ([]hit, error)
+// stream looks at n scans after a place, in the order of a search, and returns
+// those that can match, with unfit the others too; the n-th in any case.
+type stream func(ctx context.Context, from place, n int, unfit bool) ([]hit, error)
 
 // walkers are the queries for each order.
 func (x *search) walker() func(context.Context, db.WalkScansByIDParams) ([]hit, error) {
@@ -71,11 +72,12 @@ func (x *search) streams(ctx context.Context) ([]stream, error) {
 	may, i := sightOf(x.actor), &x.index
 	along := func(visibility string, everything bool) stream {
 		walk := x.walker()
-		return func(ctx context.Context, from place, n int) ([]hit, error) {
+		return func(ctx context.Context, from place, n int, unfit bool) ([]hit, error) {
 			return walk(ctx, db.WalkScansByIDParams{
 				Visibility: visibility, Key: from.key, After: from.name, Everything: everything,
 				Username: may.username, Groups: may.groups, WithBroken: x.withBroken,
-				Timelapse: i.timelapse, Owners: i.owners, Species: i.species, Contains: i.contains, Word: i.pattern(), Whole: wholeText,
+				Timelapse: i.timelapse, Owners: i.owners, Species: i.species, Contains: i.contains, Word: i.wordArg(), Whole: wholeText,
+				WithDocument: x.needs.documentAlone(), Unfit: unfit,
 				Size: int32(n), //nolint:gosec // bounded by MaxLimit and pageBounds
 			})
 		}
@@ -92,7 +94,7 @@ func (x *search) streams(ctx context.Context) ([]stream, error) {
 	}
 	mine, err := hits(x.q.ListPrivateScans(ctx, x.pool, db.ListPrivateScansParams{
 		Sort: x.order.key, Username: may.username, Groups: may.groups, WithBroken: x.withBroken,
-		Timelapse: i.timelapse, Owners: i.owners, Species: i.species, Contains: i.contains, Word: i.pattern(), Whole: wholeText,
+		Timelapse: i.timelapse, Owners: i.owners, Species: i.species, Contains: i.contains, Word: i.wordArg(), Whole: wholeText,
 		Size: int32(x.bounds.found + 1), //nolint:gosec // a bound of ours
 	}))
 	if err != nil {
@@ -102,29 +104,55 @@ func (x *search) streams(ctx context.Context) ([]stream, error) {
 		return append(streams, along(Private, false)), nil
 	}
 	slices.SortFunc(mine, func(a, b hit) int { return x.order.compare(a.place(), b.place()) })
-	return append(streams, func(_ context.Context, from place, n int) ([]hit, error) {
+	return append(streams, func(_ context.Context, from place, n int, _ bool) ([]hit, error) {
 		i, _ := slices.BinarySearchFunc(mine, from, func(h hit, p place) int {
 			if x.order.compare(h.place(), p) <= 0 {
 				return -1
 			}
 			return 1
 		})
-		return mine[i:min(len(mine), i+n)], nil
+		next := slices.Clone(mine[i:min(len(mine), i+n)])
+		for i := range next {
+			next[i].Nth = int64(i + 1)
+		}
+		return next, nil
 	}), nil
 }
 
-// window returns the next n scans of all streams.
-func (x *search) window(ctx context.Context, streams []stream, from place, n int) ([]hit, error) {
-	var all []hit
-	for _, s := range streams {
-		some, err := s(ctx, from, n)
-		if err != nil {
-			return nil, fmt.Errorf("walk along the scans: %w", err)
+// window is what a step of a walk came along.
+type window struct {
+	hits []hit
+	// passed is how many scans there were, or a few less.
+	passed int
+	// end is how far all of them are known; none unless there may be more.
+	end *place
+}
+
+// window looks at the next n scans of all streams, and at those of the others
+// before the n-th of one.
+func (x *search) window(ctx context.Context, streams []stream, from place, n int, unfit bool) (w window, err error) {
+	parts := make([][]hit, len(streams))
+	for i, s := range streams {
+		if parts[i], err = s(ctx, from, n, unfit); err != nil {
+			return w, fmt.Errorf("walk along the scans: %w", err)
 		}
-		all = append(all, some...)
+		if len(parts[i]) == 0 {
+			continue
+		}
+		last := parts[i][len(parts[i])-1]
+		if at := last.place(); last.Nth == int64(n) && (w.end == nil || x.order.compare(at, *w.end) < 0) {
+			w.end = &at
+		}
 	}
-	slices.SortFunc(all, func(a, b hit) int { return x.order.compare(a.place(), b.place()) })
-	return all[:min(len(all), n)], nil
+	for _, part := range parts {
+		part = slices.DeleteFunc(part, func(h hit) bool { return w.end != nil && x.order.compare(h.place(), *w.end) > 0 })
+		if len(part) > 0 {
+			w.passed += int(part[len(part)-1].Nth)
+		}
+		w.hits = append(w.hits, part...)
+	}
+	slices.SortFunc(w.hits, func(a, b hit) int { return x.order.compare(a.place(), b.place()) })
+	return w, nil
 }
 
 // walk is a way along a list, in steps: until the page is full, all were passed,
@@ -134,7 +162,6 @@ type walk struct {
 	streams []stream
 	limit   int
 	begin   bool // it began with the list
-	needs   needs
 
 	at      place
 	found   []hit
@@ -145,16 +172,11 @@ type walk struct {
 	documents, proposed int
 
 	full, exhausted bool
-	more            bool // something follows what was found, though all were passed
 }
 
 func (x *search) newWalk(ctx context.Context, from place, limit int) (*walk, error) {
 	streams, err := x.streams(ctx)
-	w := &walk{search: x, streams: streams, limit: limit, begin: from == x.order.first(), at: from}
-	if x.want != nil {
-		w.needs = needsOf(x.want)
-	}
-	return w, err
+	return &walk{search: x, streams: streams, limit: limit, begin: from == x.order.first(), at: from}, err
 }
 
 // over says whether the walk has ended.
@@ -198,34 +220,30 @@ func (w *walk) size() int {
 // step looks at some more scans; counted says whether those that an index would
 // find are to be counted.
 func (w *walk) step(ctx context.Context, counted bool) error {
-	size := w.size()
-	passed, err := w.window(ctx, w.streams, w.at, size)
+	next, err := w.window(ctx, w.streams, w.at, w.size(), counted)
 	if err != nil {
 		return err
 	}
-	matched, err := w.matching(ctx, passed)
+	matched, err := w.matching(ctx, next.hits)
 	if err == nil && counted {
-		err = w.count(ctx, passed)
+		err = w.count(ctx, next.hits)
 	}
 	if err != nil {
 		return err
 	}
-	w.passed += len(passed)
-	for _, h := range passed {
+	w.passed += next.passed
+	for _, h := range next.hits {
 		if h.Contained && h.Worded {
 			w.documents++
 		}
 	}
-	w.exhausted = len(passed) < size
-	if len(passed) > 0 {
-		w.at = passed[len(passed)-1].place()
+	if w.exhausted = next.end == nil; !w.exhausted {
+		w.at = *next.end
 	}
 	if room := w.limit - len(w.found); w.limit > 0 && len(matched) >= room {
 		w.found = append(w.found, matched[:room]...)
 		w.full, w.further = true, len(matched)-room
-		last := w.found[len(w.found)-1].place()
-		w.more = !w.exhausted || w.at != last
-		w.at = last
+		w.at = w.found[len(w.found)-1].place()
 		return nil
 	}
 	w.found = append(w.found, matched...)
@@ -275,7 +293,7 @@ func (w *walk) stretch(ctx context.Context, from start) (got stretch, err error)
 	if got.atLeast {
 		got.total = max(got.total, so.least)
 	}
-	if w.full && w.more || !w.full && !w.exhausted {
+	if !w.exhausted || w.further > 0 {
 		so.least = max(so.least, got.total)
 		got.next = &start{w.at, by, so}
 	}
