@@ -1,13 +1,19 @@
 package main_test
 
 import (
+	"bufio"
 	"bytes"
+	gocmp "cmp"
+	"context"
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"hash/crc32"
 	"io"
 	"maps"
+	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -336,6 +342,131 @@ func TestBadUpload(t *testing.T) {
 	if a := b.callers["admin"].upload(t, "/files/kept/images/exact", exact); a.Status != http.StatusCreated {
 		t.Errorf("upload of just as much as is allowed = %d %s", a.Status, a.Text)
 	}
+	t.Run("before its bytes", func(t *testing.T) { testRefusedBeforeItsBytes(t, b) })
+}
+
+// testRefusedBeforeItsBytes asks with Expect: 100-continue whether uploads may be
+// sent: those that are refused for what their head says are so at once.
+func testRefusedBeforeItsBytes(t *testing.T, b *bench) {
+	t.Helper()
+	const multi, raw, archive, pieces = "/api/v1/files/kept/images/new", "/files/kept", "/api/v1/assets/archive/new", "/api/v1/uploads"
+	rawHead := map[string]string{"Content-Disposition": "attachment", "X-File-Path": "new.txt"}
+	begun := b.callers["admin"].beginPieces(t, "pieces", 10)
+	upload, err := url.Parse(begun.Header.Get("Location"))
+	if begun.Status != http.StatusCreated || err != nil {
+		t.Fatalf("begin upload = %d %s, %v", begun.Status, begun.Text, err)
+	}
+	for _, tt := range []struct {
+		name, method, path, as string
+		header                 map[string]string
+		length                 int
+		status                 int
+		code                   string
+	}{
+		{name: "form", path: multi, status: 100},
+		{name: "form without a token", path: multi, as: "none", status: 401, code: "token_missing"},
+		{name: "form with a garbage token", path: multi, as: "garbage", status: 401, code: "token_malformed"},
+		{name: "form without permission", path: multi, as: "reader", status: 403, code: "forbidden"},
+		{name: "form of a bad name", path: "/api/v1/files/kept/images/a%20b", status: 400, code: "invalid_name"},
+		{name: "form of a hidden name", path: "/api/v1/files/kept/images/.hidden", status: 400, code: "name_invalid"},
+		{name: "form of a name that is taken", path: "/api/v1/files/kept/images/notes", status: 409, code: "file_exists"},
+		{name: "form for an unknown scan", path: "/api/v1/files/none/images/new", status: 404, code: "unknown_scan"},
+		{name: "form for an unknown fileset", path: "/api/v1/files/kept/none/new", status: 404, code: "unknown_fileset"},
+		{name: "form that is too large", path: multi, length: 100 << 20, status: 413, code: "too_large"},
+		{name: "form with a digest that is none", path: multi, header: map[string]string{"Content-Digest": "sha-256=nonsense"}, status: 400, code: "invalid_digest"},
+		{name: "form in another encoding", path: multi, header: map[string]string{"Content-Encoding": "gzip"}, status: 415, code: "unsupported_encoding"},
+		{name: "file beside filesets", path: raw, header: rawHead, status: 100},
+		{name: "file beside filesets without a token", path: raw, as: "none", header: rawHead, status: 401, code: "token_missing"},
+		{name: "file beside filesets without permission", path: raw, as: "reader", header: rawHead, status: 403, code: "forbidden"},
+		{name: "file beside filesets of an unknown scan", path: "/files/none", header: rawHead, status: 404, code: "unknown_scan"},
+		{name: "file beside filesets that is too large", path: raw, header: rawHead, length: 64<<10 + 1, status: 413, code: "too_large"},
+		{name: "archive", path: archive, status: 100},
+		{name: "archive without a token", path: archive, as: "none", status: 401, code: "token_missing"},
+		{name: "archive without permission", path: archive, as: "reader", status: 403, code: "forbidden"},
+		{name: "archive of a bad name", path: "/api/v1/assets/archive/.hidden", status: 400, code: "name_invalid"},
+		{name: "piece", method: http.MethodPatch, path: upload.Path, header: map[string]string{"Upload-Offset": "0"}, length: 10, status: 100},
+		{name: "piece at the wrong place", method: http.MethodPatch, path: upload.Path, header: map[string]string{"Upload-Offset": "5"}, length: 5, status: 409, code: "offset_mismatch"},
+		{name: "piece of another's upload", method: http.MethodPatch, path: upload.Path, as: "reader", header: map[string]string{"Upload-Offset": "0"}, length: 10, status: 404, code: "unknown_upload"},
+		{name: "piece of no upload", method: http.MethodPatch, path: pieces + "/01972c1e-8a4b-7c31-9a55-3e1f0b8e6c21", header: map[string]string{"Upload-Offset": "0"}, length: 10, status: 404, code: "unknown_upload"},
+		{name: "form over the quota", path: multi, length: 60_000, status: 413, code: "quota_exceeded"},
+		{name: "archive over the quota", path: archive, length: 60_000, status: 413, code: "quota_exceeded"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			head := http.Header{"Host": {"plantdb"}, "Connection": {"close"}, "Expect": {"100-continue"}}
+			head.Set("Content-Length", strconv.Itoa(max(tt.length, 100)))
+			switch tt.path {
+			case raw, "/files/none":
+				head.Set("Content-Type", "application/octet-stream")
+			default:
+				head.Set("Content-Type", "multipart/form-data; boundary=b")
+			}
+			if tt.method == http.MethodPatch {
+				head.Set("Content-Length", strconv.Itoa(tt.length))
+				head.Set("Content-Type", "application/offset+octet-stream")
+				head.Set("Tus-Resumable", "1.0.0")
+			}
+			if c := b.callers[tt.as]; c.token != "" {
+				head.Set("Authorization", "Bearer "+c.token)
+			}
+			for name, value := range tt.header {
+				head.Set(name, value)
+			}
+			answer := func() string {
+				a := b.ask(t, gocmp.Or(tt.method, http.MethodPost), tt.path, head)
+				if a.Status != tt.status || a.text("code") != tt.code {
+					return fmt.Sprintf("%d %s, want %d %s", a.Status, a.Text, tt.status, tt.code)
+				}
+				return ""
+			}
+			if tt.code == "quota_exceeded" {
+				quota := strings.NewReader(`{"max_bytes": 70000}`)
+				if a := b.callers["admin"].send(t, http.MethodPut, "/quotas/users/admin", jsonType, quota); a.Status != http.StatusOK {
+					t.Fatalf("set a quota = %d %s", a.Status, a.Text)
+				}
+				// A server looks once a second for whom there are quotas.
+				eventually(t, "asked whether the bytes may come", answer)
+			} else if complaint := answer(); complaint != "" {
+				t.Errorf("asked whether the bytes may come = %s", complaint)
+			}
+		})
+	}
+}
+
+// ask sends the head of a request and nothing else, and returns what the server
+// says first: 100 where the bytes may come.
+func (b *bench) ask(t *testing.T, method, path string, head http.Header) answer {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "tcp", strings.TrimPrefix(b.server.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close() // whatever is left of it
+	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
+	defer stop()
+	fmt.Fprintf(c, "%s %s HTTP/1.1\r\n", method, path)
+	if err := head.Write(c); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprint(c, "\r\n")
+	said, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer said.Body.Close() // only read
+	a := answer{Status: said.StatusCode, Header: said.Header}
+	if a.Status == http.StatusContinue {
+		return a
+	}
+	text, err := io.ReadAll(said.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Text = string(text)
+	_ = json.Unmarshal(text, &a.Body) // an answer without a body says nothing
+	return a
 }
 
 // TestAPITokenManagesNothing asks with an API token for what only a person may

@@ -23,6 +23,18 @@ const tagFiles = "files"
 // maxField bounds a text field of a multipart form, the metadata of a file.
 const maxField = 1 << 20
 
+// maxAround is ample for what a form has around its file.
+const maxAround = 16 << 20
+
+// fits refuses, before any byte of it is taken, what is too long for a file with so
+// much around it.
+func (s *server) fits(length, around int64) error {
+	if limit := s.scans.MaxFileBytes(); length-around > limit {
+		return errTooLarge.With("the content is larger than %d bytes", limit)
+	}
+	return nil
+}
+
 // uploadIdle bounds how long an upload may stand still before its connection
 // is closed; as long as bytes come, it may take any time.
 const uploadIdle = 60 * time.Second
@@ -277,6 +289,9 @@ func (s *server) createFile(ctx context.Context, in *struct {
 		return nil, err
 	}
 	defer up.Discard()
+	if err := s.fits(in.Form.length, maxAround); err != nil {
+		return nil, err
+	}
 	if err := up.Expect(ctx, in.Form.length); err != nil {
 		return nil, err
 	}

@@ -157,6 +157,9 @@ func (s *server) createRawFile(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.fits(in.File.length, 0); err != nil {
+		return nil, err
+	}
 	if err := up.Expect(ctx, in.File.length); err != nil {
 		return nil, err
 	}
