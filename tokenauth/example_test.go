@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -271,4 +272,77 @@ func ExampleReplicated() {
 	// there, before: <nil>
 	// here, at once: Session has ended
 	// there, soon: Session has ended
+}
+
+// Where tokens may come from is each handler's choice: here also from the query,
+// as in the address of an image, and from a body of JSON, which stays readable.
+func ExampleFind() {
+	show := func(r *http.Request, want tokenauth.Type, locations ...tokenauth.Location) {
+		token, err := tokenauth.Find(r, want, locations...)
+		fmt.Println(token, "|", token.Raw, "|", err)
+	}
+	ctx := context.Background()
+	image := httptest.NewRequestWithContext(ctx, http.MethodGet, "/image?size=large&token=abc", http.NoBody)
+	show(image, tokenauth.Access, tokenauth.Header, tokenauth.Query)
+	show(image, tokenauth.Access, tokenauth.Header)
+	image.Header.Set("Authorization", "Bearer def")
+	show(image, tokenauth.Access, tokenauth.Header, tokenauth.Query)
+
+	refresh := httptest.NewRequestWithContext(ctx, http.MethodPost, "/refresh", strings.NewReader(`{"refresh_token": "ghi"}`))
+	refresh.Header.Set("Content-Type", "application/json")
+	show(refresh, tokenauth.Refresh, tokenauth.JSON)
+	body, err := io.ReadAll(refresh.Body)
+	fmt.Println(string(body), err)
+	// Output:
+	// access token from query | abc | <nil>
+	// no token |  | Missing token
+	// no token |  | More than one token in the request
+	// refresh token from json | ghi | <nil>
+	// {"refresh_token": "ghi"} <nil>
+}
+
+// revokedTable stands in for a pool of pgx, or for *sql.DB with QueryRowContext.
+type revokedTable map[string]bool
+
+// QueryRow answers the one query of the example.
+func (t revokedTable) QueryRow(_ context.Context, _ string, args ...any) tokenauth.Row {
+	for _, id := range args {
+		if text, ok := id.(string); ok && t[text] {
+			return oneBool(true)
+		}
+	}
+	return oneBool(false)
+}
+
+type oneBool bool
+
+func (b oneBool) Scan(dest ...any) error {
+	to, ok := dest[0].(*bool)
+	if !ok {
+		return errors.New("want a bool")
+	}
+	*to = bool(b)
+	return nil
+}
+
+// A service that asks its database about each token, by its jti and its sid.
+func ExampleSQL() {
+	ring, db := exampleRing(), revokedTable{}
+	v := &tokenauth.Verifier{
+		Keys: ring, Issuer: "shop", Audience: "shop-clients",
+		Checker: tokenauth.SQL(db.QueryRow, `SELECT EXISTS (SELECT FROM revoked WHERE id IN ($1, $2))`),
+	}
+	alice, bob := issue(ring, "alice"), issue(ring, "bob")
+	db["session-of-alice"] = true // INSERT INTO revoked (id) VALUES (…)
+	for _, raw := range []string{alice, bob} {
+		claims, err := v.Verify(context.Background(), raw, tokenauth.Access)
+		if err != nil {
+			fmt.Println("refused:", err)
+			continue
+		}
+		fmt.Println("hello", claims.Subject)
+	}
+	// Output:
+	// refused: Token has been revoked
+	// hello bob
 }
