@@ -83,35 +83,41 @@ func TestRegisterTheSameNameAtOnce(t *testing.T) {
 func TestLastAdministrator(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	s := w.service(t)
+	servers := []*Service{w.service(t), w.service(t)}
+	s := servers[0]
 	no := false
-	changes := map[string]func(name string) error{
-		"demote": func(n string) error {
+	changes := map[string]func(s *Service, name string) error{
+		"demote": func(s *Service, n string) error {
 			_, err := s.UpdateUser(system(t.Context()), n, UserPatch{Roles: []actor.Role{actor.Reader}})
 			return err
 		},
-		"deactivate": func(n string) error {
+		"deactivate": func(s *Service, n string) error {
 			_, err := s.UpdateUser(system(t.Context()), n, UserPatch{Active: &no})
 			return err
 		},
-		"delete": func(n string) error { return s.DeleteUser(system(t.Context()), n) },
+		"delete": func(s *Service, n string) error { return s.DeleteUser(system(t.Context()), n) },
 	}
 	register(t, s, "root", actor.Admin)
 	for what, change := range changes {
-		wantErr(t, what+" the last administrator", change("root"), ErrLastAdmin)
+		wantErr(t, what+" the last administrator", change(s, "root"), ErrLastAdmin)
 	}
 	name := "Root the first"
 	if _, err := s.UpdateUser(system(t.Context()), "root", UserPatch{Fullname: &name}); err != nil {
 		t.Errorf("UpdateUser(full name of the last administrator) = %v, want nil", err)
 	}
-	// Two administrators, each removed at the same moment: one stays.
-	for what, change := range changes {
+	// Two administrators, each removed at the same moment, on one server and on
+	// two: one stays.
+	for round := range 2 * len(changes) {
+		what := []string{"demote", "deactivate", "delete"}[round/2]
+		other := servers[round%2]
 		register(t, s, "a-"+what, actor.Admin)
-		if err := changes["demote"]("root"); err != nil {
+		if err := changes["demote"](s, "root"); err != nil {
 			t.Fatal(err)
 		}
 		register(t, s, "b-"+what, actor.Admin)
-		errs := together(2, func(i int) error { return change([]string{"a-", "b-"}[i] + what) })
+		errs := together(2, func(i int) error {
+			return changes[what]([]*Service{s, other}[i], []string{"a-", "b-"}[i]+what)
+		})
 		if (errs[0] == nil) == (errs[1] == nil) || !errors.Is(errors.Join(errs...), ErrLastAdmin) {
 			t.Errorf("%s both at once = %v, want one nil and one %v", what, errs, ErrLastAdmin)
 		}
