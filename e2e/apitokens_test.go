@@ -2,7 +2,9 @@ package e2e
 
 import (
 	"net/http"
+	"strings"
 	"testing"
+	"time"
 )
 
 // apiToken mints a token that must be minted.
@@ -156,8 +158,31 @@ func TestAPITokenEndsByRevocationAndByTime(t *testing.T) {
 	if !a.takes(kept) || !b.takes(kept) {
 		t.Error("logging out ended an API token")
 	}
-	keptID := claimsOf(t, kept)["jti"]
+	keptID := claimsOf(t, kept)["jti"].(string)
 	until(t, "its last use is recorded", func() bool {
 		return one[bool](s, "SELECT last_used_at IS NOT NULL FROM api_tokens WHERE id = $1", keptID)
 	})
+	// The list says which one it was, and when, without the token.
+	var shown struct {
+		Tokens []struct {
+			ID, Prefix string
+			LastUsed   *time.Time `json:"last_used_at"`
+		} `json:"api_tokens"`
+	}
+	fresh := a.apiToken(a.login(alice).access, 600, map[string][]string{"*": {"read"}})
+	freshID := claimsOf(t, fresh)["jti"].(string)
+	b.get("/auth/api-tokens", b.login(alice).access).want(t, "list with uses", http.StatusOK).into(t, &shown)
+	seen := map[string]bool{} // by prefix, whether it was used
+	for _, e := range shown.Tokens {
+		seen[e.Prefix] = e.LastUsed != nil && !e.LastUsed.After(time.Now())
+		if !strings.HasPrefix(e.ID, e.Prefix) {
+			t.Errorf("prefix of the token %s = %s", e.ID, e.Prefix)
+		}
+	}
+	if used, ok := seen[keptID[:13]]; !ok || !used {
+		t.Errorf("the list %+v does not say that %s was used", shown.Tokens, keptID)
+	}
+	if used, ok := seen[freshID[:13]]; !ok || used {
+		t.Errorf("the list %+v says that %s, which is new, was used", shown.Tokens, freshID)
+	}
 }
