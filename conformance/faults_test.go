@@ -35,6 +35,11 @@ func strangers(t *testing.T, server string) http.Handler {
 		}
 		_, _ = io.WriteString(w, "<html><body>Log in to the network</body></html>") // the client may be gone
 	})
+	mux.HandleFunc("/json/", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusNotFound)
+		_, _ = io.WriteString(w, `{"error":"nope","message":"no such page","code":404}`) // the client may be gone
+	})
 	mux.Handle("/cut/", http.StripPrefix("/cut", &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(target)

@@ -26,8 +26,8 @@ generate_go() {
 	sed -i 's/"json") && true:/"json") \&\& rsp.StatusCode >= http.StatusBadRequest:/' openapi/clients/go/plantdb.gen.go
 	# As it comes, another server is no error, and nobody one that does not say what to do.
 	sed -i 's/return c\.Client\.Do(req)/return answered(c.Client.Do(req))/' openapi/clients/go/plantdb.gen.go
-	sed -i '/^\t\tHTTPResponse: rsp,$/{n;n;n;s/^\tswitch {$/\tswitch {\n\tcase isElsewhere(rsp):\n\t\tresponse.JSONDefault = elsewhere(rsp)\n/}' openapi/clients/go/plantdb.gen.go
-	[[ $(grep -c 'HTTPResponse: rsp,' openapi/clients/go/plantdb.gen.go) == $(grep -c 'case isElsewhere(rsp):' openapi/clients/go/plantdb.gen.go) ]] ||
+	sed -i '/^\t\tHTTPResponse: rsp,$/{n;n;n;s/^\tswitch {$/\tswitch {\n\tcase isElsewhere(rsp, bodyBytes):\n\t\tresponse.JSONDefault = elsewhere(rsp)\n/}' openapi/clients/go/plantdb.gen.go
+	[[ $(grep -c 'HTTPResponse: rsp,' openapi/clients/go/plantdb.gen.go) == $(grep -c 'case isElsewhere(rsp, bodyBytes):' openapi/clients/go/plantdb.gen.go) ]] ||
 		{ echo "generate.sh: the Go client reads its answers in another way" >&2; exit 1; }
 	go test ./openapi/clients/go -run '^TestSum$' -count=1 -args -write >/dev/null
 }

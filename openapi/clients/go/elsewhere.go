@@ -4,6 +4,7 @@ package plantdbapi
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -12,11 +13,16 @@ import (
 )
 
 // isElsewhere says whether an answer is of another server, or of a proxy on the
-// way: PlantDB refuses in JSON, and sends no page.
-func isElsewhere(rsp *http.Response) bool {
+// way: PlantDB refuses in JSON with a code, and sends no page.
+func isElsewhere(rsp *http.Response, body []byte) bool {
 	contentType := rsp.Header.Get("Content-Type")
-	return strings.HasPrefix(contentType, "text/html") ||
-		rsp.StatusCode >= http.StatusBadRequest && !strings.Contains(contentType, "json")
+	if rsp.StatusCode < http.StatusBadRequest {
+		return strings.HasPrefix(contentType, "text/html")
+	}
+	var refusal struct {
+		Code string `json:"code"`
+	}
+	return !strings.Contains(contentType, "json") || json.Unmarshal(body, &refusal) != nil || refusal.Code == ""
 }
 
 // elsewhere says so in the words of a refusal.

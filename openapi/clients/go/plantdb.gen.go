@@ -21183,7 +21183,7 @@ func ParseGetKeysResponse(rsp *http.Response) (*GetKeysResponse, error) {
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -21232,7 +21232,7 @@ func ParseGetHomeResponse(rsp *http.Response) (*GetHomeResponse, error) {
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -21268,7 +21268,7 @@ func ParseGetArchiveResponse(rsp *http.Response) (*GetArchiveResponse, error) {
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case rsp.StatusCode == 304:
@@ -21313,7 +21313,7 @@ func ParseCreateScanFromArchiveResponse(rsp *http.Response) (*CreateScanFromArch
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -21349,7 +21349,7 @@ func ParseGetAssetResponse(rsp *http.Response) (*GetAssetResponse, error) {
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case rsp.StatusCode == 304:
@@ -21394,7 +21394,7 @@ func ParseGetImageResponse(rsp *http.Response) (*GetImageResponse, error) {
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -21449,7 +21449,7 @@ func ParseGetMeshResponse(rsp *http.Response) (*GetMeshResponse, error) {
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -21504,7 +21504,7 @@ func ParseGetPointcloudResponse(rsp *http.Response) (*GetPointcloudResponse, err
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -21559,7 +21559,7 @@ func ParseGetSequenceResponse(rsp *http.Response) (*GetSequenceResponse, error) 
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -21598,7 +21598,7 @@ func ParseGetSkeletonResponse(rsp *http.Response) (*GetSkeletonResponse, error) 
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -21637,7 +21637,7 @@ func ParseListAPITokensResponse(rsp *http.Response) (*ListAPITokensResponse, err
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -21673,7 +21673,7 @@ func ParseRevokeAPITokenResponse(rsp *http.Response) (*RevokeAPITokenResponse, e
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case rsp.StatusCode == 204:
@@ -21705,7 +21705,7 @@ func ParseIntrospectTokenResponse(rsp *http.Response) (*IntrospectTokenResponse,
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -21741,7 +21741,7 @@ func ParseCheckUsernameResponse(rsp *http.Response) (*CheckUsernameResponse, err
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -21777,7 +21777,7 @@ func ParseLoginResponse(rsp *http.Response) (*LoginResponse, error) {
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -21826,7 +21826,7 @@ func ParseDeleteLoginResponse(rsp *http.Response) (*DeleteLoginResponse, error) 
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -21875,7 +21875,7 @@ func ParseLogoutResponse(rsp *http.Response) (*LogoutResponse, error) {
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -21924,7 +21924,7 @@ func ParseRedeemPasswordResetResponse(rsp *http.Response) (*RedeemPasswordResetR
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -21960,7 +21960,7 @@ func ParseGetProfileResponse(rsp *http.Response) (*GetProfileResponse, error) {
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -21996,7 +21996,7 @@ func ParseRegisterUserResponse(rsp *http.Response) (*RegisterUserResponse, error
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
@@ -22032,7 +22032,7 @@ func ParseRevokeTokenResponse(rsp *http.Response) (*RevokeTokenResponse, error) 
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case rsp.StatusCode == 200:
@@ -22064,7 +22064,7 @@ func ParseEndSessionsResponse(rsp *http.Response) (*EndSessionsResponse, error) 
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -22100,7 +22100,7 @@ func ParseListSessionsResponse(rsp *http.Response) (*ListSessionsResponse, error
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -22136,7 +22136,7 @@ func ParseEndSessionResponse(rsp *http.Response) (*EndSessionResponse, error) {
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case rsp.StatusCode == 204:
@@ -22168,7 +22168,7 @@ func ParseCompleteSetupResponse(rsp *http.Response) (*CompleteSetupResponse, err
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
@@ -22204,7 +22204,7 @@ func ParseCreateAPITokenResponse(rsp *http.Response) (*CreateAPITokenResponse, e
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -22240,7 +22240,7 @@ func ParseInspectMandatoryTokenResponse(rsp *http.Response) (*InspectMandatoryTo
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -22276,7 +22276,7 @@ func ParseInspectOptionalTokenResponse(rsp *http.Response) (*InspectOptionalToke
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -22312,7 +22312,7 @@ func ParseRefreshTokenResponse(rsp *http.Response) (*RefreshTokenResponse, error
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -22361,7 +22361,7 @@ func ParseValidateTokenResponse(rsp *http.Response) (*ValidateTokenResponse, err
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -22397,7 +22397,7 @@ func ParseApplyBatchResponse(rsp *http.Response) (*ApplyBatchResponse, error) {
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode >= http.StatusBadRequest:
@@ -22426,7 +22426,7 @@ func ParseStreamEventsResponse(rsp *http.Response) (*StreamEventsResponse, error
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -22465,7 +22465,7 @@ func ParseDeleteFileResponse(rsp *http.Response) (*DeleteFileResponse, error) {
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -22501,7 +22501,7 @@ func ParseGetFileResponse(rsp *http.Response) (*GetFileResponse, error) {
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case rsp.StatusCode == 304:
@@ -22546,7 +22546,7 @@ func ParseCreateFileResponse(rsp *http.Response) (*CreateFileResponse, error) {
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
@@ -22582,7 +22582,7 @@ func ParseGetFileMetadataResponse(rsp *http.Response) (*GetFileMetadataResponse,
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -22634,7 +22634,7 @@ func ParsePatchFileMetadataResponse(rsp *http.Response) (*PatchFileMetadataRespo
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -22683,7 +22683,7 @@ func ParseUpdateFileMetadataResponse(rsp *http.Response) (*UpdateFileMetadataRes
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -22732,7 +22732,7 @@ func ParseDeleteFilesetResponse(rsp *http.Response) (*DeleteFilesetResponse, err
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -22768,7 +22768,7 @@ func ParseCreateFilesetResponse(rsp *http.Response) (*CreateFilesetResponse, err
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
@@ -22804,7 +22804,7 @@ func ParseListFilesResponse(rsp *http.Response) (*ListFilesResponse, error) {
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -22867,7 +22867,7 @@ func ParseGetFilesetMetadataResponse(rsp *http.Response) (*GetFilesetMetadataRes
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -22919,7 +22919,7 @@ func ParsePatchFilesetMetadataResponse(rsp *http.Response) (*PatchFilesetMetadat
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -22968,7 +22968,7 @@ func ParseUpdateFilesetMetadataResponse(rsp *http.Response) (*UpdateFilesetMetad
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -23017,7 +23017,7 @@ func ParseListGroupsResponse(rsp *http.Response) (*ListGroupsResponse, error) {
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -23053,7 +23053,7 @@ func ParseCreateGroupResponse(rsp *http.Response) (*CreateGroupResponse, error) 
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
@@ -23089,7 +23089,7 @@ func ParseDeleteGroupResponse(rsp *http.Response) (*DeleteGroupResponse, error) 
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case rsp.StatusCode == 204:
@@ -23121,7 +23121,7 @@ func ParseGetGroupResponse(rsp *http.Response) (*GetGroupResponse, error) {
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -23157,7 +23157,7 @@ func ParseRemoveGroupMemberResponse(rsp *http.Response) (*RemoveGroupMemberRespo
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case rsp.StatusCode == 204:
@@ -23189,7 +23189,7 @@ func ParseAddGroupMemberResponse(rsp *http.Response) (*AddGroupMemberResponse, e
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case rsp.StatusCode == 204:
@@ -23221,7 +23221,7 @@ func ParseGetHealthResponse(rsp *http.Response) (*GetHealthResponse, error) {
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -23257,7 +23257,7 @@ func ParseListLocksResponse(rsp *http.Response) (*ListLocksResponse, error) {
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -23293,7 +23293,7 @@ func ParseListQuotasResponse(rsp *http.Response) (*ListQuotasResponse, error) {
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -23329,7 +23329,7 @@ func ParseDeleteGroupQuotaResponse(rsp *http.Response) (*DeleteGroupQuotaRespons
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case rsp.StatusCode == 204:
@@ -23361,7 +23361,7 @@ func ParseSetGroupQuotaResponse(rsp *http.Response) (*SetGroupQuotaResponse, err
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -23397,7 +23397,7 @@ func ParseDeleteUserQuotaResponse(rsp *http.Response) (*DeleteUserQuotaResponse,
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case rsp.StatusCode == 204:
@@ -23429,7 +23429,7 @@ func ParseSetUserQuotaResponse(rsp *http.Response) (*SetUserQuotaResponse, error
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -23465,7 +23465,7 @@ func ParseReloadScansResponse(rsp *http.Response) (*ReloadScansResponse, error) 
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -23501,7 +23501,7 @@ func ParseListScansResponse(rsp *http.Response) (*ListScansResponse, error) {
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -23564,7 +23564,7 @@ func ParseListScanInfosResponse(rsp *http.Response) (*ListScanInfosResponse, err
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -23627,7 +23627,7 @@ func ParseDeleteScanResponse(rsp *http.Response) (*DeleteScanResponse, error) {
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -23663,7 +23663,7 @@ func ParseGetScanResponse(rsp *http.Response) (*GetScanResponse, error) {
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -23699,7 +23699,7 @@ func ParseCreateScanResponse(rsp *http.Response) (*CreateScanResponse, error) {
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
@@ -23735,7 +23735,7 @@ func ParseListFilesetsResponse(rsp *http.Response) (*ListFilesetsResponse, error
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -23798,7 +23798,7 @@ func ParseListScanHistoryResponse(rsp *http.Response) (*ListScanHistoryResponse,
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -23847,7 +23847,7 @@ func ParseGetScanMetadataResponse(rsp *http.Response) (*GetScanMetadataResponse,
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -23899,7 +23899,7 @@ func ParsePatchScanMetadataResponse(rsp *http.Response) (*PatchScanMetadataRespo
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -23948,7 +23948,7 @@ func ParseUpdateScanMetadataResponse(rsp *http.Response) (*UpdateScanMetadataRes
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -23997,7 +23997,7 @@ func ParseGetScanOwnerResponse(rsp *http.Response) (*GetScanOwnerResponse, error
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -24049,7 +24049,7 @@ func ParseSetScanOwnerResponse(rsp *http.Response) (*SetScanOwnerResponse, error
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -24098,7 +24098,7 @@ func ParseGetScanSharingResponse(rsp *http.Response) (*GetScanSharingResponse, e
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -24150,7 +24150,7 @@ func ParseSetScanSharingResponse(rsp *http.Response) (*SetScanSharingResponse, e
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -24199,7 +24199,7 @@ func ParseGetScanTagsResponse(rsp *http.Response) (*GetScanTagsResponse, error) 
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -24251,7 +24251,7 @@ func ParseChangeScanTagsResponse(rsp *http.Response) (*ChangeScanTagsResponse, e
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -24300,7 +24300,7 @@ func ParseSetScanTagsResponse(rsp *http.Response) (*SetScanTagsResponse, error) 
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -24349,7 +24349,7 @@ func ParseGetScanVisibilityResponse(rsp *http.Response) (*GetScanVisibilityRespo
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -24401,7 +24401,7 @@ func ParseSetScanVisibilityResponse(rsp *http.Response) (*SetScanVisibilityRespo
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -24450,7 +24450,7 @@ func ParseGetScrubResponse(rsp *http.Response) (*GetScrubResponse, error) {
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -24486,7 +24486,7 @@ func ParseListTimelapsesResponse(rsp *http.Response) (*ListTimelapsesResponse, e
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -24549,7 +24549,7 @@ func ParseCreateTimelapseResponse(rsp *http.Response) (*CreateTimelapseResponse,
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
@@ -24598,7 +24598,7 @@ func ParseDeleteTimelapseResponse(rsp *http.Response) (*DeleteTimelapseResponse,
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case rsp.StatusCode == 204:
@@ -24643,7 +24643,7 @@ func ParseGetTimelapseResponse(rsp *http.Response) (*GetTimelapseResponse, error
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -24695,7 +24695,7 @@ func ParseListTimelapseHistoryResponse(rsp *http.Response) (*ListTimelapseHistor
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -24744,7 +24744,7 @@ func ParsePatchTimelapseMetadataResponse(rsp *http.Response) (*PatchTimelapseMet
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -24793,7 +24793,7 @@ func ParseUpdateTimelapseMetadataResponse(rsp *http.Response) (*UpdateTimelapseM
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -24842,7 +24842,7 @@ func ParseListTimelapseScansResponse(rsp *http.Response) (*ListTimelapseScansRes
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -24905,7 +24905,7 @@ func ParseListTrashResponse(rsp *http.Response) (*ListTrashResponse, error) {
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -24941,7 +24941,7 @@ func ParsePurgeTrashEntryResponse(rsp *http.Response) (*PurgeTrashEntryResponse,
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case rsp.StatusCode == 204:
@@ -24973,7 +24973,7 @@ func ParseGetTrashEntryResponse(rsp *http.Response) (*GetTrashEntryResponse, err
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -25009,7 +25009,7 @@ func ParseRestoreTrashEntryResponse(rsp *http.Response) (*RestoreTrashEntryRespo
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -25045,7 +25045,7 @@ func ParseCreateUploadResponse(rsp *http.Response) (*CreateUploadResponse, error
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case rsp.StatusCode == 201:
@@ -25104,7 +25104,7 @@ func ParseEndUploadResponse(rsp *http.Response) (*EndUploadResponse, error) {
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case rsp.StatusCode == 204:
@@ -25136,7 +25136,7 @@ func ParseGetUploadResponse(rsp *http.Response) (*GetUploadResponse, error) {
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -25213,7 +25213,7 @@ func ParseResumeUploadResponse(rsp *http.Response) (*ResumeUploadResponse, error
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case rsp.StatusCode == 204:
@@ -25265,7 +25265,7 @@ func ParseGetUsageResponse(rsp *http.Response) (*GetUsageResponse, error) {
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -25301,7 +25301,7 @@ func ParseListUsersResponse(rsp *http.Response) (*ListUsersResponse, error) {
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -25337,7 +25337,7 @@ func ParseDeleteUserResponse(rsp *http.Response) (*DeleteUserResponse, error) {
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case rsp.StatusCode == 204:
@@ -25369,7 +25369,7 @@ func ParseGetUserResponse(rsp *http.Response) (*GetUserResponse, error) {
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -25405,7 +25405,7 @@ func ParseUpdateUserResponse(rsp *http.Response) (*UpdateUserResponse, error) {
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -25441,7 +25441,7 @@ func ParseRevokeUserAPITokensResponse(rsp *http.Response) (*RevokeUserAPITokensR
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -25477,7 +25477,7 @@ func ParseListUserAPITokensResponse(rsp *http.Response) (*ListUserAPITokensRespo
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -25513,7 +25513,7 @@ func ParseChangePasswordResponse(rsp *http.Response) (*ChangePasswordResponse, e
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case rsp.StatusCode == 204:
@@ -25545,7 +25545,7 @@ func ParseResetPasswordResponse(rsp *http.Response) (*ResetPasswordResponse, err
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -25581,7 +25581,7 @@ func ParseEndUserSessionsResponse(rsp *http.Response) (*EndUserSessionsResponse,
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -25617,7 +25617,7 @@ func ParseListUserSessionsResponse(rsp *http.Response) (*ListUserSessionsRespons
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -25653,7 +25653,7 @@ func ParseListWebhooksResponse(rsp *http.Response) (*ListWebhooksResponse, error
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -25689,7 +25689,7 @@ func ParseCreateWebhookResponse(rsp *http.Response) (*CreateWebhookResponse, err
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
@@ -25725,7 +25725,7 @@ func ParseDeleteWebhookResponse(rsp *http.Response) (*DeleteWebhookResponse, err
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case rsp.StatusCode == 204:
@@ -25757,7 +25757,7 @@ func ParseGetWebhookResponse(rsp *http.Response) (*GetWebhookResponse, error) {
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -25793,7 +25793,7 @@ func ParseUpdateWebhookResponse(rsp *http.Response) (*UpdateWebhookResponse, err
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -25829,7 +25829,7 @@ func ParseListWebhookDeliveriesResponse(rsp *http.Response) (*ListWebhookDeliver
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -25865,7 +25865,7 @@ func ParseRotateWebhookSecretResponse(rsp *http.Response) (*RotateWebhookSecretR
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
@@ -25901,7 +25901,7 @@ func ParseTestWebhookResponse(rsp *http.Response) (*TestWebhookResponse, error) 
 	}
 
 	switch {
-	case isElsewhere(rsp):
+	case isElsewhere(rsp, bodyBytes):
 		response.JSONDefault = elsewhere(rsp)
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:

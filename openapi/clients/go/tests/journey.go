@@ -3,9 +3,9 @@
 //	go run ./openapi/clients/go/tests URL SCAN ELSEWHERE FULL CODE EXPIRED
 //
 // The server at URL runs with --test. SCAN is a name that nothing has yet,
-// ELSEWHERE the address of a server that is no PlantDB, with a line that breaks
-// below /cut, FULL that of one that has no room and says so by CODE, and EXPIRED
-// an access token whose time is over.
+// ELSEWHERE the address of a server that is no PlantDB, with refusals in JSON
+// below /json and a line that breaks below /cut, FULL that of one that has no
+// room and says so by CODE, and EXPIRED an access token whose time is over.
 package main
 
 import (
@@ -286,6 +286,7 @@ func (j *journey) elsewhere(url string) {
 	}
 	scans(url, http.StatusOK)
 	scans(url+"/missing", http.StatusNotFound)
+	scans(url+"/json", http.StatusNotFound)
 	file, err := client(url, "").GetFileWithResponse(j.ctx, j.scan, "images", "00000_rgb", nil)
 	check(err == nil, "a file of another server = %v", err)
 	refused(file.StatusCode(), file.JSONDefault, http.StatusOK, "no_plantdb")

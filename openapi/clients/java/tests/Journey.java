@@ -38,8 +38,8 @@ import java.util.regex.Pattern;
  *
  * <pre>Journey URL SCAN ELSEWHERE FULL CODE EXPIRED</pre>
  *
- * The server runs with --test. SCAN is a name that nothing has yet, ELSEWHERE the address of a server that is no PlantDB, with a line
- * that breaks below /cut, FULL that of one that has no room and says so by CODE, and EXPIRED an access token whose time is over.
+ * The server runs with --test. SCAN is a name that nothing has yet, ELSEWHERE the address of a server that is no PlantDB, with refusals in JSON
+ * below /json and a line that breaks below /cut, FULL that of one that has no room and says so by CODE, and EXPIRED an access token whose time is over.
  */
 public class Journey {
   private static final Pattern NEXT = Pattern.compile("[?&]after=([^&>]+)[^>]*>; rel=\"next\"");
@@ -307,6 +307,7 @@ public class Journey {
     refused(200, "no_plantdb", () -> other.scans.createScan(scan, null));
     refused(200, "no_plantdb", () -> other.files.getFile(scan, "images", "00000_rgb"));
     refused(404, "no_plantdb", () -> new Api(args[2] + "/missing", null).scans.listScans(APIListScansRequest.newBuilder().build()));
+    refused(404, "no_plantdb", () -> new Api(args[2] + "/json", null).scans.listScans(APIListScansRequest.newBuilder().build()));
     refused(0, "no_answer", () -> new Api("http://127.0.0.1:1", null).scans.listScans(APIListScansRequest.newBuilder().build()));
 
     // Half a file is never taken for whole.

@@ -181,6 +181,8 @@ def main(url, scan, elsewhere, full, code, expired):
         lambda: Api(elsewhere).scans.create_scan(scan),
         lambda: Api(elsewhere).files.get_file(scan, "images", "00000_rgb"),
         lambda: Api(elsewhere + "/missing").scans.list_scans(),
+        lambda: Api(elsewhere + "/json").scans.list_scans(),
+        lambda: Api(elsewhere + "/json").files.get_file(scan, "images", "00000_rgb"),
     ):
         refusal(ApiException, "no_plantdb", call, "look at the address")
     nobody = refusal(ApiException, "no_answer", lambda: Api("http://127.0.0.1:1").scans.list_scans(), "look at the address")

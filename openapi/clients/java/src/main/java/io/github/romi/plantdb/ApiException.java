@@ -66,8 +66,10 @@ public class ApiException extends Exception {
       return null;
     }
     try {
-      Problem problem = JSON.getDefault().getMapper().readValue(body, Problem.class);
-      return problem == null || problem.getCode() == null ? null : problem;
+      if (!JSON.getDefault().getMapper().readTree(body).path("code").isTextual()) {
+        return null; // not of PlantDB, though JSON
+      }
+      return JSON.getDefault().getMapper().readValue(body, Problem.class);
     } catch (JsonProcessingException e) {
       return null; // not of PlantDB: a proxy's page, perhaps
     }
