@@ -35,11 +35,13 @@ func strangers(t *testing.T, server string) http.Handler {
 		}
 		_, _ = io.WriteString(w, "<html><body>Log in to the network</body></html>") // the client may be gone
 	})
-	mux.HandleFunc("/json/", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(http.StatusNotFound)
-		_, _ = io.WriteString(w, `{"error":"nope","message":"no such page","code":404}`) // the client may be gone
-	})
+	for path, refusal := range map[string]string{"/json/": `{"error":"nope"}`, "/json/number/": `{"error":"nope","code":404}`} {
+		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(http.StatusNotFound)
+			_, _ = io.WriteString(w, refusal) // the client may be gone
+		})
+	}
 	mux.Handle("/cut/", http.StripPrefix("/cut", &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(target)

@@ -287,6 +287,7 @@ func (j *journey) elsewhere(url string) {
 	scans(url, http.StatusOK)
 	scans(url+"/missing", http.StatusNotFound)
 	scans(url+"/json", http.StatusNotFound)
+	scans(url+"/json/number", http.StatusNotFound)
 	file, err := client(url, "").GetFileWithResponse(j.ctx, j.scan, "images", "00000_rgb", nil)
 	check(err == nil, "a file of another server = %v", err)
 	refused(file.StatusCode(), file.JSONDefault, http.StatusOK, "no_plantdb")

@@ -308,6 +308,7 @@ public class Journey {
     refused(200, "no_plantdb", () -> other.files.getFile(scan, "images", "00000_rgb"));
     refused(404, "no_plantdb", () -> new Api(args[2] + "/missing", null).scans.listScans(APIListScansRequest.newBuilder().build()));
     refused(404, "no_plantdb", () -> new Api(args[2] + "/json", null).scans.listScans(APIListScansRequest.newBuilder().build()));
+    refused(404, "no_plantdb", () -> new Api(args[2] + "/json/number", null).scans.listScans(APIListScansRequest.newBuilder().build()));
     refused(0, "no_answer", () -> new Api("http://127.0.0.1:1", null).scans.listScans(APIListScansRequest.newBuilder().build()));
 
     // Half a file is never taken for whole.

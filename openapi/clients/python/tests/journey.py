@@ -182,6 +182,7 @@ def main(url, scan, elsewhere, full, code, expired):
         lambda: Api(elsewhere).files.get_file(scan, "images", "00000_rgb"),
         lambda: Api(elsewhere + "/missing").scans.list_scans(),
         lambda: Api(elsewhere + "/json").scans.list_scans(),
+        lambda: Api(elsewhere + "/json/number").scans.list_scans(),
         lambda: Api(elsewhere + "/json").files.get_file(scan, "images", "00000_rgb"),
     ):
         refusal(ApiException, "no_plantdb", call, "look at the address")

@@ -180,6 +180,7 @@ await refused(200, 'no_plantdb', createScan({client: other, path: {scan_id: scan
 await refused(200, 'no_plantdb', getFile({client: other, path, parseAs: 'blob'}));
 await refused(404, 'no_plantdb', listScans({client: createClient({baseUrl: elsewhere + '/missing'})}));
 await refused(404, 'no_plantdb', listScans({client: createClient({baseUrl: elsewhere + '/json'})}));
+await refused(404, 'no_plantdb', listScans({client: createClient({baseUrl: elsewhere + '/json/number'})}));
 const {error: nobody} = await listScans({client: createClient({baseUrl: 'http://127.0.0.1:1'})});
 assert.equal(nobody?.code, 'no_answer');
 assert.match(nobody.detail, /127\.0\.0\.1:1.*look at the address/);
