@@ -287,16 +287,14 @@ func (e *everything) refuseAll(t *testing.T, mayWork func(write) bool, want stri
 func (*everything) refused(t *testing.T, w write, a answer, answers ...string) {
 	t.Helper()
 	got := fmt.Sprint(a.Status, " ", a.text("code"))
-	for _, want := range answers {
-		if got == want {
-			checkProblem(t, a, a.Status, a.text("code"))
-			if a.Status != http.StatusInsufficientStorage && a.Header.Get("Retry-After") == "" {
-				t.Errorf("%s = %s without Retry-After", w.name, got)
-			}
-			return
-		}
+	if !slices.Contains(answers, got) {
+		t.Errorf("%s = %d %s, want %s", w.name, a.Status, a.Text, strings.Join(answers, " or "))
+		return
 	}
-	t.Errorf("%s = %d %s, want %s", w.name, a.Status, a.Text, strings.Join(answers, " or "))
+	checkProblem(t, a, a.Status, a.text("code"))
+	if a.Status != http.StatusInsufficientStorage && a.Header.Get("Retry-After") == "" {
+		t.Errorf("%s = %s without Retry-After", w.name, got)
+	}
 }
 
 // writeAll does every write that was not done yet, each of which must work.
