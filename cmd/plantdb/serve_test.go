@@ -353,21 +353,32 @@ func TestReady(t *testing.T) {
 // terminal reads it.
 func TestLogLines(t *testing.T) {
 	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Env: []string{"DATABASE_URL=" + pgtest.URL(t)}}, servertest.Dir(t), "--test", "--log-level", "debug")
+	dir := servertest.Dir(t)
+	s := servertest.Start(t, servertest.Options{Env: []string{"DATABASE_URL=" + pgtest.URL(t)}}, dir, "--test", "--log-level", "debug")
 	login(t, s, "admin", "admin")
 	s.Stop()
 	log := strings.TrimSuffix(s.Stderr(), "plantdb stopped\n")
-	requests := 0
+	requests, keys := 0, 0
 	for line := range strings.Lines(log) {
-		var entry struct{ Msg, Path, User string }
+		var entry struct{ Msg, Path, User, File string }
 		if err := json.Unmarshal([]byte(line), &entry); err != nil {
 			t.Errorf("line of the log is no JSON: %s", line)
 		}
 		if entry.Msg == "request" && entry.Path == "/api/v1/auth/login" && entry.User == "admin" {
 			requests++
 		}
+		if strings.HasPrefix(entry.Msg, "JWT_SECRET_KEY is not set") && entry.File == ".plantdb/jwt.key" {
+			keys++
+		}
 	}
 	if requests != 1 {
 		t.Errorf("log has %d lines of the login, want 1: %s", requests, log)
+	}
+	if keys != 1 {
+		t.Errorf("log has %d lines of the key that the tree has made, want 1: %s", keys, log)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, ".plantdb", "jwt.key"))
+	if key := strings.TrimSpace(string(text)); err != nil || len(key) < 64 || strings.Contains(log, key) {
+		t.Errorf("the key of the tree has %d bytes, %v, and stands in the log: %v", len(key), err, strings.Contains(log, key))
 	}
 }

@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/romi/plantdb-go/internal/postgres/cluster"
 )
 
 // envPrivate makes the test binary another process that uses the private
@@ -94,7 +96,12 @@ func tryProcess(t *testing.T, dir string, attr *syscall.SysProcAttr) (*process, 
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(p.kill)
+	t.Cleanup(func() {
+		p.kill()
+		if !p.Joined {
+			ended(t, dir)
+		}
+	})
 	line, err := bufio.NewReader(stdout).ReadBytes('\n')
 	if err != nil {
 		err = p.cmd.Wait() // and with it for standard error
@@ -174,6 +181,22 @@ func openDirIn(t *testing.T, parent string) string {
 		t.Fatal(err)
 	}
 	return dir
+}
+
+// ended waits for the end of a server whose owner was killed: it ends by itself,
+// a moment later, and until then writes into what is to be removed.
+func ended(t *testing.T, dir string) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for patience := time.After(2 * time.Minute); errors.Is(gone(dir), cluster.ErrLocked); {
+		select {
+		case <-tick.C:
+		case <-patience:
+			t.Errorf("the server in %s outlives its owner", dir)
+			return
+		}
+	}
 }
 
 // eventually tries f until it returns nil.

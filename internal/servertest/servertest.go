@@ -101,11 +101,28 @@ func Dir(t testing.TB) string {
 		t.Fatalf("servertest: %v", err)
 	}
 	t.Cleanup(func() {
+		awaitEnd(t, dir)
 		if err := os.RemoveAll(dir); err != nil {
 			t.Errorf("servertest: %v", err)
 		}
 	})
 	return dir
+}
+
+// awaitEnd waits for the end of a PostgreSQL whose server was killed: it ends by
+// itself, a moment later, and until then writes into what is to be removed.
+func awaitEnd(t testing.TB, dir string) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for patience := time.After(stopTimeout); len(Standing(Database(dir))) > 0; {
+		select {
+		case <-tick.C:
+		case <-patience:
+			t.Errorf("servertest: the PostgreSQL of %s outlives its server, as %q", dir, Standing(Database(dir)))
+			return
+		}
+	}
 }
 
 func openDir() (string, error) {
