@@ -355,7 +355,7 @@ NEXT=$(grep -B 2 -A 2 'event: ready' stream | sed -n 's/^id: *//p' | head -n 1)`
 		`has '"kind":"scan.created"'; has '"scan":"told"'; has '"next":"'; has '"more":false'`,
 		// Webhooks.
 		`has '"secret":"whsec_'; cp said webhook.json
-ID=$(python3 -c 'import json; print(json.load(open("webhook.json"))["id"])')
+ID=$(python3 -c 'import json; print(json.load(open("webhook.json"))["webhook"]["id"])')
 api -X POST $PLANTDB/api/v1/webhooks/$ID/test > said
 api $PLANTDB/api/v1/webhooks/$ID/deliveries > said
 api -X PATCH $PLANTDB/api/v1/webhooks/$ID -d '{"kinds": ["scan.created"]}' > said

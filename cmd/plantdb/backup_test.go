@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -167,6 +168,8 @@ func TestBackupOfEverything(t *testing.T) {
 			t.Fatalf("%s = %d %s", name, a.Status, a.Text)
 		}
 	}
+	// A token is used again, and a webhook passes over what it does not want.
+	later := regexp.MustCompile(`"(last_used_at|position)":("[^"]*"|null)`)
 	look := func(c caller, token caller) map[string]string {
 		seen := map[string]string{}
 		for _, path := range []string{
@@ -178,7 +181,7 @@ func TestBackupOfEverything(t *testing.T) {
 			if a.Status != http.StatusOK {
 				t.Errorf("GET %s = %d %s", path, a.Status, a.Text)
 			}
-			seen[path] = a.Text
+			seen[path] = later.ReplaceAllString(a.Text, `"$1":"..."`)
 		}
 		seen["by API token"] = token.get(t, "/files/kept/images/notes").Text
 		return seen

@@ -59,31 +59,70 @@ func (t *Tree) WithdrawFileset(ctx context.Context, loc Loc, id string) error {
 	return wrap("withdraw fileset", loc.Dir()+"/"+id, err)
 }
 
-// WithdrawFiles takes back files that were added to a fileset.
+// WithdrawFiles takes back files that were added to a fileset. What only the
+// journal has of them goes bytes first: without these its entry counts for nothing,
+// so that a kill on the way leaves none of it. What files.json lists goes out of it
+// before.
 func (t *Tree) WithdrawFiles(ctx context.Context, loc Loc, fileset string, files []NewFile) error {
-	err := t.changeIndex(ctx, loc, rewrite{change: func(x *index) (changed bool, err error) {
-		set := x.find(fileset)
-		if set == nil {
-			return false, nil
-		}
-		for _, f := range files {
-			_, err := set.remove(f.ID)
-			if missingIsNone(err) != nil {
-				return false, err
-			}
-			changed = changed || err == nil
-		}
-		return changed, nil
-	}})
+	dir := loc.Dir() + "/" + fileset
+	listed, err := t.withdrawJournaled(ctx, loc, fileset, files)
 	if err == nil {
-		dir := loc.Dir() + "/" + fileset
-		for _, f := range files {
-			t.discard(dir + "/" + f.Name)
-			t.discard(loc.Dir() + "/" + fileMetadata(fileset, f.ID))
-		}
-		err = t.syncPresent(dir, loc.Dir()+"/"+metadataDir+"/"+fileset)
+		err = t.changeIndex(ctx, loc, rewrite{change: func(x *index) (changed bool, err error) {
+			set := x.find(fileset)
+			if set == nil {
+				return false, nil
+			}
+			for _, f := range files {
+				_, err := set.remove(f.ID)
+				if missingIsNone(err) != nil {
+					return false, err
+				}
+				changed = changed || err == nil
+			}
+			return changed, nil
+		}})
 	}
-	return wrap("withdraw files of", loc.Dir()+"/"+fileset, err)
+	if err == nil {
+		err = t.discardFiles(loc, fileset, listed)
+	}
+	return wrap("withdraw files of", dir, err)
+}
+
+// withdrawJournaled removes those of the files that files.json does not list, and
+// returns the others.
+func (t *Tree) withdrawJournaled(ctx context.Context, loc Loc, fileset string, files []NewFile) (listed []NewFile, err error) {
+	dir, err := t.openScan(loc)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = dir.Close() }() // only read
+	x, err := readIndex(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	var journaled []NewFile
+	for _, f := range files {
+		if set := x.find(fileset); set != nil && set.file(f.ID) != nil {
+			listed = append(listed, f)
+		} else {
+			journaled = append(journaled, f)
+		}
+	}
+	return listed, t.discardFiles(loc, fileset, journaled)
+}
+
+// discardFiles removes files and their metadata; these first, for whoever finds the
+// bytes and their entry makes them anew.
+func (t *Tree) discardFiles(loc Loc, fileset string, files []NewFile) error {
+	if len(files) == 0 {
+		return nil
+	}
+	dir := loc.Dir() + "/" + fileset
+	for _, f := range files {
+		t.discard(loc.Dir() + "/" + fileMetadata(fileset, f.ID))
+		t.discard(dir + "/" + f.Name)
+	}
+	return t.syncPresent(dir, loc.Dir()+"/"+metadataDir+"/"+fileset)
 }
 
 func missingIsNone(err error) error {
