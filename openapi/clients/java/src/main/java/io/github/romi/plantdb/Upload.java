@@ -147,7 +147,7 @@ public class Upload implements HttpRequest.BodyPublisher {
       try {
         return new FileInputStream(getFile());
       } catch (IOException e) {
-        throw unread(e);
+        throw getFile().exists() ? unread(e) : changed("it is gone"); // it was there when the call began
       }
     }
 
