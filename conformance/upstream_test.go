@@ -300,6 +300,11 @@ func (s *answering) ask(a asked) answered {
 			s.t.Fatalf("%s = %s, which is no JSON: %v", a, text, err)
 		}
 		got.value = s.plain(got.value)
+		// Upstream lists all scans in the order of the directory, and only these.
+		at, query, _ := strings.Cut(a.path, "?")
+		if list, ok := got.value.([]any); ok && (at == "/scans" || at == "/scans/info") && !strings.Contains(query, "timelapse_id") {
+			slices.SortFunc(list, byID)
+		}
 	}
 	return got
 }
@@ -363,7 +368,6 @@ func (s *answering) plain(v any) any {
 		for i, of := range v {
 			v[i] = s.plain(of)
 		}
-		slices.SortFunc(v, byID)
 	case string:
 		v = strings.ReplaceAll(strings.ReplaceAll(v, s.tree, "TREE"), filepath.Base(s.tree), "TREE")
 		return aDatabase.ReplaceAllString(aToken.ReplaceAllString(aTime.ReplaceAllString(v, "TIME"), "TOKEN"), "")
@@ -371,7 +375,7 @@ func (s *answering) plain(v any) any {
 	return v
 }
 
-// byID sorts ids and infos: upstream lists them in the order of the directory.
+// byID compares ids and infos.
 func byID(a, b any) int {
 	id := func(v any) string {
 		switch v := v.(type) {
