@@ -351,6 +351,7 @@ func (p treeProgram) run(t *testing.T, pool *pgxpool.Pool, seen *treeTally) erro
 		defer func() { _ = tr.servers[i].s.tree.Close() }() // only what a failed trial left
 	}
 	worlds := []*modelWorld{newModel()}
+	var unanswered []*call
 	begin := phase{Writers: []script{{Calls: []modelOp{
 		{Do: "create timelapse", Who: "bob", Timelapse: "t1"}, {Do: "create scan", Who: "ann", Scan: "s1"},
 		{Do: "create fileset", Who: "ann", Scan: "s1", Fileset: "images"}, {Do: "upload", Who: "ann", Scan: "s1", Fileset: "images", File: "f1"},
@@ -367,6 +368,7 @@ func (p treeProgram) run(t *testing.T, pool *pgxpool.Pool, seen *treeTally) erro
 				return fmt.Errorf("phase %d: a call failed:\n%s", i, historyText(history))
 			case !known:
 				seen.unknown++
+				unanswered = append(unanswered, c)
 			case kind == modelOK:
 				seen.done++
 			default:
@@ -381,7 +383,8 @@ func (p treeProgram) run(t *testing.T, pool *pgxpool.Pool, seen *treeTally) erro
 		if !clean {
 			now.Events = nil
 		}
-		ends := linearize(worlds, history, ph.Faults, now)
+		x := &orderSearch{calls: history, unanswered: unanswered, loose: ph.Faults, now: now, seen: map[string]bool{}, ends: map[string]*modelWorld{}}
+		ends := x.linearize(worlds)
 		if len(ends) == 0 {
 			return fmt.Errorf("phase %d: no order of the calls explains what is there.\nfrom %s\nto   %s\n%s", i, worlds[0].key(), now.key(), historyText(history))
 		}
@@ -687,14 +690,14 @@ func shownKeys(raw json.RawMessage) map[string]any {
 	return all
 }
 
-// fits makes w what it is after the call, or returns nil if the call cannot
+// fits makes w what it is after c, or returns nil if the call cannot
 // have ended as it did at that point.
-func (c *call) fits(w *modelWorld, loose bool) *modelWorld {
+func (x *orderSearch) fits(c *call, w *modelWorld) *modelWorld {
 	kind, known := c.ended()
 	if kind == fault.Locked || kind == fault.Unavailable {
 		return w
 	}
-	if known && kind != modelOK && loose {
+	if known && kind != modelOK && x.loose {
 		return w // what a lost transaction left behind may have been in its way
 	}
 	next := w.clone()
@@ -706,6 +709,8 @@ func (c *call) fits(w *modelWorld, loose bool) *modelWorld {
 		return nil
 	case kind == fault.Precondition && c.Do == "match":
 		return w
+	case kind == modelOK && want == fault.Conflict && x.repeats(c, w):
+		return w
 	case kind != want:
 		return nil
 	case kind != modelOK:
@@ -714,6 +719,14 @@ func (c *call) fits(w *modelWorld, loose bool) *modelWorld {
 		return next
 	}
 	return nil
+}
+
+// repeats says whether the call asks for what is there, and who made that had no
+// answer: then it gets one.
+func (x *orderSearch) repeats(c *call, w *modelWorld) bool {
+	return w.has(c.modelOp) && slices.ContainsFunc(x.unanswered, func(o *call) bool {
+		return o.start < c.end && o.Who == c.Who && slices.Contains(o.makes(), c.makes()[0])
+	})
 }
 
 // answers says whether what the call was told is so.
@@ -739,17 +752,17 @@ func (c *call) answers(before, after *modelWorld) bool {
 
 // search looks for orders of calls.
 type orderSearch struct {
-	calls []*call
-	loose bool
-	now   *modelWorld
-	seen  map[string]bool
-	ends  map[string]*modelWorld
+	calls      []*call
+	unanswered []*call // of these and of those before
+	loose      bool
+	now        *modelWorld
+	seen       map[string]bool
+	ends       map[string]*modelWorld
 }
 
 // linearize returns what the world may be after the calls, of all that it may
 // have been before, if that is what is there.
-func linearize(from []*modelWorld, calls []*call, loose bool, now *modelWorld) []*modelWorld {
-	x := &orderSearch{calls: calls, loose: loose, now: now, seen: map[string]bool{}, ends: map[string]*modelWorld{}}
+func (x *orderSearch) linearize(from []*modelWorld) []*modelWorld {
 	for _, w := range from {
 		x.after(w, 0)
 	}
@@ -778,7 +791,7 @@ func (x *orderSearch) after(w *modelWorld, done uint64) {
 		if done&(1<<i) != 0 || c.start > first {
 			continue
 		}
-		if next := c.fits(w, x.loose); next != nil {
+		if next := x.fits(c, w); next != nil {
 			x.after(next, done|1<<i)
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/romi/plantdb-go/internal/fault"
 )
 
@@ -160,6 +162,38 @@ func (w *modelWorld) createScan(o modelOp) fault.Kind {
 	w.Scans[o.Scan] = &modelScan{Owner: o.Who, Timelapse: o.Timelapse, Metadata: modelSet(nil, o), Filesets: map[string]*modelFileset{}}
 	w.told(ScanCreated, o.Scan)
 	return modelOK
+}
+
+// makes is the paths of what a call makes that can be asked for twice: the
+// contents of no two files are alike.
+func (o modelOp) makes() []string {
+	switch o.Do {
+	case "create scan":
+		return []string{o.Scan}
+	case "archive":
+		return []string{o.Scan, o.Timelapse}
+	case "create timelapse":
+		return []string{o.Timelapse}
+	case "create fileset":
+		return []string{o.Scan + "/" + o.Fileset}
+	}
+	return nil
+}
+
+// has says whether w has what the call is to make, as it would be at first.
+func (w *modelWorld) has(o modelOp) bool {
+	fresh := newModel()
+	switch s := w.Scans[o.Scan]; o.Do {
+	case "create scan":
+		fresh.Timelapses = w.Timelapses
+		return s != nil && fresh.do(o, nil, "") == modelOK && cmp.Equal(fresh.Scans[o.Scan], s)
+	case "create timelapse":
+		return fresh.do(o, nil, "") == modelOK && cmp.Equal(fresh.Timelapses[o.Timelapse], w.Timelapses[o.Timelapse])
+	case "create fileset":
+		fresh.Scans[o.Scan] = &modelScan{Owner: o.Who, Filesets: map[string]*modelFileset{}}
+		return s != nil && fresh.do(o, nil, "") == modelOK && cmp.Equal(fresh.Scans[o.Scan].Filesets[o.Fileset], s.Filesets[o.Fileset])
+	}
+	return false
 }
 
 func (w *modelWorld) archive(o modelOp) fault.Kind {
