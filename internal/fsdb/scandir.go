@@ -48,6 +48,45 @@ func (d *ScanDir) Open(name string) (*os.File, fs.FileInfo, error) {
 	return f, info, unopened(name, err)
 }
 
+// Opener opens many files of a scan one after the other, by names that are
+// sorted: those of one directory without looking for it again. It is not for
+// use by several goroutines at once.
+type Opener struct {
+	of  *ScanDir
+	dir string
+	in  *os.Root // dir, or nil
+}
+
+// Opener returns an opener; the caller closes it before d.
+func (d *ScanDir) Opener() *Opener { return &Opener{of: d} }
+
+// Close releases the directory; open files stay open.
+func (o *Opener) Close() error {
+	if o.in == nil {
+		return nil
+	}
+	return o.in.Close()
+}
+
+// Open is ScanDir.Open.
+func (o *Opener) Open(name string) (*os.File, fs.FileInfo, error) {
+	dir, base := path.Split(name)
+	if dir != o.dir && dir != "" {
+		_ = o.Close() // only read
+		o.dir = dir
+		if o.in, _ = o.of.root.OpenRoot(dir); o.in == nil {
+			o.dir = ""
+		}
+	}
+	if dir != "" && o.in != nil {
+		if f, info, err := openRegular(o.in, base); err == nil {
+			return f, info, nil
+		}
+	}
+	// At the top, gone, or a link that leads to another directory of the scan.
+	return o.of.Open(name)
+}
+
 // Digest reads a file like Open, asking the disk and not what the system
 // remembers of it, and returns the SHA-256 of its bytes and what the file is
 // after they were read; pace is called before each piece of them with its size. An

@@ -56,6 +56,51 @@ func TestScanDir(t *testing.T) {
 	}
 }
 
+// An opener opens what ScanDir.Open does, also where the directory that it holds
+// does not lead there.
+func TestOpener(t *testing.T) {
+	t.Parallel()
+	tree := newTree(t, legacy().under("scan"), files{"scan/notes/a/b.txt": "deep", "scan/notes/c.txt": "flat", "outside.txt": "secret"})
+	for name, to := range map[string]string{
+		"notes/across.txt": "../measures.json", "notes/a/up.txt": "../c.txt", "notes/out.txt": "../../outside.txt", "notes/dir": "a", "away": "..",
+	} {
+		if err := os.Symlink(to, filepath.Join(tree.Dir(), "scan", name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir := must[*ScanDir](t)(tree.OpenScanDir(t.Context(), Loc{Scan: "scan"}))
+	defer dir.Close() // Only read.
+	opener := dir.Opener()
+	names := append(must[[]string](t)(dir.Files(t.Context())),
+		"notes/dir/b.txt", "notes/out.txt", "notes/dir/nope", "away/outside.txt", "away/scan/measures.json", "notes/a/../c.txt", "notes/../../outside.txt",
+		"nope/a", "nope/b", "images/", "/etc/passwd", "../outside.txt", "", "measures.json")
+	opened := 0
+	for _, name := range names {
+		a, of, want := dir.Open(name)
+		b, info, err := opener.Open(name)
+		if (want == nil) != (err == nil) || want != nil && !errors.Is(err, ErrNotFound) {
+			t.Errorf("Open(%q) = %v, want %v", name, err, want)
+			continue
+		}
+		if want != nil {
+			continue
+		}
+		opened++
+		if !os.SameFile(of, info) {
+			t.Errorf("Open(%q) is %q, want %q", name, b.Name(), a.Name())
+		}
+		if err := errors.Join(a.Close(), b.Close()); err != nil {
+			t.Errorf("Close = %v", err)
+		}
+	}
+	if opened < 12 {
+		t.Errorf("%d of %q are there, want a dozen", opened, names)
+	}
+	if err := opener.Close(); err != nil {
+		t.Errorf("Close = %v", err)
+	}
+}
+
 func TestScanDirRefuses(t *testing.T) {
 	t.Parallel()
 	tree := newTree(t, legacy().under("scan"), files{"scan/" + strings.Repeat("d/", maxScanDepth) + "deep.txt": "x"})

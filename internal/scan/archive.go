@@ -167,6 +167,8 @@ func (a *Archive) layOut(ctx context.Context, keep func(string) bool) error {
 	if err != nil {
 		return err
 	}
+	opener := a.dir.Opener()
+	defer func() { _ = opener.Close() }() // only read
 	version := sha256.New()
 	fmt.Fprintln(version, "2") // to be raised when the same files make another archive
 	var entries, large []storedzip.Entry
@@ -174,7 +176,7 @@ func (a *Archive) layOut(ctx context.Context, keep func(string) bool) error {
 		if !keep(name) || name == ManifestName {
 			continue
 		}
-		f, err := a.file(name)
+		f, err := a.file(opener, name)
 		if errors.Is(err, fsdb.ErrNotFound) {
 			continue // it went after the directory was read
 		}
@@ -207,8 +209,8 @@ type archived struct {
 	summed   *sums    // once they were asked for
 }
 
-func (a *Archive) file(name string) (*archived, error) {
-	opened, info, err := a.dir.Open(name)
+func (a *Archive) file(opener *fsdb.Opener, name string) (*archived, error) {
+	opened, info, err := opener.Open(name)
 	if err != nil {
 		return nil, err
 	}

@@ -43,7 +43,7 @@ func TestArchiveOfLargeFiles(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var sent bytes.Buffer
 	err := a.WriteRange(ctx, writerFunc(func(p []byte) (int, error) {
-		if bytes.Equal(p, []byte("{}")) { // metadata/metadata.json, the last of the small ones
+		if bytes.HasSuffix(p, []byte("{}")) { // metadata/metadata.json, the last of the small ones
 			defer cancel()
 		}
 		return sent.Write(p)
@@ -118,7 +118,7 @@ func TestSumsOutliveTheirAskers(t *testing.T) {
 	}
 	a := openArchive(t, archives, guest, "s")
 	asked := writerFunc(func(p []byte) (int, error) {
-		if bytes.Equal(p, []byte("{}")) { // as above
+		if bytes.HasSuffix(p, []byte("{}")) { // as above
 			cancel() // what comes next is the file that is being read
 		}
 		return len(p), nil

@@ -12,6 +12,7 @@
 package storedzip
 
 import (
+	"bufio"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -70,18 +71,33 @@ func New(entries []Entry) (*Archive, error) {
 // Size returns how many bytes the archive has.
 func (a *Archive) Size() int64 { return a.size }
 
-// WriteRange writes n bytes of the archive from offset on. Content is copied by
-// io.Copy out of an io.LimitedReader over what Open returned, so that a
-// connection can take it from a file without memory. Errors are ErrChanged for
+const (
+	// together is how many bytes of headers and entries are written at once.
+	together = 32 << 10
+	// small is how much of an entry may wait for the sum of the next one.
+	small = 4 << 10
+)
+
+// WriteRange writes n bytes of the archive from offset on. Content beyond some
+// kilobytes goes to the ReadFrom of w, if it has one, as an io.LimitedReader over
+// what Open returned, so that a connection can take it from a file without memory. Errors are ErrChanged for
 // content that ends too early, and those of w, of ctx and of the entries.
 func (a *Archive) WriteRange(ctx context.Context, w io.Writer, offset, n int64) error {
 	if offset < 0 || n < 0 || offset > a.size || n > a.size-offset {
 		return fmt.Errorf("write archive: no %d bytes at %d of %d", n, offset, a.size)
 	}
-	p := part{w: w, skip: offset, left: n}
+	p := part{w: bufio.NewWriterSize(w, together), skip: offset, left: n}
+	err := a.write(ctx, &p)
+	if flushed := p.w.Flush(); err == nil {
+		err = flushed
+	}
+	return err
+}
+
+func (a *Archive) write(ctx context.Context, p *part) error {
 	// The last entry that starts at offset or before it.
-	first := sort.Search(len(a.headers), func(i int) bool { return a.headers[i] > offset }) - 1
-	if first >= 0 && offset < a.central {
+	first := sort.Search(len(a.headers), func(i int) bool { return a.headers[i] > p.skip }) - 1
+	if first >= 0 && p.skip < a.central {
 		p.skip -= a.headers[first]
 		for i := first; i < len(a.entries) && p.left > 0; i++ {
 			if err := p.entry(ctx, a.entries[i]); err != nil {
@@ -106,6 +122,12 @@ func (p *part) entry(ctx context.Context, e Entry) error {
 	if header := localSize(e); p.passes(header) {
 		p.skip -= header
 	} else {
+		// What comes before is on its way while more than a little is summed.
+		if e.Size > small {
+			if err := p.w.Flush(); err != nil {
+				return err
+			}
+		}
 		sum, err := e.Sum(ctx)
 		if err != nil {
 			return err
@@ -140,7 +162,7 @@ func (a *Archive) directory(ctx context.Context) ([]byte, error) {
 // part is the range that is being written: skip bytes are passed over first,
 // left are still to be written.
 type part struct {
-	w          io.Writer
+	w          *bufio.Writer
 	skip, left int64
 }
 

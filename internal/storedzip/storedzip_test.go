@@ -129,6 +129,67 @@ func TestEveryRange(t *testing.T) {
 	}
 }
 
+// connection counts what it is given, as a TCP connection is.
+type connection struct {
+	bytes.Buffer
+	writes, files int
+	all, taken    int64 // of which files bring so much
+}
+
+func (c *connection) Write(p []byte) (int, error) {
+	c.writes++
+	c.all += int64(len(p))
+	return c.Buffer.Write(p)
+}
+
+func (c *connection) ReadFrom(r io.Reader) (int64, error) {
+	if _, limited := r.(*io.LimitedReader); !limited {
+		return 0, fmt.Errorf("%T is no limited reader", r)
+	}
+	c.files++
+	n, err := c.Buffer.ReadFrom(r)
+	c.all, c.taken = c.all+n, c.taken+n
+	return n, err
+}
+
+// Small entries and headers go out together, what is large is left to the
+// connection, and nothing waits while something large is summed.
+func TestFewWrites(t *testing.T) {
+	t.Parallel()
+	const photos, photo, notes = 5, 200 << 10, 300
+	var entries []storedzip.Entry
+	c := &connection{}
+	for i := range notes {
+		entries = append(entries, entry(fmt.Sprintf("metadata/%03d.json", i), `{"shot": 1}`))
+	}
+	var before int64 // what comes before the first photo
+	for i := range photos {
+		e := entry(fmt.Sprintf("images/%d.jpg", i), strings.Repeat("x", photo))
+		sum := e.Sum
+		e.Sum = func(ctx context.Context) (uint32, error) {
+			if before == 0 {
+				before = c.all
+			}
+			return sum(ctx)
+		}
+		entries = append(entries, e)
+	}
+	a := layOut(t, entries...)
+	if err := a.WriteRange(t.Context(), c, 0, a.Size()); err != nil {
+		t.Fatalf("WriteRange = %v", err)
+	}
+	if !bytes.Equal(c.Bytes(), part(t, a, 0, a.Size())) {
+		t.Error("the bytes are not those of an archive that is written otherwise")
+	}
+	if c.writes > 10 || c.files != photos || c.taken < photos*photo*8/10 {
+		t.Errorf("%d entries took %d writes; %d files brought %d bytes, want at most ten, and most of %d out of %d",
+			len(entries), c.writes, c.files, c.taken, photos*photo, photos)
+	}
+	if want := int64(notes * (len(`{"shot": 1}`) + 30 + len("metadata/000.json") + 9)); before != want {
+		t.Errorf("%d bytes are out when the first photo is summed, want %d", before, want)
+	}
+}
+
 func TestNoEntries(t *testing.T) {
 	t.Parallel()
 	a := layOut(t)
