@@ -94,7 +94,7 @@ func (q *Queries) ListTimelapseDocuments(ctx context.Context, db DBTX) ([]ListTi
 }
 
 const listTimelapses = `-- name: ListTimelapses :many
-SELECT name, signature FROM timelapses ORDER BY name
+SELECT name, signature FROM timelapses ORDER BY name COLLATE "C"
 `
 
 type ListTimelapsesRow struct {
@@ -102,7 +102,7 @@ type ListTimelapsesRow struct {
 	Signature []byte
 }
 
-// ListTimelapses returns every timelapse by name.
+// ListTimelapses returns every timelapse in the order of the bytes of its name.
 func (q *Queries) ListTimelapses(ctx context.Context, db DBTX) ([]ListTimelapsesRow, error) {
 	rows, err := db.Query(ctx, listTimelapses)
 	if err != nil {

@@ -8,8 +8,8 @@ SELECT (EXISTS (SELECT 1 FROM scans s WHERE s.name = @name)
      OR EXISTS (SELECT 1 FROM timelapses t WHERE t.name = @name))::boolean AS taken;
 
 -- name: ListTimelapses :many
--- ListTimelapses returns every timelapse by name.
-SELECT name, signature FROM timelapses ORDER BY name;
+-- ListTimelapses returns every timelapse in the order of the bytes of its name.
+SELECT name, signature FROM timelapses ORDER BY name COLLATE "C";
 
 -- name: ListTimelapseDocuments :many
 -- ListTimelapseDocuments returns what timelapses are searched by.

@@ -110,4 +110,15 @@ func TestListsAreInTheOrderOfBytes(t *testing.T) {
 	if want := with("member_"); !slices.Equal(one, want) {
 		t.Errorf("Infos of a timelapse = %q, want %q", one, want)
 	}
+	// What another program deletes is told of in that order, too.
+	since := len(f.outbox(t))
+	f.remove(t, with("time_")...)
+	f.reconcile(t)
+	var told []string
+	for _, e := range f.outbox(t)[since:] {
+		told = append(told, strings.SplitN(strings.TrimPrefix(e, "timelapse.deleted -:-  "), "|", 2)[0])
+	}
+	if want := with("time_"); !slices.Equal(told, want) {
+		t.Errorf("timelapses deleted outside are told of as %q, want %q", told, want)
+	}
 }
