@@ -32,15 +32,15 @@
 //
 // Files are added without writing files.json: what a batch adds is one line at
 // the end of the scan's journal, whose sync is the moment from which the files
-// are there. Every reader of this package takes files.json and the journal
+// cannot be lost. Every reader of this package takes files.json and the journal
 // together; Fold writes files.json and removes the journal. Callers of AddFiles
 // see to it that Fold follows soon, for Python programs read files.json alone.
 // Whatever else writes files.json folds first.
 //
 //	.plantdb/journal/<first 32 hex digits of the SHA-256 of the scan's path from the root>
 //
-//	cccccccc {"journal":1,"timelapse":"tl","scan":"id"}
-//	cccccccc [{"fileset":"images","id":"00000_rgb","file":"00000_rgb.jpg","size":136000,"sha256":"..","metadata":{..}},..]
+//	cccccccc {"journal":2,"timelapse":"tl","scan":"id"}
+//	cccccccc [{"fileset":"images","id":"00000_rgb","file":"00000_rgb.jpg","size":136000,"sha256":"..","metadata":{..},"staged":".."},..]
 //	...
 //
 // cccccccc is the CRC-32C of the rest of the line in hex, a newline ends it. From
@@ -48,13 +48,17 @@
 // and nobody was told that it worked; or its sync failed, and a mark behind what
 // was to be synced says so. A torn journal is folded before more is added.
 //
-// A file counts if its fileset is listed and its bytes lie there with the size
-// that the journal says, so that an entry may be there before the name of its
-// file is, and may come twice. It is written first: what a crash left of a file
-// that did not get its name, its metadata, is told by the last line, and Fold
-// removes it. An entry with neither id nor file is a fileset that
-// is being made, and counts if it is a directory. The metadata file of an entry need not be durable
-// before Fold, which makes it so, or writes it anew from the journal.
+// A line is durable before anything that it tells of has a name, so that no crash
+// leaves what no line tells of, and together with the staging directory, where the
+// bytes of its files are called staged until then. A file counts if its fileset is
+// listed and its bytes lie there with the size that the journal says; an entry may
+// come twice. Neither its name nor its metadata file need be durable before Fold,
+// which makes them so, or gives the bytes their name again and writes the metadata
+// anew from the journal. Where the bytes are nowhere, their metadata go.
+//
+// An entry with neither id nor file is a fileset that is being made, and counts if
+// it is a directory. One with "gone":true is being taken back: Fold takes it out of
+// files.json, and then removes what there is of it.
 //
 // # Links
 //

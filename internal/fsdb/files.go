@@ -31,8 +31,8 @@ type addition struct {
 // an error for each file that was refused (ErrFileExists, ErrName, bad
 // metadata) and nil for each that is now durable; files refused keep their
 // content for Discard. If the second result is an error none was added and a
-// reader sees the fileset as it was, unless the very last syncs failed; the
-// contents may be used up. ErrNotFound if there is no such fileset.
+// reader sees the fileset as it was; the contents may be used up. ErrNotFound if
+// there is no such fileset.
 func (t *Tree) AddFiles(ctx context.Context, loc Loc, fileset string, files []NewFile) ([]error, error) {
 	return t.AddFilesWhile(ctx, loc, fileset, files, func([]error) {})
 }
@@ -141,15 +141,16 @@ func (a *addition) check() (err error) {
 	return a.Content.take()
 }
 
-// commit says in the journal what is about to get a name, and gives it. Once it
-// has begun to do so it finishes whatever becomes of the request.
+// commit says in the journal what is about to get a name, and gives it once that
+// is durable. Once it has begun to do so it finishes whatever becomes of the
+// request.
 //
-// The bytes were synced before they were taken. Their names and the journal are
-// synced together: a line of the journal whose file has no name counts for
-// nothing. The journal is written first, so that who is killed on the way leaves
-// nothing that it does not tell of: Fold lists what got its name, and removes the
-// metadata of what did not. The metadata lies in the journal as well, so that its
-// own file can wait for Fold.
+// The bytes were synced before they were taken; the name that they have in the
+// staging directory is synced together with the journal, which tells it. From then
+// on the files are there, whatever happens: Fold gives the names that a kill kept
+// them from or a power cut took, so that these wait for its sync, as the metadata
+// does, which lies in the journal as well. And nothing ever has a name that the
+// journal on the disk does not tell of.
 func (b *batch) commit(ctx context.Context, meanwhile func()) error {
 	lines, fresh, err := b.lines()
 	if err == nil {
@@ -160,10 +161,7 @@ func (b *batch) commit(ctx context.Context, meanwhile func()) error {
 		journal, err = b.tree.disk.append(journalFile(b.loc))
 	}
 	if err == nil {
-		if _, err = journal.Write(lines); err == nil {
-			err = b.place()
-		}
-		if err != nil {
+		if _, err = journal.Write(lines); err != nil {
 			b.cleanUp()
 			b.unsay(journal, int64(len(lines)))
 			return errors.Join(err, journal.Close())
@@ -173,9 +171,7 @@ func (b *batch) commit(ctx context.Context, meanwhile func()) error {
 		b.cleanUp()
 		return err
 	}
-	// From here on the files belong to the journal, and only a power cut can
-	// tell whether it stays.
-	syncs := []func() error{journal.Sync, func() error { return b.tree.disk.syncDir(b.dir()) }}
+	syncs := []func() error{journal.Sync, func() error { return b.tree.disk.syncDir(stagingDir) }}
 	if fresh {
 		syncs = append(syncs, func() error { return b.tree.disk.syncDir(journalDir) })
 	}
@@ -183,12 +179,29 @@ func (b *batch) commit(ctx context.Context, meanwhile func()) error {
 	go func() { synced <- together(len(syncs), func(i int) error { return syncs[i]() }) }()
 	meanwhile()
 	if err = <-synced; err != nil {
+		b.cleanUp()
 		// The system may count as written what it could not write, so that no later
 		// sync tries it again: nothing must come to lie behind it. Whoever adds next
 		// finds the journal torn and folds it.
 		_, _ = journal.Write(tornMark)
+	} else if err = b.place(); err != nil {
+		b.takeBack(journal, int64(len(lines)), fresh)
 	}
 	return errors.Join(err, journal.Close(), b.ledger.look(b.tree))
+}
+
+// takeBack undoes a batch that the journal tells of durably: first what it tells of
+// goes, and then what it tells. Cut short it leaves all of a file, or nothing.
+func (b *batch) takeBack(journal file, said int64, fresh bool) {
+	b.cleanUp()
+	if b.tree.syncPresent(b.dir(), b.metadata(), stagingDir) != nil {
+		return // the line stays, for what may come back
+	}
+	b.unsay(journal, said)
+	_ = journal.Sync() // a line of what is not there counts for nothing
+	if fresh {
+		_ = b.tree.disk.syncDir(journalDir)
+	}
 }
 
 // unsay takes out of the journal what it says of a batch that was cleaned up, up
@@ -198,7 +211,7 @@ func (b *batch) unsay(journal file, said int64) {
 	before := b.ledger.journal.size
 	now, err := b.tree.fileState(journalFile(b.loc))
 	switch {
-	case err != nil || now.size > before+said:
+	case err != nil || now.size < before || now.size > before+said:
 	case before == 0:
 		b.tree.discard(journalFile(b.loc))
 	default:
@@ -216,6 +229,7 @@ func (b *batch) lines() (lines []byte, fresh bool, err error) {
 		sum := a.Content.SHA256()
 		list[i] = Added{
 			Fileset: b.fileset, ID: a.ID, File: a.Name, Size: a.Content.Size(), SHA256: hex.EncodeToString(sum[:]), Metadata: a.document,
+			Staged: path.Base(a.Content.name),
 		}
 	}
 	fresh = b.ledger.journal.size == 0
@@ -228,9 +242,11 @@ func (b *batch) lines() (lines []byte, fresh bool, err error) {
 	return lines, fresh, err
 }
 
+func (b *batch) metadata() string { return path.Join(b.loc.Dir(), metadataDir, b.fileset) }
+
 // place gives contents and metadata their names.
 func (b *batch) place() error {
-	metadata := path.Join(b.loc.Dir(), metadataDir, b.fileset)
+	metadata := b.metadata()
 	// Not made before the first file: upstream 0.17 takes the mere existence
 	// of metadata/images for a sign to fill in scan metadata.
 	if err := b.tree.ensureDir(metadata, dirPerm); err != nil {

@@ -30,26 +30,33 @@ func (t *Tree) Fold(ctx context.Context, loc Loc) error {
 }
 
 // sweepJournals removes journals that can never be folded: of scans that are not
-// there, and such as were torn before they said of which scan they are.
-func (t *Tree) sweepJournals(ctx context.Context, before time.Time) (removed int, err error) {
+// there, and such as were torn before they said of which scan they are. told says
+// what of the staging directory those that there were may tell of.
+func (t *Tree) sweepJournals(ctx context.Context, before time.Time) (removed int, told func(staged string) bool, err error) {
 	journals, err := t.Journals(ctx)
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
+	names, newer := map[string]bool{}, false
+	told = func(staged string) bool { return newer || names[staged] }
 	for _, j := range journals {
+		newer = newer || j.Newer
+		for _, a := range j.Files {
+			names[a.Staged] = true
+		}
 		torn := j.Scan == "" && !j.Newer
 		if j.Modified.After(before) || !torn && (j.Newer || !errors.Is(t.requireDir(j.Dir()), ErrNotFound)) {
 			continue
 		}
 		if err := t.disk.removeAll(journalDir + "/" + j.Name); err != nil {
-			return removed, wrap("sweep", journalDir, err)
+			return removed, told, wrap("sweep", journalDir, err)
 		}
 		removed++
 	}
-	return removed, nil
+	return removed, told, nil
 }
 
-// fold lists what the scan's journal holds, and removes it.
+// fold does what the scan's journal says, and removes it.
 func (t *Tree) fold(ctx context.Context, loc Loc) error {
 	dir, err := t.openScan(loc)
 	if err != nil {
@@ -66,19 +73,22 @@ func (t *Tree) fold(ctx context.Context, loc Loc) error {
 	}
 	l := t.ledgers.take(loc)
 	current := l != nil && l.stillIs(t)
-	var valid, unplaced []Added
+	var valid, unplaced, gone []Added
 	attempts := 0
 	err = t.rewriteIndex(ctx, loc, rewrite{
 		change: func(x *index) (changed bool, err error) {
 			attempts++
-			valid, changed = x.apply(j, dir)
+			p := placer{tree: t, loc: loc, journal: j}
+			valid, changed = x.applyPlacing(j, dir, p.place)
 			unplaced = j.unplaced(x)
-			return changed, nil
+			var removed bool
+			gone, removed = x.takeBack(j)
+			return changed || removed, p.failed
 		},
 		before: func() error { return t.settleAdded(loc, dir, valid) },
 	})
 	if err == nil {
-		err = t.clearUnplaced(loc, dir, unplaced)
+		err = t.clear(loc, dir, unplaced, gone)
 	}
 	if err == nil {
 		err = t.dropFolded(loc, journal)
@@ -93,23 +103,101 @@ func (t *Tree) fold(ctx context.Context, loc Loc) error {
 	return nil
 }
 
-// clearUnplaced removes the metadata of files that never had their names: what
-// says just what the journal does, or the beginning of it.
-func (t *Tree) clearUnplaced(loc Loc, dir *os.Root, unplaced []Added) error {
+// placer gives what a journal tells of the names that a power cut took, or that a
+// kill kept it from: the bytes are in the staging directory then.
+type placer struct {
+	tree    *Tree
+	loc     Loc
+	journal *Journal
+	last    map[string]int // of each id, and of each name, its last entry
+	failed  error
+}
+
+// place gives the bytes of that entry their name, if they lack it. Those of an
+// earlier one of the same file stay: whoever wrote the later one did not find it.
+func (p *placer) place(i int) {
+	a := p.journal.Files[i]
+	if a.Staged == "" || p.failed != nil {
+		return
+	}
+	staged, name := stagingDir+"/"+a.Staged, p.loc.Dir()+"/"+a.Fileset+"/"+a.File
+	if info, err := p.tree.root.Lstat(staged); err != nil || !info.Mode().IsRegular() || info.Size() != a.Size {
+		return
+	}
+	if info, err := p.tree.root.Lstat(name); err == nil && info.IsDir() || p.tree.requireDir(path.Dir(name)) != nil {
+		return
+	}
+	if p.last == nil {
+		p.last = make(map[string]int, 2*len(p.journal.Files))
+		for i, a := range p.journal.Files {
+			p.last["id "+a.Fileset+"/"+a.ID], p.last["name "+a.Fileset+"/"+a.File] = i, i
+		}
+	}
+	if p.last["id "+a.Fileset+"/"+a.ID] == i && p.last["name "+a.Fileset+"/"+a.File] == i {
+		p.failed = p.tree.disk.rename(staged, name)
+	}
+}
+
+// takeBack takes out of x what the journal says is being taken back, and returns
+// all of that, listed before or not, but for what is another's by now.
+func (x *index) takeBack(j *Journal) (gone []Added, changed bool) {
+	for _, a := range j.Files {
+		if !a.Gone {
+			continue
+		}
+		set := x.find(a.Fileset)
+		switch {
+		case set == nil:
+		case a.makes():
+			_, err := x.remove(a.Fileset)
+			changed = changed || err == nil
+		default:
+			if f := set.file(a.ID); f != nil && f.name == a.File {
+				_, err := set.remove(a.ID)
+				changed = changed || err == nil
+			}
+			if slices.ContainsFunc(set.files, func(f fileEntry) bool { return f.id == a.ID || f.name == a.File }) {
+				continue
+			}
+		}
+		gone = append(gone, a)
+	}
+	return gone, changed
+}
+
+// clear removes, durably, the metadata of files and filesets that never had their
+// names, if they say just what the journal does, or the beginning of it; and what is
+// left of those that are gone from files.json.
+func (t *Tree) clear(loc Loc, dir *os.Root, unplaced, gone []Added) error {
+	var remove, dirs []string
 	for _, a := range unplaced {
 		document, bad := meta.Sorted(a.Metadata)
 		data, err := readFile(dir, a.metadataFile(), meta.MaxBytes)
 		if exhausted(err) {
 			return err
 		}
-		if err != nil || bad != nil || !bytes.HasPrefix(document, data) {
-			continue
-		}
-		if err := t.disk.removeAll(loc.Dir() + "/" + a.metadataFile()); err != nil {
-			return err
+		if err == nil && bad == nil && bytes.HasPrefix(document, data) {
+			remove = append(remove, a.metadataFile())
 		}
 	}
-	return nil
+	for _, a := range gone {
+		remove = append(remove, a.metadataFile())
+		if !a.makes() {
+			remove = append(remove, a.Fileset+"/"+a.File)
+		} else if entries, err := listDir(dir, a.Fileset); err == nil && len(entries) == 0 {
+			remove = append(remove, a.Fileset) // of one that was there before, the files stay
+		}
+	}
+	for _, name := range remove {
+		full := loc.Dir() + "/" + name
+		if err := t.disk.removeAll(full); err != nil {
+			return err
+		}
+		if dir := path.Dir(full); !slices.Contains(dirs, dir) {
+			dirs = append(dirs, dir)
+		}
+	}
+	return t.syncPresent(dirs...)
 }
 
 // settleAdded makes durable what the journal stood for.

@@ -24,6 +24,9 @@ type rewrite struct {
 	// undo is called, if at all, where files.json will not have the change
 	// after all. It may be nil.
 	undo func() error
+	// spare is a file in the staging directory that takes the place of files.json
+	// if it holds the new list already, which then needs no room. It may be empty.
+	spare string
 }
 
 // rewriteAttempts bounds how often a rewrite begins anew because a Python
@@ -92,7 +95,7 @@ func (t *Tree) rewriteOnce(ctx context.Context, loc Loc, dir *os.Root, r rewrite
 	if err != nil {
 		return false, err
 	}
-	staged, err := t.stageBytes(document)
+	staged, err := t.stageIndex(document, r.spare)
 	if err != nil {
 		return false, err
 	}
@@ -112,6 +115,17 @@ func (t *Tree) rewriteOnce(ctx context.Context, loc Loc, dir *os.Root, r rewrite
 	}
 	err = t.keepLate(ctx, dir, name, was, document)
 	return !errors.Is(err, errRewritten), err
+}
+
+// stageIndex is stageBytes that takes a spare file if that holds the same.
+func (t *Tree) stageIndex(document []byte, spare string) (name string, err error) {
+	if spare != "" {
+		data, err := readFile(t.root, spare, meta.MaxBytes)
+		if err == nil && bytes.Equal(data, document) && t.disk.syncFile(spare) == nil {
+			return spare, nil
+		}
+	}
+	return t.stageBytes(document)
 }
 
 func (r rewrite) prepare() error {

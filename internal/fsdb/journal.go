@@ -24,8 +24,8 @@ const (
 	maxPending = 8 << 20
 	// maxJournal is what is read of one: a batch may follow the bound above.
 	maxJournal = 256 << 20
-	// journalVersion is what the first line says.
-	journalVersion = 1
+	// journalVersion is what the first line says; 1 had neither Staged nor Gone.
+	journalVersion = 2
 )
 
 // tornMark is the beginning of a line, and never more.
@@ -35,6 +35,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // Added is a file that was added to a fileset, as its journal says: ID and File
 // are its entry in files.json. Without both it is a fileset that is being made.
+// With Gone it is one of the two that is being taken back.
 type Added struct {
 	Fileset  string          `json:"fileset"`
 	ID       string          `json:"id"`
@@ -42,6 +43,10 @@ type Added struct {
 	Size     int64           `json:"size"`
 	SHA256   string          `json:"sha256"` // in hex
 	Metadata json.RawMessage `json:"metadata"`
+	// Staged is what its bytes are called in the staging directory until they have
+	// their name.
+	Staged string `json:"staged,omitempty"`
+	Gone   bool   `json:"gone,omitempty"`
 }
 
 // makes says that it is a fileset.
@@ -66,7 +71,7 @@ type Journal struct {
 	Newer    bool // than this program; it is left as it is
 	Modified time.Time
 
-	last int // where the files of its last line begin
+	last int // where the entries of its last line begin
 }
 
 // journalHead is the first line of a journal.
@@ -167,7 +172,7 @@ func (j *Journal) parse(data []byte) (rest []byte, err error) {
 	if !ok || json.Unmarshal(line, &head) != nil {
 		return data, nil
 	}
-	if head.Version != journalVersion {
+	if head.Version < 1 || head.Version > journalVersion {
 		return data, errJournalVersion
 	}
 	loc := Loc{Timelapse: head.Timelapse, Scan: head.Scan}
@@ -184,7 +189,7 @@ func (j *Journal) parse(data []byte) (rest []byte, err error) {
 		j.last = len(j.Files)
 		for _, a := range batch {
 			// The disk is also others': nothing leads out of the scan.
-			if readable(a.Fileset) && (a.makes() || readable(a.ID) && readable(a.File)) {
+			if readable(a.Fileset) && (a.makes() || readable(a.ID) && readable(a.File)) && (a.Staged == "" || readable(a.Staged)) {
 				j.Files = append(j.Files, a)
 			}
 		}
@@ -223,7 +228,7 @@ func journalLines(loc Loc, fresh bool, batch []Added) (lines []byte, err error) 
 	return appendLine(lines, batch)
 }
 
-// ensureJournals makes the directory of the journals, durably.
+// ensureJournals makes the directories of the journals and of what is staged, durably.
 func (t *Tree) ensureJournals() error {
 	t.journals.Lock()
 	defer t.journals.Unlock()
@@ -233,8 +238,10 @@ func (t *Tree) ensureJournals() error {
 	if err := t.ensureDir(Hidden, dirPerm); err != nil {
 		return err
 	}
-	if err := t.ensureDir(journalDir, stagingPerm); err != nil {
-		return err
+	for _, dir := range []string{journalDir, stagingDir} { // whose bytes they tell of
+		if err := t.ensureDir(dir, stagingPerm); err != nil {
+			return err
+		}
 	}
 	// Always, for a call that made them may have been cut short here.
 	if err := t.syncDirs(".", Hidden); err != nil {
@@ -250,11 +257,11 @@ var errAnothers = errors.New("another one writes to the journal")
 
 // announce begins the journal of a scan that has none, durably, and returns how
 // long it is then.
-func (t *Tree) announce(loc Loc, a Added) (size int64, err error) {
+func (t *Tree) announce(loc Loc, list ...Added) (size int64, err error) {
 	if err := t.ensureJournals(); err != nil {
 		return 0, err
 	}
-	lines, err := journalLines(loc, true, []Added{a})
+	lines, err := journalLines(loc, true, list)
 	if err != nil {
 		return 0, err
 	}
@@ -308,15 +315,32 @@ func (t *Tree) cutJournal(loc Loc, size int64) error {
 	return errors.Join(t.disk.truncate(f, size), f.Close())
 }
 
-// unplaced are the files of the journal's last line that x does not list once it
-// was applied: whoever wrote it was cut short before they had their names.
-func (j *Journal) unplaced(x *index) (files []Added) {
+// unfinished says whether the last line of the journal tells of something that
+// whoever wrote it did not get to.
+func (t *Tree) unfinished(j *Journal) (bool, error) {
 	for _, a := range j.Files[j.last:] {
-		if e := x.find(a.Fileset); !a.makes() && (e == nil || e.file(a.ID) == nil) {
-			files = append(files, a)
+		if a.Gone {
+			return true, nil
+		}
+		if a.Staged == "" {
+			continue
+		}
+		if there, err := t.exists(stagingDir + "/" + a.Staged); there || err != nil {
+			return there, err
 		}
 	}
-	return files
+	return false, nil
+}
+
+// unplaced are the entries of the journal that x does not list once it was applied:
+// what they tell of is not there.
+func (j *Journal) unplaced(x *index) (list []Added) {
+	for _, a := range j.Files {
+		if e := x.find(a.Fileset); !a.Gone && (e == nil || !a.makes() && e.file(a.ID) == nil) {
+			list = append(list, a)
+		}
+	}
+	return list
 }
 
 // apply lists in x what the journal has and x lacks, of those filesets whose
@@ -324,13 +348,22 @@ func (j *Journal) unplaced(x *index) (files []Added) {
 // before or not: of a file whose bytes are gone or were never durable, and of a
 // fileset that is being made, nobody was told that it is there.
 func (x *index) apply(j *Journal, dir *os.Root) (valid []Added, changed bool) {
+	return x.applyPlacing(j, dir, func(int) {})
+}
+
+// applyPlacing is apply that calls place for each file that may lack its bytes, by
+// its number in the journal, before it looks for them.
+func (x *index) applyPlacing(j *Journal, dir *os.Root, place func(i int)) (valid []Added, changed bool) {
 	if j == nil {
 		return nil, false
 	}
 	sets := map[string]*known{}
-	for _, a := range j.Files {
+	for i, a := range j.Files {
 		e := x.find(a.Fileset)
-		if a.makes() {
+		switch {
+		case a.Gone:
+			continue // until it was taken back
+		case a.makes():
 			if info, err := dir.Lstat(a.Fileset); err != nil || !info.IsDir() {
 				continue // it was not made
 			}
@@ -340,8 +373,7 @@ func (x *index) apply(j *Journal, dir *os.Root) (valid []Added, changed bool) {
 			}
 			valid = append(valid, a)
 			continue
-		}
-		if e == nil || !lies(dir, a.Fileset+"/"+a.File, a.Size) {
+		case e == nil:
 			continue
 		}
 		k := sets[a.Fileset]
@@ -349,19 +381,23 @@ func (x *index) apply(j *Journal, dir *os.Root) (valid []Added, changed bool) {
 			k = e.known()
 			sets[a.Fileset] = k
 		}
-		if owner, taken := k.ids[a.File]; taken {
-			if owner == a.ID {
-				valid = append(valid, a)
-			}
+		owner, taken := k.ids[a.File]
+		old, listed := k.names[a.ID]
+		if taken && owner != a.ID || !taken && listed && lies(dir, a.Fileset+"/"+old, -1) {
+			continue // another file of that name or id came from outside
+		}
+		if !taken || !lies(dir, a.Fileset+"/"+a.File, -1) {
+			place(i)
+		}
+		if !lies(dir, a.Fileset+"/"+a.File, a.Size) {
 			continue
 		}
-		old, listed := k.names[a.ID]
-		if listed && lies(dir, a.Fileset+"/"+old, -1) {
-			continue // another file of that id came from outside
+		valid = append(valid, a)
+		if !taken {
+			e.put(a.ID, a.File, listed)
+			k.add(a.ID, a.File)
+			changed = true
 		}
-		e.put(a.ID, a.File, listed)
-		k.add(a.ID, a.File)
-		valid, changed = append(valid, a), true
 	}
 	return valid, changed
 }

@@ -75,12 +75,20 @@ func (t *Tree) ledger(ctx context.Context, loc Loc) (*ledger, error) {
 	if err != nil {
 		return nil, err
 	}
-	if j != nil && j.Torn > 0 {
-		// What is appended now would not be read.
-		if err := t.fold(ctx, loc); err != nil {
-			return nil, err
+	if j != nil {
+		// What is appended to a torn one would not be read.
+		fold := j.Torn > 0
+		if !fold {
+			if fold, err = t.unfinished(j); err != nil {
+				return nil, err
+			}
 		}
-		j = nil
+		if fold {
+			if err := t.fold(ctx, loc); err != nil {
+				return nil, err
+			}
+			j = nil
+		}
 	}
 	l := &ledger{loc: loc, sets: map[string]*known{}}
 	if err := l.look(t); err != nil {

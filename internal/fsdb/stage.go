@@ -125,10 +125,16 @@ func (s *Staged) take() error {
 // Sweep removes what calls that never finished left in the staging directory,
 // the journals of scans that went away, and notes of doubt, if they did not change for
 // olderThan, nor anything in them, and returns how many things it removed. Content
-// being staged changes while it grows, so an hour is safe.
+// being staged changes while it grows, so an hour is safe. What a journal tells of
+// stays: Fold gives it its name.
 func (t *Tree) Sweep(ctx context.Context, olderThan time.Duration) (int, error) {
 	before := time.Now().Add(-olderThan)
-	removed, err := t.sweepJournals(ctx, before)
+	// Before the journals, for what is staged later one may tell of later.
+	entries, err := fs.ReadDir(t.root.FS(), stagingDir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return 0, wrap("sweep", stagingDir, err)
+	}
+	removed, told, err := t.sweepJournals(ctx, before)
 	if err != nil {
 		return removed, err
 	}
@@ -136,18 +142,11 @@ func (t *Tree) Sweep(ctx context.Context, olderThan time.Duration) (int, error) 
 	if removed += doubts; err != nil {
 		return removed, err
 	}
-	entries, err := fs.ReadDir(t.root.FS(), stagingDir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return removed, nil
-	}
-	if err != nil {
-		return removed, wrap("sweep", stagingDir, err)
-	}
 	for _, e := range entries {
 		if err := ctx.Err(); err != nil {
 			return removed, fmt.Errorf("sweep %q: %w", stagingDir, err)
 		}
-		if t.changedSince(stagingDir+"/"+e.Name(), before) {
+		if told(e.Name()) || t.changedSince(stagingDir+"/"+e.Name(), before) {
 			continue
 		}
 		if err := t.disk.removeAll(stagingDir + "/" + e.Name()); err != nil {

@@ -30,16 +30,37 @@ func (t *Tree) RestoreTrash(ctx context.Context, e Trashed) error {
 }
 
 // TakeOutTrash is RestoreTrash for who may have to put the entry back with
-// TrashAgain: of a scan or timelapse the emptied entry stays until drop, so that
-// it goes back there without room on the disk. After a crash SettleTrash drops it.
+// TrashAgain: the emptied entry stays until drop, and with it what files.json was,
+// so that it goes back there without room on the disk. After a crash SettleTrash
+// drops it.
 func (t *Tree) TakeOutTrash(ctx context.Context, e Trashed) (drop func(), err error) {
 	if err := t.restore(ctx, &e); err != nil {
+		t.dropSpares(&e)
 		return nil, wrap("restore", path.Join(e.home(), e.Fileset, e.File), err)
 	}
-	if e.whole() {
-		return func() { t.dropEntry(&e) }, nil
+	return func() {
+		t.dropSpares(&e)
+		t.dropEntry(&e)
+	}, nil
+}
+
+// spareIndex is where files.json lies as it was before the entry was restored, and
+// spareEntry the entry's own file.
+func (e *Trashed) spareIndex() string { return stagingDir + "/restore-" + e.ID + "-" + indexFile }
+func (e *Trashed) spareEntry() string { return stagingDir + "/restore-" + e.ID + "-" + entryFile }
+
+// keepSpare keeps what a file is now under a second name, which takes no room. Where
+// that cannot be had, the way back takes some.
+func (t *Tree) keepSpare(name, spare string) {
+	t.discard(spare) // of a call that was cut short
+	_ = t.inStaging(func() error { return t.disk.link(name, spare) })
+}
+
+func (t *Tree) dropSpares(e *Trashed) {
+	if !e.whole() {
+		t.discard(e.spareIndex())
+		t.discard(e.spareEntry())
 	}
-	return func() {}, nil
 }
 
 // whole says that the entry is a scan or timelapse, which moves by one rename.
@@ -90,7 +111,7 @@ func (t *Tree) restoreWhole(e *Trashed, taken *fault.Error) error {
 // sees, and files.json then.
 func (t *Tree) restorePart(ctx context.Context, e *Trashed) error {
 	moved := false
-	err := t.changeIndex(ctx, e.Loc(), rewrite{
+	return t.changeIndex(ctx, e.Loc(), rewrite{
 		change: func(x *index) (changed bool, err error) { return true, t.relist(x, e, moved) },
 		before: func() error {
 			if moved {
@@ -99,6 +120,7 @@ func (t *Tree) restorePart(ctx context.Context, e *Trashed) error {
 			if err := t.makeWay(e); err != nil {
 				return err
 			}
+			t.keepSpare(e.home()+"/"+indexFile, e.spareIndex())
 			moved = true
 			return t.movePartsBack(e)
 		},
@@ -109,11 +131,6 @@ func (t *Tree) restorePart(ctx context.Context, e *Trashed) error {
 			return nil
 		},
 	})
-	if err != nil {
-		return err
-	}
-	t.dropEntry(e)
-	return nil
 }
 
 // makeWay makes the directories that the pieces go to.
@@ -141,6 +158,7 @@ func (t *Tree) aim(e *Trashed) error {
 	if now.home() == e.home() && now.Fileset == e.Fileset && now.File == e.File {
 		return nil
 	}
+	t.keepSpare(e.dir()+"/"+entryFile, e.spareEntry())
 	entry.Target = &TrashTarget{Timelapse: e.Timelapse, Scan: e.Scan, Fileset: e.Fileset, File: e.File, Listed: e.Listed}
 	document, err := entry.document()
 	if err != nil {

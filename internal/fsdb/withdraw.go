@@ -1,6 +1,7 @@
 package fsdb
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io/fs"
@@ -11,7 +12,8 @@ import (
 
 // What a call has changed is taken back here where the transaction fails that it
 // went with. The caller holds the scan or timelapse since before the change, and
-// a crash in between leaves the change, or all of it taken back.
+// a crash in between leaves the change, or all of it taken back. For what takes
+// several steps the journal tells of it first, so that Fold does the rest.
 
 // Withdraw takes back a scan, or with an empty Scan a timelapse and all in it,
 // that was made.
@@ -44,17 +46,9 @@ func (t *Tree) withdraw(ctx context.Context, loc Loc) error {
 // WithdrawFileset takes back a fileset that was made. A directory that was there
 // before, with something in it, stays.
 func (t *Tree) WithdrawFileset(ctx context.Context, loc Loc, id string) error {
-	err := t.changeIndex(ctx, loc, rewrite{change: func(x *index) (changed bool, err error) {
-		_, err = x.remove(id)
-		return err == nil, missingIsNone(err)
-	}})
+	err := t.Fold(ctx, loc)
 	if err == nil {
-		t.discard(loc.Dir() + "/" + filesetMetadata(id))
-		dir := loc.Dir() + "/" + id
-		if entries, err := fs.ReadDir(t.root.FS(), dir); err == nil && len(entries) == 0 {
-			t.discard(dir)
-		}
-		err = t.syncPresent(loc.Dir(), loc.Dir()+"/"+metadataDir)
+		err = t.withdrawListed(ctx, loc, Added{Fileset: id, Gone: true})
 	}
 	return wrap("withdraw fileset", loc.Dir()+"/"+id, err)
 }
@@ -64,51 +58,60 @@ func (t *Tree) WithdrawFileset(ctx context.Context, loc Loc, id string) error {
 // so that a kill on the way leaves none of it. What files.json lists goes out of it
 // before.
 func (t *Tree) WithdrawFiles(ctx context.Context, loc Loc, fileset string, files []NewFile) error {
-	dir := loc.Dir() + "/" + fileset
-	listed, err := t.withdrawJournaled(ctx, loc, fileset, files)
-	if err == nil {
-		err = t.changeIndex(ctx, loc, rewrite{change: func(x *index) (changed bool, err error) {
-			set := x.find(fileset)
-			if set == nil {
-				return false, nil
-			}
-			for _, f := range files {
-				_, err := set.remove(f.ID)
-				if missingIsNone(err) != nil {
-					return false, err
-				}
-				changed = changed || err == nil
-			}
-			return changed, nil
-		}})
-	}
-	if err == nil {
-		err = t.discardFiles(loc, fileset, listed)
-	}
-	return wrap("withdraw files of", dir, err)
+	return wrap("withdraw files of", loc.Dir()+"/"+fileset, t.withdrawFiles(ctx, loc, fileset, files))
 }
 
-// withdrawJournaled removes those of the files that files.json does not list, and
-// returns the others.
-func (t *Tree) withdrawJournaled(ctx context.Context, loc Loc, fileset string, files []NewFile) (listed []NewFile, err error) {
+func (t *Tree) withdrawFiles(ctx context.Context, loc Loc, fileset string, files []NewFile) error {
+	_, journaled, err := t.listedOf(ctx, loc, fileset, files)
+	if err != nil {
+		return err
+	}
+	if err := t.discardFiles(loc, fileset, journaled); err != nil {
+		return err
+	}
+	if err := t.Fold(ctx, loc); err != nil {
+		return err
+	}
+	listed, _, err := t.listedOf(ctx, loc, fileset, files)
+	if err != nil || len(listed) == 0 {
+		return err
+	}
+	gone := make([]Added, len(listed))
+	for i, f := range listed {
+		gone[i] = Added{Fileset: fileset, ID: f.ID, File: f.Name, Gone: true}
+	}
+	return t.withdrawListed(ctx, loc, gone...)
+}
+
+// withdrawListed takes back what files.json lists, after it was said in the journal,
+// which there is none of before.
+func (t *Tree) withdrawListed(ctx context.Context, loc Loc, gone ...Added) error {
+	if _, err := t.announce(loc, gone...); err != nil {
+		return err
+	}
+	return t.Fold(ctx, loc)
+}
+
+// listedOf tells those of the files that files.json lists from the others.
+func (t *Tree) listedOf(ctx context.Context, loc Loc, fileset string, files []NewFile) (listed, others []NewFile, err error) {
 	dir, err := t.openScan(loc)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer func() { _ = dir.Close() }() // only read
 	x, err := readIndex(ctx, dir)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var journaled []NewFile
+	set := x.find(fileset)
 	for _, f := range files {
-		if set := x.find(fileset); set != nil && set.file(f.ID) != nil {
+		if set != nil && set.file(f.ID) != nil {
 			listed = append(listed, f)
 		} else {
-			journaled = append(journaled, f)
+			others = append(others, f)
 		}
 	}
-	return listed, t.discardFiles(loc, fileset, journaled)
+	return listed, others, nil
 }
 
 // discardFiles removes files and their metadata; these first, for whoever finds the
@@ -123,13 +126,6 @@ func (t *Tree) discardFiles(loc Loc, fileset string, files []NewFile) error {
 		t.discard(dir + "/" + f.Name)
 	}
 	return t.syncPresent(dir, loc.Dir()+"/"+metadataDir+"/"+fileset)
-}
-
-func missingIsNone(err error) error {
-	if errors.Is(err, ErrNotFound) {
-		return nil
-	}
-	return err
 }
 
 // Before is what files of metadata were before a change.
@@ -188,25 +184,56 @@ func (b Before) PutBack(context.Context) error {
 }
 
 // TrashAgain undoes RestoreTrash or TakeOutTrash of an entry, which was was before
-// it.
+// it. After TakeOutTrash that needs no room on the disk, unless another program has
+// written files.json since.
 func (t *Tree) TrashAgain(ctx context.Context, e, was Trashed) error {
+	return wrap("put back trash entry", was.ID, t.trashAgain(ctx, e, was))
+}
+
+func (t *Tree) trashAgain(ctx context.Context, e, was Trashed) error {
 	there, err := t.exists(e.dir())
-	if err != nil {
-		return wrap("put back trash entry", was.ID, err)
-	}
-	if there && e.whole() {
-		err := t.disk.rename(e.home(), e.content())
-		if err == nil {
-			err = t.syncDirs(e.dir(), path.Dir(e.home()))
+	switch {
+	case err != nil:
+		return err
+	case there && e.whole():
+		if err := t.disk.rename(e.home(), e.content()); err != nil {
+			return err
 		}
-		return wrap("put back trash entry", was.ID, err)
+		return t.syncDirs(e.dir(), path.Dir(e.home()))
+	case there:
+		defer t.dropSpares(&e)
+		err = t.changeIndex(ctx, e.Loc(), rewrite{spare: e.spareIndex(), change: func(x *index) (changed bool, err error) {
+			_, err = t.unlist(x, &e)
+			return err == nil, err
+		}})
+		if err == nil {
+			err = t.moveParts(&e)
+		}
+	default:
+		err = t.Trash(ctx, e)
 	}
-	if err := t.Trash(ctx, e); err != nil {
+	if err != nil {
 		return err
 	}
-	document, err := was.document()
-	if err == nil {
-		err = t.put(was.dir()+"/"+entryFile, document)
+	return t.putEntryBack(was)
+}
+
+// putEntryBack makes an entry's own file what it was.
+func (t *Tree) putEntryBack(was Trashed) error {
+	name := was.dir() + "/" + entryFile
+	if spare, err := t.exists(was.spareEntry()); err == nil && spare {
+		return t.publish(was.spareEntry(), name)
 	}
-	return wrap("put back trash entry", was.ID, err)
+	document, err := was.document()
+	if err != nil {
+		return err
+	}
+	now, err := t.TrashEntry(was.ID)
+	if err != nil {
+		return err
+	}
+	if same, err := now.document(); err == nil && bytes.Equal(same, document) {
+		return nil
+	}
+	return t.put(name, document)
 }

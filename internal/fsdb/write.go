@@ -242,6 +242,9 @@ func (e *entering) undo() error {
 	if e.mine {
 		e.tree.discard(e.scan + "/" + filesetMetadata(e.id))
 		e.tree.discard(e.scan + "/" + e.id)
+		if err := e.tree.syncPresent(e.scan, e.scan+"/"+metadataDir); err != nil {
+			return err // what may come back stays told
+		}
 	}
 	e.retract()
 	return nil

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/romi/plantdb-go/internal/actor"
+	"github.com/romi/plantdb-go/internal/fsdb"
 	"github.com/romi/plantdb-go/internal/pgtest"
 )
 
@@ -352,4 +353,27 @@ func TestCheckIsOurs(t *testing.T) {
 	if _, _, err := f.Check(t.Context(), CheckOptions{}); !errors.Is(err, ErrNoActor) {
 		t.Errorf("Check() by nobody = %v", err)
 	}
+}
+
+// A check on the way up after a power cut, which may take the names of what was
+// uploaded last, and leaves its bytes where the journal says: nothing is missing.
+func TestCheckNamesWhatAPowerCutTook(t *testing.T) {
+	t.Parallel()
+	f := indexed(t, plainScan("s", `{"owner": "ann"}`))
+	if err := upload(as(t, ann), f.Service, "s", "images", "last", "jpg", "bytes", `{"n": 1}`); err != nil {
+		t.Fatal(err)
+	}
+	for _, j := range must[[]fsdb.Journal](t)(f.tree.Journals(t.Context())) {
+		for _, a := range j.Files {
+			if err := os.Rename(filepath.Join(f.dir, j.Dir(), a.Fileset, a.File), filepath.Join(f.dir, fsdb.Hidden, "staging", a.Staged)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	f.remove(t, "s/metadata/images/last.json")
+	f.expectFound(t, "after a power cut", CheckOptions{Digests: true})
+	if got := f.read(t, "s/images/last.jpg"); got != "bytes" {
+		t.Errorf("the file has %q", got)
+	}
+	f.expectFound(t, "once more", CheckOptions{Digests: true})
 }

@@ -214,6 +214,11 @@ func (c *checker) documents(ctx context.Context, tx db.DBTX, e fsdb.Entry) ([]Fi
 func (c *checker) again(ctx context.Context, l look) error {
 	var now look
 	hold := func(tx pgx.Tx) error {
+		// Files whose names a power cut took have them again then; what cannot be
+		// folded is looked at as it is.
+		if err := c.tree.Fold(ctx, l.entry.Loc); err != nil && ctx.Err() != nil {
+			return err
+		}
 		rows, err := c.known(ctx, tx, cleanText(l.entry.Loc.Scan))
 		if err != nil {
 			return err
