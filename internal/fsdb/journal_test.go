@@ -243,7 +243,9 @@ func TestLeftToBeNamed(t *testing.T) {
 		d.fail, d.err, d.dead = step, errPower, true
 		content, err := tree.Stage(ctx, strings.NewReader("left"), 100)
 		if err == nil {
-			_, err = tree.AddFiles(ctx, Loc{Scan: "s"}, "images", []NewFile{{ID: "left", Name: "left.txt", Content: content, Metadata: object(`{"n":1}`)}})
+			var errs []error
+			errs, err = tree.AddFiles(ctx, Loc{Scan: "s"}, "images", []NewFile{{ID: "left", Name: "left.txt", Content: content, Metadata: object(`{"n":1}`)}})
+			err = errors.Join(append(errs, err)...)
 		}
 		named = err == nil
 		for _, name := range staged(t, other) {
