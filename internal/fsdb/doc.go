@@ -52,9 +52,10 @@
 // leaves what no line tells of, and together with the staging directory, where the
 // bytes of its files are called staged until then. A file counts if its fileset is
 // listed and its bytes lie there with the size that the journal says; an entry may
-// come twice. Neither its name nor its metadata file need be durable before Fold,
-// which makes them so, or gives the bytes their name again and writes the metadata
-// anew from the journal. Where the bytes are nowhere, their metadata go.
+// come twice. Its name is made durable before anybody is told of it, for there are
+// disks that lose a file between two names; its metadata file need not be before
+// Fold. What has no name by then, Fold gives it, and writes the metadata anew from
+// the journal. Where the bytes are nowhere, their metadata go.
 //
 // An entry with neither id nor file is a fileset that is being made, and counts if
 // it is a directory. One with "gone":true is being taken back: Fold takes it out of

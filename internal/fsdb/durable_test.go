@@ -39,6 +39,7 @@ type faultyDisk struct {
 // change is a change of a directory that was not synced yet.
 type change struct {
 	dir             string
+	from            string // of a rename
 	rename, removal bool
 	undo            func()
 }
@@ -165,7 +166,7 @@ func (d *faultyDisk) rename(from, to string) error {
 		return err
 	}
 	delete(d.written, to) // what had the name before
-	d.pending = append(d.pending, change{dir: path.Dir(to), rename: true, undo: func() {
+	d.pending = append(d.pending, change{dir: path.Dir(to), from: from, rename: true, undo: func() {
 		_ = os.Rename(full, filepath.Join(d.dir, from))
 		if readErr == nil {
 			_ = os.WriteFile(full, old, 0o600)
@@ -319,6 +320,16 @@ var losses = map[string]func(*faultyDisk){
 			}
 		}
 		d.cut(2)
+	},
+	// Without a journal of its own a filesystem may lose the new name and the old one,
+	// of what was staged: it does not keep what never had any other.
+	"half of each rename": func(d *faultyDisk) {
+		for _, c := range slices.Backward(d.pending) {
+			if c.rename && strings.HasPrefix(c.from, stagingDir+"/") {
+				c.undo()
+				_ = os.RemoveAll(filepath.Join(d.dir, c.from))
+			}
+		}
 	},
 	// Names may be safe before what they stand for is, and before others have gone.
 	"nothing in it": func(d *faultyDisk) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"sync"
 
 	"github.com/romi/plantdb-go/internal/fsdb/meta"
 )
@@ -34,43 +35,56 @@ type addition struct {
 // reader sees the fileset as it was; the contents may be used up. ErrNotFound if
 // there is no such fileset.
 func (t *Tree) AddFiles(ctx context.Context, loc Loc, fileset string, files []NewFile) ([]error, error) {
-	return t.AddFilesWhile(ctx, loc, fileset, files, func([]error) {})
+	errs, named, err := t.AddFilesWhile(ctx, loc, fileset, files, func([]error) {})
+	if err == nil {
+		err = named()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return errs, nil
 }
 
 // AddFilesWhile is AddFiles that calls meanwhile, if any file is added, while
 // the disk syncs: the time that this takes is its own. It is told what becomes
 // of each file if the syncs do not fail, and whatever it does counts for nothing
-// if they do.
-func (t *Tree) AddFilesWhile(ctx context.Context, loc Loc, fileset string, files []NewFile, meanwhile func(refused []error)) ([]error, error) {
-	errs, err := t.addFiles(ctx, loc, fileset, files, meanwhile)
+// if they do. When it returns the journal tells of the files, and their names are
+// being synced: nobody is told that a file is there before named, which waits for
+// that, has returned nil. A filesystem that loses one half of a rename would else
+// lose the file with it.
+func (t *Tree) AddFilesWhile(
+	ctx context.Context, loc Loc, fileset string, files []NewFile, meanwhile func(refused []error),
+) (refused []error, named func() error, err error) {
+	refused, synced, err := t.addFiles(ctx, loc, fileset, files, meanwhile)
+	dir := loc.Dir() + "/" + fileset
 	if err != nil {
-		return nil, wrap("add files to", loc.Dir()+"/"+fileset, err)
+		return nil, nil, wrap("add files to", dir, err)
 	}
-	return errs, nil
+	return refused, func() error { return wrap("name files of", dir, synced()) }, nil
 }
 
-func (t *Tree) addFiles(ctx context.Context, loc Loc, fileset string, files []NewFile, meanwhile func([]error)) ([]error, error) {
+func (t *Tree) addFiles(ctx context.Context, loc Loc, fileset string, files []NewFile, meanwhile func([]error)) ([]error, func() error, error) {
 	l, err := t.ledger(ctx, loc)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	set := l.sets[fileset]
 	if set == nil || !readable(fileset) {
-		return nil, ErrNotFound
+		return nil, nil, ErrNotFound
 	}
 	if err := t.requireDir(loc.Dir() + "/" + fileset); err != nil {
-		return nil, fmt.Errorf("fileset %q: %w", fileset, err)
+		return nil, nil, fmt.Errorf("fileset %q: %w", fileset, err)
 	}
 	if l.journal.size > maxPending {
 		t.ledgers.put(l)
 		if err := t.Fold(ctx, loc); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if l, err = t.ledger(ctx, loc); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	b := batch{tree: t, loc: loc, fileset: fileset, ledger: l, set: set}
+	b := batch{tree: t, loc: loc, fileset: fileset, ledger: l, set: set, named: func() error { return nil }}
 	errs := b.admit(files)
 	if len(b.files) > 0 {
 		err = b.commit(ctx, func() { meanwhile(errs) })
@@ -78,7 +92,7 @@ func (t *Tree) addFiles(ctx context.Context, loc Loc, fileset string, files []Ne
 	if err == nil {
 		t.ledgers.put(l)
 	}
-	return errs, err
+	return errs, b.named, err
 }
 
 // batch is one call of AddFiles on its way.
@@ -89,7 +103,8 @@ type batch struct {
 	ledger  *ledger
 	set     *known // the fileset in the ledger
 	files   []*addition
-	made    []string // what got its name already
+	made    []string     // what got its name already
+	named   func() error // waits until that is durable
 }
 
 // admit sorts out what cannot be added and enters the rest in the ledger.
@@ -147,10 +162,10 @@ func (a *addition) check() (err error) {
 //
 // The bytes were synced before they were taken; the name that they have in the
 // staging directory is synced together with the journal, which tells it. From then
-// on the files are there, whatever happens: Fold gives the names that a kill kept
-// them from or a power cut took, so that these wait for its sync, as the metadata
-// does, which lies in the journal as well. And nothing ever has a name that the
-// journal on the disk does not tell of.
+// on Fold gives the names that a kill kept them from or a power cut took, and writes
+// the metadata, which lies in the journal as well. And nothing ever has a name that
+// the journal on the disk does not tell of. The names are synced beside what the
+// caller has still to do.
 func (b *batch) commit(ctx context.Context, meanwhile func()) error {
 	lines, fresh, err := b.lines()
 	if err == nil {
@@ -186,8 +201,17 @@ func (b *batch) commit(ctx context.Context, meanwhile func()) error {
 		_, _ = journal.Write(tornMark)
 	} else if err = b.place(); err != nil {
 		b.takeBack(journal, int64(len(lines)), fresh)
+	} else {
+		b.named = begin(func() error { return b.tree.disk.syncDir(b.dir()) })
 	}
 	return errors.Join(err, journal.Close(), b.ledger.look(b.tree))
+}
+
+// begin calls fn and returns what waits for it.
+func begin(fn func() error) (wait func() error) {
+	done := make(chan error, 1)
+	go func() { done <- fn() }()
+	return sync.OnceValue(func() error { return <-done })
 }
 
 // takeBack undoes a batch that the journal tells of durably: first what it tells of

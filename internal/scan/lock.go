@@ -58,6 +58,9 @@ func (s *Service) locked(ctx context.Context, operation string, fn func(ctx cont
 		}
 		return nil
 	})
+	for _, wait := range w.waits {
+		err = errors.Join(err, wait())
+	}
 	s.settleDoubts(ctx, w, err)
 	return err
 }

@@ -180,7 +180,7 @@ func (s *Service) addFiles(ctx context.Context, tx *writing, r row, fs db.GetFil
 	}
 	// The rows are written while the disk syncs, and committed after it.
 	var inserted error
-	refused, err := s.tree.AddFilesWhile(ctx, r.loc(), fs.Name, files, func(refused []error) {
+	refused, named, err := s.tree.AddFilesWhile(ctx, r.loc(), fs.Name, files, func(refused []error) {
 		var added []pending
 		for i, fault := range refused {
 			if fault == nil {
@@ -195,6 +195,7 @@ func (s *Service) addFiles(ctx context.Context, tx *writing, r row, fs db.GetFil
 	if err != nil {
 		return err
 	}
+	tx.waits = append(tx.waits, named)
 	s.folds.soon(r.loc())
 	var added []fsdb.NewFile
 	var made []creation

@@ -32,6 +32,9 @@ type writing struct {
 	deeds []deed
 	// ends are done last before the commit, when nothing can be taken back any more.
 	ends []func()
+	// waits are for what must be on the disk before anybody is told, and goes on
+	// beside the commit.
+	waits []func() error
 }
 
 // deed is something that was done to the tree.
