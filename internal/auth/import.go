@@ -52,6 +52,19 @@ type upstreamUser struct {
 	IsActive     *bool   `json:"is_active"`
 }
 
+// upstreamUser14 is what users.json of 0.14 has under a username. It knew
+// neither roles nor accounts that are switched off.
+type upstreamUser14 struct {
+	Fullname  string  `json:"fullname"`
+	Password  string  `json:"password"` // a hash of bcrypt
+	Created   string  `json:"created"`
+	LastLogin *string `json:"last_login"`
+}
+
+// firstPasswords are those that upstream gives to accounts that it makes by
+// itself, in every tree alike: anonymous is 0.14's.
+var firstPasswords = map[string]string{adminName: "admin", GuestName: "guest", "anonymous": "AlanMoore"}
+
 // upstreamGroup is a value of groups.json.
 type upstreamGroup struct {
 	Name        string   `json:"name"`
@@ -61,8 +74,8 @@ type upstreamGroup struct {
 	CreatedBy   string   `json:"created_by"`
 }
 
-// ImportUpstream takes the accounts and groups of upstream's users.json and
-// groups.json over; either may be empty. Hashes are kept as they are, so that
+// ImportUpstream takes the accounts and groups of upstream's users.json, the
+// list of 0.15 and later or the object of 0.14, and groups.json over; either may be empty. Hashes are kept as they are, so that
 // passwords go on working, and are renewed at the next login. An account or
 // group that exists is not touched. What cannot be taken is passed over with a
 // remark, as is who was deleted here while scans still name them. An account with upstream's well-known first password is taken without
@@ -126,17 +139,12 @@ func elements(data []byte, what string, into any) error {
 
 // readUsers returns the rows for what can be taken.
 func (s *Service) readUsers(ctx context.Context, data []byte, r *Report) ([]db.InsertUserIfAbsentParams, error) {
-	var raw []json.RawMessage
-	if err := elements(data, "users.json", &raw); err != nil {
+	users, err := upstreamUsersIn(data, r)
+	if err != nil {
 		return nil, err
 	}
 	var rows []db.InsertUserIfAbsentParams
-	for i, element := range raw {
-		var u upstreamUser
-		if err := json.Unmarshal(element, &u); err != nil {
-			r.remark("users.json: entry %d is no user", i+1)
-			continue
-		}
+	for _, u := range users {
 		row, ok := s.userRow(u, r)
 		if !ok {
 			continue
@@ -147,6 +155,45 @@ func (s *Service) readUsers(ctx context.Context, data []byte, r *Report) ([]db.I
 		rows = append(rows, row)
 	}
 	return rows, nil
+}
+
+// upstreamUsersIn returns the users of users.json of any generation.
+func upstreamUsersIn(data []byte, r *Report) (users []upstreamUser, err error) {
+	if bytes.HasPrefix(bytes.TrimSpace(data), []byte("{")) {
+		return upstreamUsers14(data, r)
+	}
+	var raw []json.RawMessage
+	if err := elements(data, "users.json", &raw); err != nil {
+		return nil, err
+	}
+	for i, element := range raw {
+		var u upstreamUser
+		if err := json.Unmarshal(element, &u); err != nil {
+			r.remark("users.json: entry %d is no user", i+1)
+			continue
+		}
+		users = append(users, u)
+	}
+	return users, nil
+}
+
+// upstreamUsers14 returns the users of 0.14, by name.
+func upstreamUsers14(data []byte, r *Report) (users []upstreamUser, err error) {
+	var raw map[string]json.RawMessage
+	if err := elements(data, "users.json", &raw); err != nil {
+		return nil, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(raw)) {
+		var u upstreamUser14
+		if err := json.Unmarshal(raw[name], &u); err != nil {
+			r.remark("users.json: %q is no user", storable(name, usernameLimit))
+			continue
+		}
+		users = append(users, upstreamUser{
+			Username: name, Fullname: u.Fullname, PasswordHash: u.Password, CreatedAt: u.Created, LastLogin: u.LastLogin,
+		})
+	}
+	return users, nil
 }
 
 func (s *Service) userRow(u upstreamUser, r *Report) (db.InsertUserIfAbsentParams, bool) {
@@ -162,7 +209,7 @@ func (s *Service) userRow(u upstreamUser, r *Report) (db.InsertUserIfAbsentParam
 		r.remark("user %q: %s", storable(u.Username, usernameLimit), err)
 		return row, false
 	}
-	if _, err := parsePHC(u.PasswordHash); err != nil {
+	if _, err := parsePHC(u.PasswordHash); err != nil && !isBcrypt(u.PasswordHash) {
 		r.remark("user %q: the password hash cannot be used, a password has to be set", name)
 		row.PasswordHash = noPassword
 	}
@@ -185,10 +232,11 @@ func (s *Service) userRow(u upstreamUser, r *Report) (db.InsertUserIfAbsentParam
 // dropKnownPassword takes the password from an account that still has the one
 // upstream gave it, which anybody knows.
 func (s *Service) dropKnownPassword(ctx context.Context, row *db.InsertUserIfAbsentParams, r *Report) error {
-	if row.Username != adminName && row.Username != GuestName {
+	password, ok := firstPasswords[row.Username]
+	if !ok {
 		return nil
 	}
-	known, _, err := s.hasher.verify(ctx, row.PasswordHash, row.Username)
+	known, _, err := s.hasher.verify(ctx, row.PasswordHash, password)
 	if err != nil {
 		return err
 	}
@@ -215,10 +263,10 @@ func knownRoles(v any) []string {
 	return roleNames(roles)
 }
 
-// upstreamTime reads Python's isoformat. Without a zone it is local time, as
-// datetime.now() writes it.
+// upstreamTime reads Python's isoformat, and 0.14's own form. Without a zone it
+// is local time, as datetime.now() writes it.
 func upstreamTime(text string) (time.Time, bool) {
-	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999999"} {
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999999", "060102_150405"} {
 		if t, err := time.ParseInLocation(layout, text, time.Local); err == nil && t.Year() > 1970 && t.Year() < 9999 {
 			return t, true
 		}

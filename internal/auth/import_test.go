@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/crypto/bcrypt"
 )
 
 const upstreamUsers = `[
@@ -88,12 +90,59 @@ func TestImportUpstream(t *testing.T) {
 	login(t, s, "admin")
 }
 
+// usersOf14 are as PlantDB 0.14.5 writes them; the password of anonymous
+// is the one that it gives, that of alice the one of all tests.
+const usersOf14 = `{
+  "anonymous": {"password": "@ANONYMOUS@", "fullname": "Guy Fawkes", "created": "260102_030405", "last_login": null, "failed_attempts": 0},
+  "alice": {"password": "@ALICE@", "fullname": "Alice A.", "created": "260102_030405", "last_login": "260201_000000", "failed_attempts": 0},
+  "dear": {"password": "@DEAR@", "fullname": "", "created": null}, "junk": 3
+}`
+
+// The accounts of 0.14 come without roles and with hashes of bcrypt.
+func TestImportUpstream14(t *testing.T) {
+	t.Parallel()
+	hash := func(password string, cost int) string {
+		h, err := bcrypt.GenerateFromPassword([]byte(password), cost)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(h)
+	}
+	users := []byte(strings.NewReplacer(
+		"@ANONYMOUS@", hash("AlanMoore", bcrypt.MinCost), "@ALICE@", hash(password, bcrypt.MinCost),
+		"@DEAR@", strings.Replace(hash(password, bcrypt.MinCost), "$04$", "$31$", 1),
+	).Replace(usersOf14))
+	w := newWorld(t)
+	s := w.service(t)
+	r, err := s.ImportUpstream(system(t.Context()), users, nil, false)
+	if err != nil || r.UsersAdded != 3 {
+		t.Fatalf("ImportUpstream = %+v, %v, want 3 users", r, err)
+	}
+	remarks := strings.Join(r.Remarks, "\n")
+	for _, want := range []string{`user "alice": no known role, taken as reader`, `user "anonymous": has upstream's first password`, `user "dear": the password hash cannot`, `"junk" is no user`} {
+		if !strings.Contains(remarks, want) {
+			t.Errorf("remarks lack %s:\n%s", want, remarks)
+		}
+	}
+	_, _, err = s.Login(t.Context(), "alice", "other")
+	wantErr(t, "Login(alice, other)", err, ErrCredentials)
+	login(t, s, "alice")
+	if n := w.count(t, `SELECT count(*) FROM users WHERE username = 'alice' AND fullname = 'Alice A.' AND password_hash LIKE '$argon2id$%'
+		AND created_at BETWEEN '2026-01-01' AND '2026-01-04'`); n != 1 {
+		t.Errorf("alice's hash was not renewed, or her name or date is lost")
+	}
+	for name, password := range map[string]string{"anonymous": "AlanMoore", "dear": password} {
+		_, _, err = s.Login(t.Context(), name, password)
+		wantErr(t, "Login("+name+")", err, ErrCredentials)
+	}
+}
+
 func TestImportRefusals(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	s := w.service(t)
 	for name, in := range map[string][2]string{
-		"object for users": {"{}", ""}, "list for groups": {"", "[]"}, "no JSON": {"[", ""}, "large": {strings.Repeat(" ", maxImport+1), ""},
+		"text for users": {`"x"`, ""}, "half an object": {"{", ""}, "list for groups": {"", "[]"}, "no JSON": {"[", ""}, "large": {strings.Repeat(" ", maxImport+1), ""},
 	} {
 		_, err := s.ImportUpstream(system(t.Context()), []byte(in[0]), []byte(in[1]), false)
 		wantErr(t, name+": ImportUpstream", err, ErrImport)

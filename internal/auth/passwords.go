@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/crypto/argon2"
+	"golang.org/x/crypto/bcrypt"
 )
 
 // passwordLimit is the longest password that is taken, in bytes.
@@ -100,6 +101,20 @@ func parsePHC(s string) (phc, error) {
 	return h, nil
 }
 
+// maxBcryptCost is the most that a stored hash of bcrypt may ask for: about a
+// second. PlantDB 0.14 made them with 12.
+const maxBcryptCost = 14
+
+// isBcrypt says whether s is a hash of bcrypt within bounds, as PlantDB 0.14
+// stored; the next login replaces it by one of Argon2id.
+func isBcrypt(s string) bool {
+	if len(s) != 60 {
+		return false
+	}
+	cost, err := bcrypt.Cost([]byte(s))
+	return err == nil && cost <= maxBcryptCost
+}
+
 // parseParams reads m=..,t=..,p=.. in this order, as the format demands.
 func parseParams(s string) (HashParams, error) {
 	var n [3]uint64
@@ -179,6 +194,10 @@ func (h *hasher) hash(ctx context.Context, password string) (string, error) {
 // hash should be made anew. A hash that cannot be read, as that of nobody or of
 // the guest, costs the same and is nobody's.
 func (h *hasher) verify(ctx context.Context, stored, password string) (right, stale bool, err error) {
+	if isBcrypt(stored) {
+		err = h.do(ctx, func() { right = bcrypt.CompareHashAndPassword([]byte(stored), []byte(password)) == nil })
+		return right, true, err
+	}
 	want, parseErr := parsePHC(stored)
 	if parseErr != nil {
 		want = phc{HashParams: h.params, salt: make([]byte, saltSize), key: make([]byte, keySize)}
