@@ -26,6 +26,7 @@ import (
 const (
 	commons17 = "plantdb-commons==0.17.0"
 	commons15 = "plantdb-commons==0.15.1"
+	commons14 = "plantdb-commons==0.14.5"
 )
 
 // found is what testdata/tree.py tells.
@@ -207,9 +208,9 @@ func TestPythonOpens(t *testing.T) {
 	for _, tt := range []struct {
 		commons string
 		// 0.17 refuses a tree with a timelapse that holds a scan, by a
-		// fault of its own; 0.15 knows no timelapses and passes them over.
+		// fault of its own; those before know no timelapses and pass them over.
 		filled bool
-	}{{commons17, false}, {commons15, true}} {
+	}{{commons17, false}, {commons15, true}, {commons14, true}} {
 		t.Run(tt.commons, func(t *testing.T) {
 			t.Parallel()
 			python := pyenv.Python(t, tt.commons)
@@ -252,7 +253,7 @@ func TestPythonOpens(t *testing.T) {
 // it finds what files.json lists, and all of it once they are folded.
 func TestPythonOpensPending(t *testing.T) {
 	t.Parallel()
-	for _, commons := range []string{commons17, commons15} {
+	for _, commons := range []string{commons17, commons15, commons14} {
 		t.Run(commons, func(t *testing.T) {
 			t.Parallel()
 			python := pyenv.Python(t, commons)
@@ -287,7 +288,7 @@ func TestPythonOpensPending(t *testing.T) {
 // files are added and metadata replaced: it must never see half of anything.
 func TestPythonReadsWhileWeWrite(t *testing.T) {
 	t.Parallel()
-	for _, commons := range []string{commons17, commons15} {
+	for _, commons := range []string{commons17, commons15, commons14} {
 		t.Run(commons, func(t *testing.T) {
 			t.Parallel()
 			python := pyenv.Python(t, commons)

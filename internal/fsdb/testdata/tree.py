@@ -15,8 +15,12 @@ FILLED = ("object", "hardware", "acquisition_date")
 def connect(path):
     from plantdb.commons.fsdb.core import FSDB
 
-    db = FSDB(path, no_auth=True)
-    db.connect()
+    try:
+        db = FSDB(path, no_auth=True)
+        db.connect()
+    except TypeError:  # 0.14 knows no such thing, and lets anybody read
+        db = FSDB(path)
+        db.connect("anybody")
     return db
 
 
