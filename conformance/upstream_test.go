@@ -9,6 +9,7 @@ import (
 	"mime"
 	"mime/multipart"
 	"net/http"
+	"net/textproto"
 	"os"
 	"path"
 	"path/filepath"
@@ -27,9 +28,10 @@ import (
 // asked is a request that both servers get.
 type asked struct {
 	method, path string
-	// as is "admin" or "" for nobody; anything else is sent as the header Authorization.
+	// as is "admin", "bob" or "" for nobody; anything else is sent as the header Authorization.
 	as string
-	// body is JSON, form a multipart form whose part "file" is its last field.
+	// body is JSON, form a multipart form whose part "file", or of which the part
+	// with the name of a file and a type, as archived makes it, is its last field.
 	body string
 	form [][2]string
 	// ours says why our answer is another one; it must be then. An answer of 5xx
@@ -47,6 +49,11 @@ func upload(path string, fields ...[2]string) asked {
 	return asked{method: http.MethodPost, path: path, as: "admin", form: fields}
 }
 
+// archived sends content as the archive of a scan, in a file of that name.
+func archived(path, name, kind, content string) asked {
+	return upload(path, [2]string{"zip_file " + name + " " + kind, content})
+}
+
 func (a asked) by(as string) asked       { a.as = as; return a }
 func (a asked) otherwise(s string) asked { a.ours = s; return a }
 
@@ -56,16 +63,18 @@ func (a asked) String() string {
 
 // The reasons for another answer than upstream's.
 const (
-	readHere    = "the query string is read here, as upstream's own client sends it"
-	wider       = "names of 0.15, with dots, are still made here"
-	keptHere    = "the metadata of a fileset are its own here; upstream answers with its scan's"
-	noTimelapse = "what is not there is a 404"
-	unreadable  = "a scan is shown before it has images"
-	loginFirst  = "who has no token is asked to log in: 401"
-	strict      = "datasets are objects of lists; upstream makes a token that is good for nothing"
-	hidden      = "accounts are not served"
-	moreKinds   = "more kinds of files are taken, and named"
-	reworded    = "a fault of the token is told in words of our own"
+	readHere       = "the query string is read here, as upstream's own client sends it"
+	wider          = "names of 0.15, with dots, are still made here"
+	keptHere       = "the metadata of a fileset are its own here; upstream answers with its scan's"
+	noTimelapse    = "what is not there is a 404"
+	unreadable     = "a scan is shown before it has images"
+	loginFirst     = "who has no token is asked to log in: 401"
+	strict         = "datasets are objects of lists; upstream makes a token that is good for nothing"
+	hidden         = "accounts are not served"
+	moreKinds      = "more kinds of files are taken, and named"
+	adminsOnly     = "administrators make accounts; upstream lets anybody who is logged in"
+	forbiddenFirst = "who may not write into a scan is told so, before its filesets are looked at"
+	reworded       = "a fault of the token is told in words of our own"
 )
 
 // everyScan are the sample scans that upstream's server reads: not that in a
@@ -126,6 +135,8 @@ func readings(tree string) (list []asked) {
 	)
 }
 
+const bobPassword = "subterranean 1"
+
 // writings make, change and refuse, each after those before it.
 func writings() []asked {
 	text := func(ext, content, metadata string) [][2]string {
@@ -135,8 +146,8 @@ func writings() []asked {
 		post("/auth/login", `{"username":"admin","password":"wrong"}`).by(""), post("/auth/login", `{"username":"admin"}`).by(""), post("/auth/login", `{}`).by(""),
 		post("/auth/token/validation", ""), post("/auth/token/validation", "").by("Bearer x").otherwise(reworded), post("/auth/token/validation", "").by("").otherwise(reworded),
 		post("/auth/token/refresh", `{}`).otherwise(reworded), post("/auth/token/refresh", `{"refresh_token":"x"}`).otherwise(reworded),
-		post("/auth/register", `{"username":"bob","fullname":"Bob Dylan","password":"subterranean 1"}`),
-		post("/auth/register", `{"username":"bob","fullname":"Bob Dylan","password":"subterranean 1"}`),
+		post("/auth/register", `{"username":"bob","fullname":"Bob Dylan","password":"`+bobPassword+`"}`),
+		post("/auth/register", `{"username":"bob","fullname":"Bob Dylan","password":"`+bobPassword+`"}`),
 		post("/auth/register", `{"username":"eve"}`), post("/auth/register", `{}`),
 		post("/auth/token/create-api-token", `{"token_exp":600,"datasets":{"real_plant":["READ"]}}`),
 		post("/auth/token/create-api-token", `{"token_exp":600,"datasets":{"real_plant":"READ"}}`).otherwise(strict),
@@ -179,6 +190,34 @@ func writings() []asked {
 	}
 }
 
+// refusals are what bob, a reader, may not do, and archives that are not taken or
+// not there. Upstream bounds these to five a minute.
+func refusals() []asked {
+	text := [][2]string{{"ext", "txt"}, {"metadata", "{}"}, {"file", "x"}}
+	list := []asked{
+		post("/timelapses", `{"id":"kept"}`),
+		get("/assets/archive/nope"), get("/assets/archive/bad%20name!"),
+		archived("/assets/archive/real_plant", "real_plant.zip", "application/zip", "x"),
+		archived("/assets/archive/new", "new.tar", "application/zip", "x"),
+		archived("/assets/archive/new", "new.zip", "text/plain", "x"),
+		archived("/assets/archive/new", "new.zip", "application/zip", "x"),
+		upload("/assets/archive/new", [2]string{"zip_file", "x"}),
+	}
+	for _, a := range []asked{
+		post("/scans/of_bob", `{}`), post("/scans/one", `{}`), post("/scans/one/metadata", `{"metadata":{"a":1}}`), post("/scans/one/metadata", `{}`), post("/scans/nope/metadata", `{"metadata":{"a":1}}`),
+		post("/filesets/one/of_bob", `{}`), post("/filesets/one/images", `{}`), post("/filesets/nope/of_bob", `{}`), post("/filesets/one/images/metadata", `{"metadata":{"a":1}}`),
+		upload("/files/one/images/of_bob", text...), upload("/files/one/images/f", text...), upload("/files/one/nope/of_bob", text...).otherwise(forbiddenFirst), post("/files/one/images/f/metadata", `{"metadata":{"a":1}}`),
+		post("/timelapses", `{"id":"of_bob"}`), post("/timelapses", `{"id":"kept"}`), post("/timelapses", `{}`),
+		{method: http.MethodDelete, path: "/timelapses/kept"}, {method: http.MethodDelete, path: "/timelapses/kept?recursive=true"}, asked{method: http.MethodDelete, path: "/timelapses/nope"}.otherwise(noTimelapse),
+		post("/auth/register", `{"username":"carol","fullname":"Carol King","password":"tapestry 1971"}`).otherwise(adminsOnly),
+		// None of it was done.
+		get("/scans/of_bob/metadata"), get("/scans/one/metadata"), get("/filesets/one/images/files"), get("/timelapses"),
+	} {
+		list = append(list, a.by("bob"))
+	}
+	return list
+}
+
 type file struct{ ID string }
 
 type fileset struct {
@@ -212,11 +251,20 @@ func TestAnswersAsUpstream(t *testing.T) {
 	if err := os.CopyFS(copied, os.DirFS(tree)); err != nil {
 		t.Fatalf("copy the tree: %v", err)
 	}
-	requests := append(readings(tree), writings()...)
 	theirs := &answering{t: t, url: pyenv.Serve(t, nil, "--db-path", tree).URL + "/api/v1", tree: tree}
 	ours := &answering{t: t, url: servertest.Start(t, servertest.Options{}, copied, "--test").URL + "/api/v1", tree: copied}
-	theirs.login()
-	ours.login()
+	theirs.login("admin", "admin")
+	ours.login("admin", "admin")
+	compareAnswers(t, theirs, ours, append(readings(tree), writings()...))
+	for name, password := range map[string]string{"admin": "admin", "bob": bobPassword} {
+		theirs.login(name, password) // the admin has logged out
+		ours.login(name, password)
+	}
+	compareAnswers(t, theirs, ours, refusals())
+}
+
+func compareAnswers(t *testing.T, theirs, ours *answering, requests []asked) {
+	t.Helper()
 	for _, a := range requests {
 		want, got := theirs.ask(a), ours.ask(a)
 		if want.status == http.StatusTooManyRequests {
@@ -238,8 +286,9 @@ func TestAnswersAsUpstream(t *testing.T) {
 
 // answering is one of the two servers.
 type answering struct {
-	t                *testing.T
-	url, tree, token string
+	t         *testing.T
+	url, tree string
+	tokens    map[string]string
 }
 
 type answered struct {
@@ -249,16 +298,19 @@ type answered struct {
 	shown      string
 }
 
-func (s *answering) login() {
+func (s *answering) login(name, password string) {
 	s.t.Helper()
-	a := s.ask(post("/auth/login", `{"username":"admin","password":"admin"}`).by(""))
+	a := s.ask(post("/auth/login", fmt.Sprintf(`{"username":%q,"password":%q}`, name, password)).by(""))
 	var pair struct {
 		AccessToken string `json:"access_token"`
 	}
 	if err := json.Unmarshal([]byte(a.text), &pair); err != nil || pair.AccessToken == "" {
 		s.t.Fatalf("log in at %s = %d %s", s.url, a.status, a.text)
 	}
-	s.token = pair.AccessToken
+	if s.tokens == nil {
+		s.tokens = map[string]string{}
+	}
+	s.tokens[name] = pair.AccessToken
 }
 
 func (s *answering) ask(a asked) answered {
@@ -277,11 +329,9 @@ func (s *answering) ask(a asked) answered {
 	if kind != "" {
 		r.Header.Set("Content-Type", kind)
 	}
-	switch a.as {
-	case "":
-	case "admin":
-		r.Header.Set("Authorization", "Bearer "+s.token)
-	default:
+	if token, ok := s.tokens[a.as]; ok {
+		r.Header.Set("Authorization", "Bearer "+token)
+	} else if a.as != "" {
 		r.Header.Set("Authorization", a.as)
 	}
 	resp, err := http.DefaultClient.Do(r)
@@ -316,9 +366,14 @@ func (s *answering) form(fields [][2]string) (body *strings.Reader, kind string)
 	for _, f := range fields {
 		var part io.Writer
 		var err error
-		if f[0] == "file" {
+		switch named := strings.Fields(f[0]); {
+		case f[0] == "file":
 			part, err = w.CreateFormFile("file", "x")
-		} else {
+		case len(named) == 3:
+			part, err = w.CreatePart(textproto.MIMEHeader{
+				"Content-Disposition": {fmt.Sprintf("form-data; name=%q; filename=%q", named[0], named[1])}, "Content-Type": {named[2]},
+			})
+		default:
 			part, err = w.CreateFormField(f[0])
 		}
 		if err == nil {
