@@ -5,7 +5,9 @@ import (
 	"image"
 	"image/jpeg"
 	"net/http"
+	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -30,19 +32,23 @@ type migration struct {
 	ours   *servertest.Server
 	theirs *pyenv.Server
 	ran    []string
+	serves int
+	// set are the variables of the reader's shell.
+	set map[string]string
 }
 
 // TestMigrating runs docs/migrating.md: a tree that upstream's server 0.17 has
 // made is tried, moved to ours, written, and given back; upstream's server reads
 // from it what ours has written, and writes, and ours takes that in again. Only
-// addresses, the place of the tree and a password are put in.
+// addresses, the place of the tree and a password are put in. TestGoingBack is
+// about all that can lie in a tree that is given back, and the other generations.
 func TestMigrating(t *testing.T) {
 	t.Parallel()
-	m := &migration{t: t, tree: servertest.Dir(t)}
+	m := &migration{t: t, tree: filepath.Join(servertest.Dir(t), "plants")}
+	m.must("make the tree", os.Mkdir(m.tree, 0o700))
+	m.set = map[string]string{"$ROMI_DB": m.tree}
 	m.env = []string{"DATABASE_URL=" + pgtest.URL(t), "ROMI_DB=" + m.tree}
-	var photo bytes.Buffer
-	m.must("make an image", jpeg.Encode(&photo, image.NewGray(image.Rect(0, 0, 400, 300)), nil))
-	m.photo = photo.Bytes()
+	m.photo = photo(t)
 	write(t, filepath.Join(m.tree, "romidb"), "")
 
 	m.theirs = pyenv.Serve(t, nil, "--db-path", m.tree)
@@ -56,36 +62,36 @@ func TestMigrating(t *testing.T) {
 
 	// The first commands run beside the old server, which goes on.
 	for _, b := range blocksOf(t, filepath.Join("..", "docs", "migrating.md")) {
-		if b.language != "sh" {
+		switch b.language {
+		case "python":
+			m.set["back.py"] = write(t, filepath.Join(t.TempDir(), "back.py"), b.code)
+		case "sh":
+			for line := range strings.Lines(b.code) {
+				m.run(line)
+			}
+		default:
 			t.Errorf("the guide has a block of %q, which nothing runs", b.language)
 		}
-		for line := range strings.Lines(b.code) {
-			m.run(line)
-		}
 	}
-	want := []string{"export", "import --dry-run", "import", "serve --port 5001", "import", "user passwd admin", "serve --host 0.0.0.0 --port 5000", "kill", "fsdb_rest_api"}
+	want := []string{
+		"export", "import --dry-run", "import", "serve --port 5001",
+		"import", "user passwd admin", "serve --host 0.0.0.0 --port 5000",
+		"trash list", "trash restore", "kill", "back.py 0.17", "fsdb_rest_api",
+		"kill", "back.py forward", "serve --host 0.0.0.0 --port 5000",
+	}
 	if !slices.Equal(m.ran, want) {
 		t.Fatalf("the guide runs %q, want %q", m.ran, want)
 	}
+}
 
-	// Back at the Python server: what ours has written is there, and the
-	// account with its old password.
-	back := m.as(m.theirs.URL, "alice", alicePassword)
-	m.holds(back, "before")
-	m.holds(back, "after")
-	var changed struct{ Seen string }
-	if err := back.Metadata(t.Context(), plantdb.Path{Scan: "before"}, &changed); err != nil || changed.Seen != "by both" {
-		t.Errorf("what ours has changed of an older scan is %+v, %v", changed, err)
+// photo is an image as a scanner's.
+func photo(t *testing.T) []byte {
+	t.Helper()
+	var photo bytes.Buffer
+	if err := jpeg.Encode(&photo, image.NewGray(image.Rect(0, 0, 400, 300)), nil); err != nil {
+		t.Fatal(err)
 	}
-	m.fill(m.as(m.theirs.URL, "admin", "admin"), "meanwhile")
-	m.theirs.Stop()
-
-	// "To come forward again, start plantdb serve on the same directory".
-	m.ours = servertest.Start(t, servertest.Options{Env: m.env}, m.tree)
-	again := m.as(m.ours.URL, "alice", alicePassword)
-	for _, scan := range []string{"before", "after", "meanwhile"} {
-		m.holds(again, scan)
-	}
+	return photo.Bytes()
 }
 
 func (m *migration) must(what string, err error) {
@@ -98,29 +104,74 @@ func (m *migration) must(what string, err error) {
 // run does a line of the guide, and what the text says to do at that point.
 func (m *migration) run(line string) {
 	m.t.Helper()
-	line, _, _ = strings.Cut(line, "#")
-	words := strings.Fields(strings.NewReplacer("$ROMI_DB", m.tree).Replace(line))
+	line, _, _ = strings.Cut(line, " # ")
+	words := strings.Fields(line)
+	for i, word := range words {
+		for name, value := range m.set {
+			words[i] = strings.Replace(words[i], name, value, 1)
+		}
+		if strings.Contains(words[i], "$") && words[0] != "kill" {
+			m.t.Errorf("nothing sets %s", word)
+		}
+	}
 	switch {
 	case len(words) == 0:
 	case words[0] == "export":
 		m.ran = append(m.ran, "export")
 	case words[0] == "kill":
 		m.ran = append(m.ran, "kill")
-		m.ours.Stop()
+		m.kill()
+	case words[0] == "python3":
+		m.ran = append(m.ran, "back.py "+words[2])
+		program(m.t, m.tree, words...)
 	case words[0] == "fsdb_rest_api":
 		m.ran = append(m.ran, "fsdb_rest_api")
 		m.theirs = pyenv.Serve(m.t, nil, words[1:]...)
+		m.given()
 	case words[0] == "plantdb" && words[1] == "serve":
 		m.ran = append(m.ran, strings.Join(words[1:], " "))
 		m.serve()
 	case words[0] == "plantdb" && words[1] == "import":
 		m.imported(words[1:])
+	case words[0] == "plantdb" && words[1] == "trash":
+		m.ran = append(m.ran, strings.Join(words[1:3], " "))
+		if id := entry.FindStringSubmatch(m.command(words[1:]).Stdout); id != nil {
+			m.set["$ID"] = id[1]
+		}
 	case words[0] == "plantdb":
 		m.ran = append(m.ran, strings.Join(words[1:], " "))
 		m.command(words[1:])
 	default:
 		m.t.Errorf("nothing runs %q", line)
 	}
+}
+
+// entry is a scan in what plantdb trash list prints.
+var entry = regexp.MustCompile(`(?m)^(\S+) +scan `)
+
+// kill stops the server that runs.
+func (m *migration) kill() {
+	if m.ours != nil {
+		m.ours.Stop()
+		m.ours = nil
+		return
+	}
+	m.theirs.Stop()
+}
+
+// given looks at what the Python server has of the tree that is given back: what
+// ours has written, and the account with its old password. It writes on.
+func (m *migration) given() {
+	m.t.Helper()
+	back := m.as(m.theirs.URL, "alice", alicePassword)
+	for _, scan := range []string{"before", "after", "restored"} {
+		m.holds(back, scan)
+	}
+	var changed struct{ Seen string }
+	if err := back.Metadata(m.t.Context(), plantdb.Path{Scan: "before"}, &changed); err != nil || changed.Seen != "by both" {
+		m.t.Errorf("what ours has changed of an older scan is %+v, %v", changed, err)
+	}
+	m.fill(m.as(m.theirs.URL, "admin", "admin"), "meanwhile")
 }
 
 func (m *migration) command(words []string) servertest.Result {
@@ -155,19 +206,26 @@ func (m *migration) imported(words []string) {
 // adminPassword is asked for when the account of the administrator is taken over.
 const adminPassword = "a long enough pass-phrase"
 
-// serve starts ours: the first time beside the Python server, to be looked at;
-// the second time in its place, to be written.
+// serve starts ours: the first time beside the Python server, to be looked at; the
+// second time in its place, to be written; the third time after it.
 func (m *migration) serve() {
 	m.t.Helper()
+	m.serves++
 	m.ours = servertest.Start(m.t, servertest.Options{Env: m.env}, m.tree)
 	alice := m.as(m.ours.URL, "alice", alicePassword)
 	m.holds(alice, "before")
-	if len(m.ran) < 5 {
-		return
+	switch m.serves {
+	case 2:
+		admin := m.as(m.ours.URL, "admin", adminPassword)
+		m.fill(admin, "after")
+		m.must("change what upstream made", admin.SetMetadata(m.t.Context(), plantdb.Path{Scan: "before"}, map[string]any{"seen": "by both"}))
+		m.fill(admin, "restored")
+		m.must("delete a scan", admin.Delete(m.t.Context(), plantdb.Path{Scan: "restored"}))
+	case 3:
+		for _, scan := range []string{"after", "restored", "meanwhile"} {
+			m.holds(alice, scan)
+		}
 	}
-	admin := m.as(m.ours.URL, "admin", adminPassword)
-	m.fill(admin, "after")
-	m.must("change what upstream made", admin.SetMetadata(m.t.Context(), plantdb.Path{Scan: "before"}, map[string]any{"seen": "by both"}))
 }
 
 func (m *migration) as(url, username, password string) *plantdb.Client {
