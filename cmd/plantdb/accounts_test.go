@@ -117,7 +117,7 @@ func TestQuotaCommands(t *testing.T) {
 	if said := c.run("", "quota", "set", "ann", "--bytes", "many"); c.last.Code == 0 || !strings.Contains(said, `"many" is no amount of bytes: give such as 512MiB`) {
 		t.Errorf("quota set of many bytes = %d, %s", c.last.Code, said)
 	}
-	c.want("quota set: user ann: 1048576 bytes", "", "quota", "set", "ann", "--bytes", "1MiB")
+	c.want("quota set: user ann: 1048576 bytes", "", "quota", "set", "Ann", "--bytes", "1MiB")
 	c.want("quota set: group lab: 2000 bytes: 1 files", "", "quota", "set", "lab", "--group", "--bytes", "2kB", "--files", "1")
 	c.want("KIND NAME BYTES FILES user ann 1048576 - group lab 2000 1", "", "quota", "list")
 
@@ -130,7 +130,7 @@ func TestQuotaCommands(t *testing.T) {
 		return ""
 	})
 	ann.makeScan(t, "hers", "some notes") // one file of 10 bytes
-	c.want("WHAT BYTES OF FILES OF scans 10 1 trash 0 0 uploads 0 0 quota of user ann 10 1048576 1 - quota of group lab 10 2000 1 1", "", "quota", "usage", "ann")
+	c.want("WHAT BYTES OF FILES OF scans 10 1 trash 0 0 uploads 0 0 quota of user ann 10 1048576 1 - quota of group lab 10 2000 1 1", "", "quota", "usage", "ANN")
 	if a := ann.upload(t, "/files/hers/images/second", "more notes"); a.Status != http.StatusRequestEntityTooLarge || a.Body["code"] != "quota_exceeded" {
 		t.Errorf("a file beyond the quota of the group = %d %v, want 413 quota_exceeded", a.Status, a.Body)
 	}

@@ -42,7 +42,8 @@ func (p *program) quotaCommand() *cobra.Command {
 				return errors.New("give --bytes, --files or both")
 			}
 			return p.withScans(cmd.Context(), func(ctx context.Context, s *scan.Service) error {
-				return p.did(s.SetQuota(ctx, q), "quota set: %s", q)
+				q, err := s.SetQuota(ctx, q)
+				return p.did(err, "quota set: %s", q)
 			})
 		},
 	}

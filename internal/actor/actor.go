@@ -8,9 +8,19 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 )
+
+// FoldUsername is how names of users are compared: upstream stores them in lower
+// case. What is not UTF-8 stays so, to be refused.
+func FoldUsername(name string) string {
+	if !utf8.ValidString(name) {
+		return name
+	}
+	return strings.ToLower(name)
+}
 
 // Permission is one thing a role may allow.
 type Permission string

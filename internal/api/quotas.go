@@ -129,8 +129,8 @@ func (s *server) registerQuotas() {
 }
 
 func (s *server) setQuota(ctx context.Context, kind, name string, b quotaBounds) (*reply[quota], error) {
-	q := scan.Quota{Kind: kind, Name: name, MaxBytes: (*int64)(b.MaxBytes), MaxFiles: (*int64)(b.MaxFiles)}
-	return replyOf(quota(q), s.scans.SetQuota(ctx, q))
+	q, err := s.scans.SetQuota(ctx, scan.Quota{Kind: kind, Name: name, MaxBytes: (*int64)(b.MaxBytes), MaxFiles: (*int64)(b.MaxFiles)})
+	return replyOf(quota(q), err)
 }
 
 func usageOf(u scan.Usage) usage {

@@ -22,7 +22,7 @@ func TestQuotas(t *testing.T) {
 	put := func(path, body string) answer {
 		return s.do(http.MethodPut, "/api/v1/quotas/"+path, body, bearer(boss), asJSON)
 	}
-	if a := put("users/carol", `{"max_bytes":2000,"max_files":10}`); a.status != http.StatusOK || a.json(t)["max_bytes"] != 2000.0 || a.json(t)["kind"] != "user" {
+	if a := put("users/Carol", `{"max_bytes":2000,"max_files":10}`); a.status != http.StatusOK || a.json(t)["max_bytes"] != 2000.0 || a.json(t)["kind"] != "user" || a.json(t)["name"] != "carol" {
 		t.Fatalf("PUT = %d %s", a.status, a.body)
 	}
 	wantProblem(t, "PUT of nobody", put("users/nobody", `{"max_bytes":1}`), http.StatusNotFound, "unknown_quota")
@@ -52,7 +52,7 @@ func TestQuotas(t *testing.T) {
 		t.Errorf("usage = %v", u)
 	}
 	wantProblem(t, "usage of another", s.do(http.MethodGet, "/api/v1/usage?user=admin", "", bearer(carol)), http.StatusForbidden, "forbidden")
-	if a := s.do(http.MethodGet, "/api/v1/usage?user=carol", "", bearer(boss)); a.status != http.StatusOK || a.json(t)["username"] != "carol" {
+	if a := s.do(http.MethodGet, "/api/v1/usage?user=CAROL", "", bearer(boss)); a.status != http.StatusOK || a.json(t)["username"] != "carol" {
 		t.Errorf("usage by an administrator = %d %s", a.status, a.body)
 	}
 	if a := s.do(http.MethodGet, "/api/v1/quotas", "", bearer(boss)); a.status != http.StatusOK || len(a.json(t)["quotas"].([]any)) != 1 {

@@ -168,7 +168,7 @@ func scopeOf(datasets json.RawMessage) (*actor.Scope, error) {
 // APITokens lists the live API tokens of a user, the newest first: one's own,
 // or anybody's for who manages users. ErrUserUnknown for nobody's.
 func (s *Service) APITokens(ctx context.Context, username string) ([]APIToken, error) {
-	name := fold(username)
+	name := actor.FoldUsername(username)
 	if _, err := self(ctx, name, "list_api_tokens"); err != nil {
 		return nil, err
 	}
@@ -226,7 +226,7 @@ func (s *Service) RevokeAPIToken(ctx context.Context, id uuid.UUID) error {
 // for who manages users, and returns how many that were. ErrUserUnknown for
 // nobody's.
 func (s *Service) RevokeAPITokens(ctx context.Context, username string) (int, error) {
-	name := fold(username)
+	name := actor.FoldUsername(username)
 	if _, err := self(ctx, name, "revoke_api_tokens"); err != nil {
 		return 0, err
 	}

@@ -152,7 +152,7 @@ func (s *Service) makeAdmin(ctx context.Context, tx pgx.Tx, n NewUser, hash stri
 // ErrLink if the secret is unknown, used or too old, or if somebody can
 // administer by now; the secret is used up only when the account is made.
 func (s *Service) CompleteSetup(ctx context.Context, secret string, n NewUser) (User, error) {
-	n.Username = fold(n.Username)
+	n.Username = actor.FoldUsername(n.Username)
 	if err := n.check(s.c); err != nil {
 		return User{}, err
 	}

@@ -32,7 +32,7 @@ const (
 // failed login, and while the account is locked for the client's network no
 // password is right.
 func (s *Service) ChangePassword(ctx context.Context, username, current, password string) error {
-	name := fold(username)
+	name := actor.FoldUsername(username)
 	a, err := person(ctx, "change_password")
 	if err != nil {
 		return err
@@ -96,7 +96,7 @@ func (s *Service) setPassword(ctx context.Context, tx pgx.Tx, u db.User, hash st
 // RedeemReset, once and within 30 minutes. The old password works until then.
 // Whoever acts must manage users.
 func (s *Service) ResetPassword(ctx context.Context, username string) (secret string, expires time.Time, err error) {
-	name := fold(username)
+	name := actor.FoldUsername(username)
 	a, err := allowed(ctx, actor.ManageUsers, "reset_password")
 	if err != nil {
 		return "", time.Time{}, err

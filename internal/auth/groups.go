@@ -154,7 +154,7 @@ func (s *Service) insertGroup(ctx context.Context, tx pgx.Tx, a actor.Actor, n N
 
 // addMember puts a user into a group that exists.
 func (s *Service) addMember(ctx context.Context, tx pgx.Tx, group, member string) error {
-	member = fold(member)
+	member = actor.FoldUsername(member)
 	if member == GuestName {
 		return ErrGuest // it would share with everybody
 	}
@@ -171,7 +171,7 @@ func (s *Service) addMember(ctx context.Context, tx pgx.Tx, group, member string
 // Members may do it, and who manages groups. ErrGroupUnknown, ErrUserUnknown,
 // ErrGuest.
 func (s *Service) AddMember(ctx context.Context, name, username string) error {
-	return s.changeMembers(ctx, name, "add_user_to_group", "added "+fold(username), func(tx pgx.Tx) error {
+	return s.changeMembers(ctx, name, "add_user_to_group", "added "+actor.FoldUsername(username), func(tx pgx.Tx) error {
 		return s.addMember(ctx, tx, name, username)
 	})
 }
@@ -179,7 +179,7 @@ func (s *Service) AddMember(ctx context.Context, name, username string) error {
 // RemoveMember takes a user out of a group. Members may do it, and who manages
 // groups. ErrGroupUnknown; ErrUserUnknown for who is not in it.
 func (s *Service) RemoveMember(ctx context.Context, name, username string) error {
-	member := fold(username)
+	member := actor.FoldUsername(username)
 	return s.changeMembers(ctx, name, "remove_user_from_group", "removed "+member, func(tx pgx.Tx) error {
 		if !plain(member, usernameLimit) {
 			return unknownUser(member)

@@ -197,7 +197,7 @@ func upstreamUsers14(data []byte, r *Report) (users []upstreamUser, err error) {
 }
 
 func (s *Service) userRow(u upstreamUser, r *Report) (db.InsertUserIfAbsentParams, bool) {
-	name := fold(u.Username)
+	name := actor.FoldUsername(u.Username)
 	if u.Fullname == "" {
 		u.Fullname = u.Username
 	}
@@ -374,7 +374,7 @@ func (s *Service) importGroups(ctx context.Context, tx pgx.Tx, groups map[string
 func (s *Service) importMembers(ctx context.Context, tx pgx.Tx, group string, users []string, r *Report) error {
 	var names []string
 	for _, u := range users {
-		if name := fold(u); name != GuestName && plain(name, usernameLimit) {
+		if name := actor.FoldUsername(u); name != GuestName && plain(name, usernameLimit) {
 			names = append(names, name)
 		}
 	}

@@ -7,26 +7,16 @@ import (
 	"log/slog"
 	"math"
 	"slices"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/romi/plantdb-go/db"
+	"github.com/romi/plantdb-go/internal/actor"
 	"github.com/romi/plantdb-go/internal/postgres"
 	"github.com/romi/plantdb-go/tokenauth"
 )
-
-// fold is how names of users are compared: upstream stores them in lower case.
-// What is not UTF-8 stays so, to be refused.
-func fold(username string) string {
-	if !utf8.ValidString(username) {
-		return username
-	}
-	return strings.ToLower(username)
-}
 
 // Login opens a session and returns its first pair of tokens. It returns
 // ErrCredentials for a user who is unknown, inactive or locked and for a wrong
@@ -36,7 +26,7 @@ func fold(username string) string {
 // The password is hashed outside any transaction. Failures count for the
 // account and the client's network; see Config.LoginMaxAttempts.
 func (s *Service) Login(ctx context.Context, username, password string) (User, Pair, error) {
-	name := fold(username)
+	name := actor.FoldUsername(username)
 	user, err := s.authenticate(ctx, name, password)
 	if err != nil {
 		return User{}, Pair{}, err
@@ -259,7 +249,7 @@ func (s *Service) insertSession(ctx context.Context, tx pgx.Tx, u db.User, first
 // UsernameExists says whether there is such an account, whatever the case of
 // the name.
 func (s *Service) UsernameExists(ctx context.Context, username string) (bool, error) {
-	name := fold(username)
+	name := actor.FoldUsername(username)
 	if !plain(name, usernameLimit) {
 		return false, nil
 	}

@@ -137,7 +137,7 @@ func (s *Service) Logout(ctx context.Context, claims *tokenauth.Claims) (User, e
 // Sessions lists the live sessions of a user, the last used first: one's own,
 // or anybody's for who manages users. ErrUserUnknown for nobody's.
 func (s *Service) Sessions(ctx context.Context, username string) ([]Session, error) {
-	name := fold(username)
+	name := actor.FoldUsername(username)
 	a, err := self(ctx, name, "list_sessions")
 	if err != nil {
 		return nil, err
@@ -189,7 +189,7 @@ func (s *Service) EndSession(ctx context.Context, id uuid.UUID) error {
 
 // EndSessions ends the sessions of a user and returns how many that were.
 func (s *Service) EndSessions(ctx context.Context, username string, scope Scope) (int, error) {
-	name := fold(username)
+	name := actor.FoldUsername(username)
 	a, err := self(ctx, name, "end_sessions")
 	if err != nil {
 		return 0, err

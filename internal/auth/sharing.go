@@ -25,7 +25,7 @@ func (s *Service) MissingGroups(ctx context.Context, names []string) ([]string, 
 // false if nobody is, and for the guest, who owns nothing. It asks for no
 // permission: whoever may give a scan away may learn that a user does not exist.
 func (s *Service) Owner(ctx context.Context, username string) (name string, ok bool, err error) {
-	name = fold(username)
+	name = actor.FoldUsername(username)
 	if name == GuestName {
 		return "", false, nil
 	}

@@ -123,7 +123,7 @@ func (s *Service) Register(ctx context.Context, n NewUser) (User, error) {
 	if err != nil {
 		return User{}, err
 	}
-	n.Username = fold(n.Username)
+	n.Username = actor.FoldUsername(n.Username)
 	if len(n.Roles) == 0 {
 		n.Roles = []actor.Role{actor.Reader}
 	}
@@ -196,7 +196,7 @@ func (s *Service) Users(ctx context.Context, after string, limit int) ([]User, e
 
 // User returns an account: one's own, or anybody's for who manages users.
 func (s *Service) User(ctx context.Context, username string) (User, error) {
-	name := fold(username)
+	name := actor.FoldUsername(username)
 	if _, err := self(ctx, name, "get_user"); err != nil {
 		return User{}, err
 	}
@@ -248,7 +248,7 @@ func (s *Service) lockUser(ctx context.Context, tx pgx.Tx, name string) (db.User
 // the account for good before UpdateUser returns. ErrLastAdmin if nobody could
 // administer afterwards.
 func (s *Service) UpdateUser(ctx context.Context, username string, p UserPatch) (User, error) {
-	name := fold(username)
+	name := actor.FoldUsername(username)
 	a, err := s.mayUpdate(ctx, name, p)
 	if err != nil {
 		return User{}, err
@@ -386,7 +386,7 @@ func (s *Service) endEverything(ctx context.Context, tx pgx.Tx, u db.User) ([]to
 // gets meanwhile; see Register. ErrGuest for the guest, ErrLastAdmin if nobody
 // could administer afterwards.
 func (s *Service) DeleteUser(ctx context.Context, username string) error {
-	name := fold(username)
+	name := actor.FoldUsername(username)
 	a, err := allowed(ctx, actor.ManageUsers, "delete_user")
 	if err != nil {
 		return err

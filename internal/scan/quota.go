@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/romi/plantdb-go/db"
+	"github.com/romi/plantdb-go/internal/actor"
 	"github.com/romi/plantdb-go/internal/fault"
 	"github.com/romi/plantdb-go/internal/postgres"
 )
@@ -75,7 +76,7 @@ func (s *Service) Usage(ctx context.Context, username string) (Usage, error) {
 	if err != nil {
 		return Usage{}, err
 	}
-	if username == "" {
+	if username = actor.FoldUsername(username); username == "" {
 		username = a.Username
 	}
 	if !may(a, opUsage, Access{Owner: &username}) || !storable(username) {
@@ -128,24 +129,34 @@ func (s *Service) requireAdministrator(ctx context.Context, operation string) er
 // SetQuota gives a user or group a quota, in place of the one before. It holds
 // for what is uploaded from a second later on; what is there stays. Only
 // administrators may do it. Errors: ErrForbidden, ErrUnknownQuota for an
-// unknown user or group, ErrQuotaBounds.
-func (s *Service) SetQuota(ctx context.Context, q Quota) error {
+// unknown user or group, ErrQuotaBounds. The name of a user counts in whatever
+// case; the quota that is returned has it as it is kept.
+func (s *Service) SetQuota(ctx context.Context, q Quota) (Quota, error) {
 	if err := s.requireAdministrator(ctx, opSetQuota); err != nil {
-		return err
+		return q, err
 	}
+	q = q.folded()
 	for _, most := range []*int64{q.MaxBytes, q.MaxFiles} {
 		if most != nil && *most < 0 {
-			return ErrQuotaBounds
+			return q, ErrQuotaBounds
 		}
 	}
 	if q.MaxBytes == nil && q.MaxFiles == nil {
-		return ErrQuotaBounds
+		return q, ErrQuotaBounds
 	}
 	set := s.q.SetUserQuota
 	if q.Kind == GroupQuota {
 		set = s.q.SetGroupQuota
 	}
-	return s.changeQuota(ctx, "quota_set", q, func(tx pgx.Tx) (int64, error) { return set(ctx, tx, q.MaxBytes, q.MaxFiles, q.Name) })
+	return q, s.changeQuota(ctx, "quota_set", q, func(tx pgx.Tx) (int64, error) { return set(ctx, tx, q.MaxBytes, q.MaxFiles, q.Name) })
+}
+
+// folded is the quota with the name that its user is kept under.
+func (q Quota) folded() Quota {
+	if q.Kind == UserQuota {
+		q.Name = actor.FoldUsername(q.Name)
+	}
+	return q
 }
 
 // DeleteQuota takes a quota away. Errors as SetQuota.
@@ -154,7 +165,8 @@ func (s *Service) DeleteQuota(ctx context.Context, kind, name string) error {
 	if kind == GroupQuota {
 		remove = s.q.DeleteGroupQuota
 	}
-	return s.changeQuota(ctx, "quota_deleted", Quota{Kind: kind, Name: name}, func(tx pgx.Tx) (int64, error) { return remove(ctx, tx, name) })
+	q := Quota{Kind: kind, Name: name}.folded()
+	return s.changeQuota(ctx, "quota_deleted", q, func(tx pgx.Tx) (int64, error) { return remove(ctx, tx, q.Name) })
 }
 
 func (s *Service) changeQuota(ctx context.Context, event string, q Quota, change func(pgx.Tx) (int64, error)) error {

@@ -34,7 +34,7 @@ func limitedFixture(t *testing.T, quotas ...Quota) fixture {
 		t.Fatal(err)
 	}
 	for _, q := range quotas {
-		if err := f.SetQuota(as(t, admin), q); err != nil {
+		if _, err := f.SetQuota(as(t, admin), q); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -204,7 +204,7 @@ func TestQuotaOfNewOwners(t *testing.T) {
 	if _, err := f.SetOwner(as(t, admin), "free", "ann", Match{}); !errors.Is(err, ErrQuota) || !strings.Contains(err.Error(), "group 'lab'") {
 		t.Errorf("a scan from outside into a full group = %v, want ErrQuota", err)
 	}
-	if err := f.SetQuota(as(t, admin), Quota{Kind: UserQuota, Name: "bob", MaxBytes: new(int64(2 * plainBytes))}); err != nil {
+	if _, err := f.SetQuota(as(t, admin), Quota{Kind: UserQuota, Name: "bob", MaxBytes: new(int64(2 * plainBytes))}); err != nil {
 		t.Fatal(err)
 	}
 	// Two at once, of which one fits.
@@ -341,7 +341,7 @@ func TestQuotasAreForAdministrators(t *testing.T) {
 		a    actor.Actor
 		want error
 	}{"ann": {ann, ErrForbidden}, "guest": {guest, ErrNoActor}, "a token": {scoped(admin, "*", actor.Read, actor.Write), ErrForbidden}} {
-		if err := f.SetQuota(as(t, tt.a), q); !errors.Is(err, tt.want) {
+		if _, err := f.SetQuota(as(t, tt.a), q); !errors.Is(err, tt.want) {
 			t.Errorf("SetQuota by %s = %v, want %v", name, err, tt.want)
 		}
 		if err := f.DeleteQuota(as(t, tt.a), GroupQuota, "lab"); !errors.Is(err, tt.want) {
@@ -358,19 +358,19 @@ func TestQuotasAreForAdministrators(t *testing.T) {
 		t.Errorf("Usage of oneself = %+v, %v, want the group's quota in it", u, err)
 	}
 	for _, bad := range []Quota{{Kind: UserQuota, Name: "ann"}, {Kind: UserQuota, Name: "ann", MaxFiles: new(int64(-1))}} {
-		if err := f.SetQuota(as(t, admin), bad); !errors.Is(err, ErrQuotaBounds) {
+		if _, err := f.SetQuota(as(t, admin), bad); !errors.Is(err, ErrQuotaBounds) {
 			t.Errorf("SetQuota(%v) = %v, want ErrQuotaBounds", bad, err)
 		}
 	}
 	for _, unknown := range []Quota{{Kind: UserQuota, Name: "nobody", MaxFiles: new(int64(1))}, {Kind: GroupQuota, Name: "ann", MaxFiles: new(int64(1))}, {Kind: UserQuota, Name: "\x00", MaxFiles: new(int64(1))}} {
-		if err := f.SetQuota(as(t, admin), unknown); !errors.Is(err, ErrUnknownQuota) {
+		if _, err := f.SetQuota(as(t, admin), unknown); !errors.Is(err, ErrUnknownQuota) {
 			t.Errorf("SetQuota(%q) = %v, want ErrUnknownQuota", unknown.Name, err)
 		}
 		if err := f.DeleteQuota(as(t, admin), unknown.Kind, unknown.Name); !errors.Is(err, ErrUnknownQuota) {
 			t.Errorf("DeleteQuota(%q) = %v, want ErrUnknownQuota", unknown.Name, err)
 		}
 	}
-	if err := f.SetQuota(as(t, admin), q); err != nil {
+	if _, err := f.SetQuota(as(t, admin), q); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := f.Quotas(as(t, admin)); err != nil || len(got) != 2 || got[0].Name != "ann" || *got[0].MaxBytes != 5 || got[1].Kind != GroupQuota {
