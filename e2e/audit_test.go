@@ -86,4 +86,16 @@ func TestEveryActIsAudited(t *testing.T) {
 	if n := s.events("login", "alice"); n != 5 {
 		t.Errorf("%d logins of the deleted user are recorded, want all 5", n)
 	}
+	for _, table := range []string{"auth_events", "users", "sessions", "refresh_tokens", "revoked_tokens"} {
+		if all, odd := s.ids(table); odd > 0 || all == 0 {
+			t.Errorf("%d of %d ids of %s are no UUID of version 7, want none of some", odd, all, table)
+		}
+	}
+}
+
+// ids counts the ids of a table, and those that are not ordered by their time.
+func (s *site) ids(table string) (all, odd int) {
+	s.t.Helper()
+	all = one[int](s, "SELECT count(*) FROM "+table)
+	return all, one[int](s, "SELECT count(*) FROM "+table+" WHERE substr(id::text, 15, 1) <> '7'")
 }

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -11,11 +12,26 @@ import (
 
 // operation is one of the API's document.
 type operation struct {
-	ID       string                `json:"operationId"`
-	Security []map[string][]string `json:"security"`
+	ID          string                      `json:"operationId"`
+	Tags        []string                    `json:"tags"`
+	Security    []map[string][]string       `json:"security"`
+	Parameters  []struct{ Name, In string } `json:"parameters"`
+	RequestBody struct {
+		Content map[string]struct {
+			Example json.RawMessage `json:"example"`
+			Schema  struct {
+				Ref string `json:"$ref"`
+			} `json:"schema"`
+		} `json:"content"`
+	} `json:"requestBody"`
 
 	method, path string
+	template     string // the path as the document has it
+	properties   map[string]property
 }
+
+// property is one of a body.
+type property struct{ Format string }
 
 // optional says that it answers without a token, too.
 func (o operation) optional() bool {
@@ -33,12 +49,18 @@ var parameter = regexp.MustCompile(`\{\w+\}`)
 func (sv *server) operations(name string) (list []operation) {
 	sv.t.Helper()
 	var doc struct {
-		Paths map[string]map[string]operation
+		Paths      map[string]map[string]operation
+		Components struct {
+			Schemas map[string]struct{ Properties map[string]property }
+		}
 	}
 	sv.get("//"+name, "").want(sv.t, name, http.StatusOK).into(sv.t, &doc)
 	for path, methods := range doc.Paths {
 		for method, op := range methods {
-			op.method, op.path = strings.ToUpper(method), "/"+parameter.ReplaceAllString(path, "x")
+			op.method, op.path, op.template = strings.ToUpper(method), "/"+parameter.ReplaceAllString(path, "x"), path
+			for _, body := range op.RequestBody.Content {
+				op.properties = doc.Components.Schemas[strings.TrimPrefix(body.Schema.Ref, "#/components/schemas/")].Properties
+			}
 			list = append(list, op)
 		}
 	}
@@ -54,7 +76,10 @@ func TestNoOperationIsOpenThatIsDeclaredProtected(t *testing.T) {
 	key, setting := newKey()
 	sv := newSite(t, "JWT_SECRET_KEY="+setting).start()
 	p := sv.login(sv.user("alice", "contributor"))
-	tokens := append([]bad{{"no token", "", ""}}, badTokens(t, p, key)...)
+	tokens := append([]bad{{"no token", "", "token_missing"}}, badTokens(t, p, key)...)
+
+	// A logout has words of its own for a session that is none.
+	nothingToEnd := map[string]string{"access token that says API token": "logout_failed", "unknown session": "no_session"}
 
 	current := sv.operations("openapi.json")
 	protected := 0
@@ -67,11 +92,14 @@ func TestNoOperationIsOpenThatIsDeclaredProtected(t *testing.T) {
 			if b.raw == "" && op.optional() {
 				continue
 			}
+			if code := nothingToEnd[b.name]; code != "" && strings.HasSuffix(op.path, "/logout") {
+				b.code = code
+			}
 			got := sv.call(request{method: op.method, path: op.path, token: b.raw})
 			if got.status != http.StatusUnauthorized || !strings.HasPrefix(got.header.Get("WWW-Authenticate"), "Bearer") ||
-				got.text("message") == "" || got.text("code") == "" {
-				t.Errorf("%s %s with %s = %s (WWW-Authenticate %q), want 401, Bearer, message and code",
-					op.method, op.path, b.name, got, got.header.Get("WWW-Authenticate"))
+				got.text("message") == "" || got.text("code") != b.code {
+				t.Errorf("%s %s with %s = %s (WWW-Authenticate %q), want 401, Bearer, message and the code %s",
+					op.method, op.path, b.name, got, got.header.Get("WWW-Authenticate"), b.code)
 			}
 		}
 	}
@@ -96,6 +124,48 @@ func TestNoOperationIsOpenThatIsDeclaredProtected(t *testing.T) {
 	}
 	if !sv.takes(p.access) {
 		t.Error("the session ended meanwhile")
+	}
+}
+
+// TestNamesOfUsersAreComparedInLowerCase calls each operation that has the name of a
+// user in its path with a name of nobody, and, if it misses that one, with one in
+// capitals.
+func TestNamesOfUsersAreComparedInLowerCase(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	sv := s.start()
+	admin := sv.login(s.admin()).access
+	sv.post("/groups", admin, map[string]any{"name": "lab"}).want(t, "create group", http.StatusCreated)
+	walked := 0
+	for _, op := range sv.operations("openapi.json") {
+		if !strings.Contains(op.template, "{username}") {
+			continue
+		}
+		if sv.get("/users/alice", admin).status == http.StatusNotFound { // the last operation was to delete her
+			sv.user("alice", "reader")
+		}
+		sv.call(request{method: http.MethodPut, path: "/groups/lab/members/alice", token: admin}).want(t, "add to the group", http.StatusNoContent)
+		sv.call(request{method: http.MethodPut, path: "/quotas/users/alice", token: admin, body: map[string]any{"max_files": 1}}).want(t, "set a quota", http.StatusOK)
+		var body any
+		for _, m := range op.RequestBody.Content {
+			if err := json.Unmarshal(m.Example, &body); err != nil {
+				t.Fatalf("example of %s: %v", op.ID, err)
+			}
+		}
+		call := func(name string) answer {
+			path := strings.NewReplacer("{username}", name, "{group}", "lab").Replace(op.template)
+			return sv.call(request{method: op.method, path: "/" + path, token: admin, body: body})
+		}
+		if call("NOBODY").status != http.StatusNotFound {
+			continue
+		}
+		walked++
+		if got := call("ALICE"); got.status >= http.StatusBadRequest {
+			t.Errorf("%s of ALICE = %s, want what it does for alice", op.ID, got)
+		}
+	}
+	if walked < 10 {
+		t.Errorf("%d operations miss a user who is not there; this looks at the wrong places", walked)
 	}
 }
 

@@ -1,11 +1,14 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // promptly is how soon every replica knows of a revocation.
@@ -303,6 +306,94 @@ func TestDeactivationKillsAllTokensEverywhere(t *testing.T) {
 	a.patch("/users/alice", admin.access, map[string]any{"active": true}).want(t, "reactivate", http.StatusOK)
 	dead("reactivated")
 	b.login(alice)
+}
+
+// Whoever owns the database may switch an account off by SQL, where nothing ends its
+// sessions: its tokens are refused all the same, within the second that an account is
+// remembered for, and by the name of the cause. Of a session that has ended that is
+// the cause.
+func TestInactiveUserIsRefused(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	a, b := s.pair()
+	alice := a.user("alice", "contributor")
+	live, ended := a.login(alice), a.login(alice)
+	api := a.apiToken(live.access, 600, map[string][]string{"*": {"read"}})
+	s.exec("UPDATE users SET is_active = false WHERE username = 'alice'")
+	s.exec("UPDATE sessions SET ended_at = now(), end_reason = 'revoked' WHERE id = $1", session(t, ended.access))
+	for _, sv := range []*server{a, b} {
+		for _, tt := range []struct {
+			what string
+			r    request
+			code string
+		}{
+			{"access token", validationOf(live.access), "user_inactive"},
+			{"API token", validationOf(api), "user_inactive"},
+			{"refresh token", refreshOf(live.refresh), "user_inactive"},
+			{"access token of a session that has ended", validationOf(ended.access), "session_ended"},
+			{"refresh token of a session that has ended", refreshOf(ended.refresh), "session_ended"},
+		} {
+			until(t, tt.what+" is refused", func() bool { return sv.call(tt.r).status != http.StatusOK })
+			got := sv.call(tt.r)
+			got.refused(t, tt.what, "")
+			if got.text("code") != tt.code {
+				t.Errorf("%s of a user who is switched off = %s, want the code %s", tt.what, got, tt.code)
+			}
+		}
+		sv.call(loginOf(alice)).refused(t, "login", "Invalid credentials")
+	}
+	s.exec("UPDATE users SET is_active = true WHERE username = 'alice'")
+	until(t, "the session goes on", func() bool { return a.takes(live.access) && b.takes(api) })
+	b.refresh(live.refresh)
+}
+
+// A notification holds all commits of the PostgreSQL up, so only what revokes
+// something sends one.
+func TestOnlyRevocationsNotify(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	sv := s.start()
+	alice := sv.user("alice", "reader")
+	ctx, cancel := soon(t)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, s.database)
+	if err != nil {
+		t.Fatalf("connect to listen: %v", err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // the database goes anyway
+	if _, err := conn.Exec(ctx, "LISTEN plantdb_revoked"); err != nil {
+		t.Fatalf("listen: %v", err)
+	}
+	// next returns the text of the next notification: the server's have none.
+	next := func() string {
+		t.Helper()
+		n, err := conn.WaitForNotification(ctx)
+		if err != nil {
+			t.Fatalf("wait for a notification: %v", err)
+		}
+		return n.Payload
+	}
+	var p pair
+	for range 3 {
+		p = sv.login(alice)
+		sv.call(loginOf(person{"alice", newPassword()})).refused(t, "wrong password", "Invalid credentials")
+	}
+	sv.apiToken(p.access, 600, map[string][]string{"*": {"read"}})
+	sv.call(refreshOf("garbage")).refused(t, "garbage at refresh", "")
+	sv.call(refreshOf(p.access)).refused(t, "access token at refresh", "")
+	sv.post("/auth/revoke", "", map[string]any{"token": "garbage"}).want(t, "revoke garbage", http.StatusOK)
+	sv.call(introspectionOf(p.access, p.refresh)).want(t, "introspection", http.StatusOK)
+	if !sv.takes(p.access) {
+		t.Error("a new token is refused")
+	}
+	s.exec("SELECT pg_notify('plantdb_revoked', 'so far')")
+	if got := next(); got != "so far" {
+		t.Error("what revokes nothing notifies")
+	}
+	sv.call(logoutOf(p.access)).want(t, "logout", http.StatusOK)
+	if got := next(); got != "" {
+		t.Errorf("the notification of a logout = %q, want one without text", got)
+	}
 }
 
 func TestLogoutEndsBothTokensWhicheverIsShown(t *testing.T) {

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// bad is a token that must be refused, and what is said of it.
-type bad struct{ name, raw, words string }
+// bad is a token that must be refused, and by which code.
+type bad struct{ name, raw, code string }
 
 // badTokens returns one of each kind, made of a good pair and the key that
 // signed it.
@@ -18,30 +18,30 @@ func badTokens(t *testing.T, p pair, key []byte) []bad {
 	now := time.Now().Unix()
 	none := forge(t, header.with("alg", "none"), claims, unsigned)
 	return []bad{
-		{"garbage", "garbage", "Malformed"},
-		{"garbage in three parts", "eyJhbGciOiJIUzUxMiJ9.garbage.garbage", ""},
-		{"over 8 KiB", p.access + string(make9K()), "Malformed"},
-		{"alg none", none, "Signature"},
-		{"alg none, signed", none + "x", ""},
-		{"alg none, no kid", forge(t, object{"alg": "none", "typ": "JWT"}, claims, unsigned), "unknown key"},
-		{"HS256 by our key", forge(t, header.with("alg", "HS256"), claims, hs256(key)), "Signature"},
-		{"HS256 that says HS512", forge(t, header, claims, hs256(key)), "Signature"},
-		{"HS512 that says HS256", forge(t, header.with("alg", "HS256"), claims, hs512(key)), "Signature"},
-		{"RS256 with our kid", forge(t, header.with("alg", "RS256"), claims, rs256), "Signature"},
-		{"another key with our kid", forge(t, header, claims, hs512(other)), "Signature"},
-		{"unknown kid", forge(t, header.with("kid", "unknown"), claims, hs512(key)), "unknown key"},
-		{"no kid", forge(t, header.without("kid"), claims, hs512(key)), "unknown key"},
-		{"another issuer", forge(t, header, claims.with("iss", "somebody"), hs512(key)), "issuer"},
-		{"no issuer", forge(t, header, claims.without("iss"), hs512(key)), "issuer"},
-		{"another audience", forge(t, header, claims.with("aud", "somebody"), hs512(key)), "Audience"},
-		{"expired", forge(t, header, claims.with("exp", now-3600), hs512(key)), "expired"},
-		{"never expires", forge(t, header, claims.without("exp"), hs512(key)), "Malformed"},
-		{"of the future", forge(t, header, claims.with("iat", now+3600).with("exp", now+7200), hs512(key)), "not yet valid"},
-		{"refresh token", p.refresh, "wrong type"},
-		{"unknown type", forge(t, header, claims.with("type", "id"), hs512(key)), "wrong type"},
-		{"no type", forge(t, header, claims.without("type"), hs512(key)), "Malformed"},
-		{"access token that says API token", forge(t, header, claims.with("type", "api"), hs512(key)), "Unknown"},
-		{"unknown session", forge(t, header, claims.with("sid", "01890000-0000-7000-8000-000000000000"), hs512(key)), "Unknown"},
+		{"garbage", "garbage", "token_malformed"},
+		{"garbage in three parts", "eyJhbGciOiJIUzUxMiJ9.garbage.garbage", "token_unknown_key"},
+		{"over 8 KiB", p.access + string(make9K()), "token_malformed"},
+		{"alg none", none, "token_signature"},
+		{"alg none, signed", none + "x", "token_signature"},
+		{"alg none, no kid", forge(t, object{"alg": "none", "typ": "JWT"}, claims, unsigned), "token_unknown_key"},
+		{"HS256 by our key", forge(t, header.with("alg", "HS256"), claims, hs256(key)), "token_signature"},
+		{"HS256 that says HS512", forge(t, header, claims, hs256(key)), "token_signature"},
+		{"HS512 that says HS256", forge(t, header.with("alg", "HS256"), claims, hs512(key)), "token_signature"},
+		{"RS256 with our kid", forge(t, header.with("alg", "RS256"), claims, rs256), "token_signature"},
+		{"another key with our kid", forge(t, header, claims, hs512(other)), "token_signature"},
+		{"unknown kid", forge(t, header.with("kid", "unknown"), claims, hs512(key)), "token_unknown_key"},
+		{"no kid", forge(t, header.without("kid"), claims, hs512(key)), "token_unknown_key"},
+		{"another issuer", forge(t, header, claims.with("iss", "somebody"), hs512(key)), "token_issuer"},
+		{"no issuer", forge(t, header, claims.without("iss"), hs512(key)), "token_issuer"},
+		{"another audience", forge(t, header, claims.with("aud", "somebody"), hs512(key)), "token_audience"},
+		{"expired", forge(t, header, claims.with("exp", now-3600), hs512(key)), "token_expired"},
+		{"never expires", forge(t, header, claims.without("exp"), hs512(key)), "token_malformed"},
+		{"of the future", forge(t, header, claims.with("iat", now+3600).with("exp", now+7200), hs512(key)), "token_not_yet_valid"},
+		{"refresh token", p.refresh, "token_wrong_type"},
+		{"unknown type", forge(t, header, claims.with("type", "id"), hs512(key)), "token_wrong_type"},
+		{"no type", forge(t, header, claims.without("type"), hs512(key)), "token_malformed"},
+		{"access token that says API token", forge(t, header, claims.with("type", "api"), hs512(key)), "access_token_unknown"},
+		{"unknown session", forge(t, header, claims.with("sid", "01890000-0000-7000-8000-000000000000"), hs512(key)), "access_token_unknown"},
 	}
 }
 
@@ -63,14 +63,82 @@ func TestForgedTokensAreRefused(t *testing.T) {
 		t.Fatal("what this test signs is refused even when it is right, so that the rest would prove nothing")
 	}
 	for _, b := range badTokens(t, p, key) {
-		sv.call(validationOf(b.raw)).refused(t, b.name, b.words)
+		byHeader := sv.call(validationOf(b.raw))
 		byCookie := sv.call(request{method: http.MethodGet, path: "/auth/profile", header: http.Header{"Cookie": {"access_token_cookie=" + b.raw}}})
-		byCookie.refused(t, b.name+" by cookie", b.words)
+		for way, got := range map[string]answer{"header": byHeader, "cookie": byCookie} {
+			got.refused(t, b.name+" by "+way, "")
+			if got.text("code") != b.code {
+				t.Errorf("%s by %s = %s, want the code %s", b.name, way, got, b.code)
+			}
+		}
 	}
 	sv.call(validationOf(forge(t, header, claims.with("sub", adminName), hs512(key)))).refused(t, "another user's session", "Unknown")
 	if !sv.takes(p.access) {
 		t.Error("a forged token ended the session")
 	}
+}
+
+// TestTokenIsJudgedInOrder shows a token that has every fault there is and then
+// takes them away, the first first: each time the answer names the first that is left,
+// so that nothing of a token is told to who could not sign it, and the database is
+// asked last.
+func TestTokenIsJudgedInOrder(t *testing.T) {
+	t.Parallel()
+	key, setting := newKey()
+	s := newSite(t, "JWT_SECRET_KEY="+setting)
+	sv := s.start()
+	alice := sv.user("alice", "reader")
+	ended, live := sv.login(alice), sv.login(alice)
+	sv.call(logoutOf(ended.access)).want(t, "logout", http.StatusOK)
+	// By SQL, for the API ends the sessions of whom it switches off.
+	s.exec("UPDATE users SET is_active = false WHERE username = 'alice'")
+
+	now := time.Now().Unix()
+	good := claimsOf(t, ended.access)
+	claims := good.with("iss", "somebody").with("aud", "somebody").with("exp", now-3600).with("iat", now+3600).with("type", "refresh")
+	header := part(t, ended.access, 0)
+	kid, csrf, long, signed := "unknown", "", string(make9K()), false
+	for _, step := range []struct {
+		code string
+		heal func()
+	}{
+		{"token_malformed", func() { long = "" }},
+		{"token_unknown_key", func() { kid = kidOf(t, ended.access) }},
+		{"token_signature", func() { signed = true }},
+		{"token_issuer", func() { claims["iss"] = good["iss"] }},
+		{"token_audience", func() { claims["aud"] = good["aud"] }},
+		{"token_expired", func() { claims["exp"] = now + 7200 }},
+		{"token_not_yet_valid", func() { claims["iat"] = good["iat"] }},
+		{"token_wrong_type", func() { claims["type"] = good["type"] }},
+		{"csrf_missing", func() { csrf = "another" }},
+		{"csrf_mismatch", func() { csrf = good["csrf"].(string) }},
+		{"session_ended", func() {
+			good = claimsOf(t, live.access)
+			claims, csrf = good, good["csrf"].(string)
+		}},
+		{"user_inactive", nil},
+	} {
+		sign := hs256(key)
+		if signed {
+			sign = hs512(key)
+		}
+		r := request{method: http.MethodPost, path: "/auth/token/validation", header: http.Header{
+			"Cookie": {"access_token_cookie=" + forge(t, header.with("kid", kid), claims, sign) + long},
+		}}
+		if csrf != "" {
+			r.header.Set("X-CSRF-TOKEN", csrf)
+		}
+		got := sv.call(r)
+		got.refused(t, "token whose first fault is "+step.code, "")
+		if got.text("code") != step.code {
+			t.Errorf("token whose first fault is %s = %s", step.code, got)
+		}
+		if step.heal != nil {
+			step.heal()
+		}
+	}
+	s.exec("UPDATE users SET is_active = true WHERE username = 'alice'")
+	until(t, "the token without any fault is taken", func() bool { return sv.takes(live.access) })
 }
 
 func TestRefreshRefusesForgedTokens(t *testing.T) {

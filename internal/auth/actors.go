@@ -77,10 +77,10 @@ func (s *Service) bearerOf(ctx context.Context, claims *tokenauth.Claims) (beare
 		return bearer{}, tokenauth.ErrAccessUnknown
 	case err != nil:
 		return bearer{}, fmt.Errorf("read bearer: %w", err)
-	case !b.active:
-		return bearer{}, tokenauth.ErrUserInactive
 	case b.ended:
 		return bearer{}, gone
+	case !b.active:
+		return bearer{}, tokenauth.ErrUserInactive
 	}
 	b.id = ids[0]
 	return b, nil

@@ -1,6 +1,8 @@
 package config_test
 
 import (
+	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -81,6 +83,32 @@ func TestBadSettings(t *testing.T) {
 		if err := c.Check(); err == nil {
 			t.Errorf("Check with %s=%s = nil, want an error", name, value)
 		}
+	}
+}
+
+// Every setting is a flag of the server as well, whose help names the variable; but
+// for the administrator's password, which has no place on a command line.
+func TestEverySettingIsAFlag(t *testing.T) {
+	t.Parallel()
+	c := from(t, nil)
+	f := pflag.NewFlagSet("serve", pflag.ContinueOnError)
+	c.TreeFlags(f)
+	c.ServeFlags(f)
+	var help strings.Builder
+	f.VisitAll(func(flag *pflag.Flag) { help.WriteString(flag.Usage + "\n") })
+	settings := 0
+	for field := range reflect.TypeFor[config.Config]().Fields() {
+		name := field.Tag.Get("env")
+		if name == "-" || strings.HasPrefix(name, "PLANTDB_ADMIN_PASSWORD") {
+			continue
+		}
+		settings++
+		if !strings.Contains(help.String(), "("+name+")\n") {
+			t.Errorf("no flag sets %s", name)
+		}
+	}
+	if settings < 40 {
+		t.Errorf("there are %d settings; this looks at the wrong places", settings)
 	}
 }
 

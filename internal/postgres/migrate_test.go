@@ -97,6 +97,59 @@ func TestMigrateUpDownUp(t *testing.T) {
 	}
 }
 
+// Times have a zone, ids are UUIDs, and every constraint has the name that a migration
+// gives it, by which the program knows what was violated.
+func TestTablesAreOfOneKind(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	files, err := fs.Glob(migrations.FS, "*.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var written strings.Builder
+	for _, name := range files {
+		text, err := fs.ReadFile(migrations.FS, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		written.Write(text)
+	}
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }() // the database goes anyway
+	list := func(query string) []string {
+		t.Helper()
+		rows, _ := conn.Query(t.Context(), query)
+		all, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			t.Fatalf("%s = %v", query, err)
+		}
+		return all
+	}
+	const ours = `table_schema = 'public' AND table_name NOT LIKE 'goose%' AND table_name NOT LIKE 'report%'`
+	if odd := list(`SELECT table_name || '.' || column_name FROM information_schema.columns WHERE ` + ours + ` AND data_type IN ('timestamp without time zone', 'time without time zone')`); len(odd) > 0 {
+		t.Errorf("times without a zone: %q", odd)
+	}
+	names := list(`SELECT conname FROM pg_constraint c JOIN pg_class r ON r.oid = c.conrelid
+		WHERE connamespace = 'public'::regnamespace AND relname NOT LIKE 'goose%' AND contype <> 'n'`)
+	for _, name := range names {
+		if !strings.Contains(written.String(), "CONSTRAINT "+name+" ") {
+			t.Errorf("no migration gives the constraint %s its name", name)
+		}
+	}
+	times := list(`SELECT column_name FROM information_schema.columns WHERE ` + ours + ` AND data_type = 'timestamp with time zone'`)
+	if len(names) < 60 || len(times) < 30 {
+		t.Errorf("%d constraints and %d times; this looks at the wrong places", len(names), len(times))
+	}
+	for _, table := range []string{"users", "groups", "sessions", "refresh_tokens", "revoked_tokens", "api_tokens", "auth_events"} {
+		if got := list(`SELECT data_type FROM information_schema.columns WHERE ` + ours + ` AND column_name = 'id' AND table_name = '` + table + `'`); len(got) != 1 || got[0] != "uuid" {
+			t.Errorf("id of %s is %q, want a uuid", table, got)
+		}
+	}
+}
+
 // jobs compares the version of the tables of jobs.
 func jobs(t *testing.T, url string, want int) {
 	t.Helper()
