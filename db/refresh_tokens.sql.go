@@ -20,8 +20,10 @@ WHERE id IN (SELECT r.id FROM refresh_tokens r
              LIMIT $2::int FOR UPDATE SKIP LOCKED)
 `
 
-// DeleteExpiredPairs removes pairs whose tokens the verification of a JWT
-// refuses by itself. The pair that is current goes with its session.
+// DeleteExpiredPairs removes pairs of which both tokens have run out, which the
+// verification of a JWT refuses by itself, also those that are current: the session
+// of such a one has run out with it. Of a session that goes before its pairs these go
+// with it.
 func (q *Queries) DeleteExpiredPairs(ctx context.Context, db DBTX, before time.Time, batch int32) (int64, error) {
 	result, err := db.Exec(ctx, deleteExpiredPairs, before, batch)
 	if err != nil {

@@ -53,8 +53,10 @@ SELECT added.*, a.username, a.access_id AS old_access_id, a.access_expires_at AS
 FROM added JOIN advanced a ON a.id = added.session_id LEFT JOIN revoked v ON v.id = a.access_id;
 
 -- name: DeleteExpiredPairs :execrows
--- DeleteExpiredPairs removes pairs whose tokens the verification of a JWT
--- refuses by itself. The pair that is current goes with its session.
+-- DeleteExpiredPairs removes pairs of which both tokens have run out, which the
+-- verification of a JWT refuses by itself, also those that are current: the session
+-- of such a one has run out with it. Of a session that goes before its pairs these go
+-- with it.
 DELETE FROM refresh_tokens
 WHERE id IN (SELECT r.id FROM refresh_tokens r
              WHERE r.expires_at < @before AND r.access_expires_at < @before
