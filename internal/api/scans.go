@@ -277,18 +277,15 @@ func (s *server) infosOf(ctx context.Context, in *ListQuery, shape func(json.Raw
 	if err != nil {
 		return nil, err
 	}
+	var list *scan.InfoList
+	var headers PageHeaders
 	if in.paged() {
-		page, infos, err := s.scans.InfoPage(ctx, q)
-		if err != nil {
-			return nil, err
-		}
-		headers := s.pageHeaders(&in.SearchQuery, page)
-		return &rawReply{"application/json", func(ctx huma.Context) {
-			headers.set(ctx)
-			s.writeInfos(ctx, infos, shape, noMore)
-		}}, nil
+		var page scan.Page
+		page, list, err = s.scans.InfoPage(ctx, q)
+		headers = s.pageHeaders(&in.SearchQuery, page)
+	} else {
+		list, err = s.scans.Infos(ctx, q)
 	}
-	list, err := s.scans.Infos(ctx, q)
 	if err != nil {
 		return nil, err
 	}
@@ -296,11 +293,11 @@ func (s *server) infosOf(ctx context.Context, in *ListQuery, shape func(json.Raw
 	if err != nil {
 		return nil, err
 	}
-	return &rawReply{"application/json", func(ctx huma.Context) { s.writeInfos(ctx, first, shape, list.Next) }}, nil
+	return &rawReply{"application/json", func(ctx huma.Context) {
+		headers.set(ctx)
+		s.writeInfos(ctx, first, shape, list.Next)
+	}}, nil
 }
-
-// noMore is what follows a page.
-func noMore(context.Context) ([]json.RawMessage, error) { return nil, nil }
 
 // writeInfos writes a list of infos: the first ones, and what next returns until
 // that is none. If those cannot be had, the connection ends before the list does,

@@ -190,6 +190,11 @@ func allInfos(ctx context.Context, s *Service, q Query) (all []json.RawMessage, 
 	if err != nil {
 		return nil, err
 	}
+	return restOf(ctx, list)
+}
+
+// restOf returns what is left of a list of infos.
+func restOf(ctx context.Context, list *InfoList) (all []json.RawMessage, err error) {
 	for {
 		infos, err := list.Next(ctx)
 		if err != nil || len(infos) == 0 {
@@ -197,6 +202,16 @@ func allInfos(ctx context.Context, s *Service, q Query) (all []json.RawMessage, 
 		}
 		all = append(all, infos...)
 	}
+}
+
+// infoPage is a page with its infos.
+func infoPage(ctx context.Context, s *Service, q Query) (Page, []json.RawMessage, error) {
+	page, list, err := s.InfoPage(ctx, q)
+	if err != nil {
+		return page, nil, err
+	}
+	infos, err := restOf(ctx, list)
+	return page, infos, err
 }
 
 // decode returns a JSON object as a map.

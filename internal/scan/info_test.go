@@ -199,7 +199,11 @@ func TestInfoOfDemo(t *testing.T) {
 // infosRenew makes every info anew from the rows, and compares it with the one
 // that was made from the tree.
 func infosRenew(t *testing.T, f fixture) {
-	rows := must[[]infoRow](t)(f.rowsOf(t.Context(), admin, must[[]string](t)(f.Names(as(t, admin), Query{}))))
+	names := must[[]string](t)(f.Names(as(t, admin), Query{}))
+	rows, _, err := (&InfoList{s: f.Service, actor: admin}).named(names, nil)(t.Context(), len(names))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, r := range rows {
 		if err := f.q.VoidScan(t.Context(), f.pool, r.ID); err != nil {
 			t.Fatal(err)

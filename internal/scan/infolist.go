@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/romi/plantdb-go/db"
 	"github.com/romi/plantdb-go/internal/actor"
@@ -15,9 +16,11 @@ import (
 
 // Bounds of what a list of infos holds at a time: chunks of infoBytes, as far
 // as those before tell, of no more than mostInfos, and of firstInfos to begin
-// with. An info of many camera poses has a hundred kilobytes.
+// with. An info of many camera poses has a hundred kilobytes, and one may have
+// megabytes: where infos come to heldBytes, what follows waits for the next chunk.
 const (
 	infoBytes  = 512 << 10
+	heldBytes  = 8 << 20
 	firstInfos = 64
 	mostInfos  = 512
 )
@@ -35,10 +38,11 @@ type InfoList struct {
 	source infoSourceOf
 	size   int
 	ended  bool
+	rows   []infoRow // of the last chunk of source, that did not fit into one of ours
 }
 
 // infoSourceOf returns the next infos of a list, about n, and whether they are
-// the last.
+// the last. Where it returns none and they are not, the next n is smaller.
 type infoSourceOf func(ctx context.Context, n int) (rows []infoRow, last bool, err error)
 
 // infoRow is a scan with its info, which is empty where it has to be made.
@@ -70,72 +74,128 @@ func (s *Service) Infos(ctx context.Context, q Query) (*InfoList, error) {
 		return l, nil
 	}
 	next, err := x.names(ctx)
-	l.source = l.named(next)
+	l.source = l.named(nil, next)
 	return l, err
 }
 
 // Next returns the next scan-info objects, none after the last; see WithBase for
 // their URIs.
 func (l *InfoList) Next(ctx context.Context) (infos []json.RawMessage, err error) {
-	for len(infos) == 0 && !l.ended {
-		rows, last, err := l.source(ctx, l.size)
-		if err != nil {
+	for len(infos) == 0 && (len(l.rows) > 0 || !l.ended) {
+		if len(l.rows) == 0 {
+			if l.rows, l.ended, err = l.source(ctx, l.size); err != nil {
+				return nil, err
+			}
+			if len(l.rows) == 0 {
+				l.size = max(1, l.size/4)
+			}
+		}
+		if infos, err = l.take(ctx); err != nil {
 			return nil, err
 		}
-		l.ended = last
-		if infos, err = l.s.infosIn(ctx, rows); err != nil {
-			return nil, err
-		}
-		l.grow(infos)
 	}
 	return infos, nil
 }
 
-// grow chooses the size of the next chunk by what this one came to.
-func (l *InfoList) grow(infos []json.RawMessage) {
+// take returns the infos of the rows that are left, as many as may be held; those
+// that there are none of are made first, and those of scans that have gone since they
+// were listed left out.
+func (l *InfoList) take(ctx context.Context) (infos []json.RawMessage, err error) {
 	bytes := 0
-	for _, info := range infos {
-		bytes += len(info)
+	for len(l.rows) > 0 && bytes < heldBytes {
+		r := l.rows[0]
+		l.rows = l.rows[1:]
+		if len(r.Info) == 0 {
+			if r.Info, err = l.s.renewInfo(ctx, r.ID); errors.Is(err, ErrUnknownScan) {
+				continue
+			} else if err != nil {
+				return nil, err
+			}
+		}
+		infos = append(infos, r.Info)
+		bytes += len(r.Info)
 	}
-	if bytes > 0 {
+	if bytes > 0 { // what the next chunk may have, if its infos are like these
 		l.size = max(1, min(2*l.size, mostInfos, infoBytes*len(infos)/bytes))
 	}
+	return infos, nil
 }
 
 // all is the source of everything that the actor may read, by name.
 func (l *InfoList) all() infoSourceOf {
 	may, after := sightOf(l.actor), ""
 	return func(ctx context.Context, n int) ([]infoRow, bool, error) {
-		rows, err := l.s.q.ListAllScanInfos(ctx, l.s.pool, db.ListAllScanInfosParams{
+		var c infoChunk
+		err := ran(l.s.q.ListAllScanInfos(ctx, rowByRow{l.s.pool, c.row}, db.ListAllScanInfosParams{
 			After: after, Public: slices.Contains(may.visibilities, Public), Everything: slices.Contains(may.visibilities, Private),
 			Username: may.username, Groups: may.groups,
 			Size: int32(n), //nolint:gosec // at most mostInfos
-		})
+		}))
 		if err != nil {
 			return nil, false, fmt.Errorf("list scan infos: %w", err)
 		}
-		infos := make([]infoRow, len(rows))
-		for i, r := range rows {
-			infos[i] = infoRow(r)
-			after = r.Name
+		if len(c.rows) > 0 {
+			after = c.rows[len(c.rows)-1].Name
 		}
-		return withinScope(l.actor, infos, func(r infoRow) string { return r.Name }), len(rows) < n, nil
+		return withinScope(l.actor, c.rows, func(r infoRow) string { return r.Name }), len(c.left) == 0 && len(c.rows) < n, nil
 	}
 }
 
-// named is the source of scans that next names.
-func (l *InfoList) named(next func(context.Context) ([]string, error)) infoSourceOf {
-	var names []string
+// infoChunk takes rows until their infos come to heldBytes, and of those that follow
+// the names.
+type infoChunk struct {
+	rows  []infoRow
+	bytes int
+	left  map[string]bool
+}
+
+func (c *infoChunk) row(row pgx.CollectableRow) (err error) {
+	var r infoRow
+	if c.bytes < heldBytes {
+		err = row.Scan(&r.ID, &r.Name, &r.Info)
+		c.rows = append(c.rows, r)
+		c.bytes += len(r.Info)
+	} else {
+		err = row.Scan(nil, &r.Name, nil)
+		if c.left == nil {
+			c.left = map[string]bool{}
+		}
+		c.left[r.Name] = true
+	}
+	if err != nil {
+		return fmt.Errorf("read row: %w", err)
+	}
+	return nil
+}
+
+// named is the source of scans of these names and of those that next names, as far
+// as the actor may read them and they are still there.
+func (l *InfoList) named(names []string, next func(context.Context) ([]string, error)) infoSourceOf {
 	return func(ctx context.Context, n int) (rows []infoRow, last bool, err error) {
 		if len(names) == 0 {
 			if names, err = next(ctx); err != nil || len(names) == 0 {
 				return nil, true, err
 			}
 		}
-		n = min(n, len(names))
-		rows, err = l.s.rowsOf(ctx, l.actor, names[:n])
-		names = names[n:]
-		return rows, false, err
+		may := sightOf(l.actor)
+		var c infoChunk
+		err = ran(l.s.q.ListScanInfos(ctx, rowByRow{l.s.pool, c.row}, db.ListScanInfosParams{
+			Names: names[:min(n, len(names))], Visibilities: may.visibilities, Username: may.username, Groups: may.groups,
+		}))
+		if err != nil {
+			return nil, false, fmt.Errorf("list scan infos: %w", err)
+		}
+		byName := make(map[string]infoRow, len(c.rows))
+		for _, r := range c.rows {
+			byName[r.Name] = r
+		}
+		for n = min(n, len(names)); n > 0 && !c.left[names[0]]; n-- {
+			if r, ok := byName[names[0]]; ok {
+				rows = append(rows, r)
+			}
+			names = names[1:]
+		}
+		return rows, false, nil
 	}
 }
 
@@ -166,54 +226,4 @@ func (x *search) names(ctx context.Context) (next func(context.Context) ([]strin
 		w.found = nil
 		return names, nil
 	}, err
-}
-
-// infosOf returns the infos of scans in their order, as far as a may read them.
-func (s *Service) infosOf(ctx context.Context, a actor.Actor, names []string) ([]json.RawMessage, error) {
-	rows, err := s.rowsOf(ctx, a, names)
-	if err != nil {
-		return nil, err
-	}
-	return s.infosIn(ctx, rows)
-}
-
-// rowsOf returns the scans of these names in their order, as far as a may read
-// them and they are still there.
-func (s *Service) rowsOf(ctx context.Context, a actor.Actor, names []string) ([]infoRow, error) {
-	may := sightOf(a)
-	found, err := s.q.ListScanInfos(ctx, s.pool, db.ListScanInfosParams{
-		Names: names, Visibilities: may.visibilities, Username: may.username, Groups: may.groups,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("list scan infos: %w", err)
-	}
-	byName := make(map[string]infoRow, len(found))
-	for _, r := range found {
-		byName[r.Name] = infoRow(r)
-	}
-	rows := make([]infoRow, 0, len(found))
-	for _, n := range names {
-		if r, ok := byName[n]; ok {
-			rows = append(rows, r)
-		}
-	}
-	return rows, nil
-}
-
-// infosIn returns the infos of rows, which are made first where there are none.
-// Those of scans that have gone since they were listed are left out.
-func (s *Service) infosIn(ctx context.Context, rows []infoRow) ([]json.RawMessage, error) {
-	infos := make([]json.RawMessage, 0, len(rows))
-	for _, r := range rows {
-		if len(r.Info) == 0 {
-			var err error
-			if r.Info, err = s.renewInfo(ctx, r.ID); errors.Is(err, ErrUnknownScan) {
-				continue
-			} else if err != nil {
-				return nil, err
-			}
-		}
-		infos = append(infos, r.Info)
-	}
-	return infos, nil
 }

@@ -2,7 +2,6 @@ package scan
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"math"
 	"slices"
@@ -18,13 +17,12 @@ import (
 // files.json, or their ids.
 var partKeys = []string{"position", "id"}
 
-// part is a fileset or file on the way into a page.
+// part is a fileset or file on the way into a page; matches says whether it may
+// be in it.
 type part struct {
 	position int32
 	name     string
-	filename string
-	size     int64
-	document json.RawMessage
+	matches  bool
 }
 
 // place is where a part stands in a list. Positions have digits that sort.
@@ -35,16 +33,16 @@ func (o order) placeOf(p part) place {
 	return place{fmt.Sprintf("%010d", p.position), p.name}
 }
 
-// record is what a where sees of a part.
-func (p part) record(needs needs) *record {
-	r := &record{
-		id: p.name, filename: p.filename, bytes: p.size, document: p.document,
-		created: instant(textAt(p.document, "created")), lastModified: instant(textAt(p.document, "last_modified")),
+// recordOf is what a where sees of a part.
+func recordOf(r db.PageFilesRow, needs needs) *record {
+	rec := &record{
+		id: r.Name, filename: r.Filename, bytes: r.Size, document: r.Document,
+		created: instant(textAt(r.Document, "created")), lastModified: instant(textAt(r.Document, "last_modified")),
 	}
 	if needs.text > 0 {
-		r.text = searchText(p.name, p.document)
+		rec.text = searchText(r.Name, r.Document)
 	}
-	return r
+	return rec
 }
 
 // FilesetPage returns a page of the ids of a scan's filesets. Errors: those of
@@ -54,15 +52,16 @@ func (s *Service) FilesetPage(ctx context.Context, name string, q Query) (Page, 
 	if err != nil {
 		return Page{}, err
 	}
-	return pageOfParts("filesets of "+r.Name, aFileset, q, func(o order, from place, _ int) ([]part, int, error) {
+	return pageOfParts("filesets of "+r.Name, aFileset, q, func(o order, from place, _ int, fits func(db.PageFilesRow) bool) ([]part, int, error) {
 		// A scan has few.
-		rows, err := s.q.ListFilesets(ctx, s.pool, r.id)
+		var parts []part
+		var position int32
+		err := ran(s.q.ListFilesets(ctx, byRow(s.pool, func(fs db.ListFilesetsRow) {
+			parts = append(parts, part{position, fs.Name, fits(db.PageFilesRow{Name: fs.Name, Document: fs.Document})})
+			position++
+		}), r.id))
 		if err != nil {
 			return nil, 0, fmt.Errorf("list filesets of scan %q: %w", name, err)
-		}
-		parts := make([]part, 0, len(rows))
-		for i, fs := range rows {
-			parts = append(parts, part{position: int32(i), name: fs.Name, document: fs.Document})
 		}
 		total := len(parts)
 		parts = slices.DeleteFunc(parts, func(p part) bool { return o.compare(o.placeOf(p), from) <= 0 })
@@ -77,8 +76,9 @@ func (s *Service) FilePage(ctx context.Context, name, fileset string, q Query) (
 	if err != nil {
 		return Page{}, err
 	}
-	return pageOfParts("files of "+name+"/"+fs.Name, aFile, q, func(o order, from place, n int) ([]part, int, error) {
-		parts, err := s.pageFiles(ctx, fs.ID, o, from, n)
+	return pageOfParts("files of "+name+"/"+fs.Name, aFile, q, func(o order, from place, n int, fits func(db.PageFilesRow) bool) ([]part, int, error) {
+		var parts []part
+		err := s.pageFiles(ctx, byRow(s.pool, func(r db.PageFilesRow) { parts = append(parts, part{r.Position, r.Name, fits(r)}) }), fs.ID, o, from, n)
 		if err != nil {
 			return nil, 0, fmt.Errorf("list files of fileset %q of scan %q: %w", fileset, name, err)
 		}
@@ -90,7 +90,7 @@ func (s *Service) FilePage(ctx context.Context, name, fileset string, q Query) (
 	}, maxExamined)
 }
 
-func (s *Service) pageFiles(ctx context.Context, fileset uuid.UUID, o order, from place, n int) ([]part, error) {
+func (s *Service) pageFiles(ctx context.Context, tx db.DBTX, fileset uuid.UUID, o order, from place, n int) error {
 	position := int64(-1)
 	if o.down {
 		position = math.MaxInt32
@@ -101,41 +101,28 @@ func (s *Service) pageFiles(ctx context.Context, fileset uuid.UUID, o order, fro
 		}
 		var err error
 		if position, err = strconv.ParseInt(digits, 10, 32); err != nil {
-			return nil, ErrCursor
+			return ErrCursor
 		}
 	}
 	arg := db.PageFilesParams{FilesetID: fileset, Position: int32(position), After: from.name, PageSize: int32(n)} //nolint:gosec // bounded above
 	switch o {
 	case order{"id", false}:
-		return partsOf(s.q.PageFilesByID(ctx, s.pool, db.PageFilesByIDParams(arg)))
+		return ran(s.q.PageFilesByID(ctx, tx, db.PageFilesByIDParams(arg)))
 	case order{"id", true}:
-		return partsOf(s.q.PageFilesByIDDown(ctx, s.pool, db.PageFilesByIDDownParams(arg)))
+		return ran(s.q.PageFilesByIDDown(ctx, tx, db.PageFilesByIDDownParams(arg)))
 	case order{"position", true}:
-		return partsOf(s.q.PageFilesDown(ctx, s.pool, db.PageFilesDownParams(arg)))
+		return ran(s.q.PageFilesDown(ctx, tx, db.PageFilesDownParams(arg)))
 	default:
-		return partsOf(s.q.PageFiles(ctx, s.pool, arg))
+		return ran(s.q.PageFiles(ctx, tx, arg))
 	}
 }
 
-func partsOf[R ~struct {
-	Name     string
-	Position int32
-	Filename string
-	Size     int64
-	Document json.RawMessage
-}](rows []R, err error) ([]part, error) {
-	parts := make([]part, len(rows))
-	for i, row := range rows {
-		r := db.PageFilesRow(row)
-		parts[i] = part{r.Position, r.Name, r.Filename, r.Size, r.Document}
-	}
-	return parts, err
-}
-
-// pageOfParts makes a page of what next returns after a place, with how many
-// there are in all, and asks once more while it holds too few and has not
-// looked at budget.
-func pageOfParts(list string, of subject, q Query, next func(o order, from place, n int) ([]part, int, error), budget int) (Page, error) {
+// pageOfParts makes a page of what next returns after a place, for each of which it
+// asks whether it fits, with how many there are in all, and asks once more while it
+// holds too few and has not looked at budget.
+func pageOfParts(list string, of subject, q Query,
+	next func(o order, from place, n int, fits func(db.PageFilesRow) bool) ([]part, int, error), budget int,
+) (Page, error) {
 	page := Page{Names: []string{}}
 	want, err := q.condition(of)
 	if err != nil {
@@ -157,7 +144,7 @@ func pageOfParts(list string, of subject, q Query, next func(o order, from place
 	if len(all) > 0 {
 		window = min(budget, maxExamined)
 	}
-	parts, total, err := next(o, from, window)
+	parts, total, err := next(o, from, window, func(r db.PageFilesRow) bool { return want.holds(recordOf(r, needs)) })
 	if err != nil {
 		return page, err
 	}
@@ -168,7 +155,7 @@ func pageOfParts(list string, of subject, q Query, next func(o order, from place
 			more = true
 			break
 		}
-		if want.holds(p.record(needs)) {
+		if p.matches {
 			page.Names = append(page.Names, p.name)
 		}
 		from = o.placeOf(p)

@@ -113,9 +113,9 @@ type hit struct {
 	Contained, Worded bool
 	// Nth is the how manieth of its step a walk came to it.
 	Nth int64
-	// Document is the metadata, where that is all that has to be read of what
-	// can match.
-	Document json.RawMessage
+	// looked says that its document came along, where that is all that has to be read
+	// of what can match, and matches what became of that.
+	looked, matches bool
 }
 
 func (h hit) place() place { return place{h.Key, h.Name} }
@@ -132,9 +132,13 @@ func hits[R ~struct {
 }](rows []R, err error) ([]hit, error) {
 	list := make([]hit, len(rows))
 	for i, r := range rows {
-		list[i] = hit(r)
+		list[i] = hitOf(db.WalkScansByIDRow(r))
 	}
 	return list, err
+}
+
+func hitOf(r db.WalkScansByIDRow) hit {
+	return hit{ID: r.ID, Name: r.Name, Key: r.Key, Contained: r.Contained, Worded: r.Worded, Nth: r.Nth}
 }
 
 // search is one list of scans being made.
@@ -347,13 +351,10 @@ func (x *search) matching(ctx context.Context, list []hit) ([]hit, error) {
 	}
 	matches := make(map[uuid.UUID]bool, len(list))
 	var unread []hit
-	for i, h := range list {
-		if len(h.Document) == 0 {
+	for _, h := range list {
+		if matches[h.ID] = h.matches; !h.looked {
 			unread = append(unread, h)
-			continue
 		}
-		matches[h.ID] = x.want.holds(&record{id: h.Name, document: x.needs.of(h.Document)})
-		list[i].Document = nil // what was found may be a long list
 	}
 	err := x.read(ctx, unread, x.needs, func(id uuid.UUID, r *record) { matches[id] = x.want.holds(r) })
 	return slices.DeleteFunc(list, func(h hit) bool { return !matches[h.ID] }), err
@@ -368,18 +369,15 @@ func (x *search) read(ctx context.Context, list []hit, needs needs, visit func(u
 	for i, h := range list {
 		ids[i] = h.ID
 	}
-	rows, err := x.q.ReadScans(ctx, x.pool, db.ReadScansParams{
-		Ids: ids, TextSize: int32(needs.text), WithDocument: needs.document, WithTasks: needs.tasks,
-	})
-	if err != nil {
-		return fmt.Errorf("read scans: %w", err)
-	}
-	for _, r := range rows {
+	err := ran(x.q.ReadScans(ctx, byRow(x.pool, func(r db.ReadScansRow) {
 		visit(r.ID, &record{
 			id: r.Name, owner: r.Owner, visibility: r.Visibility, timelapse: r.Timelapse, created: r.Created, lastModified: r.LastModified,
 			species: r.Species, plant: r.Plant, environment: r.Environment, text: r.Text, tasks: r.Tasks,
 			files: int64(r.FileCount), bytes: r.ByteCount, document: needs.of(r.Document),
 		})
+	}), db.ReadScansParams{Ids: ids, TextSize: int32(needs.text), WithDocument: needs.document, WithTasks: needs.tasks}))
+	if err != nil {
+		return fmt.Errorf("read scans: %w", err)
 	}
 	return nil
 }
@@ -435,9 +433,9 @@ func (q Query) begin(list string, o order) (from start, limit int, err error) {
 	return from, limit, err
 }
 
-// InfoPage is ScanPage with the scan-info objects. Unless something is
+// InfoPage is ScanPage with the list of the scan-info objects. Unless something is
 // searched for, broken scans are among them.
-func (s *Service) InfoPage(ctx context.Context, q Query) (Page, []json.RawMessage, error) {
+func (s *Service) InfoPage(ctx context.Context, q Query) (Page, *InfoList, error) {
 	page, err := s.scanPage(ctx, q, q.plain())
 	if err != nil {
 		return page, nil, err
@@ -446,6 +444,7 @@ func (s *Service) InfoPage(ctx context.Context, q Query) (Page, []json.RawMessag
 	if err != nil {
 		return page, nil, err
 	}
-	infos, err := s.infosOf(ctx, a, page.Names)
-	return page, infos, err
+	l := &InfoList{s: s, actor: a, size: mostInfos}
+	l.source = l.named(page.Names, func(context.Context) ([]string, error) { return nil, nil })
+	return page, l, nil
 }

@@ -203,11 +203,11 @@ func TestOrders(t *testing.T) {
 func TestInfoPage(t *testing.T) {
 	t.Parallel()
 	f := shelf(t)
-	page, infos, err := f.InfoPage(as(t, admin), Query{Limit: 3})
+	page, infos, err := infoPage(as(t, admin), f.Service, Query{Limit: 3})
 	if err != nil || len(infos) != 3 || decode(t, infos[2])["id"] != page.Names[2] || !slices.Contains(page.Names, "broken") {
 		t.Errorf("InfoPage() = %+v, %d infos, %v", page, len(infos), err)
 	}
-	page, infos, err = f.InfoPage(as(t, admin), Query{Limit: 3, Text: "tomato"})
+	page, infos, err = infoPage(as(t, admin), f.Service, Query{Limit: 3, Text: "tomato"})
 	if err != nil || len(infos) != 1 || fmt.Sprint(page.Names) != "[b]" {
 		t.Errorf("InfoPage(tomato) = %+v, %d infos, %v", page, len(infos), err)
 	}

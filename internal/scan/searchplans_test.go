@@ -78,7 +78,7 @@ type shape struct {
 func scansOf(ctx context.Context, s *Service, q Query) (Page, error) { return s.ScanPage(ctx, q) }
 
 func infosOf(ctx context.Context, s *Service, q Query) (Page, error) {
-	page, infos, err := s.InfoPage(ctx, q)
+	page, infos, err := infoPage(ctx, s, q)
 	if len(infos) != len(page.Names) {
 		return page, fmt.Errorf("%d infos of %d scans", len(infos), len(page.Names))
 	}

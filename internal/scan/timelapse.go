@@ -131,13 +131,9 @@ func (s *Service) TimelapsePage(ctx context.Context, q Query) (Page, error) {
 	if q.Limit <= 0 && q.After == "" {
 		limit = math.MaxInt
 	}
-	rows, err := s.q.ListTimelapseDocuments(ctx, s.pool)
-	if err != nil {
-		return page, fmt.Errorf("list timelapses: %w", err)
-	}
 	needs := needsOf(want)
-	places := make([]place, 0, len(rows))
-	for _, r := range rows {
+	var places []place
+	err = ran(s.q.ListTimelapseDocuments(ctx, byRow(s.pool, func(r db.ListTimelapseDocumentsRow) {
 		rec := &record{
 			id: r.Name, owner: r.Owner, created: instant(r.CreatedAt), document: r.Document,
 			lastModified: instant(textAt(r.Document, "last_modified")),
@@ -148,6 +144,9 @@ func (s *Service) TimelapsePage(ctx context.Context, q Query) (Page, error) {
 		if want.holds(rec) {
 			places = append(places, place{map[string]string{"created": rec.created, "owner": rec.owner}[o.key], r.Name})
 		}
+	})))
+	if err != nil {
+		return page, fmt.Errorf("list timelapses: %w", err)
 	}
 	slices.SortFunc(places, o.compare)
 	page.Total = len(places)

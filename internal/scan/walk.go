@@ -14,55 +14,67 @@ import (
 // those that can match, with unfit the others too; the n-th in any case.
 type stream func(ctx context.Context, from place, n int, unfit bool) ([]hit, error)
 
-// walkers are the queries for each order.
-func (x *search) walker() func(context.Context, db.WalkScansByIDParams) ([]hit, error) {
-	type walk = func(context.Context, db.WalkScansByIDParams) ([]hit, error)
-	q, pool := x.q, x.pool
+// walker is the query for the order.
+func (x *search) walker() func(context.Context, db.DBTX, db.WalkScansByIDParams) error {
+	type walk = func(context.Context, db.DBTX, db.WalkScansByIDParams) error
+	q := x.q
 	walks := map[order]walk{
-		{"id", false}: func(ctx context.Context, p db.WalkScansByIDParams) ([]hit, error) {
-			return hits(q.WalkScansByID(ctx, pool, p))
+		{"id", false}: func(ctx context.Context, tx db.DBTX, p db.WalkScansByIDParams) error {
+			return ran(q.WalkScansByID(ctx, tx, p))
 		},
-		{"id", true}: func(ctx context.Context, p db.WalkScansByIDParams) ([]hit, error) {
-			return hits(q.WalkScansByIDDown(ctx, pool, db.WalkScansByIDDownParams(p)))
+		{"id", true}: func(ctx context.Context, tx db.DBTX, p db.WalkScansByIDParams) error {
+			return ran(q.WalkScansByIDDown(ctx, tx, db.WalkScansByIDDownParams(p)))
 		},
-		{"created", false}: func(ctx context.Context, p db.WalkScansByIDParams) ([]hit, error) {
-			return hits(q.WalkScansByCreated(ctx, pool, db.WalkScansByCreatedParams(p)))
+		{"created", false}: func(ctx context.Context, tx db.DBTX, p db.WalkScansByIDParams) error {
+			return ran(q.WalkScansByCreated(ctx, tx, db.WalkScansByCreatedParams(p)))
 		},
-		{"created", true}: func(ctx context.Context, p db.WalkScansByIDParams) ([]hit, error) {
-			return hits(q.WalkScansByCreatedDown(ctx, pool, db.WalkScansByCreatedDownParams(p)))
+		{"created", true}: func(ctx context.Context, tx db.DBTX, p db.WalkScansByIDParams) error {
+			return ran(q.WalkScansByCreatedDown(ctx, tx, db.WalkScansByCreatedDownParams(p)))
 		},
-		{"last_modified", false}: func(ctx context.Context, p db.WalkScansByIDParams) ([]hit, error) {
-			return hits(q.WalkScansByLastModified(ctx, pool, db.WalkScansByLastModifiedParams(p)))
+		{"last_modified", false}: func(ctx context.Context, tx db.DBTX, p db.WalkScansByIDParams) error {
+			return ran(q.WalkScansByLastModified(ctx, tx, db.WalkScansByLastModifiedParams(p)))
 		},
-		{"last_modified", true}: func(ctx context.Context, p db.WalkScansByIDParams) ([]hit, error) {
-			return hits(q.WalkScansByLastModifiedDown(ctx, pool, db.WalkScansByLastModifiedDownParams(p)))
+		{"last_modified", true}: func(ctx context.Context, tx db.DBTX, p db.WalkScansByIDParams) error {
+			return ran(q.WalkScansByLastModifiedDown(ctx, tx, db.WalkScansByLastModifiedDownParams(p)))
 		},
-		{"owner", false}: func(ctx context.Context, p db.WalkScansByIDParams) ([]hit, error) {
-			return hits(q.WalkScansByOwner(ctx, pool, db.WalkScansByOwnerParams(p)))
+		{"owner", false}: func(ctx context.Context, tx db.DBTX, p db.WalkScansByIDParams) error {
+			return ran(q.WalkScansByOwner(ctx, tx, db.WalkScansByOwnerParams(p)))
 		},
-		{"owner", true}: func(ctx context.Context, p db.WalkScansByIDParams) ([]hit, error) {
-			return hits(q.WalkScansByOwnerDown(ctx, pool, db.WalkScansByOwnerDownParams(p)))
+		{"owner", true}: func(ctx context.Context, tx db.DBTX, p db.WalkScansByIDParams) error {
+			return ran(q.WalkScansByOwnerDown(ctx, tx, db.WalkScansByOwnerDownParams(p)))
 		},
-		{"species", false}: func(ctx context.Context, p db.WalkScansByIDParams) ([]hit, error) {
-			return hits(q.WalkScansBySpecies(ctx, pool, db.WalkScansBySpeciesParams(p)))
+		{"species", false}: func(ctx context.Context, tx db.DBTX, p db.WalkScansByIDParams) error {
+			return ran(q.WalkScansBySpecies(ctx, tx, db.WalkScansBySpeciesParams(p)))
 		},
-		{"species", true}: func(ctx context.Context, p db.WalkScansByIDParams) ([]hit, error) {
-			return hits(q.WalkScansBySpeciesDown(ctx, pool, db.WalkScansBySpeciesDownParams(p)))
+		{"species", true}: func(ctx context.Context, tx db.DBTX, p db.WalkScansByIDParams) error {
+			return ran(q.WalkScansBySpeciesDown(ctx, tx, db.WalkScansBySpeciesDownParams(p)))
 		},
-		{"size", false}: func(ctx context.Context, p db.WalkScansByIDParams) ([]hit, error) {
-			return hits(q.WalkScansBySize(ctx, pool, db.WalkScansBySizeParams(p)))
+		{"size", false}: func(ctx context.Context, tx db.DBTX, p db.WalkScansByIDParams) error {
+			return ran(q.WalkScansBySize(ctx, tx, db.WalkScansBySizeParams(p)))
 		},
-		{"size", true}: func(ctx context.Context, p db.WalkScansByIDParams) ([]hit, error) {
-			return hits(q.WalkScansBySizeDown(ctx, pool, db.WalkScansBySizeDownParams(p)))
+		{"size", true}: func(ctx context.Context, tx db.DBTX, p db.WalkScansByIDParams) error {
+			return ran(q.WalkScansBySizeDown(ctx, tx, db.WalkScansBySizeDownParams(p)))
 		},
-		{byDue, false}: func(ctx context.Context, p db.WalkScansByIDParams) ([]hit, error) {
-			return hits(q.WalkScansByDue(ctx, pool, db.WalkScansByDueParams(p)))
+		{byDue, false}: func(ctx context.Context, tx db.DBTX, p db.WalkScansByIDParams) error {
+			return ran(q.WalkScansByDue(ctx, tx, db.WalkScansByDueParams(p)))
 		},
-		{byDue, true}: func(ctx context.Context, p db.WalkScansByIDParams) ([]hit, error) {
-			return hits(q.WalkScansByDueDown(ctx, pool, db.WalkScansByDueDownParams(p)))
+		{byDue, true}: func(ctx context.Context, tx db.DBTX, p db.WalkScansByIDParams) error {
+			return ran(q.WalkScansByDueDown(ctx, tx, db.WalkScansByDueDownParams(p)))
 		},
 	}
 	return walks[x.order]
+}
+
+// into is the database of a walk, which adds what it comes to to a list. Of those
+// whose document came with them, it looks at that at once.
+func (x *search) into(list *[]hit) db.DBTX {
+	return byRow(x.pool, func(r db.WalkScansByIDRow) {
+		h := hitOf(r)
+		if len(r.Document) > 0 {
+			h.looked, h.matches = true, x.want.holds(&record{id: r.Name, document: x.needs.of(r.Document)})
+		}
+		*list = append(*list, h)
+	})
 }
 
 // streams are what the list is merged of: the public scans, and those private
@@ -73,13 +85,15 @@ func (x *search) streams(ctx context.Context) ([]stream, error) {
 	along := func(visibility string, everything bool) stream {
 		walk := x.walker()
 		return func(ctx context.Context, from place, n int, unfit bool) ([]hit, error) {
-			return walk(ctx, db.WalkScansByIDParams{
+			var list []hit
+			err := walk(ctx, x.into(&list), db.WalkScansByIDParams{
 				Visibility: visibility, Key: from.key, After: from.name, Everything: everything,
 				Username: may.username, Groups: may.groups, WithBroken: x.withBroken,
 				Timelapse: i.timelapse, Owners: i.owners, Species: i.species, Contains: i.contains, Word: i.wordArg(), Whole: wholeText,
 				WithDocument: x.needs.documentAlone(), Unfit: unfit,
 				Size: int32(n), //nolint:gosec // bounded by MaxLimit and pageBounds
 			})
+			return list, err
 		}
 	}
 	var streams []stream

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -18,6 +19,8 @@ type Server struct {
 	t       testing.TB
 	process *process
 }
+
+var highWater = regexp.MustCompile(`(?m)^VmHWM:\s+(\d+) kB$`)
 
 var address = regexp.MustCompile(`(?m)^ +address +(http://\S+)$`)
 
@@ -99,4 +102,29 @@ func Standing(dir string) []string {
 		}
 	}
 	return found
+}
+
+// Peak returns the most memory that the server has while fn runs, in bytes, as Linux
+// tells it.
+func (s *Server) Peak(fn func()) int64 {
+	s.t.Helper()
+	proc := filepath.Join("/proc", strconv.Itoa(s.process.PID()))
+	// Forgets what it had before.
+	if err := os.WriteFile(filepath.Join(proc, "clear_refs"), []byte("5"), 0); err != nil {
+		s.t.Fatal(err)
+	}
+	fn()
+	status, err := os.ReadFile(filepath.Join(proc, "status"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	m := highWater.FindSubmatch(status)
+	if m == nil {
+		s.t.Fatalf("no VmHWM in %s", status)
+	}
+	kib, err := strconv.ParseInt(string(m[1]), 10, 64)
+	if err != nil {
+		s.t.Fatalf("VmHWM: %v", err)
+	}
+	return kib << 10
 }

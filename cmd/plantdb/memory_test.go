@@ -1,0 +1,108 @@
+package main_test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/romi/plantdb-go/internal/pgtest"
+	"github.com/romi/plantdb-go/internal/servertest"
+)
+
+// TestMemoryOfLargeDocuments asks for pages and lists of scans, filesets, files and
+// timelapses each of which has nearly as much metadata as it may have: what the
+// server needs of memory is that of a few of them, however many it looks at.
+func TestMemoryOfLargeDocuments(t *testing.T) {
+	t.Parallel()
+	const (
+		documents, size = 40, 12 << 20
+		// Of one document there are several forms at once, and the garbage of the one before.
+		most = 320 << 20
+	)
+	db, dir := pgtest.URL(t), servertest.Dir(t)
+	server := servertest.Start(t, servertest.Options{Env: []string{"DATABASE_URL=" + db, "PLANTDB_SWEEP_INTERVAL=0"}}, dir, "--test", "--rate-limits", "off")
+	admin, _ := login(t, server, "admin", "admin")
+	conn, err := pgx.Connect(t.Context(), db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = conn.Exec(t.Context(), fmt.Sprintf(`
+		CREATE TEMP TABLE large AS SELECT ('{"n": 1, "text": "' || repeat('0123456789abcdef', %d) || '"}')::json AS document;
+		INSERT INTO scans (id, name, owner, visibility, document, metadata, info, changed_at, signature, created, last_modified, search)
+		SELECT gen_random_uuid(), 'scan' || i, 'ann', 'public', document, '{}', document, now(), '', '', '', 'scan' || i
+		FROM generate_series(1, %d) AS i, large;
+		INSERT INTO filesets (id, scan_id, name, position, document, metadata)
+		SELECT gen_random_uuid(), s.id, 'set' || i, i, large.document, '{}' FROM scans s, generate_series(1, %[2]d) AS i, large WHERE s.name = 'scan1';
+		INSERT INTO files (id, fileset_id, name, filename, position, size, modified_at, document, metadata)
+		SELECT gen_random_uuid(), f.id, 'file' || i, 'file' || i || '.jpg', i, 5, now(), large.document, '{}'
+		FROM filesets f, generate_series(1, %[2]d) AS i, large WHERE f.name = 'set1';
+		INSERT INTO timelapses (id, name, owner, document, metadata, signature)
+		SELECT gen_random_uuid(), 'series' || i, 'ann', document, '{}', '' FROM generate_series(1, %[2]d) AS i, large`, size/16, documents))
+	if err := conn.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	where := "where=" + url.QueryEscape("not metadata.n = 2")
+	before := server.Peak(func() {})
+	for _, tt := range []struct{ path, each string }{
+		{"/scans?limit=100&" + where, `"scan`},
+		{"/scans?" + where, `"scan`},
+		{"/scans?limit=100&" + where + url.QueryEscape(" and files >= 0"), `"scan`},
+		{"/scans/scan1/filesets?" + where, `"set`},
+		{"/filesets/scan1/set1/files?limit=100&" + where, `"file`},
+		{"/timelapses?" + where, `"series`},
+		{"/scans/info?limit=100", `"text"`},
+		{"/scans/info", `"text"`},
+		{"/scans/info?sort=-id", `"text"`},
+	} {
+		count := counter{of: []byte(tt.each)}
+		peak := server.Peak(func() { admin.copyTo(t, &count, tt.path) })
+		if count.n != documents && count.n != documents+1 { // and the name of the list
+			t.Errorf("GET %s has %d, want %d", tt.path, count.n, documents)
+		}
+		t.Logf("GET %s: %d MiB", tt.path, (peak-before)>>20)
+		if peak-before > most {
+			t.Errorf("GET %s takes %d MiB, want at most %d", tt.path, (peak-before)>>20, most>>20)
+		}
+	}
+}
+
+// counter counts how often something is in what is written to it.
+type counter struct {
+	of, rest []byte
+	n        int
+}
+
+// Write implements io.Writer.
+func (c *counter) Write(b []byte) (int, error) {
+	all := slices.Concat(c.rest, b)
+	c.n += bytes.Count(all, c.of)
+	c.rest = append([]byte(nil), all[max(0, len(all)-len(c.of)+1):]...)
+	return len(b), nil
+}
+
+// copyTo writes an answer that may be long.
+func (c caller) copyTo(t *testing.T, w io.Writer, path string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, c.base+"/api/v1"+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+c.token)
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }() // only read
+	if _, err := io.Copy(w, response.Body); err != nil || response.StatusCode != http.StatusOK {
+		t.Errorf("GET %s = %d, %v", path, response.StatusCode, err)
+	}
+}
