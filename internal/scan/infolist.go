@@ -124,20 +124,25 @@ func (l *InfoList) take(ctx context.Context) (infos []json.RawMessage, err error
 // all is the source of everything that the actor may read, by name.
 func (l *InfoList) all() infoSourceOf {
 	may, after := sightOf(l.actor), ""
-	return func(ctx context.Context, n int) ([]infoRow, bool, error) {
-		var c infoChunk
-		err := ran(l.s.q.ListAllScanInfos(ctx, rowByRow{l.s.pool, c.row}, db.ListAllScanInfosParams{
-			After: after, Public: slices.Contains(may.visibilities, Public), Everything: slices.Contains(may.visibilities, Private),
-			Username: may.username, Groups: may.groups,
-			Size: int32(n), //nolint:gosec // at most mostInfos
-		}))
-		if err != nil {
-			return nil, false, fmt.Errorf("list scan infos: %w", err)
+	return func(ctx context.Context, n int) (rows []infoRow, last bool, err error) {
+		// A token may be for few of many scans.
+		for ; len(rows) == 0 && !last; n = min(2*n, mostInfos) {
+			var c infoChunk
+			err := ran(l.s.q.ListAllScanInfos(ctx, rowByRow{l.s.pool, c.row}, db.ListAllScanInfosParams{
+				After: after, Public: slices.Contains(may.visibilities, Public), Everything: slices.Contains(may.visibilities, Private),
+				Username: may.username, Groups: may.groups,
+				Size: int32(n), //nolint:gosec // at most mostInfos
+			}))
+			if err != nil {
+				return nil, false, fmt.Errorf("list scan infos: %w", err)
+			}
+			last = len(c.left) == 0 && len(c.rows) < n
+			if len(c.rows) > 0 {
+				after = c.rows[len(c.rows)-1].Name
+			}
+			rows = withinScope(l.actor, c.rows, func(r infoRow) string { return r.Name })
 		}
-		if len(c.rows) > 0 {
-			after = c.rows[len(c.rows)-1].Name
-		}
-		return withinScope(l.actor, c.rows, func(r infoRow) string { return r.Name }), len(c.left) == 0 && len(c.rows) < n, nil
+		return rows, last, nil
 	}
 }
 

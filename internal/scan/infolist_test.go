@@ -113,6 +113,26 @@ func TestInfoList(t *testing.T) {
 	}
 }
 
+// A token for few of many scans costs few queries, wherever in the list these are.
+func TestInfoListOfScope(t *testing.T) {
+	t.Parallel()
+	s, pool := longList(t)
+	var last string
+	if err := pool.QueryRow(t.Context(), "SELECT max(name) FROM scans WHERE visibility = 'public'").Scan(&last); err != nil {
+		t.Fatal(err)
+	}
+	ctx := as(t, scoped(ann, last, actor.Read))
+	list := must[*InfoList](t)(s.Infos(ctx, Query{}))
+	pool.asked = nil
+	got := idsOf(t, must[[]json.RawMessage](t)(list.Next(ctx)))
+	if diff := cmp.Diff([]string{last}, got); diff != "" {
+		t.Errorf("infos (-want +got):\n%s", diff)
+	}
+	if len(pool.asked) > 10 {
+		t.Errorf("one info of %d took %d queries", longLength, len(pool.asked))
+	}
+}
+
 func collectRows[T any](rows pgx.Rows, err error) ([]T, error) {
 	if err != nil {
 		return nil, err
