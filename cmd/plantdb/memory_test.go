@@ -21,7 +21,7 @@ import (
 func TestMemoryOfLargeDocuments(t *testing.T) {
 	t.Parallel()
 	const (
-		documents, size = 40, 12 << 20
+		documents, size = 20, 12 << 20
 		// Of one document there are several forms at once, and the garbage of the one before.
 		most = 320 << 20
 	)
