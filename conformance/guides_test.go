@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -10,8 +11,11 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/romi/plantdb-go/internal/pgtest"
 	"github.com/romi/plantdb-go/internal/servertest"
@@ -257,6 +261,59 @@ func testGuideKeys(t *testing.T, rotate, generate string) {
 	third := serve(before + "plantdb serve\n")
 	asked := regexp.MustCompile(`http://[^/]+`).ReplaceAllString(after, third.URL)
 	tourShell(t, guideShell+"{\n"+asked+"} > said\nhas '\"crv\":\"Ed25519\"'", dir, nil)
+}
+
+// TestReportingGuide runs the commands of docs/sql-reporting.md on a server with a
+// private PostgreSQL; its queries are run by package report. What psql is told is
+// kept, and connects: who does so reads the views and no table.
+func TestReportingGuide(t *testing.T) {
+	t.Parallel()
+	tree, dir := servertest.Dir(t), t.TempDir()
+	server := servertest.Start(t, servertest.Options{Env: []string{"PLANTDB_ADMIN_PASSWORD=" + adminPassword}}, tree)
+	blocks := commandsOf(t, "sql-reporting.md")
+	for i := range blocks {
+		blocks[i].code = strings.ReplaceAll(blocks[i].code, "/data/plantdb/", tree+"/")
+	}
+	login := `curl -sS ` + server.URL + `/api/v1/auth/login -H 'Content-Type: application/json' -d '{"username": "admin", "password": "` + adminPassword + `"}' > /dev/null
+plantdb() { "$PLANTDB" "$@"; }
+psql() { printf '%s\n' "$PGPASSWORD" "$PGOPTIONS" "$@" > "$HOME/psql"; }
+`
+	checks := []string{
+		`has 'admin'; has 'SUCCEEDED'; has 'SESSION STATE'; grep -q ^owner, storage.csv`,
+		`cd "$HOME"`,
+	}
+	tourShell(t, login+guide(t, blocks, checks), dir, []string{"PLANTDB=" + servertest.Build(t), "ROMI_DB=" + tree})
+	told, err := os.ReadFile(filepath.Join(dir, "psql"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := strings.Split(strings.TrimSpace(string(told)), "\n")
+	if len(said) != 9 || said[2] != "-h" || said[4] != "-p" || said[6] != "-U" {
+		t.Fatalf("psql is told %q, want -h, -p, -U and a database", said[2:])
+	}
+	config, err := pgx.ParseConfig("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port, err := strconv.ParseUint(said[5], 10, 16)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.Password, config.RuntimeParams["options"] = said[0], said[1]
+	config.Host, config.Port, config.User, config.Database = said[3], uint16(port), said[7], said[8]
+	config.TLSConfig, config.Fallbacks = nil, nil
+	conn, err := pgx.ConnectConfig(t.Context(), config)
+	if err != nil {
+		t.Fatalf("connect as the guide says: %v", err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }() // the database goes anyway
+	var who string
+	if err := conn.QueryRow(t.Context(), "SELECT username FROM report_active_sessions").Scan(&who); err != nil || who != "admin" {
+		t.Errorf("who is logged in = %q, %v, want admin", who, err)
+	}
+	if _, err := conn.Exec(t.Context(), "SELECT password_hash FROM users"); err == nil {
+		t.Error("who connects as the guide says reads hashes of passwords")
+	}
 }
 
 // TestUploadsGuide runs docs/uploads.md; the other server to which it takes a scan
