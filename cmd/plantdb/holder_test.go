@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -101,6 +103,26 @@ func TestHolderKilled(t *testing.T) {
 		}
 		return ""
 	})
+	said := func(name string) bool {
+		data, err := os.ReadFile(filepath.Join(dir, name))
+		return err == nil && strings.Contains(string(data), "mine")
+	}
+	eventually(t, "the tree has all that is not committed", func() string {
+		journals, err := filepath.Glob(filepath.Join(dir, ".plantdb/journal/*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		uploaded := slices.ContainsFunc(journals, func(name string) bool {
+			rel, err := filepath.Rel(dir, name)
+			return err == nil && said(rel)
+		})
+		_, deleted := os.Stat(filepath.Join(dir, "deletion/images/notes.txt"))
+		_, made := os.Stat(filepath.Join(dir, "fileset/mine"))
+		if changed, batch := said("metadata/metadata/metadata.json"), said("batch/metadata/metadata.json"); !uploaded || !changed || deleted == nil || made != nil || !batch {
+			return fmt.Sprintf("uploaded %t, metadata %t, batch %t, deleted: %v, made: %v", uploaded, changed, batch, deleted, made)
+		}
+		return ""
+	})
 	one.Kill()
 	if err := tx.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
@@ -110,6 +132,10 @@ func TestHolderKilled(t *testing.T) {
 		if a.Status != http.StatusCreated {
 			t.Errorf("upload into %s, whose holder was killed = %d %s", scan, a.Status, a.Text)
 		}
+	}
+	// Nobody has asked for anything but that upload: it is not built on half a batch.
+	if said("batch/metadata/metadata.json") {
+		t.Error("a write to a scan of a batch that was cut short has not undone it first")
 	}
 
 	three := servertest.Start(t, o, dir, "--test", "--rate-limits", "off")
