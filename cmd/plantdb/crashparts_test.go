@@ -3,6 +3,7 @@ package main_test
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -249,7 +250,7 @@ func (r *crashRun) endSeries() {
 }
 
 // forUpstream returns the tree, or where it has timelapses, which upstream's
-// programs cannot open, a directory that leads to all else of it.
+// programs cannot open, a copy of all else of it: 0.17 follows no links.
 func (r *crashRun) forUpstream() string {
 	r.t.Helper()
 	entries, err := os.ReadDir(r.dir)
@@ -264,13 +265,24 @@ func (r *crashRun) forUpstream() string {
 		return r.dir
 	}
 	view := r.t.TempDir()
-	for _, e := range entries {
-		if isSeries(e) || strings.HasPrefix(e.Name(), ".") {
-			continue
-		}
-		if err := os.Symlink(filepath.Join(r.dir, e.Name()), filepath.Join(view, e.Name())); err != nil {
-			r.t.Fatal(err)
-		}
+	if err := os.CopyFS(view, upstreamView{os.DirFS(r.dir).(fs.ReadDirFS), isSeries}); err != nil {
+		r.t.Fatal(err)
 	}
 	return view
+}
+
+// upstreamView is a tree without what is hidden, and without what isSeries says.
+type upstreamView struct {
+	fs.ReadDirFS
+
+	isSeries func(fs.DirEntry) bool
+}
+
+// ReadDir implements fs.ReadDirFS.
+func (v upstreamView) ReadDir(name string) ([]fs.DirEntry, error) {
+	entries, err := v.ReadDirFS.ReadDir(name)
+	if name == "." {
+		entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return v.isSeries(e) || strings.HasPrefix(e.Name(), ".") })
+	}
+	return entries, err
 }
