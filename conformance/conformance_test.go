@@ -26,7 +26,7 @@ func TestClient017(t *testing.T) {
 	t.Parallel()
 	// The client names no version of plantdb-commons, and uses the other two
 	// without naming them at all.
-	python := pyenv.Python(t, "plantdb-client==0.17.0", "plantdb-commons==0.17.0", "pybase64==1.4.1", "networkx==3.2.1")
+	python := pyenv.Python(t, packages17...)
 	tree := servertest.Dir(t)
 	plain := servertest.Start(t, servertest.Options{}, tree, "--test", "--demo")
 	short := servertest.Start(t, servertest.Options{

@@ -3,16 +3,20 @@
     going_back.py make DIR PASSWORD    makes a tree with an account, alice, and a scan
     going_back.py look DIR PASSWORD    tells what is in it, and fails if alice cannot log in
     going_back.py write DIR PASSWORD   writes into it
+    going_back.py ask URL              lists, reads and writes it by the client, at the server of the generation
 
 What it tells is an object on the last line: of each scan, scan/fileset and
 scan/fileset/file the metadata, and of files the SHA-256 too.
 """
 import hashlib
+import io
 import json
 import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import requests
+from plantdb.client.plantdb_client import PlantDBClient
 from plantdb.commons.fsdb.core import FSDB
 
 OLDEST = version("plantdb-commons").startswith("0.14")  # which has neither roles nor sessions
@@ -66,6 +70,23 @@ def write(path, password):
     db.get_scan("copied").get_fileset("images").delete_file("00000_rgb")
 
 
+def ask(url):
+    client = PlantDBClient(url, prefix="")
+    newest = version("plantdb-commons").startswith("0.17")
+    infos = requests.get(url + ("/api/v1/scans/info" if newest else "/scans_info")).json()
+    scans = {"before", "plain", "with.dots", "migrated", "gone", "copied", "night_1"}
+    assert {info["id"] for info in infos} == set(client.list_scans()) == scans, infos
+    image = requests.get(url + ("/api/v1/assets" if newest else "") + "/image/night_1/images/00000_rgb?size=thumb")
+    assert image.status_code == 200 and image.content.startswith(b"\xff\xd8"), image
+    assert client.get_scan_metadata("plain")["metadata"]["object"]["plant_id"] == "p7"
+    if not OLDEST:
+        assert client.login("admin", "admin")
+    client.create_scan("by_client", {"season": 4})
+    client.create_fileset("images", "by_client")
+    client.create_file(io.BytesIO(b"one"), "one", "txt", "by_client", "images", {"shot_id": "one"})
+    client.update_scan_metadata("plain", {"asked": True})
+
+
 def look(path, password):
     db = connect(path, password)
     if OLDEST:
@@ -92,4 +113,4 @@ def look(path, password):
 
 
 if __name__ == "__main__":
-    {"make": make, "look": look, "write": write}[sys.argv[1]](*sys.argv[2:])
+    {"make": make, "look": look, "write": write, "ask": ask}[sys.argv[1]](*sys.argv[2:])

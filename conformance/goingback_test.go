@@ -30,17 +30,25 @@ import (
 // generation is one of upstream's, to which a lab goes back.
 type generation struct {
 	// name is what docs/migrating.md calls it.
-	name     string
-	packages []string
-	// account gives the administrator his password: he is taken over without one.
+	name string
+	// packages are its client and what programs use; server and tree are how its
+	// server is started.
+	packages, server []string
+	tree             string
+	// account gives the administrator a password: he is taken over without one.
 	account []string
 }
 
-var generations = []generation{
-	{"0.14", []string{"plantdb-client==0.14.5", "plantdb-commons==0.14.5", "networkx==3.2.1"}, []string{"user", "create", "admin", "--admin"}},
-	{"0.15", []string{"plantdb-client==0.15.1", "plantdb-commons==0.15.1", "networkx==3.2.1"}, []string{"user", "passwd", "admin"}},
-	{"0.17", []string{"plantdb-client==0.17.0", "plantdb-commons==0.17.0", "pybase64==1.4.1", "networkx==3.2.1"}, []string{"user", "passwd", "admin"}},
-}
+var (
+	packages14  = []string{"plantdb-server==0.14.5", "plantdb-client==0.14.5", "plantdb-commons==0.14.5", "networkx==3.2.1"}
+	packages15  = []string{"plantdb-server==0.15.1", "plantdb-client==0.15.1", "plantdb-commons==0.15.1", "networkx==3.2.1"}
+	packages17  = []string{"plantdb-client==0.17.0", "plantdb-commons==0.17.0", "pybase64==1.4.1", "networkx==3.2.1"}
+	generations = []generation{
+		{"0.14", packages14, packages14, "--db_location", []string{"user", "create", "admin", "--admin"}},
+		{"0.15", packages15, packages15, "--db_location", []string{"user", "passwd", "admin"}},
+		{"0.17", packages17, []string{"plantdb-server==0.17.0", "plantdb-commons==0.17.0"}, "--db-path", []string{"user", "passwd", "admin"}},
+	}
+)
 
 // seen is what there is at a path of a scan, fileset or file.
 type seen struct {
@@ -50,8 +58,9 @@ type seen struct {
 
 // TestGoingBack takes a tree that upstream's real code has made, with an account,
 // writes by the server all that it can make, kills it, does what
-// docs/migrating.md says, and lets that code read all of it and write; then the
-// server takes the tree again, and has both.
+// docs/migrating.md says, and lets that code read all of it and write, as a
+// program and as a server with its client; then the server takes the tree again,
+// and has all of it.
 func TestGoingBack(t *testing.T) {
 	t.Parallel()
 	for _, g := range generations {
@@ -66,9 +75,12 @@ func TestGoingBack(t *testing.T) {
 				t.Errorf("%s, which knows no MIAPPE, finds the object of a migrated scan as %v", g.name, object)
 			}
 			b.compare("what "+g.name+" finds", told, forAll(left))
+			theirs := pyenv.ServeBy(t, g.server, nil, g.tree, b.tree)
+			b.run(pyenv.Python(t, g.packages...), "going_back.py", "ask", theirs.URL)
+			theirs.Stop()
 			b.python("write")
 			written := b.told()
-			for _, path := range []string{"by_python/images/one", "plain/images/by_python", "night_1/images/by_python"} {
+			for _, path := range []string{"by_client/images/one", "by_python/images/one", "plain/images/by_python", "night_1/images/by_python"} {
 				if _, ok := written[path]; !ok {
 					t.Errorf("%s lost %s, which it has written", g.name, path)
 				}
@@ -122,16 +134,17 @@ func (b *goingBack) must(what string, err error) {
 func (b *goingBack) serve() {
 	b.t.Helper()
 	b.server = servertest.Start(b.t, servertest.Options{Env: b.env}, b.tree)
-	for name, password := range map[string]string{"alice": alicePassword, "admin": adminPassword} {
-		c, err := plantdb.New(b.server.URL)
-		b.must("New", err)
-		b.must("log in as "+name, c.Login(b.t.Context(), name, password))
-		b.admin = c
-		if name == "alice" {
-			_, err := c.Scan(b.t.Context(), "before")
-			b.must("read, as alice, what Python has made", err)
-		}
-	}
+	_, err := b.as("alice", alicePassword).Scan(b.t.Context(), "before")
+	b.must("read, as alice, what Python has made", err)
+	b.admin = b.as("admin", adminPassword)
+}
+
+func (b *goingBack) as(name, password string) *plantdb.Client {
+	b.t.Helper()
+	c, err := plantdb.New(b.server.URL)
+	b.must("New", err)
+	b.must("log in as "+name, c.Login(b.t.Context(), name, password))
+	return c
 }
 
 func (b *goingBack) command(stdin string, words ...string) servertest.Result {
@@ -156,7 +169,7 @@ func (b *goingBack) run(words ...string) string {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, words[0], words[1:]...)
 	// What 0.17 deletes goes to the trash of the desktop.
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + b.t.TempDir(), "PYTHONDONTWRITEBYTECODE=1"}
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + b.t.TempDir(), "PYTHONDONTWRITEBYTECODE=1", "NO_PROXY=*"}
 	var said bytes.Buffer
 	cmd.Stderr = &said
 	out, err := cmd.Output()

@@ -159,6 +159,17 @@ func (m *migration) kill() {
 	m.theirs.Stop()
 }
 
+// key asks the Python server for the key that signs, without an account.
+func (m *migration) key() int {
+	m.t.Helper()
+	r, err := http.NewRequestWithContext(m.t.Context(), http.MethodGet, m.theirs.URL+"/api/v1/assets/files/.plantdb/jwt.key", nil)
+	m.must("ask for the key", err)
+	resp, err := http.DefaultClient.Do(r)
+	m.must("ask for the key", err)
+	m.must("ask for the key", resp.Body.Close())
+	return resp.StatusCode
+}
+
 // given looks at what the Python server has of the tree that is given back: what
 // ours has written, and the account with its old password. It writes on.
 func (m *migration) given() {
@@ -172,6 +183,9 @@ func (m *migration) given() {
 		m.t.Errorf("what ours has changed of an older scan is %+v, %v", changed, err)
 	}
 	m.fill(m.as(m.theirs.URL, "admin", "admin"), "meanwhile")
+	if key := m.key(); key != http.StatusNotFound {
+		m.t.Errorf("the Python server gives the key that signs as %d", key)
+	}
 }
 
 func (m *migration) command(words []string) servertest.Result {
@@ -215,6 +229,11 @@ func (m *migration) serve() {
 	alice := m.as(m.ours.URL, "alice", alicePassword)
 	m.holds(alice, "before")
 	switch m.serves {
+	case 1:
+		// As the guide warns.
+		if key := m.key(); key != http.StatusOK {
+			m.t.Errorf("the Python server gives the key that signs as %d", key)
+		}
 	case 2:
 		admin := m.as(m.ours.URL, "admin", adminPassword)
 		m.fill(admin, "after")

@@ -14,7 +14,7 @@ import (
 // lie at the root.
 func TestClient015(t *testing.T) {
 	t.Parallel()
-	python := pyenv.Python(t, "plantdb-client==0.15.1", "plantdb-commons==0.15.1", "networkx==3.2.1")
+	python := pyenv.Python(t, packages15...)
 	runOlder(t, python, "client_0_15.py")
 }
 
@@ -22,7 +22,7 @@ func TestClient015(t *testing.T) {
 // no tokens and so needs a legacy writer.
 func TestClient014(t *testing.T) {
 	t.Parallel()
-	python := pyenv.Python(t, "plantdb-client==0.14.5", "plantdb-commons==0.14.5", "networkx==3.2.1")
+	python := pyenv.Python(t, packages14...)
 	runOlder(t, python, "client_0_14.py", "LEGACY_WRITER=admin")
 }
 

@@ -115,7 +115,7 @@ func tourShell(t *testing.T, code, dir string, env []string) {
 
 func tourPython(t *testing.T, code string) {
 	t.Helper()
-	python := pyenv.Python(t, "plantdb-client==0.17.0", "plantdb-commons==0.17.0", "pybase64==1.4.1", "networkx==3.2.1")
+	python := pyenv.Python(t, packages17...)
 	script := exec.CommandContext(t.Context(), python, "-c", code+"\nassert token and 'night_shift' in client.list_scans()\n")
 	script.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "PYTHONDONTWRITEBYTECODE=1", "NO_PROXY=*"}
 	if said, err := script.CombinedOutput(); err != nil {

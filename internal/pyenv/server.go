@@ -34,7 +34,14 @@ var address = regexp.MustCompile(`Running on (http://127\.0\.0\.1:\d+)`)
 // returns when it is up. It is stopped when the test ends.
 func Serve(t testing.TB, env []string, args ...string) *Server {
 	t.Helper()
-	python := Python(t, "plantdb-server==0.17.0", "plantdb-commons==0.17.0")
+	return ServeBy(t, []string{"plantdb-server==0.17.0", "plantdb-commons==0.17.0"}, env, args...)
+}
+
+// ServeBy is Serve for the server that is one of the requirements, of any
+// generation since 0.14.
+func ServeBy(t testing.TB, requirements, env []string, args ...string) *Server {
+	t.Helper()
+	python := Python(t, requirements...)
 	// Half a gigabyte that only thins point clouds, which no test asks for.
 	stub := t.TempDir()
 	if err := os.WriteFile(filepath.Join(stub, "open3d.py"), nil, 0o600); err != nil {
