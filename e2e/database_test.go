@@ -59,6 +59,8 @@ func TestDatabaseAwayIs503(t *testing.T) {
 			}
 			// Junk is junk, whoever is away.
 			sv.get("/auth/profile", "garbage").refused(t, "garbage without a database", "Malformed")
+			sv.call(refreshOf("garbage")).refused(t, "garbage at refresh without a database", "Malformed")
+			sv.call(refreshOf(p.access)).refused(t, "access token at refresh without a database", "wrong type")
 
 			away.end(between)
 			until(t, "the server is back", func() bool { return sv.call(validationOf(p.access)).status == http.StatusOK })
