@@ -19,6 +19,9 @@ import (
 // whose owner was: they end by themselves, after a checkpoint at most.
 const lingerTime = 30 * time.Second
 
+// orphanTime is how much of it they have once the server's first process has gone.
+const orphanTime = 5 * time.Second
+
 // server is a running one that is ours.
 type server struct {
 	process *cluster.Process
@@ -28,7 +31,7 @@ type server struct {
 // launch starts the server and returns when it answers. The caller holds the
 // owner's lock.
 func (h *home) launch(ctx context.Context, o PrivateOptions) (*server, error) {
-	guard, err := h.guard(ctx)
+	guard, err := h.guard(ctx, o.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -68,11 +71,15 @@ func (h *home) launch(ctx context.Context, o PrivateOptions) (*server, error) {
 }
 
 // guard waits for the lock that the last server holds until all of it is
-// gone.
-func (h *home) guard(ctx context.Context) (*cluster.Lock, error) {
-	wait, cancel := context.WithTimeout(ctx, lingerTime)
-	defer cancel()
-	guard, err := cluster.WaitLock(wait, h.path(serverFile), cluster.Exclusive)
+// gone, and ends what does not go by itself.
+func (h *home) guard(ctx context.Context, log *slog.Logger) (*cluster.Lock, error) {
+	guard, err := h.waitGuard(ctx, orphanTime)
+	if errors.Is(err, cluster.ErrLocked) && ctx.Err() == nil {
+		if n := cluster.EndOrphans(h.path(dataDir)); n > 0 {
+			log.WarnContext(ctx, "killed what was left of PostgreSQL", slog.Int("processes", n))
+		}
+		guard, err = h.waitGuard(ctx, lingerTime-orphanTime)
+	}
 	switch {
 	case errors.Is(err, cluster.ErrLocked) && ctx.Err() == nil:
 		return nil, ErrPrivate.With("PostgreSQL processes of an earlier run still use the database in %s: "+
@@ -81,6 +88,12 @@ func (h *home) guard(ctx context.Context) (*cluster.Lock, error) {
 		return nil, privateError(h.dir, errors.Join(err, ctx.Err()))
 	}
 	return guard, nil
+}
+
+func (h *home) waitGuard(ctx context.Context, d time.Duration) (*cluster.Lock, error) {
+	wait, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	return cluster.WaitLock(wait, h.path(serverFile), cluster.Exclusive)
 }
 
 func (h *home) programs(ctx context.Context, want int, o PrivateOptions) (cluster.Programs, error) {

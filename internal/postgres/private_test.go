@@ -269,6 +269,31 @@ func TestPrivateIsTakenOver(t *testing.T) {
 	}
 }
 
+// A process of PostgreSQL that does not end with the others, as one that waits for a
+// lock of another that was killed, is ended by who starts the server again.
+func TestPrivateEndsOrphans(t *testing.T) {
+	t.Parallel()
+	dir := privateDir(t)
+	owner := startProcess(t, dir, nil)
+	remember(t, owner.URL)
+	conn, err := pgx.Connect(t.Context(), owner.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }() // its other end is killed
+	first, stuck := postmaster(t, dir), int(conn.PgConn().PID())
+	for _, kill := range []struct {
+		pid  int
+		with syscall.Signal
+	}{{stuck, syscall.SIGSTOP}, {first, syscall.SIGKILL}} {
+		if err := syscall.Kill(kill.pid, kill.with); err != nil {
+			t.Fatal(err)
+		}
+	}
+	owner.kill()
+	remembered(t, startPrivate(t, dir).URL())
+}
+
 func TestPrivateFinishesHalfACluster(t *testing.T) {
 	t.Parallel()
 	dir := privateDir(t)

@@ -9,17 +9,16 @@ import (
 
 func dieWithParent(attr *syscall.SysProcAttr) { attr.Pdeathsig = syscall.SIGINT }
 
-// standsIn returns a process whose working directory is dir, which every
-// process of a PostgreSQL server's is; 0 when there is none. A zombie stands
-// nowhere.
-func standsIn(dir string) int {
+// standing returns the processes whose working directory is dir, which every
+// process of a PostgreSQL server's is. A zombie stands nowhere.
+func standing(dir string) (pids []int) {
 	links, _ := filepath.Glob("/proc/[0-9]*/cwd") // the pattern is well-formed
 	for _, link := range links {
 		// Those that we may not read are other people's: not of our account.
 		if at, err := os.Readlink(link); err == nil && at == dir {
 			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(link)))
-			return pid
+			pids = append(pids, pid)
 		}
 	}
-	return 0
+	return pids
 }
