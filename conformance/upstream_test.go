@@ -49,9 +49,9 @@ func upload(path string, fields ...[2]string) asked {
 	return asked{method: http.MethodPost, path: path, as: "admin", form: fields}
 }
 
-// archived sends content as the archive of a scan, in a file of that name.
-func archived(path, name, kind, content string) asked {
-	return upload(path, [2]string{"zip_file " + name + " " + kind, content})
+// archived sends what is no archive as that of a scan, in a file of that name.
+func archived(path, name, kind string) asked {
+	return upload(path, [2]string{"zip_file " + name + " " + kind, "x"})
 }
 
 func (a asked) by(as string) asked       { a.as = as; return a }
@@ -197,10 +197,10 @@ func refusals() []asked {
 	list := []asked{
 		post("/timelapses", `{"id":"kept"}`),
 		get("/assets/archive/nope"), get("/assets/archive/bad%20name!"),
-		archived("/assets/archive/real_plant", "real_plant.zip", "application/zip", "x"),
-		archived("/assets/archive/new", "new.tar", "application/zip", "x"),
-		archived("/assets/archive/new", "new.zip", "text/plain", "x"),
-		archived("/assets/archive/new", "new.zip", "application/zip", "x"),
+		archived("/assets/archive/real_plant", "real_plant.zip", "application/zip"),
+		archived("/assets/archive/new", "new.tar", "application/zip"),
+		archived("/assets/archive/new", "new.zip", "text/plain"),
+		archived("/assets/archive/new", "new.zip", "application/zip"),
 		upload("/assets/archive/new", [2]string{"zip_file", "x"}),
 	}
 	for _, a := range []asked{
