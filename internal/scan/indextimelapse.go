@@ -41,7 +41,7 @@ func (s *Service) reconcileTimelapses(ctx context.Context, list *fsdb.Listing, u
 
 func (s *Service) warnOfPython(ctx context.Context) {
 	s.pythons.Do(func() {
-		s.log.WarnContext(ctx, "timelapses hold scans: Python programs of PlantDB up to 0.17 cannot open this tree themselves")
+		s.log.WarnContext(ctx, "timelapses hold scans: Python programs of PlantDB 0.17 cannot open this tree, and older ones do not see these scans")
 	})
 }
 
