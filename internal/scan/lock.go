@@ -58,9 +58,12 @@ func (s *Service) locked(ctx context.Context, operation string, fn func(ctx cont
 		}
 		return nil
 	})
-	for _, wait := range w.waits {
-		err = errors.Join(err, wait())
+	if err == nil {
+		for _, wait := range w.waits {
+			err = errors.Join(err, wait())
+		}
 	}
+	// At once where the commit failed: who finds first what is in doubt is to know whose it is.
 	s.settleDoubts(ctx, w, err)
 	return err
 }
