@@ -2,6 +2,7 @@ package fsdb
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sync/errgroup"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -383,5 +385,40 @@ func TestFind(t *testing.T) {
 	}
 	if len(want) > 0 {
 		t.Errorf("not asked for: %v", want)
+	}
+}
+
+// TestWatchMovedAndRemoved has scans go as a write that is taken back, or a
+// purge, makes them go: out of the tree and off the disk at once. fsnotify then
+// fails to end the watch of what is gone, and wants its error heard while it
+// keeps everybody from its watches.
+func TestWatchMovedAndRemoved(t *testing.T) {
+	t.Parallel()
+	const scans = 20
+	tree := newTree(t, smallScan("stays"), files{".aside/is": "hidden"})
+	w := watchTree(t, tree, 1000)
+	for range 30 {
+		for n := range scans {
+			smallScan(fmt.Sprintf("scan%d", n)).write(t, tree.Dir())
+		}
+		followed(t, w, tree, "stays")
+		if s := w.State(); s.Scans != scans+1 {
+			t.Fatalf("State() = %+v, want %d scans", s, scans+1)
+		}
+		var group errgroup.Group
+		for n := range scans {
+			group.Go(func() error {
+				scan := fmt.Sprintf("scan%d", n)
+				aside := filepath.Join(tree.Dir(), ".aside", scan)
+				return errors.Join(os.Rename(filepath.Join(tree.Dir(), scan), aside), os.RemoveAll(aside))
+			})
+		}
+		if err := group.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		followed(t, w, tree, "stays")
+	}
+	if s := w.State(); s.Overflows != 0 || s.Scans != 1 {
+		t.Errorf("State() = %+v, want one scan and no overflow", s)
 	}
 }

@@ -6,21 +6,57 @@ import (
 	"strings"
 
 	"github.com/fsnotify/fsnotify"
+	"golang.org/x/sys/unix"
 )
 
-func (w *Watcher) run() {
-	defer close(w.done)
+// hear passes events on and never waits for those who act on them to have an
+// error heard: fsnotify sends one while it holds its watches, which to act may
+// have to wait for. It ends when the watcher of the system is closed.
+func (w *Watcher) hear(to chan<- fsnotify.Event, losses chan<- struct{}) {
+	defer close(to)
+	var e fsnotify.Event
+	from, pass := w.notify.Events, chan<- fsnotify.Event(nil) // one of them at a time
 	for {
 		select {
-		case e, ok := <-w.notify.Events:
+		case got, ok := <-from:
+			if !ok {
+				return
+			}
+			e, from, pass = got, nil, to
+		case pass <- e:
+			from, pass = w.notify.Events, nil
+		case err, ok := <-w.notify.Errors:
+			if !ok {
+				return
+			}
+			if lost(err) {
+				select {
+				case losses <- struct{}{}:
+				default: // one that nobody has seen to yet
+				}
+			}
+		}
+	}
+}
+
+// lost says whether an error means that something happened which no event tells.
+// It does not where the watch of a directory that was moved could not be ended:
+// that was removed, too, and its watch with it.
+func lost(err error) bool { return !errors.Is(err, unix.EINVAL) }
+
+// run acts on what is heard.
+func (w *Watcher) run() {
+	defer close(w.done)
+	events, losses := make(chan fsnotify.Event), make(chan struct{}, 1)
+	go w.hear(events, losses)
+	for {
+		select {
+		case e, ok := <-events:
 			if !ok {
 				return
 			}
 			w.event(e)
-		case _, ok := <-w.notify.Errors:
-			if !ok {
-				return
-			}
+		case <-losses:
 			w.lose()
 		}
 	}

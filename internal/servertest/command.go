@@ -86,8 +86,11 @@ func start(t testing.TB, o Options, args []string) *process {
 func (p *process) end(t testing.TB) {
 	p.Signal(os.Interrupt)
 	if _, ended := p.wait(stopTimeout); !ended {
-		p.Signal(syscall.SIGKILL)
-		<-p.Done()
+		p.Signal(syscall.SIGQUIT) // it says where it hangs, and ends
+		if _, ended := p.wait(stopTimeout); !ended {
+			p.Signal(syscall.SIGKILL)
+			<-p.Done()
+		}
 		t.Errorf("%v had to be killed; it said %s", p.cmd.Args, p.stderr.String())
 	}
 }
