@@ -22,10 +22,14 @@ const lingerTime = 30 * time.Second
 // orphanTime is how much of it they have once the server's first process has gone.
 const orphanTime = 5 * time.Second
 
+// quitTime is how long an immediate shutdown may take: the server kills after 5 s
+// what does not end by itself.
+const quitTime = 10 * time.Second
+
 // server is a running one that is ours.
 type server struct {
-	process *cluster.Process
-	sockets string
+	process       *cluster.Process
+	data, sockets string
 }
 
 // launch starts the server and returns when it answers. The caller holds the
@@ -140,7 +144,7 @@ func (h *home) start(ctx context.Context, c cluster.Cluster, sockets string, set
 	if err != nil {
 		return nil, fmt.Errorf("start PostgreSQL: %w", err)
 	}
-	s := &server{process: process, sockets: sockets}
+	s := &server{process: process, data: c.Data, sockets: sockets}
 	if err := h.await(ctx, s); err != nil {
 		s.stop(ctx)
 		return nil, err
@@ -196,14 +200,23 @@ func knock(ctx context.Context, url string) error {
 
 // stop shuts down fast: transactions are rolled back, what is committed is
 // written down. When ctx ends first it is an immediate shutdown, which loses
-// nothing either, but costs a recovery. It returns when the server is gone.
+// nothing either, but costs a recovery; one that hears of neither is killed. It
+// returns when the server is gone.
 func (s *server) stop(ctx context.Context) {
 	s.process.Signal(syscall.SIGINT)
 	select {
 	case <-s.process.Done():
 	case <-ctx.Done():
 		s.process.Signal(syscall.SIGQUIT)
-		<-s.process.Done() // it kills within 5 s what does not end
+		deaf := time.NewTimer(quitTime)
+		defer deaf.Stop()
+		select {
+		case <-s.process.Done():
+		case <-deaf.C:
+			s.process.Signal(syscall.SIGKILL)
+			<-s.process.Done()
+			cluster.EndOrphans(s.data)
+		}
 	}
 	if filepath.Base(s.sockets) != runDir {
 		_ = os.Remove(s.sockets) // a short one; empty, or somebody's

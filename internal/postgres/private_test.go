@@ -294,6 +294,31 @@ func TestPrivateEndsOrphans(t *testing.T) {
 	remembered(t, startPrivate(t, dir).URL())
 }
 
+// TestPrivateStopsWhatHearsNothing stops a server whose processes stand still:
+// it ends, and what was committed is there at the next start.
+func TestPrivateStopsWhatHearsNothing(t *testing.T) {
+	t.Parallel()
+	dir := privateDir(t)
+	p := startPrivate(t, dir)
+	remember(t, p.URL())
+	conn, err := pgx.Connect(t.Context(), p.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }() // its other end is killed
+	for _, pid := range []int{postmaster(t, dir), int(conn.PgConn().PID())} {
+		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+	}
+	impatient, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := p.Stop(impatient); err != nil {
+		t.Errorf("Stop = %v", err)
+	}
+	remembered(t, startPrivate(t, dir).URL())
+}
+
 func TestPrivateFinishesHalfACluster(t *testing.T) {
 	t.Parallel()
 	dir := privateDir(t)
