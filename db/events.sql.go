@@ -506,3 +506,53 @@ func (q *Queries) RecordEvents(ctx context.Context, db DBTX, arg RecordEventsPar
 	)
 	return err
 }
+
+const tellsOfPart = `-- name: TellsOfPart :one
+SELECT EXISTS (
+    SELECT FROM scan_events c
+    JOIN scans s ON s.id = c.scan_id
+    WHERE s.name = $1::text AND c.kind = $2::text AND c.username = $3::text
+      AND c.fileset IS NOT DISTINCT FROM nullif($4::text, '') AND c.file IS NOT DISTINCT FROM nullif($5::text, '')
+      AND NOT EXISTS (
+          SELECT FROM scan_events d
+          WHERE d.scan_id = c.scan_id AND d.seq > c.seq AND d.kind IN ('fileset.deleted', 'file.deleted')
+            AND d.fileset = c.fileset AND (d.file IS NULL OR d.file = c.file)))
+`
+
+type TellsOfPartParams struct {
+	Scan     string
+	Kind     string
+	Username string
+	Fileset  string
+	File     string
+}
+
+// TellsOfPart says whether history tells that a user made what a scan has, or
+// the scan itself, where fileset and file are empty.
+func (q *Queries) TellsOfPart(ctx context.Context, db DBTX, arg TellsOfPartParams) (bool, error) {
+	row := db.QueryRow(ctx, tellsOfPart,
+		arg.Scan,
+		arg.Kind,
+		arg.Username,
+		arg.Fileset,
+		arg.File,
+	)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
+}
+
+const tellsOfTimelapse = `-- name: TellsOfTimelapse :one
+SELECT EXISTS (
+    SELECT FROM scan_events c
+    JOIN timelapses t ON t.id = c.timelapse_id
+    WHERE t.name = $1::text AND c.kind = $2::text AND c.username = $3::text)
+`
+
+// TellsOfTimelapse is TellsOfPart for a timelapse.
+func (q *Queries) TellsOfTimelapse(ctx context.Context, db DBTX, timelapse string, kind string, username string) (bool, error) {
+	row := db.QueryRow(ctx, tellsOfTimelapse, timelapse, kind, username)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
+}

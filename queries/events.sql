@@ -29,6 +29,26 @@ LEFT JOIN timelapses t ON t.id = s.timelapse_id
 LEFT JOIN timelapses o ON o.name = i.timelapse AND i.scan = '' AND i.kind <> 'timelapse.purged'
 ORDER BY i.id;
 
+-- name: TellsOfPart :one
+-- TellsOfPart says whether history tells that a user made what a scan has, or
+-- the scan itself, where fileset and file are empty.
+SELECT EXISTS (
+    SELECT FROM scan_events c
+    JOIN scans s ON s.id = c.scan_id
+    WHERE s.name = @scan::text AND c.kind = @kind::text AND c.username = @username::text
+      AND c.fileset IS NOT DISTINCT FROM nullif(@fileset::text, '') AND c.file IS NOT DISTINCT FROM nullif(@file::text, '')
+      AND NOT EXISTS (
+          SELECT FROM scan_events d
+          WHERE d.scan_id = c.scan_id AND d.seq > c.seq AND d.kind IN ('fileset.deleted', 'file.deleted')
+            AND d.fileset = c.fileset AND (d.file IS NULL OR d.file = c.file)));
+
+-- name: TellsOfTimelapse :one
+-- TellsOfTimelapse is TellsOfPart for a timelapse.
+SELECT EXISTS (
+    SELECT FROM scan_events c
+    JOIN timelapses t ON t.id = c.timelapse_id
+    WHERE t.name = @timelapse::text AND c.kind = @kind::text AND c.username = @username::text);
+
 -- name: EventHorizon :one
 -- EventHorizon returns a number below which no transaction runs any more that
 -- could write an event, and whether something was written at or above it that

@@ -267,7 +267,7 @@ func (s *Service) madeBefore(ctx context.Context, tx *writing, a actor.Actor, lo
 		return scanExists(loc.Scan), nil
 	}
 	tx.found(created(originOf(ctx), loc.Scan))
-	return nil, nil
+	return nil, s.tellFound(ctx, tx, Change{Kind: ScanCreated, Scan: loc.Scan})
 }
 
 // register adds the scan to the marker of its timelapse, whose owner becomes
@@ -391,9 +391,16 @@ func (s *Service) adoptFileset(ctx context.Context, tx pgx.Tx, a actor.Actor, r 
 			continue
 		}
 		verdict = nil
-		if found.added[filePath{fileset, ""}] && !found.tells(fileset, "") {
+		made := Change{Kind: FilesetCreated, Scan: r.Name, Fileset: fileset}
+		switch {
+		case found.tells(fileset, ""):
+		case found.added[filePath{fileset, ""}]:
 			found.Detail.Filesets = found.Detail.Filesets.less()
-			changes = append(changes, Change{Kind: FilesetCreated, Scan: r.Name, Fileset: fileset})
+			changes = append(changes, made)
+		default:
+			if err := s.tellFound(ctx, tx, made); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return verdict, s.record(ctx, tx, append(changes, found.worth()...)...)

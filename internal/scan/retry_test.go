@@ -183,6 +183,28 @@ func TestLostTransaction(t *testing.T) {
 					}
 					f.allBy(t, "ann")
 				},
+				"found before the doubt": func(t *testing.T, f fixture) {
+					var notes []fsdb.Doubt
+					for _, name := range []string{"n", "s", "made"} {
+						notes = append(notes, must[[]fsdb.Doubt](t)(f.tree.Doubts(name))...)
+					}
+					each := func(do func(fsdb.Doubt) error) {
+						for _, d := range notes {
+							if err := do(d); err != nil {
+								t.Fatal(err)
+							}
+						}
+					}
+					each(func(d fsdb.Doubt) error { return f.tree.DropDoubt(d.Path) })
+					f.reconcile(t)
+					for range 2 { // the answer of the first is lost, too
+						each(f.tree.NoteDoubt)
+						if err := c.call(as(t, ann), f.Service); err != nil {
+							t.Errorf("the same call again for what was found = %v, want nil", err)
+						}
+					}
+					f.madeOnceBy(t, "ann")
+				},
 				"late": func(t *testing.T, f fixture) {
 					f.reconcile(t)
 					now := f.now
@@ -228,6 +250,26 @@ func (f fixture) allBy(t *testing.T, username string) {
 	}
 	if len(events) == 0 {
 		t.Error("no event of what was found")
+	}
+}
+
+// madeOnceBy fails the test unless there are events of this user that say what
+// was made, each of another thing.
+func (f fixture) madeOnceBy(t *testing.T, username string) {
+	t.Helper()
+	made := map[string]int{}
+	for _, e := range f.outbox(t) {
+		if what := strings.Fields(e); strings.HasSuffix(what[0], ".created") && strings.HasPrefix(what[1], username+":") {
+			made[e]++
+		}
+	}
+	for e, n := range made {
+		if n != 1 {
+			t.Errorf("%d events %q, want one", n, e)
+		}
+	}
+	if len(made) == 0 {
+		t.Errorf("no event says what %s made: %q", username, f.outbox(t))
 	}
 }
 

@@ -265,5 +265,5 @@ func (s *Service) madeTimelapseBefore(ctx context.Context, tx *writing, a actor.
 		return nil, fmt.Errorf("read timelapse %q: %w", asked.ID, err)
 	}
 	tx.found(created(originOf(ctx), asked.ID))
-	return nil, nil
+	return nil, s.tellFound(ctx, tx, Change{Kind: TimelapseCreated, Timelapse: asked.ID})
 }

@@ -261,9 +261,15 @@ func (s *Service) adoptFiles(ctx context.Context, tx pgx.Tx, r row, fs db.GetFil
 		if there[f.Content], err = s.holds(ctx, r.loc(), fs.Name, f); err != nil {
 			return nil, err
 		}
-		if there[f.Content] && found.added[filePath{fs.Name, f.ID}] && !found.tells(fs.Name, f.ID) {
+		switch {
+		case !there[f.Content], found.tells(fs.Name, f.ID):
+		case found.added[filePath{fs.Name, f.ID}]:
 			found.Detail.Files = found.Detail.Files.less()
 			changes = append(changes, fileCreated(r, fs, p))
+		default:
+			if err := s.tellFound(ctx, tx, fileCreated(r, fs, p)); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return there, s.record(ctx, tx, append(changes, found.worth()...)...)

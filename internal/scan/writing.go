@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -13,6 +14,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/romi/plantdb-go/db"
 	"github.com/romi/plantdb-go/internal/actor"
 	"github.com/romi/plantdb-go/internal/fsdb"
 )
@@ -144,6 +146,32 @@ func (s *Service) doubted(a actor.Actor, path ...string) (bool, error) {
 	}
 	of, ok := by[strings.Join(path, "/")]
 	return ok && of.username == a.Username, nil
+}
+
+// tellFound records what a call before had made and this one has found, unless
+// history tells it already. It tells of a change from outside instead where the
+// tree was read before there was the note of its doubt.
+func (s *Service) tellFound(ctx context.Context, tx pgx.Tx, c Change) error {
+	by := originOf(ctx)
+	if c.by != nil {
+		by = *c.by
+	}
+	var told bool
+	var err error
+	if c.Scan == "" {
+		told, err = s.q.TellsOfTimelapse(ctx, tx, cleanText(c.Timelapse), string(c.Kind), by.username)
+	} else {
+		told, err = s.q.TellsOfPart(ctx, tx, db.TellsOfPartParams{
+			Scan: cleanText(c.Scan), Kind: string(c.Kind), Username: by.username, Fileset: cleanText(c.Fileset), File: cleanText(c.File),
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("look for the event %s of %q: %w", c.Kind, cmp.Or(c.Scan, c.Timelapse), err)
+	}
+	if told {
+		return nil
+	}
+	return s.record(ctx, tx, c)
 }
 
 // attribute says of what was found in a scan, and is in doubt, who made it: the
