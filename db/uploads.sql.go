@@ -87,8 +87,9 @@ func (q *Queries) FinishUpload(ctx context.Context, db DBTX, finishedAt time.Tim
 
 const getUpload = `-- name: GetUpload :one
 SELECT u.id, u.username, u.scan, u.fileset, u.file, u.extension, u.document, u.described, u.size, u.received, u.digest, u.expires_at,
-       (u.finished_at IS NOT NULL)::boolean AS finished
+       (u.finished_at IS NOT NULL)::boolean AS finished, r.owner AS charged
 FROM uploads u
+LEFT JOIN reservations r ON r.id = u.id
 LEFT JOIN retention_clocks c ON c.kind = 'uploads'
 WHERE u.id = $1
   AND u.expires_at > least($2::timestamptz, c.seen_at + make_interval(secs => $3::float8)) - coalesce(c.unseen, interval '0')
@@ -108,10 +109,12 @@ type GetUploadRow struct {
 	Digest    []byte
 	ExpiresAt time.Time
 	Finished  bool
+	Charged   *string
 }
 
 // GetUpload returns an upload that has not expired: by the time that servers saw
-// pass, of which only so much may have passed since one looked.
+// pass, of which only so much may have passed since one looked; charged is whose
+// quotas it counts for, if any do.
 func (q *Queries) GetUpload(ctx context.Context, db DBTX, iD uuid.UUID, now time.Time, unlooked float64) (GetUploadRow, error) {
 	row := db.QueryRow(ctx, getUpload, iD, now, unlooked)
 	var i GetUploadRow
@@ -129,6 +132,7 @@ func (q *Queries) GetUpload(ctx context.Context, db DBTX, iD uuid.UUID, now time
 		&i.Digest,
 		&i.ExpiresAt,
 		&i.Finished,
+		&i.Charged,
 	)
 	return i, err
 }

@@ -5,10 +5,12 @@ VALUES (@id, @username, @scan, @fileset, @file, @extension, @document, @describe
 
 -- name: GetUpload :one
 -- GetUpload returns an upload that has not expired: by the time that servers saw
--- pass, of which only so much may have passed since one looked.
+-- pass, of which only so much may have passed since one looked; charged is whose
+-- quotas it counts for, if any do.
 SELECT u.id, u.username, u.scan, u.fileset, u.file, u.extension, u.document, u.described, u.size, u.received, u.digest, u.expires_at,
-       (u.finished_at IS NOT NULL)::boolean AS finished
+       (u.finished_at IS NOT NULL)::boolean AS finished, r.owner AS charged
 FROM uploads u
+LEFT JOIN reservations r ON r.id = u.id
 LEFT JOIN retention_clocks c ON c.kind = 'uploads'
 WHERE u.id = @id
   AND u.expires_at > least(@now::timestamptz, c.seen_at + make_interval(secs => @unlooked::float8)) - coalesce(c.unseen, interval '0');

@@ -58,10 +58,12 @@ func (p *program) importCommand() *cobra.Command {
 type noGroups struct{}
 
 // MissingGroups implements scan.Groups.
-func (noGroups) MissingGroups(_ context.Context, names []string) ([]string, error) { return names, nil }
+func (noGroups) MissingGroups(_ context.Context, _ db.DBTX, names []string) ([]string, error) {
+	return names, nil
+}
 
 // Owner implements scan.Groups.
-func (noGroups) Owner(context.Context, string) (string, bool, error) { return "", false, nil }
+func (noGroups) Owner(context.Context, db.DBTX, string) (string, bool, error) { return "", false, nil }
 
 // RecordAccess implements scan.Groups; an import changes no access.
 func (noGroups) RecordAccess(context.Context, db.DBTX, string, string) error { return nil }

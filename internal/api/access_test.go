@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/romi/plantdb-go/internal/api"
@@ -285,5 +286,35 @@ func TestSharingWithWhatIsNoGroup(t *testing.T) {
 		wantProblem(t, "PUT sharing with "+name[:min(len(name), 20)], a, http.StatusBadRequest, "bad_sharing")
 		a = s.do(http.MethodPost, "/api/v1/scans/other", `{"metadata":{"sharing":["`+name+`"]}}`, bearer(carol), asJSON)
 		wantProblem(t, "POST a scan shared with "+name[:min(len(name), 20)], a, http.StatusBadRequest, "bad_sharing")
+	}
+}
+
+// Far more changes of who may do what come at once than there are connections to the
+// database: all are made, for none waits for a second connection while it holds one.
+func TestManyChangesOfAccess(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, api.Config{Rates: api.NoRates})
+	admin, _ := s.login("admin")
+	s.made(s.do(http.MethodPost, "/api/v1/groups", `{"name":"lab","users":["rita"]}`, bearer(admin), asJSON))
+	names := make([]string, 40)
+	for i := range names {
+		names[i] = fmt.Sprint("many", i)
+	}
+	s.create(admin, names...)
+	if a := s.do(http.MethodPut, "/api/v1/quotas/users/carol", `{"max_files":1000}`, bearer(admin), asJSON); a.status != http.StatusOK {
+		t.Fatalf("PUT = %d %s", a.status, a.body)
+	}
+	for _, change := range []struct{ path, body string }{
+		{"/sharing", `{"groups":["lab"]}`}, {"/owner", `{"owner":"carol"}`}, {"/visibility", `{"visibility":"private"}`},
+	} {
+		var group sync.WaitGroup
+		for _, name := range names {
+			group.Go(func() {
+				if a := s.do(http.MethodPut, "/api/v1/scans/"+name+change.path, change.body, bearer(admin), asJSON); a.status != http.StatusOK {
+					t.Errorf("PUT %s of %s = %d %s", change.path, name, a.status, a.body)
+				}
+			})
+		}
+		group.Wait()
 	}
 }

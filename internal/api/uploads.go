@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -392,8 +393,12 @@ func tusNumber(text string) (int64, bool) {
 	return int64(n), err == nil
 }
 
-// tusMetadata decodes the header Upload-Metadata.
+// tusMetadata decodes the header Upload-Metadata, which is kept as it came and so
+// must be text.
 func tusMetadata(text string) (map[string]string, error) {
+	if !utf8.ValidString(text) {
+		return nil, errTusMetadata
+	}
 	values := map[string]string{}
 	for pair := range strings.SplitSeq(text, ",") {
 		name, encoded, _ := strings.Cut(strings.TrimSpace(pair), " ")

@@ -173,6 +173,7 @@ func TestUploadsRefuse(t *testing.T) {
 		"no metadata":      {carol, []header{tusResumable, length(5)}, "", 400, "upload_metadata"},
 		"bad Base64":       {carol, []header{tusResumable, length(5), {"Upload-Metadata", "scan !!"}}, "", 400, "upload_metadata"},
 		"twice":            {carol, []header{tusResumable, length(5), {"Upload-Metadata", good.value + ",scan eA=="}}, "", 400, "upload_metadata"},
+		"no text":          {carol, []header{tusResumable, length(5), {"Upload-Metadata", good.value + ",\xff eA=="}}, "", 400, "upload_metadata"},
 		"no scan":          {carol, []header{tusResumable, length(5), described("fileset", "images", "filename", "x.png")}, "", 400, "upload_metadata"},
 		"unknown scan":     {carol, []header{tusResumable, length(5), described("scan", "nope", "fileset", "images", "filename", "x.png")}, "", 404, "unknown_scan"},
 		"no extension":     {carol, []header{tusResumable, length(5), described("scan", "real_plant", "fileset", "images", "filename", "x")}, "", 400, "bad_extension"},

@@ -249,11 +249,15 @@ func (s *Service) insertSession(ctx context.Context, tx pgx.Tx, u db.User, first
 // UsernameExists says whether there is such an account, whatever the case of
 // the name.
 func (s *Service) UsernameExists(ctx context.Context, username string) (bool, error) {
+	return s.usernameExists(ctx, s.db, username)
+}
+
+func (s *Service) usernameExists(ctx context.Context, tx db.DBTX, username string) (bool, error) {
 	name := actor.FoldUsername(username)
 	if !plain(name, usernameLimit) {
 		return false, nil
 	}
-	found, err := s.q.UserExists(ctx, s.db, name)
+	found, err := s.q.UserExists(ctx, tx, name)
 	if err != nil {
 		return false, fmt.Errorf("look for user: %w", err)
 	}

@@ -81,7 +81,7 @@ const maxSharing = 100
 // SetVisibility, and ErrSharing for a group that does not exist.
 func (s *Service) SetSharing(ctx context.Context, name string, groups []string, m Match) (VersionedAccess, error) {
 	return s.changeAccess(ctx, name, opSetSharing, m, func(ctx context.Context, tx *writing, r row) (Change, error) {
-		list, err := s.existing(ctx, groups)
+		list, err := s.existing(ctx, tx, groups)
 		if err != nil {
 			return Change{}, err
 		}
@@ -95,14 +95,14 @@ func (s *Service) setSharing(ctx context.Context, tx *writing, r row, groups []s
 }
 
 // existing returns groups as a JSON list; ErrSharing if one does not exist.
-func (s *Service) existing(ctx context.Context, groups []string) (json.RawMessage, error) {
+func (s *Service) existing(ctx context.Context, tx db.DBTX, groups []string) (json.RawMessage, error) {
 	if groups == nil {
 		groups = []string{}
 	}
 	if len(groups) > maxSharing {
 		return nil, ErrSharing.With("A scan can be shared with at most %d groups", maxSharing)
 	}
-	missing, err := s.groups.MissingGroups(ctx, groups)
+	missing, err := s.groups.MissingGroups(ctx, tx, groups)
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +122,7 @@ func (s *Service) existing(ctx context.Context, groups []string) (json.RawMessag
 // SetVisibility, ErrOwner and ErrQuota.
 func (s *Service) SetOwner(ctx context.Context, name, owner string, m Match) (VersionedAccess, error) {
 	return s.changeAccess(ctx, name, opSetOwner, m, func(ctx context.Context, tx *writing, r row) (Change, error) {
-		username, ok, err := s.groups.Owner(ctx, owner)
+		username, ok, err := s.groups.Owner(ctx, tx, owner)
 		if err != nil {
 			return Change{}, err
 		}

@@ -159,7 +159,7 @@ func (s *Service) importedMetadata(ctx context.Context, a actor.Actor, staged *f
 // one of that name later, who was not meant.
 func (s *Service) keepKnownGroups(ctx context.Context, metadata json.RawMessage) (json.RawMessage, error) {
 	groups := accessOf("", metadata).Sharing
-	missing, err := s.groups.MissingGroups(ctx, groups)
+	missing, err := s.groups.MissingGroups(ctx, s.pool, groups)
 	if err != nil {
 		return nil, fmt.Errorf("look for groups: %w", err)
 	}

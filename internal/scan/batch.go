@@ -214,7 +214,7 @@ func (s *Service) checkLine(ctx context.Context, b *batch, i int) (err error) {
 			err = ErrTags
 		}
 	case BatchShare:
-		b.groups[i], err = s.existing(ctx, o.Groups)
+		b.groups[i], err = s.existing(ctx, s.pool, o.Groups)
 	case BatchVisibility:
 		if o.Visibility != Public && o.Visibility != Private {
 			err = errVisibility

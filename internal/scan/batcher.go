@@ -18,6 +18,7 @@ type pending struct {
 	actor actor.Actor
 	by    origin
 	file  fsdb.NewFile
+	paid  charge
 	done  chan error // of capacity one: the writer never waits for who left
 }
 
@@ -41,8 +42,8 @@ const flushTimeout = time.Minute
 // submit returns when the file has been written or refused. A caller that goes
 // away leaves its file to be written, for it was complete: then left tells what
 // became of it.
-func (b *batcher) submit(ctx context.Context, key uploadKey, a actor.Actor, file fsdb.NewFile) (left <-chan error, err error) {
-	p := pending{a, originOf(ctx).by(a), file, make(chan error, 1)}
+func (b *batcher) submit(ctx context.Context, key uploadKey, a actor.Actor, file fsdb.NewFile, paid charge) (left <-chan error, err error) {
+	p := pending{a, originOf(ctx).by(a), file, paid, make(chan error, 1)}
 	b.mu.Lock()
 	queue, running := b.waiting[key]
 	if b.waiting == nil {

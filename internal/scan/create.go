@@ -115,7 +115,7 @@ func (s *Service) checkSharing(ctx context.Context, metadata json.RawMessage) (j
 	for i := range groups {
 		groups[i] = cleanText(groups[i]) // what cannot be stored is no group
 	}
-	list, err := s.existing(ctx, groups)
+	list, err := s.existing(ctx, s.pool, groups)
 	if err != nil {
 		return nil, err
 	}

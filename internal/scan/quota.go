@@ -216,7 +216,8 @@ func (l *limited) forget() {
 	l.until = time.Time{}
 }
 
-// applies says whether a quota may apply to a user.
+// quotaApplies says whether a quota may apply to a user. The caller holds no
+// connection, for it may wait for one.
 func (s *Service) quotaApplies(ctx context.Context, owner string) (bool, error) {
 	l := &s.limited
 	l.mu.Lock()
@@ -316,19 +317,13 @@ func (s *Service) roomForScan(ctx context.Context, tx pgx.Tx, r row, to string) 
 	if r.Owner != nil && *r.Owner == to {
 		return nil
 	}
-	if applies, err := s.quotaApplies(ctx, to); err != nil || !applies {
+	quotas, err := s.heldQuotas(ctx, tx, to, uuid.Nil)
+	if err != nil || len(quotas) == 0 {
 		return err
-	}
-	if err := s.q.LockQuotas(ctx, tx, to); err != nil {
-		return fmt.Errorf("lock quotas of %q: %w", to, err)
 	}
 	holds, err := s.q.GetScanAmount(ctx, tx, r.id)
 	if err != nil {
 		return fmt.Errorf("sum up scan %q: %w", r.Name, err)
-	}
-	quotas, err := s.q.ListQuotasOf(ctx, tx, to, s.now(), uuid.Nil)
-	if err != nil {
-		return fmt.Errorf("list quotas of %q: %w", to, err)
 	}
 	counted := map[Quota]bool{}
 	if r.Owner != nil {
@@ -349,6 +344,53 @@ func (s *Service) roomForScan(ctx context.Context, tx pgx.Tx, r row, to string) 
 		}
 	}
 	return nil
+}
+
+// heldQuotas returns the quotas of a user, with what counts but one reservation, and
+// holds them until the transaction ends. It does not ask quotaApplies: who has its
+// turn there may wait for the connection that the caller holds.
+func (s *Service) heldQuotas(ctx context.Context, tx pgx.Tx, owner string, but uuid.UUID) ([]db.ListQuotasOfRow, error) {
+	list := func() ([]db.ListQuotasOfRow, error) {
+		quotas, err := s.q.ListQuotasOf(ctx, tx, owner, s.now(), but)
+		if err != nil {
+			return nil, fmt.Errorf("list quotas of %q: %w", owner, err)
+		}
+		return quotas, nil
+	}
+	if quotas, err := list(); err != nil || len(quotas) == 0 {
+		return nil, err
+	}
+	if err := s.q.LockQuotas(ctx, tx, owner); err != nil {
+		return nil, fmt.Errorf("lock quotas of %q: %w", owner, err)
+	}
+	return list() // as those before left them
+}
+
+// charge says for whom the bytes of an upload were counted before they came.
+type charge struct {
+	owner *string   // nil: for nobody
+	held  uuid.UUID // what was reserved, if anything was
+}
+
+// roomForMoved says whether a file of that size, beside what is to come before it,
+// fits into the quotas of a scan's owner where it was counted for somebody else,
+// since the scan was given away while the bytes came. It returns what is to come then,
+// and holds the quotas until the transaction ends.
+func (s *Service) roomForMoved(ctx context.Context, tx pgx.Tx, r row, paid charge, before Amount, size int64) (Amount, error) {
+	if r.Owner == nil || paid.owner != nil && *paid.owner == *r.Owner {
+		return before, nil
+	}
+	quotas, err := s.heldQuotas(ctx, tx, *r.Owner, paid.held)
+	if err != nil {
+		return before, err
+	}
+	all := Amount{before.Bytes + size, before.Files + 1}
+	for _, q := range quotas {
+		if err := quotaUse(q).room(all); err != nil {
+			return before, err
+		}
+	}
+	return all, nil
 }
 
 // release lets the room go; what cannot be let go now ends by itself.

@@ -227,6 +227,58 @@ func TestQuotaOfNewOwners(t *testing.T) {
 	}
 }
 
+// Bytes that were on their way when their scan was given away fit into the quotas of
+// the new owner, too, or make no file: else somebody's room could be filled by others.
+func TestQuotaOfWhatIsGivenAwayMeanwhile(t *testing.T) {
+	t.Parallel()
+	f := limitedFixture(t, Quota{Kind: UserQuota, Name: "bob", MaxBytes: new(int64(3*plainBytes + 14))}, Quota{Kind: GroupQuota, Name: "lab", MaxBytes: new(int64(1000))})
+	ctx := as(t, admin)
+	stage := func(file string) *Upload {
+		t.Helper()
+		up := must[*Upload](t)(f.BeginUpload(ctx, "s", "images", file))
+		t.Cleanup(up.Discard)
+		if err := errors.Join(up.Expect(ctx, 10), up.Stage(ctx, strings.NewReader("0123456789"))); err != nil {
+			t.Fatal(err)
+		}
+		return up
+	}
+	one, two := stage("one"), stage("two")
+	pieces := must[Resumable](t)(f.CreateResumable(ctx, newUpload("pieces", 10))).ID
+	beside := must[*RawUpload](t)(f.BeginRaw(ctx, "s", "notes.txt"))
+	t.Cleanup(beside.Discard)
+	if err := errors.Join(beside.Expect(ctx, 10), beside.Stage(ctx, strings.NewReader("0123456789"))); err != nil {
+		t.Fatal(err)
+	}
+	for _, scan := range []string{"s", "other"} {
+		must[VersionedAccess](t)(f.SetOwner(ctx, scan, "bob", Match{}))
+	}
+	if err := one.Commit(ctx, "png", nil); err != nil { // 14 bytes are free
+		t.Errorf("a file that fits = %v", err)
+	}
+	if err := two.Commit(ctx, "png", nil); !errors.Is(err, ErrQuota) || !strings.Contains(err.Error(), "user 'bob' is 65 bytes, of which 61 are used: 10 more do not fit") {
+		t.Errorf("a file that does not fit = %v, want ErrQuota", err)
+	}
+	if err := beside.CommitRaw(ctx); !errors.Is(err, ErrQuota) {
+		t.Errorf("a file beside the filesets that does not fit = %v, want ErrQuota", err)
+	}
+	if _, err := f.Resume(ctx, pieces, piece(0, "0123456789")); !errors.Is(err, ErrQuota) {
+		t.Errorf("an upload in pieces that does not fit = %v, want ErrQuota", err)
+	}
+	if got := must[[]string](t)(f.FileNames(ctx, "s", "images", Query{})); fmt.Sprint(got) != "[00000_rgb 00001_rgb one]" {
+		t.Errorf("files = %v", got)
+	}
+	if u := must[Usage](t)(f.Usage(ctx, "bob")); u.Held.Bytes != 3*plainBytes+10 {
+		t.Errorf("bob holds %d bytes, want %d", u.Held.Bytes, 3*plainBytes+10)
+	}
+	// Once there is room the bytes that came are not lost.
+	if _, err := f.SetQuota(ctx, Quota{Kind: UserQuota, Name: "bob", MaxBytes: new(int64(1000))}); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := f.Resumable(ctx, pieces); err != nil || !got.Finished {
+		t.Errorf("the upload in pieces once it fits = %+v, %v, want finished", got, err)
+	}
+}
+
 // Many at once, on two servers, never go over.
 func TestQuotaAtOnce(t *testing.T) {
 	t.Parallel()

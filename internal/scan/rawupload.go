@@ -26,13 +26,13 @@ func (s *Service) BeginRaw(ctx context.Context, name, path string) (*RawUpload, 
 	if err := fsdb.CheckRawPath(path); err != nil {
 		return nil, err
 	}
-	return &RawUpload{Upload: Upload{s: s, actor: a, scan: name, owner: r.Owner}, path: path}, nil
+	return &RawUpload{Upload: Upload{s: s, actor: a, scan: name, owner: r.Owner, paid: charge{owner: r.Owner}}, path: path}, nil
 }
 
 // CommitRaw puts the staged bytes at their path, in place of what lies there.
 // When it returns nil they survive a power cut, and the scan was read again,
 // for the file may be one that counts, such as measures.json. Errors: those of
-// BeginRaw and fsdb.PutRaw, ErrBusy.
+// BeginRaw and fsdb.PutRaw, ErrBusy, ErrQuota where the scan was given away meanwhile.
 func (u *RawUpload) CommitRaw(ctx context.Context) error {
 	size, digest := u.staged.Size(), u.staged.SHA256()
 	var was *fsdb.Replaced
@@ -43,6 +43,9 @@ func (u *RawUpload) CommitRaw(ctx context.Context) error {
 		}
 		// The scan may have changed hands while the bytes came.
 		if err := require(u.actor, r.Access, opCreateFile); err != nil {
+			return err
+		}
+		if _, err := u.s.roomForMoved(ctx, tx, r, u.paid, Amount{}, size); err != nil {
 			return err
 		}
 		if was, err = u.s.tree.PutRaw(ctx, r.loc(), u.path, u.staged); err != nil {

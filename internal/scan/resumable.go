@@ -346,7 +346,7 @@ func (s *Service) finish(ctx context.Context, r *db.GetUploadRow, p *fsdb.Partia
 	up, err := s.BeginUpload(ctx, r.Scan, r.Fileset, r.File)
 	switch {
 	case err == nil:
-		up.staged = staged
+		up.staged, up.paid = staged, charge{r.Charged, r.ID}
 		defer up.Discard()
 		err = up.Commit(ctx, r.Extension, r.Document)
 	case errors.Is(err, ErrFileExists):
@@ -366,17 +366,22 @@ func (s *Service) finish(ctx context.Context, r *db.GetUploadRow, p *fsdb.Partia
 }
 
 // finished says whether the file that is there is that of the upload, whose
-// answer was lost or whose server was killed: nil, or the refusal.
+// answer was lost or whose server was killed, by its bytes and metadata: nil, or the
+// refusal.
 func (s *Service) finished(ctx context.Context, r *db.GetUploadRow, staged *fsdb.Staged, refusal error) error {
-	scan, _, err := s.open(ctx, s.pool, r.Scan, opCreateFile)
+	scan, a, err := s.open(ctx, s.pool, r.Scan, opCreateFile)
 	if err != nil {
 		return err
+	}
+	metadata, err := stamp(r.Document, a, s.now())
+	if err != nil {
+		return badMetadata(err)
 	}
 	fs, err := s.fileset(ctx, s.pool, scan, r.Fileset)
 	if err != nil {
 		return err
 	}
-	there, err := s.holds(ctx, scan.loc(), fs.Name, fsdb.NewFile{ID: r.File, Name: r.File + r.Extension, Content: staged})
+	there, err := s.holds(ctx, scan.loc(), fs.Name, fsdb.NewFile{ID: r.File, Name: r.File + r.Extension, Content: staged, Metadata: metadata})
 	if err == nil && !there {
 		err = refusal
 	}
@@ -413,16 +418,31 @@ func (s *Service) SweepResumables(ctx context.Context) (ended int, err error) {
 		if err != nil && !errors.Is(err, ErrUnknownUpload) {
 			return ended, err
 		}
-		err = s.drop(ctx, id)
+		dropped, err := s.dropExpired(ctx, id)
 		if p != nil {
 			p.Close()
 		}
 		if err != nil {
 			return ended, err
 		}
-		ended++
+		if dropped {
+			ended++
+		}
 	}
 	return ended, nil
+}
+
+// dropExpired drops an upload that nobody writes to, but for one that went on since
+// it was found expired: what was acknowledged meanwhile stays.
+func (s *Service) dropExpired(ctx context.Context, id uuid.UUID) (dropped bool, err error) {
+	_, err = s.q.GetUpload(ctx, s.pool, id, s.now(), unlooked(s.config.UploadExpiry).Seconds())
+	if err == nil {
+		return false, nil
+	}
+	if err := notFound(err, nil, "find upload %s", id); err != nil {
+		return false, err
+	}
+	return true, s.drop(ctx, id)
 }
 
 // orphans are the ids of bytes that no row tells of: their server was killed

@@ -13,13 +13,17 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/romi/plantdb-go/internal/actor"
 	"github.com/romi/plantdb-go/internal/fsdb"
+	"github.com/romi/plantdb-go/internal/pgtest"
 )
 
 func newUpload(file string, size int) NewResumable {
@@ -335,6 +339,25 @@ func TestResumableFinishesLater(t *testing.T) {
 	if err := f.EndResumable(as(t, ann), b); err != nil {
 		t.Errorf("EndResumable = %v", err)
 	}
+	// The same bytes with other metadata, or of somebody else, are another file: to say
+	// that it is there would lose what was said of it.
+	otherwise := newUpload("said", 5)
+	otherwise.Metadata = json.RawMessage(`{"channel":"depth"}`)
+	first := begin(t, f, "said", 5)
+	c := must[Resumable](t)(f.CreateResumable(as(t, ann), otherwise)).ID
+	d := must[Resumable](t)(f.CreateResumable(as(t, bob), newUpload("said", 5))).ID
+	if _, err := f.Resume(as(t, ann), first, piece(0, "abcde")); err != nil {
+		t.Fatal(err)
+	}
+	for who, id := range map[string]uuid.UUID{"ann": c, "bob": d} {
+		ctx := as(t, map[string]actor.Actor{"ann": ann, "bob": bob}[who])
+		if _, err := f.Resume(ctx, id, piece(0, "abcde")); !errors.Is(err, ErrFileExists) {
+			t.Errorf("Resume by %s to a file with other metadata = %v, want ErrFileExists", who, err)
+		}
+		if err := f.EndResumable(ctx, id); err != nil {
+			t.Errorf("EndResumable by %s = %v", who, err)
+		}
+	}
 	if left := f.left(t); len(left) > 0 {
 		t.Errorf("left: %v", left)
 	}
@@ -401,6 +424,69 @@ func TestResumableExpires(t *testing.T) {
 	}
 	if got, err := f.Resume(as(t, ann), kept, piece(5, "56789")); err != nil || !got.Finished {
 		t.Errorf("Resume of the one that goes on = %+v, %v", got, err)
+	}
+}
+
+// beforeQuery does something once, before the first query that has this text.
+type beforeQuery struct {
+	*pgxpool.Pool
+	text string
+	do   func()
+}
+
+func (b *beforeQuery) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+	if b.do != nil && strings.Contains(sql, b.text) {
+		do := b.do
+		b.do = nil
+		do()
+	}
+	return b.Pool.Query(ctx, sql, args...)
+}
+
+// A piece that ends after a sweep found its upload expired is kept: its bytes were
+// acknowledged.
+func TestResumableGoesOnWhileItExpires(t *testing.T) {
+	t.Parallel()
+	pool := &beforeQuery{Pool: pgtest.New(t), text: "ListKnownUploads"} // which comes after the expired ones were listed
+	f := fixtureOn(t, pool, t.TempDir(), plainScan("s", `{"owner":"ann"}`))
+	f.reconcile(t)
+	id, old := begin(t, f, "new", 10), begin(t, f, "old", 10)
+	var now atomic.Pointer[time.Time]
+	at := func(when time.Time) { now.Store(&when) }
+	at(time.Now())
+	f.now = func() time.Time { return *now.Load() }
+	for end := now.Load().Add(f.config.UploadExpiry - time.Minute); now.Load().Before(end); at(now.Load().Add(time.Hour)) {
+		if n, err := f.SweepResumables(as(t, actor.System())); n != 0 || err != nil {
+			t.Fatalf("SweepResumables before the end = %d, %v, want 0", n, err)
+		}
+	}
+	r, w := io.Pipe()
+	done := make(chan error, 1)
+	at(time.Now().Add(f.config.UploadExpiry - time.Minute))
+	go func() {
+		_, err := f.Resume(as(t, ann), id, Piece{Content: r})
+		done <- err
+	}()
+	if _, err := io.WriteString(w, "01234"); err != nil { // it is being read
+		t.Fatal(err)
+	}
+	at(time.Now().Add(f.config.UploadExpiry + time.Minute))
+	pool.do = func() {
+		if err := errors.Join(w.Close(), <-done); err != nil {
+			t.Errorf("Resume beside a sweep = %v", err)
+		}
+	}
+	if n, err := f.SweepResumables(as(t, actor.System())); n != 1 || err != nil || pool.do != nil {
+		t.Errorf("SweepResumables = %d, %v, want the other one", n, err)
+	}
+	if _, err := f.Resumable(as(t, ann), old); !errors.Is(err, ErrUnknownUpload) {
+		t.Errorf("Resumable of one that expired = %v, want ErrUnknownUpload", err)
+	}
+	if got, err := f.Resume(as(t, ann), id, piece(5, "56789")); err != nil || !got.Finished {
+		t.Errorf("Resume of the one that went on = %+v, %v", got, err)
+	}
+	if got := f.read(t, "s/images/new.png"); got != "0123456789" {
+		t.Errorf("the file holds %q", got)
 	}
 }
 

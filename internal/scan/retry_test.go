@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/romi/plantdb-go/internal/actor"
 	"github.com/romi/plantdb-go/internal/fsdb"
 	"github.com/romi/plantdb-go/internal/pgtest"
 )
@@ -144,6 +145,15 @@ func TestLostTransaction(t *testing.T) {
 			},
 			func(ctx context.Context, s *Service) error {
 				return upload(ctx, s, "s", "images", "n", "jpg", "other", `{"x": 1}`)
+			},
+			ErrFileExists, func(t *testing.T, f fixture) bool { return strings.Contains(f.rows(t)["s"], ",n=n.jpg:5]") },
+		},
+		"upload with other metadata": {
+			func(ctx context.Context, s *Service) error {
+				return upload(ctx, s, "s", "images", "n", "jpg", "bytes", `{"x": 1}`)
+			},
+			func(ctx context.Context, s *Service) error {
+				return upload(ctx, s, "s", "images", "n", "jpg", "bytes", `{"x": 2}`)
 			},
 			ErrFileExists, func(t *testing.T, f fixture) bool { return strings.Contains(f.rows(t)["s"], ",n=n.jpg:5]") },
 		},
@@ -415,6 +425,40 @@ func TestOneConnectionIsEnough(t *testing.T) {
 		func() error { _, err := allInfos(ctx, f.Service, Query{Timelapse: "tl"}); return err },
 		func() error { _, err := f.Timelapse(ctx, "tl"); return err },
 		func() error { _, err := f.Reconcile(ctx); return err },
+		func() error { _, err := f.SetVisibility(ctx, "n", Private, Match{}); return err },
+		func() error { _, err := f.SetSharing(ctx, "n", []string{"lab"}, Match{}); return err },
+		func() error { _, err := f.SetOwner(ctx, "o", "bob", Match{}); return err },
+		func() error { _, err := f.SetTimelapseMetadata(ctx, "t2", u); return err },
+		func() error { return putRaw(ctx, f.Service, "n", "notes.txt", "x") },
+		func() error {
+			r, err := f.CreateResumable(ctx, NewResumable{Scan: "n", Fileset: "images", File: "pieces", Extension: "png", Size: 1})
+			if err == nil {
+				_, err = f.Resume(ctx, r.ID, piece(0, "x"))
+			}
+			return err
+		},
+		func() error {
+			_, err := uploadArchive(ctx, f.Service, "packed", scanArchive(t, `{"sharing": ["lab"], "timelapse": {"id": "t2"}}`))
+			return err
+		},
+		func() error {
+			results, err := f.Batch(ctx, []BatchOp{{Op: BatchShare, Scan: "n", Groups: []string{"farm"}}, {Op: BatchTag, Scan: "n", Tags: []string{"x"}}, {Op: BatchDelete, Scan: "packed"}})
+			if err == nil {
+				_, err = f.Restore(ctx, results[2].Trash.ID, "")
+			}
+			return err
+		},
+		func() error {
+			e, err := f.DeleteFile(ctx, "n", "images", "x", Match{})
+			if err == nil {
+				err = f.Purge(ctx, e.ID)
+			}
+			return err
+		},
+		func() error { _, err := f.DeleteFileset(ctx, "n", "images", Match{}); return err },
+		func() error { _, err := f.DeleteTimelapse(ctx, "t2", true, Match{}); return err },
+		func() error { _, err := f.KeepTrash(as(t, actor.System())); return err },
+		func() error { _, err := f.SweepResumables(as(t, actor.System())); return err },
 	}
 	done := make(chan error, 1)
 	go func() {

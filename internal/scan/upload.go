@@ -26,6 +26,7 @@ type Upload struct {
 	actor               actor.Actor
 	scan, fileset, file string
 	owner               *string // of the scan, for whom it counts
+	paid                charge
 	staged              *fsdb.Staged
 	held                *reservation
 }
@@ -59,7 +60,7 @@ func (s *Service) BeginUpload(ctx context.Context, name, fileset, file string) (
 			return nil, fileExists(name, fileset, file)
 		}
 	}
-	return &Upload{s: s, actor: a, scan: name, fileset: fileset, file: file, owner: got.scan.Owner}, nil
+	return &Upload{s: s, actor: a, scan: name, fileset: fileset, file: file, owner: got.scan.Owner, paid: charge{owner: got.scan.Owner}}, nil
 }
 
 // Expect takes room in the quotas of the scan's owner for so many bytes, less
@@ -67,6 +68,9 @@ func (s *Service) BeginUpload(ctx context.Context, name, fileset, file string) (
 // Stage; ErrQuota if they do not fit.
 func (u *Upload) Expect(ctx context.Context, size int64) (err error) {
 	u.held, err = u.s.reserve(ctx, newID(), u.owner, Amount{max(size, 0), 1}, reservedFor)
+	if u.held != nil {
+		u.paid.held = u.held.id
+	}
 	return err
 }
 
@@ -100,8 +104,8 @@ func (u *Upload) Discard() {
 //
 // Errors: ErrExtension, ErrMetadata, ErrEmptyFile (what upstream's client sends
 // when it repeats an upload after a refresh: it has read its file to the end), ErrFileExists,
-// ErrBusy, ErrForbidden, fsdb.ErrName, fsdb.ErrBroken, and those of finding the
-// fileset; with these nothing of the file is there. After any other error it
+// ErrBusy, ErrForbidden, ErrQuota where the scan was given away meanwhile,
+// fsdb.ErrName, fsdb.ErrBroken, and those of finding the fileset; with these nothing of the file is there. After any other error it
 // may be, and the same upload again makes it or finds it, and returns nil.
 func (u *Upload) Commit(ctx context.Context, ext string, metadata json.RawMessage) error {
 	ext, err := u.s.extension(ext)
@@ -119,7 +123,7 @@ func (u *Upload) Commit(ctx context.Context, ext string, metadata json.RawMessag
 	}
 	file := fsdb.NewFile{ID: u.file, Name: u.file + ext, Content: u.staged, Metadata: metadata}
 	u.staged = nil // the batch's from here on
-	left, err := u.s.uploads.submit(ctx, uploadKey{u.scan, u.fileset}, u.actor, file)
+	left, err := u.s.uploads.submit(ctx, uploadKey{u.scan, u.fileset}, u.actor, file, u.paid)
 	if left != nil && u.held != nil {
 		// It is written all the same, and does not count by itself before.
 		held := u.held
@@ -171,12 +175,22 @@ func (s *Service) flushFiles(ctx context.Context, key uploadKey, batch []pending
 // the tree, and says in answers what became of each.
 func (s *Service) addFiles(ctx context.Context, tx *writing, r row, fs db.GetFilesetRow, batch []pending, answers []error) error {
 	var files []fsdb.NewFile
-	var place []int // of each file in the batch
+	var place []int  // of each file in the batch
+	var moved Amount // of those that somebody else's quotas had counted
 	for i, p := range batch {
 		// The scan may have changed hands while the bytes came.
-		if answers[i] = require(p.actor, r.Access, opCreateFile); answers[i] == nil {
-			files, place = append(files, p.file), append(place, i)
+		if answers[i] = require(p.actor, r.Access, opCreateFile); answers[i] != nil {
+			continue
 		}
+		var err error
+		if moved, err = s.roomForMoved(ctx, tx, r, p.paid, moved, p.file.Content.Size()); err != nil {
+			if !errors.Is(err, ErrQuota) {
+				return err
+			}
+			answers[i] = err
+			continue
+		}
+		files, place = append(files, p.file), append(place, i)
 	}
 	// The rows are written while the disk syncs, and committed after it.
 	var inserted error
@@ -299,7 +313,8 @@ func (s *Service) unindexed(ctx context.Context, tx pgx.Tx, r row, fs db.GetFile
 	return without, nil
 }
 
-// holds says whether the tree has these bytes under this name.
+// holds says whether the tree has these bytes under this name, with metadata that
+// the same request gives.
 func (s *Service) holds(ctx context.Context, loc fsdb.Loc, fileset string, f fsdb.NewFile) (bool, error) {
 	file, stat, err := s.tree.OpenFile(ctx, loc, fileset, f.Name)
 	if errors.Is(err, fsdb.ErrNotFound) {
@@ -316,8 +331,17 @@ func (s *Service) holds(ctx context.Context, loc fsdb.Loc, fileset string, f fsd
 	if _, err := io.Copy(sum, file); err != nil {
 		return false, fmt.Errorf("read file %q of fileset %q of scan %q: %w", f.Name, fileset, loc.Dir(), err)
 	}
-	want := f.Content.SHA256()
-	return bytes.Equal(sum.Sum(nil), want[:]), nil
+	if want := f.Content.SHA256(); !bytes.Equal(sum.Sum(nil), want[:]) {
+		return false, nil
+	}
+	metadata, err := s.tree.ReadFileMetadata(ctx, loc, fileset, f.ID)
+	if errors.Is(err, fsdb.ErrBroken) || errors.Is(err, fsdb.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return sameBut(metadata, f.Metadata), nil
 }
 
 func (s *Service) insertFiles(ctx context.Context, tx pgx.Tx, r row, fs db.GetFilesetRow, batch []pending) error {
