@@ -328,6 +328,9 @@ func (s *StagedScan) look(plan archivePlan) error {
 	if s.visibility, err = readVisibility(dir); err != nil {
 		return unlooked(accessFile, err)
 	}
+	if name, out := leadsOut(x); out {
+		return ErrArchivePath.With("Path traversal attempt detected: %s", shown(name))
+	}
 	for _, e := range x.filesets {
 		if e.listed && len(e.files) == 0 && readable(e.id) && !slices.Contains(plan.dirs, e.id) && !plan.has(e.id) {
 			if err := s.mkdir(e.id); err != nil {
@@ -347,6 +350,23 @@ func (s *StagedScan) look(plan archivePlan) error {
 		_, err = meta.Object(s.metadata)
 	}
 	return unlooked(scanMetadata, err)
+}
+
+// leadsOut finds a name in files.json that is no single element of a path. It is
+// passed over here, but a Python program on the same tree would follow it.
+func leadsOut(x *index) (name string, out bool) {
+	for _, e := range x.filesets {
+		names := []string{e.id}
+		for _, f := range e.files {
+			names = append(names, f.id, f.name)
+		}
+		for _, name := range names {
+			if name == ".." || strings.Contains(name, "/") {
+				return name, true
+			}
+		}
+	}
+	return "", false
 }
 
 func unlooked(name string, err error) error {

@@ -200,6 +200,9 @@ func hostile() map[string]struct {
 	crc := func(h *zip.FileHeader) { h.CRC32++ }
 	noCRC := func(h *zip.FileHeader) { h.CRC32 = 0 }
 	long := strings.Repeat("x", 256)
+	listing := func(fileset string) []byte {
+		return zipOf(append(sound("")[1:], entry{name: "files.json", content: `{"filesets":[` + fileset + `]}`})...)
+	}
 	all := map[string]refused{
 		"empty":                     {nil, ErrArchive},
 		"text":                      {[]byte("not an archive"), ErrArchive},
@@ -222,6 +225,11 @@ func hostile() map[string]struct {
 		"absolute":                  {with(entry{name: "/etc/evil", content: "x"}), ErrArchivePath},
 		"backslashes":               {with(entry{name: `..\evil`, content: "x"}), ErrArchivePath},
 		"a drive":                   {with(entry{name: "C:/evil", content: "x"}), ErrArchivePath},
+		"a fileset above":           {listing(`{"id":"..","files":[]}`), ErrArchivePath},
+		"a fileset elsewhere":       {listing(`{"id":"../../configs","files":[]}`), ErrArchivePath},
+		"a file of another scan":    {listing(`{"id":"images","files":[{"id":"x","file":"../../other/images/x.jpg"}]}`), ErrArchivePath},
+		"a file of the system":      {listing(`{"id":"images","files":[{"id":"x","file":"/etc/passwd"}]}`), ErrArchivePath},
+		"a file by its id":          {listing(`{"id":"images","files":[{"id":"../../metadata","file":"a.jpg"}]}`), ErrArchivePath},
 		"a link":                    {with(entry{name: "link", content: "/etc/passwd", header: link}), ErrArchive},
 		"below a link":              {with(entry{name: "link", content: "/etc", header: link}, entry{name: "link/evil", content: "x"}), ErrArchive},
 		"a pipe":                    {with(entry{name: "pipe", header: pipe}), ErrArchive},
