@@ -252,12 +252,12 @@ func (s *Service) UsernameExists(ctx context.Context, username string) (bool, er
 	return s.usernameExists(ctx, s.db, username)
 }
 
-func (s *Service) usernameExists(ctx context.Context, tx db.DBTX, username string) (bool, error) {
+func (s *Service) usernameExists(ctx context.Context, from db.DBTX, username string) (bool, error) {
 	name := actor.FoldUsername(username)
 	if !plain(name, usernameLimit) {
 		return false, nil
 	}
-	found, err := s.q.UserExists(ctx, tx, name)
+	found, err := s.q.UserExists(ctx, from, name)
 	if err != nil {
 		return false, fmt.Errorf("look for user: %w", err)
 	}

@@ -95,14 +95,14 @@ func (s *Service) setSharing(ctx context.Context, tx *writing, r row, groups []s
 }
 
 // existing returns groups as a JSON list; ErrSharing if one does not exist.
-func (s *Service) existing(ctx context.Context, tx db.DBTX, groups []string) (json.RawMessage, error) {
+func (s *Service) existing(ctx context.Context, from db.DBTX, groups []string) (json.RawMessage, error) {
 	if groups == nil {
 		groups = []string{}
 	}
 	if len(groups) > maxSharing {
 		return nil, ErrSharing.With("A scan can be shared with at most %d groups", maxSharing)
 	}
-	missing, err := s.groups.MissingGroups(ctx, tx, groups)
+	missing, err := s.groups.MissingGroups(ctx, from, groups)
 	if err != nil {
 		return nil, err
 	}

@@ -205,35 +205,50 @@ func (q Quota) String() string {
 // limited remembers for a moment to whom quotas apply, so that an upload by
 // somebody else costs nothing.
 type limited struct {
-	mu    sync.Mutex
+	mu    sync.Mutex // not held while the database is asked
 	until time.Time
 	users map[string]bool
+	asked int // grows when what is being asked for is no longer so
 }
 
 func (l *limited) forget() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.until = time.Time{}
+	l.asked++
 }
 
-// quotaApplies says whether a quota may apply to a user. The caller holds no
-// connection, for it may wait for one.
-func (s *Service) quotaApplies(ctx context.Context, owner string) (bool, error) {
-	l := &s.limited
+// known returns what is remembered; ok is false if that is too old.
+func (l *limited) known() (users map[string]bool, asked int, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if time.Now().After(l.until) {
+	return l.users, l.asked, time.Now().Before(l.until)
+}
+
+func (l *limited) keep(users map[string]bool, asked int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if asked == l.asked {
+		l.users, l.until = users, time.Now().Add(limitedFor)
+	}
+}
+
+// quotaApplies says whether a quota may apply to a user. The caller is in no
+// transaction, for it may wait for a connection.
+func (s *Service) quotaApplies(ctx context.Context, owner string) (bool, error) {
+	users, asked, ok := s.limited.known()
+	if !ok {
 		names, err := s.q.ListLimitedUsers(ctx, s.pool)
 		if err != nil {
 			return false, fmt.Errorf("list users with quotas: %w", err)
 		}
-		l.users = make(map[string]bool, len(names))
+		users = make(map[string]bool, len(names))
 		for _, n := range names {
-			l.users[n] = true
+			users[n] = true
 		}
-		l.until = time.Now().Add(limitedFor)
+		s.limited.keep(users, asked)
 	}
-	return l.users[owner], nil
+	return users[owner], nil
 }
 
 // reservation is room in the quotas of an owner that an upload holds until what

@@ -420,6 +420,13 @@ func TestOneConnectionIsEnough(t *testing.T) {
 		func() error { _, err := f.SetMetadata(ctx, "n", u); return err },
 		func() error { _, err := f.SetFilesetMetadata(ctx, "n", "images", u); return err },
 		func() error { _, err := f.SetFileMetadata(ctx, "n", "images", "x", u); return err },
+		func() error { _, err := f.SetVisibility(ctx, "n", Private, Match{}); return err },
+		func() error { _, err := f.SetSharing(ctx, "n", []string{"lab"}, Match{}); return err },
+		func() error {
+			f.limited.forget() // as if the last look were a second ago
+			_, err := f.SetOwner(ctx, "n", "bob", Match{})
+			return err
+		},
 		func() error { _, err := f.CreateTimelapse(ctx, "t2", nil); return err },
 		func() error { _, err := allInfos(ctx, f.Service, Query{}); return err },
 		func() error { _, err := allInfos(ctx, f.Service, Query{Timelapse: "tl"}); return err },

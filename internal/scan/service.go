@@ -71,13 +71,13 @@ const holdFold = "fold"
 
 // Groups tells whether groups exist; the accounts know.
 type Groups interface {
-	// MissingGroups returns those of the names that are no group. It asks by tx
-	// alone: who holds a connection and waits for another one waits for others who
-	// do the same.
-	MissingGroups(ctx context.Context, tx db.DBTX, names []string) ([]string, error)
+	// MissingGroups returns those of the names that are no group. Like Owner it
+	// asks by from, for the caller may be in a transaction: a second connection it
+	// must not wait for.
+	MissingGroups(ctx context.Context, from db.DBTX, names []string) ([]string, error)
 	// Owner returns the name of the user who is called so, in whatever case;
-	// ok is false if nobody is, or nobody who can own anything. It asks by tx alone.
-	Owner(ctx context.Context, tx db.DBTX, username string) (name string, ok bool, err error)
+	// ok is false if nobody is, or nobody who can own anything.
+	Owner(ctx context.Context, from db.DBTX, username string) (name string, ok bool, err error)
 	// RecordAccess adds a change of who may do what to the audit trail, in the
 	// transaction that makes it.
 	RecordAccess(ctx context.Context, tx db.DBTX, kind, detail string) error

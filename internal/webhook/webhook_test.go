@@ -43,11 +43,9 @@ var (
 // accounts is what package auth is to package scan and here.
 type accounts struct{}
 
-func (accounts) MissingGroups(context.Context, db.DBTX, []string) ([]string, error) {
-	return nil, nil
-}
-func (accounts) Owner(context.Context, db.DBTX, string) (string, bool, error) { return "", false, nil }
-func (accounts) RecordAccess(context.Context, db.DBTX, string, string) error  { return nil }
+func (accounts) MissingGroups(context.Context, db.DBTX, []string) ([]string, error) { return nil, nil }
+func (accounts) Owner(context.Context, db.DBTX, string) (string, bool, error)       { return "", false, nil }
+func (accounts) RecordAccess(context.Context, db.DBTX, string, string) error        { return nil }
 
 // site is a database and a tree, and a server of them.
 type site struct {
