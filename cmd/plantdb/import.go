@@ -72,11 +72,12 @@ func (p *program) importTree(ctx context.Context, s *store, dryRun bool) error {
 	if dryRun {
 		return p.lookThrough(ctx, s)
 	}
-	scans := scan.New(s.pool, s.tree, noGroups{}, scan.DefaultConfig(), s.log)
+	limits := scan.DefaultConfig()
+	scans := scan.New(s.pool, s.tree, noGroups{}, limits, s.log)
 	if p.config.Previews == config.PreviewsAhead {
 		scans.PreviewAhead(s.queue) // by the next server that runs
 	}
-	if err := scans.FoldAll(ctx); err != nil {
+	if err := scans.FoldAll(ctx, limits.LockTimeout); err != nil {
 		return err
 	}
 	bar := p.progress("indexing")

@@ -228,8 +228,9 @@ func (s *service) prepare(ctx context.Context, root *os.Root) error {
 	if err := s.scans.SettleBatches(actor.NewContext(ctx, actor.System())); err != nil {
 		return err
 	}
-	// What a crash left is no matter of the index, but of Python programs.
-	if err := s.scans.FoldAll(ctx); err != nil {
+	// What a crash left is no matter of the index, but of Python programs. Those that
+	// hold a scan are not waited for, which could take as many timeouts: KeepFolded does.
+	if err := s.scans.FoldAll(ctx, 0); err != nil {
 		s.log.WarnContext(ctx, "files.json lags behind the uploads", slog.Any("err", err))
 	}
 	return s.firstIndex(ctx)
@@ -389,7 +390,7 @@ func (s *service) serveUntil(ctx context.Context, server *http.Server, listener 
 func (s *service) foldLast(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
-	if err := s.scans.FoldAll(ctx); err != nil {
+	if err := s.scans.FoldAll(ctx, time.Duration(s.config.LockTimeout)); err != nil {
 		s.log.WarnContext(ctx, "files.json lags behind the uploads until the next start", slog.Any("err", err))
 	}
 }

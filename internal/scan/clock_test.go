@@ -211,7 +211,7 @@ func (f fixture) keptUp(t *testing.T) {
 	if err := f.SettleBatches(system); err != nil {
 		t.Errorf("SettleBatches = %v", err)
 	}
-	if err := f.FoldAll(system); err != nil {
+	if err := f.FoldAll(system, time.Minute); err != nil {
 		t.Errorf("FoldAll = %v", err)
 	}
 	if done := f.reconcile(t); done.Removed > 0 || done.Broken > 0 {

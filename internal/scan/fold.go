@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,8 +27,10 @@ const (
 	// foldLatest.
 	foldShare  = 10
 	foldLatest = 5 * time.Second
-	// foldAgain is when a fold that failed is tried again.
+	// foldAgain is when a fold that failed is tried again, and foldHeld when that of
+	// a scan is that somebody holds.
 	foldAgain = 5 * time.Second
+	foldHeld  = 250 * time.Millisecond
 	// lookForLeft is how often journals are looked for that a server left
 	// which was killed, and leftAfter when one counts as left.
 	lookForLeft = 10 * time.Second
@@ -117,12 +120,14 @@ func (s *Service) KeepFolded(ctx context.Context) error {
 
 func (s *Service) foldOrRetry(ctx context.Context, loc fsdb.Loc) {
 	began := time.Now()
-	err := s.fold(ctx, loc)
+	err := s.foldIfFree(ctx, loc)
 	switch {
 	case err == nil:
 		s.folds.mu.Lock()
 		s.folds.took = time.Since(began)
 		s.folds.mu.Unlock()
+	case errors.Is(err, errHeld): // which the wait said
+		s.folds.at(loc, time.Now().Add(foldHeld))
 	case ctx.Err() != nil, errors.Is(err, fsdb.ErrNotFound):
 	default:
 		s.log.WarnContext(ctx, "files.json lags behind the uploads", slog.String("scan", loc.Dir()), slog.Any("err", err))
@@ -145,31 +150,72 @@ func (s *Service) findLeft(ctx context.Context) {
 }
 
 // FoldAll folds every journal of the tree: a server does so when it starts and
-// when it stops. One that cannot be folded stays, and is said in the error;
-// nothing is lost by that.
-func (s *Service) FoldAll(ctx context.Context) error {
+// when it stops. Scans that somebody holds come last, and are tried until patience
+// is over, all together. A journal that cannot be folded stays, and is said in the
+// error; nothing is lost by that, and KeepFolded tries it again.
+func (s *Service) FoldAll(ctx context.Context, patience time.Duration) error {
 	journals, err := s.tree.Journals(ctx)
 	if err != nil {
 		return err
 	}
-	var errs []error
-	for _, j := range journals {
-		if err := ctx.Err(); err != nil {
-			return errors.Join(append(errs, err)...)
+	journals = slices.DeleteFunc(journals, func(j fsdb.Journal) bool { return j.Scan == "" }) // torn before it said of which scan it is
+	var all error
+	for until := time.Now().Add(patience); ; {
+		failed, held := s.foldEach(ctx, journals)
+		all = errors.Join(all, failed)
+		if len(held) == 0 {
+			return all
 		}
-		if j.Scan == "" {
-			continue // torn before it said of which scan it is
+		if time.Until(until) < foldHeld || sleep(ctx, foldHeld) != nil {
+			for _, j := range held {
+				s.folds.at(j.Loc, time.Now().Add(foldHeld))
+				all = errors.Join(all, fmt.Errorf("fold the journal of %q: %w", j.Dir(), errHeld))
+			}
+			return errors.Join(all, ctx.Err())
 		}
-		if err := s.fold(ctx, j.Loc); err != nil && !errors.Is(err, fsdb.ErrNotFound) {
-			errs = append(errs, fmt.Errorf("fold the journal of %q: %w", j.Dir(), err))
+		journals = held
+	}
+}
+
+// foldEach folds journals side by side and returns those of scans that are held.
+func (s *Service) foldEach(ctx context.Context, journals []fsdb.Journal) (failed error, held []fsdb.Journal) {
+	errs := make([]error, len(journals))
+	var group errgroup.Group
+	group.SetLimit(foldsAtOnce)
+	for i, j := range journals {
+		group.Go(func() error {
+			errs[i] = s.foldIfFree(ctx, j.Loc)
+			return nil
+		})
+	}
+	_ = group.Wait() // the errors are in errs
+	for i, j := range journals {
+		switch err := errs[i]; {
+		case err == nil, errors.Is(err, fsdb.ErrNotFound):
+		case errors.Is(err, errHeld):
+			held = append(held, j)
+		default:
+			failed = errors.Join(failed, fmt.Errorf("fold the journal of %q: %w", j.Dir(), err))
 		}
 	}
-	return errors.Join(errs...)
+	return failed, held
 }
 
 // fold holds the scan and folds its journal.
 func (s *Service) fold(ctx context.Context, loc fsdb.Loc) error {
 	return s.still(ctx, holdFold, func(pgx.Tx) error { return s.tree.Fold(ctx, loc) }, loc.Scan)
+}
+
+var errHeld = errors.New("somebody holds the scan")
+
+// foldIfFree is fold for who has others to fold as well: errHeld if somebody holds
+// the scan.
+func (s *Service) foldIfFree(ctx context.Context, loc fsdb.Loc) error {
+	err := s.stillIfFree(ctx, holdFold, func(pgx.Tx) error { return s.tree.Fold(ctx, loc) }, loc.Scan)
+	if errors.Is(err, ErrBusy) {
+		return errHeld
+	}
+	return err
 }
 
 // settle folds the journal of a scan whose files.json is about to be given

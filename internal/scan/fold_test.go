@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -81,7 +82,7 @@ func TestFilesIndexFollows(t *testing.T) {
 	if got := indexLists(t, f.read(t, "s/files.json")); len(got) != len(strings.Fields(order()))-40 {
 		t.Errorf("files.json has %d files although nobody keeps it, the index %d", len(got), len(strings.Fields(order())))
 	}
-	if err := f.FoldAll(t.Context()); err != nil {
+	if err := f.FoldAll(t.Context(), time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	if got := fmt.Sprint(indexLists(t, f.read(t, "s/files.json"))); got != order() {
@@ -150,4 +151,66 @@ func TestPendingIsRead(t *testing.T) {
 			t.Errorf("the upload holds %q", has2)
 		}
 	})
+}
+
+// However many scans programs hold, and for however long, the files.json of all others
+// follows, when a server starts, while it runs and when it stops; that of those follows
+// once they are let go.
+func TestHeldScansKeepNoOtherUnfolded(t *testing.T) {
+	t.Parallel()
+	for when, fold := range map[string]func(context.Context, *Service) error{
+		"start": func(ctx context.Context, s *Service) error { return s.FoldAll(ctx, 0) },
+		"work":  func(ctx context.Context, s *Service) error { return s.KeepFolded(ctx) },
+		"stop":  func(ctx context.Context, s *Service) error { return s.FoldAll(ctx, time.Hour) },
+	} {
+		t.Run(when, func(t *testing.T) {
+			t.Parallel()
+			f := indexed(t)
+			f.config.LockTimeout = time.Hour
+			var names []string
+			for i := range 3 * foldsAtOnce {
+				names = append(names, fmt.Sprintf("held%02d", i))
+			}
+			names = append(names, "other") // the last in every order
+			for _, name := range names {
+				plainScan(name, `{"owner": "ann"}`).write(t, f.dir)
+			}
+			f.reconcile(t)
+			lists := func(name string) bool { return slices.Contains(indexLists(t, f.read(t, name+"/files.json")), "new") }
+			var programs []func()
+			for _, name := range names {
+				if err := upload(as(t, ann), f.Service, name, "images", "new", "txt", "content", "{}"); err != nil {
+					t.Fatal(err)
+				}
+				if name != "other" {
+					programs = append(programs, program(t, f, name))
+				}
+			}
+			work, stop := context.WithCancel(actor.NewContext(t.Context(), actor.System()))
+			ended := make(chan error, 1)
+			go func() { ended <- fold(work, f.Service) }()
+			waitFor(t, "the fold of a scan that nobody holds", func() bool { return lists("other") })
+			for _, name := range names[:len(programs)] {
+				if lists(name) {
+					t.Errorf("files.json of %s was written while a program held it", name)
+				}
+			}
+			if when == "start" {
+				if err := <-ended; !errors.Is(err, errHeld) {
+					t.Errorf("FoldAll = %v, want the scans that are held", err)
+				}
+				go func() { ended <- f.KeepFolded(work) }() // as the server that started
+			}
+			for _, release := range programs {
+				release()
+			}
+			waitFor(t, "the fold of the scans that were held", func() bool {
+				return !slices.ContainsFunc(names, func(name string) bool { return !lists(name) })
+			})
+			stop()
+			if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
+				t.Errorf("it ended with %v", err)
+			}
+		})
+	}
 }

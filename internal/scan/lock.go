@@ -74,6 +74,12 @@ func (s *Service) still(ctx context.Context, operation string, fn func(tx pgx.Tx
 	return s.hold(ctx, claim{operation: operation, names: names}, func(_ context.Context, tx pgx.Tx) error { return fn(tx) })
 }
 
+// stillIfFree is still for work that can as well be done later: what somebody holds
+// is not waited for, so that it keeps nobody from the rest. ErrBusy then.
+func (s *Service) stillIfFree(ctx context.Context, operation string, fn func(tx pgx.Tx) error, names ...string) error {
+	return s.hold(ctx, claim{operation: operation, names: names, once: true}, func(_ context.Context, tx pgx.Tx) error { return fn(tx) })
+}
+
 // lockedRows is locked for who only reads the tree and writes rows. It holds
 // nobody up outside, and waits for nobody there: what a program writes while it
 // is read has another signature afterwards, and is read again.
@@ -98,6 +104,7 @@ type claim struct {
 	operation string
 	names     []string // as locked has them
 	toEnd     bool     // once it is held the caller may leave
+	once      bool     // a program is not waited for, and servers no longer than leastWait
 	deadline  time.Time
 }
 
@@ -117,6 +124,9 @@ func (h claim) scan() string {
 // scan that somebody holds would take all of them.
 func (s *Service) hold(ctx context.Context, h claim, fn func(ctx context.Context, tx pgx.Tx) error) error {
 	h.deadline = time.Now().Add(s.config.LockTimeout)
+	if h.once {
+		h.deadline = time.Now().Add(min(leastWait, s.config.LockTimeout))
+	}
 	stop := s.waits.watch(ctx, h.scan())
 	defer stop()
 	leave, err := s.turns.take(ctx, h.deadline, h.ours())
@@ -136,6 +146,9 @@ func (s *Service) hold(ctx context.Context, h claim, fn func(ctx context.Context
 			return s.busy(h.scan(), err)
 		case !outside:
 			return err
+		case h.once:
+			s.waits.again(ctx, h.scan())
+			return s.busy(h.scan(), held.cause)
 		}
 		if err := s.awaitFiles(ctx, h); err != nil {
 			return s.gaveUp(ctx, h, errors.Join(err, held.cause))

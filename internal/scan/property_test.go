@@ -281,7 +281,7 @@ func (p *propertyServer) open() error {
 	p.s = New(p.pool, tree, groupList{"lab", "farm"}, config, slog.New(slog.DiscardHandler))
 	p.ctx, p.cut = context.WithCancel(context.Background())
 	ctx := actor.NewContext(context.Background(), actor.System())
-	err = errors.Join(p.s.SettleBatches(ctx), p.s.FoldAll(ctx))
+	err = errors.Join(p.s.SettleBatches(ctx), p.s.FoldAll(ctx, time.Minute))
 	_, reconciled := p.s.Reconcile(ctx)
 	return errors.Join(err, reconciled)
 }
@@ -461,7 +461,7 @@ func (tr *trial) keep(ctx context.Context, p *propertyServer, c *call) (told, ou
 	case "lie":
 		p.pool.lie.Store(1)
 	case "fold":
-		c.err = p.s.FoldAll(ctx)
+		c.err = p.s.FoldAll(ctx, time.Minute)
 	case "reconcile":
 		_, c.err = p.s.Refresh(ctx)
 	case "refresh":
@@ -847,7 +847,7 @@ func (tr *trial) settle(faults, clean bool) (*modelWorld, error) {
 	tr.open = nil
 	ctx := actor.NewContext(context.Background(), actor.System())
 	_, trash := s.KeepTrash(ctx)
-	err := errors.Join(s.SettleBatches(ctx), trash, s.FoldAll(ctx))
+	err := errors.Join(s.SettleBatches(ctx), trash, s.FoldAll(ctx, time.Minute))
 	_, reconciled := s.Reconcile(ctx)
 	if err := errors.Join(err, reconciled); err != nil {
 		return nil, err

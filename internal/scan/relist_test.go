@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // A program that writes files.json from an older memory takes no upload away that
@@ -25,7 +26,7 @@ func TestUploadsAreListedAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := f.FoldAll(t.Context()); err != nil {
+	if err := f.FoldAll(t.Context(), time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	f.reconcile(t)

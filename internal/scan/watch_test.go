@@ -197,7 +197,7 @@ func TestKeepIndexedOwnWrites(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if err := one.FoldAll(t.Context()); err != nil {
+	if err := one.FoldAll(t.Context(), time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	for settled := 0; settled < 6; time.Sleep(10 * time.Millisecond) {
