@@ -57,11 +57,12 @@ func (q *Queries) GetFilesetUsage(ctx context.Context, db DBTX, id uuid.UUID) (G
 	return i, err
 }
 
-const insertFileset = `-- name: InsertFileset :exec
+const insertFileset = `-- name: InsertFileset :execrows
 INSERT INTO filesets (id, scan_id, name, position, document, metadata)
 VALUES ($1, $2, $3,
         (SELECT coalesce(max(f.position) + 1, 0) FROM filesets f WHERE f.scan_id = $2),
         $4, $5)
+ON CONFLICT (scan_id, name) DO NOTHING
 `
 
 type InsertFilesetParams struct {
@@ -72,16 +73,19 @@ type InsertFilesetParams struct {
 	Metadata json.RawMessage
 }
 
-// InsertFileset adds a fileset at the end; filesets_name_key says that the name is taken.
-func (q *Queries) InsertFileset(ctx context.Context, db DBTX, arg InsertFilesetParams) error {
-	_, err := db.Exec(ctx, insertFileset,
+// InsertFileset adds a fileset at the end, or none where there is a row of that name.
+func (q *Queries) InsertFileset(ctx context.Context, db DBTX, arg InsertFilesetParams) (int64, error) {
+	result, err := db.Exec(ctx, insertFileset,
 		arg.ID,
 		arg.ScanID,
 		arg.Name,
 		arg.Document,
 		arg.Metadata,
 	)
-	return err
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const listFilesets = `-- name: ListFilesets :many

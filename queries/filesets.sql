@@ -6,12 +6,13 @@ SELECT id, name, document FROM filesets WHERE scan_id = @scan_id AND name = @nam
 -- ListFilesets returns the filesets of a scan in the order of files.json.
 SELECT id, name, document FROM filesets WHERE scan_id = @scan_id ORDER BY position, name;
 
--- name: InsertFileset :exec
--- InsertFileset adds a fileset at the end; filesets_name_key says that the name is taken.
+-- name: InsertFileset :execrows
+-- InsertFileset adds a fileset at the end, or none where there is a row of that name.
 INSERT INTO filesets (id, scan_id, name, position, document, metadata)
 VALUES (@id, @scan_id, @name,
         (SELECT coalesce(max(f.position) + 1, 0) FROM filesets f WHERE f.scan_id = @scan_id),
-        @document, @metadata);
+        @document, @metadata)
+ON CONFLICT (scan_id, name) DO NOTHING;
 
 -- name: SetFilesetDocument :exec
 -- SetFilesetDocument keeps new metadata of a fileset.

@@ -349,11 +349,14 @@ func (s *Service) insertFileset(ctx context.Context, tx pgx.Tx, r row, fileset s
 	if err != nil {
 		return err
 	}
-	err = s.q.InsertFileset(ctx, tx, db.InsertFilesetParams{
+	inserted, err := s.q.InsertFileset(ctx, tx, db.InsertFilesetParams{
 		ID: newID(), ScanID: r.id, Name: fileset, Document: metadata, Metadata: searchable(metadata),
 	})
 	if err != nil {
 		return fmt.Errorf("insert fileset %q of scan %q: %w", fileset, r.Name, err)
+	}
+	if inserted == 0 {
+		return s.renewFileset(ctx, tx, r, fileset)
 	}
 	if err := s.q.TouchScan(ctx, tx, s.now(), r.id); err != nil {
 		return fmt.Errorf("void info of scan %q: %w", r.Name, err)
@@ -363,6 +366,16 @@ func (s *Service) insertFileset(ctx context.Context, tx pgx.Tx, r row, fileset s
 		err = s.refill(ctx, tx, r)
 	}
 	return errors.Join(err, s.record(ctx, tx, Change{Kind: FilesetCreated, Scan: r.Name, Fileset: fileset}))
+}
+
+// renewFileset is insertFileset where the index has a fileset of that name which
+// the tree had not any more: it went outside, with its files.
+func (s *Service) renewFileset(ctx context.Context, tx pgx.Tx, r row, fileset string) error {
+	_, found, err := s.adopt(ctx, tx, r)
+	if err != nil {
+		return err
+	}
+	return s.record(ctx, tx, append(found.worth(), Change{Kind: FilesetCreated, Scan: r.Name, Fileset: fileset})...)
 }
 
 // adoptFileset is adoptScan and madeBefore for a fileset.

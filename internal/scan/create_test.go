@@ -268,3 +268,35 @@ func TestCreateTimelapse(t *testing.T) {
 		}
 	}
 }
+
+// A fileset that another program took away can be made anew before a reconcile
+// has seen that it went, whether files.json still lists it or not.
+func TestCreateFilesetOfWhatIsGone(t *testing.T) {
+	t.Parallel()
+	for name, gone := range map[string]func(t *testing.T, f fixture){
+		"its directory": func(*testing.T, fixture) {},
+		"its entry as well": func(t *testing.T, f fixture) {
+			t.Helper()
+			files{"s/files.json": `{"filesets": []}`}.write(t, f.dir)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := indexed(t, plainScan("s", `{"owner": "ann"}`))
+			f.remove(t, "s/images")
+			gone(t, f)
+			if err := f.CreateFileset(as(t, ann), "s", "images", json.RawMessage(`{"made": "anew"}`)); err != nil {
+				t.Fatalf("CreateFileset() = %v", err)
+			}
+			if got := f.outbox(t); !slices.Contains(got, "fileset.created ann:none  s/images") {
+				t.Errorf("events = %q, want one that ann made the fileset", got)
+			}
+			if err := upload(as(t, ann), f.Service, "s", "images", "new", "jpg", "12345", ""); err != nil {
+				t.Fatalf("upload into it = %v", err)
+			}
+			known := f.rows(t)
+			f.reconcile(t)
+			f.expect(t, "a reconcile", known)
+		})
+	}
+}

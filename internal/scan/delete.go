@@ -69,7 +69,7 @@ func (s *Service) deleteScan(ctx context.Context, tx *writing, a actor.Actor, r 
 	if err != nil {
 		return e, nil, err
 	}
-	if err := s.record(ctx, tx, Change{Kind: ScanDeleted, Scan: r.Name}); err != nil {
+	if err := s.record(ctx, tx, Change{Kind: ScanDeleted, Scan: r.Name, Outside: verdict != nil}); err != nil {
 		return e, nil, err
 	}
 	if err := s.q.DeleteScan(ctx, tx, r.Name); err != nil {
@@ -92,8 +92,8 @@ func (s *Service) newTrash(a actor.Actor, kind fsdb.TrashKind, r row, files int3
 
 // discard moves into the trash what e says and indexes the entry. Where the
 // tree has nothing of that name any more, either a call before this one was cut
-// short, then the entry it left is taken, or unknown is the verdict; the rows
-// are stale in both cases.
+// short, then the entry it left is taken, or unknown is the verdict, for it went
+// outside; the rows are stale in both cases.
 func (s *Service) discard(ctx context.Context, tx *writing, e fsdb.Trashed, unknown error) (entry fsdb.Trashed, verdict, err error) {
 	err = s.trash(ctx, tx, e)
 	if errors.Is(err, fsdb.ErrNotFound) {
@@ -183,7 +183,7 @@ func (s *Service) DeleteFileset(ctx context.Context, name, fileset string, match
 		if e, verdict, err = s.discard(ctx, tx, e, unknownFileset(name, fileset)); err != nil {
 			return e, nil, err
 		}
-		if err := s.record(ctx, tx, Change{Kind: FilesetDeleted, Scan: r.Name, Fileset: fs.Name}); err != nil {
+		if err := s.record(ctx, tx, Change{Kind: FilesetDeleted, Scan: r.Name, Fileset: fs.Name, Outside: verdict != nil}); err != nil {
 			return e, nil, err
 		}
 		if err := s.q.DeleteFileset(ctx, tx, fs.ID); err != nil {
@@ -219,7 +219,10 @@ func (s *Service) DeleteFile(ctx context.Context, name, fileset, file string, ma
 		if e, verdict, err = s.discard(ctx, tx, e, unknownFile(name, fileset, file)); err != nil {
 			return e, nil, err
 		}
-		change := Change{Kind: FileDeleted, Scan: r.Name, Fileset: fs.Name, File: f.Name, Detail: Detail{Filename: f.Filename, Size: &f.Size}}
+		change := Change{
+			Kind: FileDeleted, Scan: r.Name, Fileset: fs.Name, File: f.Name, Detail: Detail{Filename: f.Filename, Size: &f.Size},
+			Outside: verdict != nil,
+		}
 		if err := s.record(ctx, tx, change); err != nil {
 			return e, nil, err
 		}

@@ -514,7 +514,13 @@ func TestDeleteOfWhatIsGone(t *testing.T) {
 	if got := f.read(t, "s/files.json"); got != listed {
 		t.Errorf("files.json = %s, want it as it was", got)
 	}
+	f.remove(t, "s")
+	if _, err := f.DeleteScan(as(t, ann), "s", Match{}); !errors.Is(err, ErrUnknownScan) {
+		t.Errorf("DeleteScan() of one that is gone = %v, want ErrUnknownScan", err)
+	}
 	f.nothingInTrash(t)
+	// It was not ann who took it away.
+	f.wantOutbox(t, 0, `file.deleted -:-  s/images/00000_rgb {"size": 11, "filename": "00000_rgb.jpg"}`, `fileset.deleted -:-  s/images`, `scan.deleted -:-  s`)
 }
 
 // An entry that a deletion left without content, and no row, is not shown as what is

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/romi/plantdb-go/internal/actor"
+	"github.com/romi/plantdb-go/internal/fault"
 	"github.com/romi/plantdb-go/internal/fsdb"
 	"github.com/romi/plantdb-go/internal/postgres"
 )
@@ -37,7 +39,8 @@ const holdTime = 10 * time.Minute
 // and "<scan>/<fileset>/<file>" stand for upstream's locks of parts. fn locks
 // no other. ErrBusy if somebody else holds one for longer than the timeout; an
 // error of the tree if its file locks cannot be had. What fn did to the tree is
-// taken back where it returns an error; see writing.
+// taken back where it returns an error; see writing. ErrBusy, too, if another
+// program takes away what fn writes to.
 //
 // Once the names are held fn goes on to its end, and the commit with it, whether
 // the caller leaves or not: fn has a context of its own. It is run once, for what
@@ -51,7 +54,7 @@ func (s *Service) locked(ctx context.Context, operation string, fn func(ctx cont
 		err := fn(ctx, w)
 		if err != nil {
 			s.takeBack(ctx, w)
-			return err
+			return s.takenAway(ctx, names, err)
 		}
 		for _, end := range w.ends {
 			end()
@@ -66,6 +69,17 @@ func (s *Service) locked(ctx context.Context, operation string, fn func(ctx cont
 	// At once where the commit failed: who finds first what is in doubt is to know whose it is.
 	s.settleDoubts(ctx, w, err)
 	return err
+}
+
+// takenAway is the error of a write under which something went that was there when
+// it was looked at. No server takes anything away from who holds the names: another
+// program did, and who comes again finds what that has left.
+func (s *Service) takenAway(ctx context.Context, names []string, err error) error {
+	if _, told := errors.AsType[*fault.Error](err); told || !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	s.log.WarnContext(ctx, "another program took away what was being written", slog.Any("names", names), slog.Any("err", err))
+	return ErrBusy.With("Another program changed scan %s while it was written", claim{names: names}.scan()).After(time.Second).Because(err)
 }
 
 // still is locked for who keeps others from writing, and changes nothing that

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	mrand "math/rand/v2"
 	"os"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/romi/plantdb-go/internal/fault"
 	"github.com/romi/plantdb-go/internal/fsdb"
 	"github.com/romi/plantdb-go/internal/pgtest"
 )
@@ -69,6 +71,32 @@ func TestBusyProgram(t *testing.T) {
 	defer program(t, f, "s")()
 	if err := write(); err != nil {
 		t.Errorf("SetMetadata without file locks = %v", err)
+	}
+}
+
+// Who writes into a scan that another program takes away meanwhile is told to come
+// again, and the log what was missing.
+func TestTakenAwayMeanwhile(t *testing.T) {
+	t.Parallel()
+	f := indexed(t, plainScan("s", `{"owner": "ann"}`))
+	undone := false
+	err := f.locked(as(t, ann), opCreateFile, func(_ context.Context, tx *writing) error {
+		tx.did(func(context.Context) error { undone = true; return nil })
+		f.remove(t, "s")
+		_, err := os.Open(filepath.Join(f.dir, "s/files.json"))
+		return fmt.Errorf("add files: %w", err)
+	}, "s")
+	told, ok := errors.AsType[*fault.Error](err)
+	if !errors.Is(err, ErrBusy) || !ok || told.RetryAfter <= 0 || !undone {
+		t.Errorf("a write into what is taken away = %v, taken back: %v; want ErrBusy with a time to come again, and true", err, undone)
+	}
+	if log := f.log.String(); !strings.Contains(log, "s/files.json") {
+		t.Errorf("the log says %q, want what was missing", log)
+	}
+	// What the tree says itself stays what it is.
+	err = f.locked(as(t, ann), opCreateFile, func(context.Context, *writing) error { return fsdb.ErrNotFound.Because(fs.ErrNotExist) }, "s")
+	if !errors.Is(err, fsdb.ErrNotFound) || errors.Is(err, ErrBusy) {
+		t.Errorf("ErrNotFound of the tree = %v", err)
 	}
 }
 
