@@ -316,6 +316,38 @@ func TestJournals(t *testing.T) {
 	}
 }
 
+// What a newer version of the program has uploaded is not listed yet: the scan goes
+// into the trash with it or not at all, while a damaged one may go.
+func TestTrashWithNewerJournal(t *testing.T) {
+	t.Parallel()
+	newer := func(loc Loc) files {
+		head := map[string]any{"journal": journalVersion + 1, "timelapse": loc.Timelapse, "scan": loc.Scan}
+		return files{journalFile(loc): string(must[[]byte](t)(appendLine(nil, head)))}
+	}
+	alone, member := Loc{Scan: "s"}, Loc{Timelapse: "tl", Scan: "m"}
+	tree := newTree(t, images(), files{"tl/timelapse.json": `{}`}, small.under("tl/m"), small.under("damaged"), files{"damaged/files.json": "{"},
+		newer(alone), newer(member))
+	for _, e := range []Trashed{
+		{ID: "1", Kind: TrashScan, Scan: "s"},
+		{ID: "2", Kind: TrashScan, Timelapse: "tl", Scan: "m"},
+		{ID: "3", Kind: TrashTimelapse, Timelapse: "tl"},
+	} {
+		if err := tree.Trash(ctx, e); !errors.Is(err, ErrBroken) {
+			t.Errorf("Trash(%+v) = %v, want ErrBroken", e, err)
+		}
+	}
+	for _, loc := range []Loc{alone, member} {
+		there, err := tree.Has(loc)
+		pending, err2 := tree.Pending(loc)
+		if !there || !pending || err != nil || err2 != nil {
+			t.Errorf("%v is there: %t, its journal: %t (%v, %v)", loc, there, pending, err, err2)
+		}
+	}
+	if err := tree.Trash(ctx, Trashed{ID: "4", Kind: TrashScan, Scan: "damaged"}); err != nil {
+		t.Errorf("Trash of a damaged scan = %v", err)
+	}
+}
+
 // TestJournalOfAnother holds that what a journal says of files that are gone,
 // or of a scan that went away, is not believed.
 func TestJournalOfAnother(t *testing.T) {

@@ -61,7 +61,8 @@ func (t *Tree) trash(ctx context.Context, e *Trashed) error {
 }
 
 // foldAll folds the journals of what is about to move. A scan that is damaged
-// may be deleted as it is.
+// may be deleted as it is, but not one whose journal cannot be read: what another
+// version of this program has added stays behind in it, and no restoration finds it.
 func (t *Tree) foldAll(ctx context.Context, e *Trashed) error {
 	scans := []string{e.Scan}
 	if e.Kind == TrashTimelapse {
@@ -71,8 +72,12 @@ func (t *Tree) foldAll(ctx context.Context, e *Trashed) error {
 		}
 	}
 	for _, scan := range scans {
-		err := t.Fold(ctx, Loc{Timelapse: e.Timelapse, Scan: scan})
-		if err != nil && !errors.Is(err, ErrBroken) {
+		loc := Loc{Timelapse: e.Timelapse, Scan: scan}
+		err := t.Fold(ctx, loc)
+		if errors.Is(err, ErrBroken) {
+			_, err = t.journalOf(loc)
+		}
+		if err != nil {
 			return err
 		}
 	}
