@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path"
 	"slices"
@@ -134,4 +135,14 @@ func readAll(f *os.File, info fs.FileInfo, limit int64) ([]byte, error) {
 	default:
 		return nil, err
 	}
+}
+
+// OpenFiles is how many files this process may have open at once, connections and
+// all else included.
+func OpenFiles() int64 {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil || limit.Cur > math.MaxInt32 {
+		return math.MaxInt32 // as good as all that it wants
+	}
+	return int64(limit.Cur) //nolint:gosec // bounded above
 }

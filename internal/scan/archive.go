@@ -30,9 +30,12 @@ const (
 	// rememberedSums bounds the cache of checksums, to some ten megabytes.
 	rememberedSums = 1 << 15
 	// archiveFiles is how many files all archives together hold open, so that
-	// they are what they were when their archive began. Those beyond are
-	// opened when their turn comes, and end the archive if they have changed.
+	// they are what they were when their archive began, or a part of what the system
+	// lets this process have open, if that is less: who loads archives slowly would
+	// stop everybody else. Those beyond are opened when their turn comes, and end the
+	// archive if they have changed.
 	archiveFiles = 4096
+	archiveShare = 4
 	// largeEntry is from what size on a file is summed apart from who asks for it.
 	largeEntry = 8 << 20
 	// keepTimeout bounds what the end of an archive waits for the index.
@@ -45,6 +48,7 @@ type Archives struct {
 	scans *Service
 	sums  *lru.Cache[fileVersion, sums]
 	open  atomic.Int64 // files held open
+	most  int64        // of them; see archiveFiles
 	large int64        // see largeEntry
 	apart *summer
 }
@@ -55,7 +59,7 @@ func NewArchives(s *Service) *Archives {
 	if err != nil { // only for a size below one
 		panic(err)
 	}
-	return &Archives{scans: s, sums: cache, large: largeEntry, apart: newSummer()}
+	return &Archives{scans: s, sums: cache, most: min(archiveFiles, fsdb.OpenFiles()/archiveShare), large: largeEntry, apart: newSummer()}
 }
 
 // Close ends the summing of files that nobody waits for any more, and of those that
@@ -216,7 +220,7 @@ func (a *Archive) file(opener *fsdb.Opener, name string) (*archived, error) {
 	}
 	f := &archived{archive: a, name: name, version: versionOf(info), modified: info.ModTime()}
 	a.files = append(a.files, f)
-	if a.archives.open.Add(1) <= archiveFiles {
+	if a.archives.open.Add(1) <= a.archives.most {
 		f.held = opened
 		return f, nil
 	}

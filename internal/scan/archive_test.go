@@ -18,6 +18,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/romi/plantdb-go/internal/actor"
+	"github.com/romi/plantdb-go/internal/fsdb"
 	"github.com/romi/plantdb-go/internal/storedzip"
 )
 
@@ -271,7 +272,7 @@ func TestArchiveWithoutHoldingFiles(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			archives.open.Store(archiveFiles)
+			archives.open.Store(archives.most)
 			a := openArchive(t, archives, guest, "s")
 			if err := tt.change(filepath.Join(f.dir, "s/images/00001_rgb.jpg")); err != nil {
 				t.Fatal(err)
@@ -280,9 +281,30 @@ func TestArchiveWithoutHoldingFiles(t *testing.T) {
 			if !errors.Is(err, tt.want) || (err == nil) != (int64(len(archive)) == a.Size()) {
 				t.Errorf("%s: WriteRange = %v after %d of %d bytes, want %v", name, err, len(archive), a.Size(), tt.want)
 			}
-			if archives.open.Load() != archiveFiles {
-				t.Errorf("%s: %d files held open, want %d", name, archives.open.Load(), archiveFiles)
+			if archives.open.Load() != archives.most {
+				t.Errorf("%s: %d files held open, want %d", name, archives.open.Load(), archives.most)
 			}
+		}
+	}
+}
+
+// Archives together hold no more files open than they may, which is never all that
+// the process may, and have those beyond as well.
+func TestArchivesLeaveFilesToOthers(t *testing.T) {
+	t.Parallel()
+	f := indexed(t, plainScan("s", `{}`)).aged(t)
+	archives := NewArchives(f.Service)
+	if may := fsdb.OpenFiles(); archives.most <= 0 || archives.most > archiveFiles || archives.most > may/archiveShare {
+		t.Errorf("archives hold %d files open of %d that the process may", archives.most, may)
+	}
+	archives.most = 3
+	one, other := openArchive(t, archives, guest, "s"), openArchive(t, archives, guest, "s")
+	if n := archives.open.Load(); n != 3 {
+		t.Errorf("archives hold %d files open, want 3", n)
+	}
+	for _, a := range []*Archive{one, other} {
+		if archive, err := write(t, a); err != nil || int64(len(archive)) != a.Size() {
+			t.Errorf("WriteRange = %v after %d of %d bytes", err, len(archive), a.Size())
 		}
 	}
 }
