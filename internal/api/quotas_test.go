@@ -1,9 +1,13 @@
 package api_test
 
 import (
+	"bufio"
+	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/romi/plantdb-go/internal/api"
 )
@@ -64,5 +68,50 @@ func TestQuotas(t *testing.T) {
 	wantProblem(t, "DELETE again", s.do(http.MethodDelete, "/api/v1/quotas/users/carol", "", bearer(boss)), http.StatusNotFound, "unknown_quota")
 	if a := s.upload(path+"b", carol, large, map[string]string{"ext": "png"}); a.status != http.StatusCreated {
 		t.Errorf("an upload without a quota = %d %s", a.status, a.body)
+	}
+}
+
+// What does not fit is refused by what the request says of its size: nothing of the
+// body is there yet, and the client has not gone. It is more than the server drains of a
+// refused one before it answers.
+func TestQuotaBeforeTheBytes(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, api.Config{Rates: api.NoRates})
+	boss, _ := s.login("admin")
+	carol, _ := s.login("carol")
+	s.create(carol, "mine")
+	s.made(s.do(http.MethodPost, "/api/v1/filesets/mine/images", "", bearer(carol)))
+	if a := s.do(http.MethodPut, "/api/v1/quotas/users/carol", `{"max_bytes":2000}`, bearer(boss), asJSON); a.status != http.StatusOK {
+		t.Fatalf("PUT = %d %s", a.status, a.body)
+	}
+	const size = 1 << 20
+	const form = "Content-Type: multipart/form-data; boundary=x\r\n"
+	for name, request := range map[string]string{
+		"multipart": "POST /api/v1/files/mine/images/a HTTP/1.1\r\n" + form,
+		"raw":       "POST /files/mine HTTP/1.1\r\nContent-Disposition: x\r\nX-File-Path: a.txt\r\n",
+		"archive":   "POST /api/v1/assets/archive/new HTTP/1.1\r\n" + form,
+		"pieces": "POST /api/v1/uploads HTTP/1.1\r\nTus-Resumable: 1.0.0\r\nContent-Type: " + offsetBody.value + "\r\nUpload-Length: " + fmt.Sprint(size) + "\r\nUpload-Metadata: " +
+			described("scan", "mine", "fileset", "images", "filename", "a.png").value + "\r\n",
+	} {
+		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", strings.TrimPrefix(s.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.SetDeadline(time.Now().Add(2 * time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(conn, "%sHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n", request, carol, size)
+		response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if response.StatusCode != http.StatusRequestEntityTooLarge {
+			t.Errorf("%s = %d before its body, want 413", name, response.StatusCode)
+		}
+		_ = response.Body.Close() // as is the connection
+		_ = conn.Close()
+	}
+	if left := uploads(t, s.dir); len(left) > 0 {
+		t.Errorf("left: %v", left)
 	}
 }
