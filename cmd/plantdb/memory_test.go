@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"slices"
@@ -104,5 +105,58 @@ func (c caller) copyTo(t *testing.T, w io.Writer, path string) {
 	defer func() { _ = response.Body.Close() }() // only read
 	if _, err := io.Copy(w, response.Body); err != nil || response.StatusCode != http.StatusOK {
 		t.Errorf("GET %s = %d, %v", path, response.StatusCode, err)
+	}
+}
+
+// TestMemoryOfUploads sends one large file in each of the ways that there are: the
+// server needs a small part of it in memory, for it takes the bytes as they come.
+func TestMemoryOfUploads(t *testing.T) {
+	t.Parallel()
+	const (
+		size = 64 << 20
+		most = 40 << 20 // a body that is held is all of it, and more while it grows
+	)
+	server := servertest.Start(t, servertest.Options{Env: []string{"DATABASE_URL=" + pgtest.URL(t)}}, servertest.Dir(t), "--test", "--rate-limits", "off", "--previews", "on-demand")
+	admin, _ := login(t, server, "admin", "admin")
+	admin.makeScan(t, "kept", "notes")
+	content := make([]byte, size)
+	_, _ = rand.NewChaCha8([32]byte{3}).Read(content) // never fails
+	formType, formBody := form(t, string(content), "ext", "txt")
+	archiveType, archiveBody, err := archiveForm("large", map[string]string{"one": string(content)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun := func() string { return admin.beginPieces(t, "pieces", size).Header.Get("Location") }
+	post := func(path string, body []byte, header map[string]string) *http.Request {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, admin.base+path, bytes.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+admin.token)
+		for name, value := range header {
+			r.Header.Set(name, value)
+		}
+		return r
+	}
+	requests := map[string]*http.Request{
+		"multipart": post("/api/v1/files/kept/images/large", formBody.Bytes(), map[string]string{"Content-Type": formType}),
+		"raw":       post("/files/kept", content, map[string]string{"Content-Disposition": "attachment", "X-File-Path": "large.bin"}),
+		"archive":   post("/api/v1/assets/archive/large", archiveBody, map[string]string{"Content-Type": archiveType}),
+		"in pieces": post(begun(), content, map[string]string{
+			"X-HTTP-Method-Override": http.MethodPatch, "Tus-Resumable": "1.0.0", "Content-Type": "application/offset+octet-stream", "Upload-Offset": "0",
+		}),
+	}
+	before := server.Peak(func() {})
+	for name, r := range requests {
+		var a answer
+		peak := server.Peak(func() { a = do(t, r) })
+		if a.Status >= http.StatusBadRequest {
+			t.Errorf("%s = %d %s", name, a.Status, a.Text)
+		}
+		t.Logf("%s: %d MiB", name, (peak-before)>>20)
+		if peak-before > most {
+			t.Errorf("%s of %d MiB takes %d MiB of memory, want at most %d", name, size>>20, (peak-before)>>20, most>>20)
+		}
 	}
 }
