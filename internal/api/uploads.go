@@ -198,7 +198,7 @@ type uploadShown struct {
 
 // finishFaults are those of the last piece, which makes the file.
 var finishFaults = []error{
-	scan.ErrUnknownScan, scan.ErrUnknownFileset, scan.ErrExtension, scan.ErrEmptyFile, scan.ErrMetadata, scan.ErrFileExists, fsdb.ErrName, fsdb.ErrReserved, fsdb.ErrBroken,
+	scan.ErrUnknownScan, scan.ErrUnknownFileset, scan.ErrExtension, scan.ErrEmptyFile, scan.ErrMetadata, scan.ErrFileExists, scan.ErrQuota, fsdb.ErrName, fsdb.ErrReserved, fsdb.ErrBroken,
 }
 
 const aboutTus = "This is the protocol of tus.io 1.0.0, for which there are clients in many languages; OPTIONS tells what of it there is. "
@@ -212,7 +212,7 @@ func (s *server) registerUploads() {
 		must: []string{"Tus-Resumable", "Upload-Length", "Upload-Metadata"},
 		faults: slices.Concat(finishFaults, []error{
 			errTusVersion, errTusLength, errTusMetadata, errTusChecksum, errTusBody, errFormMetadata, errBrokenUpload,
-			scan.ErrChecksum, errDigest, errDigestMismatch, scan.ErrUploadTooLong, scan.ErrQuota, scan.ErrTooManyUploads,
+			scan.ErrChecksum, errDigest, errDigestMismatch, scan.ErrUploadTooLong, scan.ErrTooManyUploads,
 		}),
 		summary: "Begin an upload that can be resumed",
 		doc: aboutTus + "Upload-Metadata names the scan, fileset and file, ext or filename, and the metadata of the file as JSON. " +
