@@ -196,6 +196,7 @@ func (w *Watcher) Follow(l *Listing) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.leaveStale(l)
+	w.enterRoot()
 	w.enter(filepath.Join(w.root, locksDir), watchedDir{kind: lockDir})
 	for _, e := range l.timelapses[:min(len(l.timelapses), w.lapses)] {
 		w.enterTimelapse(l, e.Loc.Timelapse)
@@ -213,6 +214,17 @@ func (w *Watcher) Follow(l *Listing) {
 		}
 	}
 	w.lost = false
+}
+
+// enterRoot watches the root anew: the system ends the watch of a directory that is
+// moved, or whose file system goes, also where it comes back. What came into it since
+// it was listed no event tells.
+func (w *Watcher) enterRoot() {
+	_, known := w.dirs[w.root]
+	w.enter(w.root, watchedDir{kind: treeDir})
+	if _, watched := w.dirs[w.root]; watched && !known {
+		w.touchAll()
+	}
 }
 
 // leaveStale drops what is no longer in the tree, or no longer what it was.

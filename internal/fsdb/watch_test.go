@@ -422,3 +422,26 @@ func TestWatchMovedAndRemoved(t *testing.T) {
 		t.Errorf("State() = %+v, want one scan and no overflow", s)
 	}
 }
+
+// A tree that is moved away and back is watched again by the next Follow.
+func TestWatchRootMoved(t *testing.T) {
+	t.Parallel()
+	tree := must[*Tree](t)(Create(filepath.Join(t.TempDir(), "tree")))
+	defer tree.Close()
+	smallScan("s").write(t, tree.Dir())
+	w := watchTree(t, tree, 100)
+	for _, step := range []string{"is away", "is back"} {
+		if step == "is away" {
+			if err := os.Rename(tree.Dir(), tree.Dir()+".away"); err != nil {
+				t.Fatal(err)
+			}
+			seen(t, w, "the tree "+step, "all")
+		} else if err := os.Rename(tree.Dir()+".away", tree.Dir()); err != nil {
+			t.Fatal(err)
+		}
+		w.Follow(must[*Listing](t)(tree.List(t.Context()))) // it is open, wherever it is
+	}
+	seen(t, w, "the tree is back", "all")
+	smallScan("new").write(t, tree.Dir())
+	seen(t, w, "a new scan", "new")
+}

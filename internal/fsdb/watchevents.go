@@ -77,6 +77,11 @@ func (w *Watcher) event(e fsnotify.Event) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if e.Name == w.root { // moved or removed: its watch has ended
+		delete(w.dirs, w.root)
+		w.touchAll() // so that Follow comes soon
+		return
+	}
 	name := filepath.Base(e.Name)
 	in, ok := w.dirs[filepath.Dir(e.Name)]
 	if !ok {
