@@ -27,7 +27,9 @@ type Reconciled struct {
 // last read is read again, each scan in one transaction, what is gone is
 // forgotten. It takes the tree as it is and writes nothing into it, but that
 // uploads which another program left out of files.json are listed again. A damaged
-// scan becomes a row with its reason; only a failing disk or database ends it.
+// scan becomes a row with its reason; only a failing disk or database ends it. A scan
+// that changed and that somebody holds too long is left as it was, and the error is
+// ErrBusy once all others are done.
 // Several may run at once, also on several machines. It acts for the server
 // itself and asks for no permission.
 func (s *Service) Reconcile(ctx context.Context) (Reconciled, error) {
@@ -55,14 +57,15 @@ func (s *Service) reconcile(ctx context.Context, p *pace) (Reconciled, error) {
 	if err := s.reconcileTimelapses(ctx, list, unseen); err != nil {
 		return Reconciled{}, err
 	}
-	done, lost, err := s.indexChanged(ctx, list, rows, unseen, p)
+	var held leftOut
+	done, lost, err := s.indexChanged(ctx, list, rows, unseen, p, &held)
 	if err != nil {
 		return done, err
 	}
 	// Last, so that a scan that has another name is there by it before it goes.
 	for _, name := range lost {
 		gone, err := s.forget(ctx, name)
-		if err != nil {
+		if err := held.but(err); err != nil {
 			return done, err
 		}
 		if gone {
@@ -74,7 +77,27 @@ func (s *Service) reconcile(ctx context.Context, p *pace) (Reconciled, error) {
 	}
 	s.met.Store(true)
 	s.settleIndex(ctx, done)
-	return done, nil
+	return done, held.err
+}
+
+// leftOut are the scans that a reconcile could not read, for somebody held them.
+type leftOut struct {
+	mu  sync.Mutex
+	err error // of the first
+}
+
+// but returns an error unless it is ErrBusy, which it keeps: one scan that is held
+// keeps no other from being read.
+func (l *leftOut) but(err error) error {
+	if !errors.Is(err, ErrBusy) {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err == nil {
+		l.err = err
+	}
+	return nil
 }
 
 // settleIndex has PostgreSQL look at what the index has come to hold, if much of it is
@@ -142,7 +165,7 @@ func (t *tally) add(read, broken bool) {
 
 // indexChanged reads the scans of the tree that are not as their rows say, and
 // returns the names of those that only the index has.
-func (s *Service) indexChanged(ctx context.Context, list *fsdb.Listing, rows *signatures, unseen seen, p *pace) (done Reconciled, lost []string, err error) {
+func (s *Service) indexChanged(ctx context.Context, list *fsdb.Listing, rows *signatures, unseen seen, p *pace, held *leftOut) (done Reconciled, lost []string, err error) {
 	t := tally{done: Reconciled{Scans: list.IDs()}, progress: s.progress}
 	group, ctx := errgroup.WithContext(ctx)
 	// Twice the cores: half of them wait for the database.
@@ -165,7 +188,7 @@ func (s *Service) indexChanged(ctx context.Context, list *fsdb.Listing, rows *si
 			}
 			broken, err := s.index(ctx, e, unseen)
 			if err != nil {
-				return err
+				return held.but(err)
 			}
 			if row.Name != "" {
 				s.watching.prefer(e.Loc)

@@ -211,3 +211,42 @@ func TestCoalescerGoesOn(t *testing.T) {
 		t.Errorf("the run's context is %v, want it alive", err)
 	}
 }
+
+// One scan that changed and that another server holds keeps no other from being
+// compared, and no server from being ready; it is read once it is let go.
+func TestHeldScanIsLeftOut(t *testing.T) {
+	t.Parallel()
+	f := indexed(t, plainScan("gone", `{}`), plainScan("held", `{}`), plainScan("other", `{}`))
+	f.config.LockTimeout, f.config.WatchLimit = 50*time.Millisecond, 0
+	for _, name := range []string{"held", "other"} {
+		plainScan(name, `{"owner": "ann"}`).write(t, f.dir)
+	}
+	f.remove(t, "gone")
+	plainScan("new", `{}`).write(t, f.dir)
+	release := hold(t, f, "held")
+	if _, err := f.Refresh(as(t, guest)); !errors.Is(err, ErrBusy) {
+		t.Errorf("Refresh() = %v, want ErrBusy", err)
+	}
+	f.expect(t, "while one is held", map[string]string{"held": "held " + plainRow, "other": "other ann " + plainRow, "new": "new " + plainRow})
+
+	ctx, stop := context.WithCancel(actor.NewContext(t.Context(), actor.System()))
+	ready, ended := make(chan struct{}), make(chan error, 1)
+	go func() { ended <- f.KeepIndexed(ctx, sync.OnceFunc(func() { close(ready) })) }()
+	waitFor(t, "ready while one is held", func() bool {
+		select {
+		case <-ready:
+			return true
+		default:
+			return false
+		}
+	})
+	release()
+	waitFor(t, "the scan that was held", func() bool {
+		a, err := f.Access(as(t, ann), "held")
+		return err == nil && a.Owner != nil
+	})
+	stop()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("KeepIndexed = %v", err)
+	}
+}

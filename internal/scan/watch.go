@@ -102,7 +102,7 @@ func (s *Service) Watching() Watching {
 func (s *Service) KeepIndexed(ctx context.Context, ready func()) error {
 	k := &keeper{
 		Service: s, ready: ready, scans: map[fsdb.Loc]*awaited{},
-		done: make(chan looked, readsAtOnce), swept: make(chan time.Duration, 1), sweepAt: time.Now(),
+		done: make(chan looked, readsAtOnce), swept: make(chan sweptAll, 1), sweepAt: time.Now(),
 	}
 	if s.config.WatchLimit > 0 {
 		w, err := s.tree.Watch(s.config.WatchLimit)
@@ -132,7 +132,7 @@ type keeper struct {
 
 	sweepAt  time.Time // zero for never
 	sweeping bool
-	swept    chan time.Duration
+	swept    chan sweptAll
 	told     bool // that not all is watched
 }
 
@@ -144,6 +144,12 @@ type awaited struct {
 	running     bool
 	notBefore   time.Time // because it was read just now
 	doubtful    time.Time // since when it seems broken
+}
+
+// sweptAll is what became of a sweep, and how long it worked.
+type sweptAll struct {
+	took time.Duration
+	err  error
 }
 
 // looked is what became of a scan that was looked at.
@@ -174,9 +180,9 @@ func (k *keeper) run(ctx context.Context) error {
 		case l := <-k.done:
 			k.reading--
 			k.looked(ctx, l)
-		case took := <-k.swept:
+		case done := <-k.swept:
 			k.sweeping = false
-			k.sweepDone(ctx, took)
+			k.sweepDone(ctx, done)
 		case <-timer.C:
 		}
 		timer.Stop()
@@ -411,26 +417,29 @@ func (k *keeper) lookAtTimelapse(ctx context.Context, id string) error {
 	return k.indexTimelapse(ctx, id, indexedBefore)
 }
 
-// sweep compares everything with the index and returns how long it worked; less
-// than nothing if it failed.
-func (k *keeper) sweep(ctx context.Context) time.Duration {
+// sweep compares everything with the index. It has failed unless its error is nil, or
+// ErrBusy for scans that changed and were held.
+func (k *keeper) sweep(ctx context.Context) sweptAll {
 	began := time.Now()
 	var p *pace // for the first time somebody waits
 	if k.met.Load() {
 		p = &pace{began: began}
 	}
-	if err := k.reconcileAndTell(ctx, p); err != nil {
+	err := k.reconcileAndTell(ctx, p)
+	if err != nil {
 		k.warnOfFailure(ctx, "compare the tree with its index", err)
-		return -1
+	}
+	if err != nil && !errors.Is(err, ErrBusy) {
+		return sweptAll{err: err}
 	}
 	k.watching.sweeps.Add(1)
 	k.watching.sweep.Store(time.Now().UnixNano())
-	return time.Since(began) - p.restedFor()
+	return sweptAll{time.Since(began) - p.restedFor(), err}
 }
 
-func (k *keeper) sweepDone(ctx context.Context, took time.Duration) {
-	now := time.Now()
-	if took < 0 {
+func (k *keeper) sweepDone(ctx context.Context, done sweptAll) {
+	now, held := time.Now(), errors.Is(done.err, ErrBusy)
+	if done.err != nil && !held {
 		k.sweepAt = now.Add(retryAfter)
 		return
 	}
@@ -438,8 +447,12 @@ func (k *keeper) sweepDone(ctx context.Context, took time.Duration) {
 		k.ready()
 		k.ready = nil
 	}
-	if k.config.SweepInterval > 0 {
-		at := now.Add(max(k.config.SweepInterval, sweepShare*took))
+	interval := k.config.SweepInterval
+	if held {
+		interval = retryAfter // for those that were left out
+	}
+	if interval > 0 {
+		at := now.Add(max(interval, sweepShare*done.took))
 		if k.sweepAt.IsZero() || at.Before(k.sweepAt) {
 			k.sweepAt = at
 		}
