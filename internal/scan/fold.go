@@ -161,7 +161,7 @@ func (s *Service) FoldAll(ctx context.Context, patience time.Duration) error {
 	journals = slices.DeleteFunc(journals, func(j fsdb.Journal) bool { return j.Scan == "" }) // torn before it said of which scan it is
 	var all error
 	for until := time.Now().Add(patience); ; {
-		failed, held := s.foldEach(ctx, journals)
+		held, failed := s.foldEach(ctx, journals)
 		all = errors.Join(all, failed)
 		if len(held) == 0 {
 			return all
@@ -178,7 +178,7 @@ func (s *Service) FoldAll(ctx context.Context, patience time.Duration) error {
 }
 
 // foldEach folds journals side by side and returns those of scans that are held.
-func (s *Service) foldEach(ctx context.Context, journals []fsdb.Journal) (failed error, held []fsdb.Journal) {
+func (s *Service) foldEach(ctx context.Context, journals []fsdb.Journal) (held []fsdb.Journal, failed error) {
 	errs := make([]error, len(journals))
 	var group errgroup.Group
 	group.SetLimit(foldsAtOnce)
@@ -198,7 +198,7 @@ func (s *Service) foldEach(ctx context.Context, journals []fsdb.Journal) (failed
 			failed = errors.Join(failed, fmt.Errorf("fold the journal of %q: %w", j.Dir(), err))
 		}
 	}
-	return failed, held
+	return held, failed
 }
 
 // fold holds the scan and folds its journal.
