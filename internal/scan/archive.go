@@ -59,8 +59,11 @@ func NewArchives(s *Service) *Archives {
 	if err != nil { // only for a size below one
 		panic(err)
 	}
-	return &Archives{scans: s, sums: cache, most: min(archiveFiles, fsdb.OpenFiles()/archiveShare), large: largeEntry, apart: newSummer()}
+	return &Archives{scans: s, sums: cache, most: heldAtMost(fsdb.OpenFiles()), large: largeEntry, apart: newSummer()}
 }
+
+// heldAtMost is how many files archives hold open where the process may have so many.
+func heldAtMost(may int64) int64 { return min(archiveFiles, may/archiveShare) }
 
 // Close ends the summing of files that nobody waits for any more, and of those that
 // somebody does.

@@ -294,8 +294,11 @@ func TestArchivesLeaveFilesToOthers(t *testing.T) {
 	t.Parallel()
 	f := indexed(t, plainScan("s", `{}`)).aged(t)
 	archives := NewArchives(f.Service)
-	if may := fsdb.OpenFiles(); archives.most <= 0 || archives.most > archiveFiles || archives.most > may/archiveShare {
-		t.Errorf("archives hold %d files open of %d that the process may", archives.most, may)
+	if want := heldAtMost(fsdb.OpenFiles()); archives.most != want || want <= 0 {
+		t.Errorf("archives hold %d files open, want %d", archives.most, want)
+	}
+	if few, many := heldAtMost(256), heldAtMost(1<<20); few != 64 || many != archiveFiles {
+		t.Errorf("of 256 files archives hold %d open, of a million %d; want 64 and %d", few, many, archiveFiles)
 	}
 	archives.most = 3
 	one, other := openArchive(t, archives, guest, "s"), openArchive(t, archives, guest, "s")
