@@ -144,5 +144,5 @@ func OpenFiles() int64 {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil || limit.Cur > math.MaxInt32 {
 		return math.MaxInt32 // as good as all that it wants
 	}
-	return int64(limit.Cur) //nolint:gosec // bounded above
+	return int64(limit.Cur)
 }
