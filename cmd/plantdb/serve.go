@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -52,8 +53,10 @@ const (
 	readTimeout  = 60 * time.Second
 	writeTimeout = time.Hour
 	idleTimeout  = 2 * time.Minute
-	// stopTimeout is how long running requests may take to finish.
-	stopTimeout = 30 * time.Second
+	// cutTimeout is how long requests may take to end whose connections were cut.
+	cutTimeout = 5 * time.Second
+	// foldTimeout bounds the last fold of all.
+	foldTimeout = 30 * time.Second
 )
 
 // service is a server that is being set up.
@@ -68,6 +71,8 @@ type service struct {
 	webhooks  *webhook.Service
 	setup     auth.Setup
 	upstream  bool // the tree has accounts that nobody took over
+	// requests is read-locked by each one that runs.
+	requests sync.RWMutex
 	// indexed is set once the index was compared with the tree.
 	indexed atomic.Bool
 }
@@ -160,7 +165,7 @@ func (s *service) run(ctx context.Context, listener net.Listener) error {
 	archives := scan.NewArchives(s.scans)
 	defer archives.Close()
 	server := &http.Server{
-		Handler: s.handler(previews, archives), ReadHeaderTimeout: headTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
+		Handler: s.counted(s.handler(previews, archives)), ReadHeaderTimeout: headTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
 		IdleTimeout: idleTimeout, MaxHeaderBytes: api.MaxHead,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
@@ -366,11 +371,7 @@ func (s *service) serveUntil(ctx context.Context, server *http.Server, listener 
 	})
 	group.Go(func() error {
 		<-work.Done()
-		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
-		defer cancel()
-		if err := server.Shutdown(stop); err != nil {
-			return fmt.Errorf("stop serving: %w", err)
-		}
+		s.stopServing(context.WithoutCancel(ctx), server)
 		return nil
 	})
 	group.Go(func() error { return ended(s.auth.Run(work)) })
@@ -386,9 +387,45 @@ func (s *service) serveUntil(ctx context.Context, server *http.Server, listener 
 	return err
 }
 
+// stopServing lets requests finish. Those that do not in time are cut off, whose
+// clients may be slow or gone: nothing of them was acknowledged.
+func (s *service) stopServing(ctx context.Context, server *http.Server) {
+	patience, cancel := context.WithTimeout(ctx, time.Duration(s.config.StopTimeout))
+	defer cancel()
+	if err := server.Shutdown(patience); err == nil {
+		return
+	}
+	s.log.WarnContext(ctx, "requests that did not finish are cut off", slog.Duration("after", time.Duration(s.config.StopTimeout)))
+	if err := server.Close(); err != nil {
+		s.log.WarnContext(ctx, "cut connections", slog.Any("err", err))
+	}
+	// They drop what they had staged.
+	ended := make(chan struct{})
+	go func() {
+		s.requests.Lock()
+		defer s.requests.Unlock()
+		close(ended)
+	}()
+	timer := time.NewTimer(cutTimeout)
+	defer timer.Stop()
+	select {
+	case <-ended:
+	case <-timer.C:
+	}
+}
+
+// counted has stopServing know what runs.
+func (s *service) counted(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.requests.RLock()
+		defer s.requests.RUnlock()
+		next.ServeHTTP(w, r)
+	})
+}
+
 // foldLast leaves a tree in which Python programs find all that was uploaded.
 func (s *service) foldLast(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), foldTimeout)
 	defer cancel()
 	if err := s.scans.FoldAll(ctx, time.Duration(s.config.LockTimeout)); err != nil {
 		s.log.WarnContext(ctx, "files.json lags behind the uploads until the next start", slog.Any("err", err))

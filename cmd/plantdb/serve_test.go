@@ -204,6 +204,42 @@ func TestCtrlCFinishesRequests(t *testing.T) {
 	}
 }
 
+// TestCtrlCCutsOff ends a server whose client sends nothing more: nothing of its
+// upload is left.
+func TestCtrlCCutsOff(t *testing.T) {
+	t.Parallel()
+	dir := servertest.Dir(t)
+	s := servertest.Start(t, servertest.Options{}, dir, "--test", "--stop-timeout", "1")
+	admin, _ := login(t, s, "admin", "admin")
+	admin.makeScan(t, "kept", "some notes")
+	upload := admin.beginUpload(t, "/files/kept/images/slow")
+	if _, err := io.WriteString(upload.part, "half of it"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the server takes the bytes", func() string {
+		if staged, err := filepath.Glob(filepath.Join(dir, ".plantdb", "staging", "*")); err != nil || len(staged) == 0 {
+			return fmt.Sprint("nothing is staged ", err)
+		}
+		return ""
+	})
+	s.Interrupt()
+	if code := s.Wait(); code != 0 {
+		t.Errorf("exit code = %d, want 0", code)
+	}
+	_ = upload.body.CloseWithError(io.ErrUnexpectedEOF) // the transport waits for more of it
+	if status, answered := <-upload.done; answered {
+		t.Errorf("the upload that was cut off = %d", status)
+	}
+	if !strings.Contains(s.Stderr(), "requests that did not finish are cut off") {
+		t.Errorf("the log does not say so: %s", s.Stderr())
+	}
+	for file := range treeOf(t, dir) {
+		if strings.Contains(file, "slow") || strings.HasPrefix(file, ".plantdb") {
+			t.Errorf("the upload that was cut off left %s", file)
+		}
+	}
+}
+
 func TestSecondCtrlCEndsAtOnce(t *testing.T) {
 	t.Parallel()
 	dir := servertest.Dir(t)

@@ -52,10 +52,11 @@ var advices = map[string]string{ //nolint:gosec // Words about secrets, none of 
 	"precondition_failed": "Read it again: a change is applied to what it is now, with its new ETag; a download in parts begins again.",
 	"file_changed":        "Begin again with the file as it is now.",
 
-	"no_space":       "Nothing was kept. Free space on the disk of the server, or ask an administrator.",
-	"quota_exceeded": "Nothing was kept. Empty the trash, delete what is not needed, or ask an administrator for a higher quota.",
-	"read_only":      "Ask an administrator: the disk of the server cannot be written.",
-	"database_full":  "Ask an administrator: the disk of the database has to get room.",
+	"no_space":            "Nothing was kept. Free space on the disk of the server, or ask an administrator.",
+	"quota_exceeded":      "Empty the trash, delete what is not needed, or ask an administrator for a higher quota.",
+	"read_only":           "Ask an administrator: the disk of the server cannot be written.",
+	"too_many_open_files": "Come again in a moment. An administrator can raise the limit of open files (ulimit -n, LimitNOFILE).",
+	"database_full":       "Ask an administrator: the disk of the database has to get room.",
 }
 
 // adviceOfStatus is for codes that have none of their own.

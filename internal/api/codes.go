@@ -106,7 +106,7 @@ var unreadable = map[string][]error{
 // names; the rest is for route.faults.
 func (r route) usual(op *huma.Operation) []error {
 	list := []error{
-		errInvalid, auth.ErrForbidden, errTooLarge, errHeadTooLarge, errNoRange, errPrecondition, errRateLimited, errInternal, errUnavailable, errDatabaseFull,
+		errInvalid, auth.ErrForbidden, errTooLarge, errHeadTooLarge, errNoRange, errPrecondition, errRateLimited, errInternal, errUnavailable, errDatabaseFull, errOpenFiles,
 		scan.ErrBusy, fsdb.ErrNoSpace,
 	}
 	if len(r.security) > 0 {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -88,6 +90,17 @@ func TestDead(t *testing.T) {
 			if refusal, ok := errors.AsType[*tokenauth.Error](err); ok && !bytes.Contains(guide, []byte("`"+refusal.Code+"`")) {
 				t.Errorf("docs/authentication.md does not say what %s means", refusal.Code)
 			}
+		}
+	}
+}
+
+// A server that has all files open that it may is no broken one: clients come again.
+func TestTooManyOpenFiles(t *testing.T) {
+	t.Parallel()
+	for _, cause := range []error{syscall.EMFILE, syscall.ENFILE} {
+		p := problemOf(t.Context(), slog.New(slog.DiscardHandler), fmt.Errorf("open scan: %w", &fs.PathError{Op: "openat", Path: "s", Err: cause}))
+		if p.Status != http.StatusServiceUnavailable || p.Code != "too_many_open_files" || p.headers.Get("Retry-After") == "" {
+			t.Errorf("%v = %d %s, Retry-After %q", cause, p.Status, p.Code, p.headers.Get("Retry-After"))
 		}
 	}
 }

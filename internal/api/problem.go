@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -88,6 +89,8 @@ var errUnavailable = fault.New(fault.Unavailable, "database_unavailable", "The d
 
 var errDatabaseFull = fault.New(fault.Unavailable, "database_full", "The disk of the database is full, try again once there is room.")
 
+var errOpenFiles = fault.New(fault.Unavailable, "too_many_open_files", "The server has as many files open as it may, try again.")
+
 // problemOf turns any error into the answer for it. What has no name is logged
 // with the request id and answered blandly.
 func problemOf(ctx context.Context, log *slog.Logger, err error) *Problem {
@@ -107,6 +110,9 @@ func problemOf(ctx context.Context, log *slog.Logger, err error) *Problem {
 	case postgres.DiskFull(err):
 		log.ErrorContext(ctx, "the disk of the database is full", slog.String("request_id", observe.RequestID(ctx)), slog.Any("err", err))
 		f = errDatabaseFull
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		log.ErrorContext(ctx, "too many open files", slog.String("request_id", observe.RequestID(ctx)), slog.Any("err", err))
+		f = errOpenFiles
 	case errors.Is(err, context.Canceled):
 		// Nobody reads the answer; 499 is what the access log shows.
 		return newProblem(statusClientClosed, "client_closed_request", "Client closed the request")

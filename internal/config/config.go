@@ -69,6 +69,7 @@ type Config struct {
 
 	FileLocks    Switch  `env:"PLANTDB_FILE_LOCKS" envDefault:"on"`
 	LockTimeout  Seconds `env:"PLANTDB_LOCK_TIMEOUT" envDefault:"4"`
+	StopTimeout  Seconds `env:"PLANTDB_STOP_TIMEOUT" envDefault:"30"`
 	PreviewCache Bytes   `env:"PLANTDB_PREVIEW_CACHE" envDefault:"2GiB"`
 	Previews     string  `env:"PLANTDB_PREVIEWS" envDefault:"ahead"`
 	LogLevel     string  `env:"PLANTDB_LOG_LEVEL" envDefault:"info"`
@@ -193,6 +194,7 @@ func (c *Config) ServeFlags(f *pflag.FlagSet) {
 	f.IntVar(&c.ArchiveDepth, "archive-max-depth", c.ArchiveDepth, "how deep the directories of an archive may nest (PLANTDB_ARCHIVE_MAX_DEPTH)")
 	f.Var(&c.FileLocks, "file-locks", "writes also take the file locks of Python programs on the same tree: on or off (PLANTDB_FILE_LOCKS)")
 	f.Var(&c.LockTimeout, "lock-timeout", "how long a write waits for another one of the same scan; Python clients wait five seconds for an answer (PLANTDB_LOCK_TIMEOUT)")
+	f.Var(&c.StopTimeout, "stop-timeout", "how long requests may run on when the server is told to stop; then they are cut off (PLANTDB_STOP_TIMEOUT)")
 	f.Var(&c.PreviewCache, "preview-cache", "bound of the cache of previews (PLANTDB_PREVIEW_CACHE)")
 	f.StringVar(&c.Previews, "previews", c.Previews, "ahead: made after an upload or import, before anybody asks; or on-demand (PLANTDB_PREVIEWS)")
 	f.BoolVar(&c.Test, "test", false, "make the users admin/admin and guest/guest: never on a network")
@@ -235,6 +237,7 @@ func (c *Config) Check() error {
 		{"PLANTDB_ARCHIVE_MAX_RATIO", c.ArchiveRatio >= 1, "at least 1"},
 		{"PLANTDB_ARCHIVE_MAX_DEPTH", c.ArchiveDepth >= 2 && c.ArchiveDepth <= 16, "from 2 to 16"},
 		{"PLANTDB_LOCK_TIMEOUT", time.Duration(c.LockTimeout) >= 100*time.Millisecond && time.Duration(c.LockTimeout) <= 5*time.Minute, "from 0.1 to 300 seconds"},
+		{"PLANTDB_STOP_TIMEOUT", c.StopTimeout >= 0 && time.Duration(c.StopTimeout) <= time.Hour, "from 0 to 3600 seconds"},
 		{"PLANTDB_PREVIEWS", c.Previews == PreviewsAhead || c.Previews == "on-demand", "ahead or on-demand"},
 	} {
 		if !s.ok {

@@ -77,7 +77,7 @@ func TestBadSettings(t *testing.T) {
 	}
 	for name, value := range map[string]string{
 		"SESSION_TIMEOUT": "0", "MAX_SESSION_POLICY": "shout", "PLANTDB_API_PREFIX": "plantdb", "PASSWORD_MIN_LENGTH": "2000", "PLANTDB_RATE_LIMITS": "some", "JWT_ALGORITHM": "none",
-		"PLANTDB_LOCK_TIMEOUT": "0.01", "PLANTDB_FILE_EXTENSIONS": "las,../x",
+		"PLANTDB_LOCK_TIMEOUT": "0.01", "PLANTDB_STOP_TIMEOUT": "2h", "PLANTDB_FILE_EXTENSIONS": "las,../x",
 	} {
 		c := from(t, map[string]string{name: value})
 		if err := c.Check(); err == nil {

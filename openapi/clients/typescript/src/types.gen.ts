@@ -2128,7 +2128,7 @@ export type GetKeysErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`).
      */
     '5XX': Problem;
 };
@@ -2157,7 +2157,7 @@ export type GetHomeErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`).
      */
     '5XX': Problem;
 };
@@ -2210,7 +2210,7 @@ export type GetArchiveErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -2253,7 +2253,7 @@ export type CreateScanFromArchiveErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -2301,7 +2301,7 @@ export type GetAssetErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -2352,7 +2352,7 @@ export type GetImageErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`stopping`, `file_changed`, `database_unavailable`, `database_full`, `token_check_failed`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`stopping`, `file_changed`, `database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -2391,7 +2391,7 @@ export type GetMeshErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`stopping`, `file_changed`, `database_unavailable`, `database_full`, `token_check_failed`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`stopping`, `file_changed`, `database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -2434,7 +2434,7 @@ export type GetPointcloudErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`stopping`, `file_changed`, `database_unavailable`, `database_full`, `token_check_failed`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`stopping`, `file_changed`, `database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -2468,7 +2468,7 @@ export type GetSequenceErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -2502,7 +2502,7 @@ export type GetSkeletonErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -2531,7 +2531,7 @@ export type ListApiTokensErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -2565,7 +2565,7 @@ export type RevokeApiTokenErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -2594,7 +2594,7 @@ export type IntrospectTokenErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -2628,7 +2628,7 @@ export type CheckUsernameErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`).
      */
     '5XX': Problem;
 };
@@ -2657,7 +2657,7 @@ export type LoginErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`busy`, `database_unavailable`, `database_full`, `read_only`, `file_locks_unsupported`).
+     * Not now: 500 (`internal`); 503 (`busy`, `database_unavailable`, `database_full`, `too_many_open_files`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -2686,7 +2686,7 @@ export type DeleteLoginErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -2715,7 +2715,7 @@ export type LogoutErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -2744,7 +2744,7 @@ export type RedeemPasswordResetErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`busy`, `database_unavailable`, `database_full`, `read_only`, `file_locks_unsupported`).
+     * Not now: 500 (`internal`); 503 (`busy`, `database_unavailable`, `database_full`, `too_many_open_files`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -2773,7 +2773,7 @@ export type GetProfileErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -2802,7 +2802,7 @@ export type RegisterUserErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`busy`, `database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
+     * Not now: 500 (`internal`); 503 (`busy`, `database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -2831,7 +2831,7 @@ export type RevokeTokenErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`token_check_failed`, `database_unavailable`, `database_full`, `read_only`, `file_locks_unsupported`).
+     * Not now: 500 (`internal`); 503 (`token_check_failed`, `database_unavailable`, `database_full`, `too_many_open_files`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -2863,7 +2863,7 @@ export type EndSessionsErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -2892,7 +2892,7 @@ export type ListSessionsErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -2926,7 +2926,7 @@ export type EndSessionErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -2955,7 +2955,7 @@ export type CompleteSetupErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`busy`, `database_unavailable`, `database_full`, `read_only`, `file_locks_unsupported`).
+     * Not now: 500 (`internal`); 503 (`busy`, `database_unavailable`, `database_full`, `too_many_open_files`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -2984,7 +2984,7 @@ export type CreateApiTokenErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -3013,7 +3013,7 @@ export type InspectMandatoryTokenErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`).
      */
     '5XX': Problem;
 };
@@ -3042,7 +3042,7 @@ export type InspectOptionalTokenErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`).
      */
     '5XX': Problem;
 };
@@ -3071,7 +3071,7 @@ export type RefreshTokenErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`token_check_failed`, `database_unavailable`, `database_full`, `read_only`, `file_locks_unsupported`).
+     * Not now: 500 (`internal`); 503 (`token_check_failed`, `database_unavailable`, `database_full`, `too_many_open_files`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -3100,7 +3100,7 @@ export type ValidateTokenErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -3129,7 +3129,7 @@ export type ApplyBatchErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -3181,7 +3181,7 @@ export type StreamEventsErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`streams_full`, `stopping`, `database_unavailable`, `database_full`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`streams_full`, `stopping`, `database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -3229,7 +3229,7 @@ export type DeleteFileErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -3285,7 +3285,7 @@ export type GetFileErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`file_changed`, `database_unavailable`, `database_full`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`file_changed`, `database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -3344,7 +3344,7 @@ export type CreateFileErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -3392,7 +3392,7 @@ export type GetFileMetadataErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -3445,7 +3445,7 @@ export type PatchFileMetadataErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -3493,7 +3493,7 @@ export type UpdateFileMetadataErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -3537,7 +3537,7 @@ export type DeleteFilesetErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -3575,7 +3575,7 @@ export type CreateFilesetErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -3646,7 +3646,7 @@ export type ListFilesErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -3690,7 +3690,7 @@ export type GetFilesetMetadataErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -3739,7 +3739,7 @@ export type PatchFilesetMetadataErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -3783,7 +3783,7 @@ export type UpdateFilesetMetadataErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -3821,7 +3821,7 @@ export type ListGroupsErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -3850,7 +3850,7 @@ export type CreateGroupErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -3884,7 +3884,7 @@ export type DeleteGroupErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -3918,7 +3918,7 @@ export type GetGroupErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -3956,7 +3956,7 @@ export type RemoveGroupMemberErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -3994,7 +3994,7 @@ export type AddGroupMemberErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -4023,7 +4023,7 @@ export type GetHealthErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`).
      */
     '5XX': Problem;
 };
@@ -4052,7 +4052,7 @@ export type ListLocksErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -4081,7 +4081,7 @@ export type ListQuotasErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -4115,7 +4115,7 @@ export type DeleteGroupQuotaErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -4149,7 +4149,7 @@ export type SetGroupQuotaErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -4183,7 +4183,7 @@ export type DeleteUserQuotaErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -4217,7 +4217,7 @@ export type SetUserQuotaErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -4251,7 +4251,7 @@ export type ReloadScansErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`).
      */
     '5XX': Problem;
 };
@@ -4317,7 +4317,7 @@ export type ListScansErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -4383,7 +4383,7 @@ export type ListScanInfosErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -4423,7 +4423,7 @@ export type DeleteScanErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -4457,7 +4457,7 @@ export type GetScanErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -4491,7 +4491,7 @@ export type CreateScanErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -4558,7 +4558,7 @@ export type ListFilesetsErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -4613,7 +4613,7 @@ export type ListScanHistoryErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -4653,7 +4653,7 @@ export type GetScanMetadataErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -4698,7 +4698,7 @@ export type PatchScanMetadataErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -4738,7 +4738,7 @@ export type UpdateScanMetadataErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -4778,7 +4778,7 @@ export type GetScanOwnerErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -4818,7 +4818,7 @@ export type SetScanOwnerErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -4858,7 +4858,7 @@ export type GetScanSharingErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -4898,7 +4898,7 @@ export type SetScanSharingErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -4938,7 +4938,7 @@ export type GetScanTagsErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -4978,7 +4978,7 @@ export type ChangeScanTagsErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -5018,7 +5018,7 @@ export type SetScanTagsErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -5058,7 +5058,7 @@ export type GetScanVisibilityErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -5098,7 +5098,7 @@ export type SetScanVisibilityErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -5136,7 +5136,7 @@ export type GetScrubErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -5198,7 +5198,7 @@ export type ListTimelapsesErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -5227,7 +5227,7 @@ export type CreateTimelapseErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -5272,7 +5272,7 @@ export type DeleteTimelapseErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -5312,7 +5312,7 @@ export type GetTimelapseErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -5359,7 +5359,7 @@ export type ListTimelapseHistoryErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -5404,7 +5404,7 @@ export type PatchTimelapseMetadataErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -5444,7 +5444,7 @@ export type UpdateTimelapseMetadataErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -5511,7 +5511,7 @@ export type ListTimelapseScansErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -5549,7 +5549,7 @@ export type ListTrashErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -5583,7 +5583,7 @@ export type PurgeTrashEntryErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -5617,7 +5617,7 @@ export type GetTrashEntryErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -5656,7 +5656,7 @@ export type RestoreTrashEntryErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -5706,7 +5706,7 @@ export type CreateUploadErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -5744,7 +5744,7 @@ export type EndUploadErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -5784,7 +5784,7 @@ export type GetUploadErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`read_only`, `file_locks_unsupported`, `database_unavailable`, `database_full`, `token_check_failed`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`read_only`, `file_locks_unsupported`, `database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -5835,7 +5835,7 @@ export type ResumeUploadErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`); 507 (`no_space`).
      */
     '5XX': Problem;
 };
@@ -5869,7 +5869,7 @@ export type GetUsageErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -5907,7 +5907,7 @@ export type ListUsersErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -5941,7 +5941,7 @@ export type DeleteUserErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -5975,7 +5975,7 @@ export type GetUserErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -6009,7 +6009,7 @@ export type UpdateUserErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -6043,7 +6043,7 @@ export type RevokeUserApiTokensErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -6077,7 +6077,7 @@ export type ListUserApiTokensErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -6111,7 +6111,7 @@ export type ChangePasswordErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`busy`, `database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
+     * Not now: 500 (`internal`); 503 (`busy`, `database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -6145,7 +6145,7 @@ export type ResetPasswordErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -6179,7 +6179,7 @@ export type EndUserSessionsErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -6213,7 +6213,7 @@ export type ListUserSessionsErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -6242,7 +6242,7 @@ export type ListWebhooksErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -6271,7 +6271,7 @@ export type CreateWebhookErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -6305,7 +6305,7 @@ export type DeleteWebhookErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -6339,7 +6339,7 @@ export type GetWebhookErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -6373,7 +6373,7 @@ export type UpdateWebhookErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -6416,7 +6416,7 @@ export type ListWebhookDeliveriesErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`).
      */
     '5XX': Problem;
 };
@@ -6450,7 +6450,7 @@ export type RotateWebhookSecretErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
@@ -6484,7 +6484,7 @@ export type TestWebhookErrors = {
      */
     '4XX': Problem;
     /**
-     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
+     * Not now: 500 (`internal`); 503 (`database_unavailable`, `database_full`, `too_many_open_files`, `token_check_failed`, `read_only`, `file_locks_unsupported`).
      */
     '5XX': Problem;
 };
