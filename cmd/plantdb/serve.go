@@ -231,7 +231,8 @@ func (s *service) prepare(ctx context.Context, root *os.Root) error {
 	}
 	// What a crash left half-done is undone before anything is read.
 	if err := s.scans.SettleBatches(actor.NewContext(ctx, actor.System())); err != nil {
-		return err
+		// Its scans take no change until it is; that keeps nobody from the others.
+		s.log.ErrorContext(ctx, "a batch that was cut short cannot be undone", slog.Any("err", err))
 	}
 	// What a crash left is no matter of the index, but of Python programs. Those that
 	// hold a scan are not waited for, which could take as many timeouts: KeepFolded does.

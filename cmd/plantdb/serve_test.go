@@ -256,6 +256,28 @@ func TestSecondCtrlCEndsAtOnce(t *testing.T) {
 	noDatabase(t, dir)
 }
 
+// TestStartsBesideDamagedBatch starts although a batch that was cut short cannot be
+// undone, and something lies there that is none: all other scans are served.
+func TestStartsBesideDamagedBatch(t *testing.T) {
+	t.Parallel()
+	dir := servertest.Dir(t)
+	batch := filepath.Join(dir, ".plantdb", "batches", "018f0000-0000-7000-8000-000000000000")
+	if err := os.MkdirAll(batch, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{filepath.Join(batch, "part.json"), filepath.Join(batch, "..", "notes.txt")} {
+		if err := os.WriteFile(file, []byte("{"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := servertest.Start(t, servertest.Options{}, dir, "--test")
+	admin, _ := login(t, s, "admin", "admin")
+	admin.makeScan(t, "kept", "some notes")
+	if !strings.Contains(s.Stderr(), "a batch that was cut short cannot be undone") {
+		t.Errorf("the log does not say so: %s", s.Stderr())
+	}
+}
+
 func TestKill9(t *testing.T) {
 	t.Parallel()
 	for name, account := range servertest.Accounts(t) {

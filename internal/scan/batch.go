@@ -361,6 +361,10 @@ func (s *Service) settleBatches(ctx context.Context, tx db.DBTX, names []string)
 		return err
 	}
 	for _, text := range ids {
+		id, err := uuid.Parse(text)
+		if err != nil {
+			continue // none of ours
+		}
 		for _, name := range names {
 			has, err := s.tree.HasBatchPart(text, name)
 			if err != nil {
@@ -369,7 +373,7 @@ func (s *Service) settleBatches(ctx context.Context, tx db.DBTX, names []string)
 			if !has {
 				continue
 			}
-			if err := s.settlePart(ctx, tx, text, name); err != nil {
+			if err := s.settlePart(ctx, tx, id, text, name); err != nil {
 				return err
 			}
 		}
@@ -377,11 +381,7 @@ func (s *Service) settleBatches(ctx context.Context, tx db.DBTX, names []string)
 	return nil
 }
 
-func (s *Service) settlePart(ctx context.Context, tx db.DBTX, text, name string) error {
-	id, err := uuid.Parse(text)
-	if err != nil {
-		return nil // none of ours
-	}
+func (s *Service) settlePart(ctx context.Context, tx db.DBTX, id uuid.UUID, text, name string) error {
 	committed, err := s.q.BatchCommitted(ctx, tx, id)
 	if err != nil {
 		return fmt.Errorf("ask for batch %s: %w", id, err)
@@ -418,9 +418,11 @@ func (s *Service) SettleBatches(ctx context.Context) error {
 	standing := []uuid.UUID{}
 	var all error
 	for _, text := range ids {
-		if id, err := uuid.Parse(text); err == nil {
-			standing = append(standing, id)
+		id, err := uuid.Parse(text)
+		if err != nil {
+			continue // none of ours
 		}
+		standing = append(standing, id)
 		parts, err := s.tree.BatchParts(text)
 		if err == nil && len(parts) == 0 {
 			err = s.tree.EndBatch(text) // the end of it was cut short
