@@ -428,6 +428,9 @@ func (s *service) counted(next http.Handler) http.Handler {
 func (s *service) foldLast(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), foldTimeout)
 	defer cancel()
+	if err := s.scans.AwaitUploads(ctx); err != nil {
+		s.log.WarnContext(ctx, "uploads whose clients left are not written", slog.Any("err", err))
+	}
 	if err := s.scans.FoldAll(ctx, time.Duration(s.config.LockTimeout)); err != nil {
 		s.log.WarnContext(ctx, "files.json lags behind the uploads until the next start", slog.Any("err", err))
 	}

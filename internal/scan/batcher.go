@@ -30,6 +30,7 @@ type batcher struct {
 
 	mu      sync.Mutex
 	waiting map[uploadKey][]pending // present while a writer of that key runs
+	writers sync.WaitGroup
 }
 
 // maxBatch bounds how many files wait for one another.
@@ -54,7 +55,7 @@ func (b *batcher) submit(ctx context.Context, key uploadKey, a actor.Actor, file
 	if !running {
 		// Values such as the request id stay; the cancellation of one
 		// client must not fail the files of the others.
-		go b.run(context.WithoutCancel(ctx), key)
+		b.writers.Go(func() { b.run(context.WithoutCancel(ctx), key) })
 	}
 	select {
 	case err := <-p.done:
@@ -77,6 +78,23 @@ func (b *batcher) run(ctx context.Context, key uploadKey) {
 		b.waiting[key] = slices.Clone(queue[len(batch):])
 		b.mu.Unlock()
 		b.write(ctx, key, batch)
+	}
+}
+
+// AwaitUploads returns once nothing is being written any more of uploads whose
+// clients have left: who ends the server calls it when no calls run, and before the
+// tree is closed under them. The error is that of ctx, if that ends first.
+func (s *Service) AwaitUploads(ctx context.Context) error {
+	written := make(chan struct{})
+	go func() {
+		s.uploads.writers.Wait()
+		close(written)
+	}()
+	select {
+	case <-written:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 

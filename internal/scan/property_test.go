@@ -264,11 +264,10 @@ type propertyServer struct {
 	pool *flaky
 	dir  string
 
-	mu   sync.RWMutex // held by calls for reading
-	ctx  context.Context
-	cut  context.CancelFunc
-	s    *Service
-	gone []*Service // of which something may still run
+	mu  sync.RWMutex // held by calls for reading
+	ctx context.Context
+	cut context.CancelFunc
+	s   *Service
 }
 
 func (p *propertyServer) open() error {
@@ -297,20 +296,13 @@ func (p *propertyServer) restart(cut bool) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.cut()
-	p.gone = append(p.gone, p.s)
+	p.quiet()
 	return errors.Join(p.s.tree.Close(), p.open())
 }
 
 // quiet returns once nothing of the server runs by itself.
 func (p *propertyServer) quiet() {
-	for _, s := range append(p.gone, p.s) {
-		for running := true; running; time.Sleep(time.Millisecond) {
-			s.uploads.mu.Lock()
-			running = len(s.uploads.waiting) > 0
-			s.uploads.mu.Unlock()
-		}
-	}
-	p.gone = nil
+	_ = p.s.AwaitUploads(context.Background()) // which does not end
 }
 
 // trial is a program that runs.

@@ -420,13 +420,6 @@ func TestOneConnectionIsEnough(t *testing.T) {
 		func() error { _, err := f.SetMetadata(ctx, "n", u); return err },
 		func() error { _, err := f.SetFilesetMetadata(ctx, "n", "images", u); return err },
 		func() error { _, err := f.SetFileMetadata(ctx, "n", "images", "x", u); return err },
-		func() error { _, err := f.SetVisibility(ctx, "n", Private, Match{}); return err },
-		func() error { _, err := f.SetSharing(ctx, "n", []string{"lab"}, Match{}); return err },
-		func() error {
-			f.limited.forget() // as if the last look were a second ago
-			_, err := f.SetOwner(ctx, "n", "bob", Match{})
-			return err
-		},
 		func() error { _, err := f.CreateTimelapse(ctx, "t2", nil); return err },
 		func() error { _, err := allInfos(ctx, f.Service, Query{}); return err },
 		func() error { _, err := allInfos(ctx, f.Service, Query{Timelapse: "tl"}); return err },
@@ -434,7 +427,11 @@ func TestOneConnectionIsEnough(t *testing.T) {
 		func() error { _, err := f.Reconcile(ctx); return err },
 		func() error { _, err := f.SetVisibility(ctx, "n", Private, Match{}); return err },
 		func() error { _, err := f.SetSharing(ctx, "n", []string{"lab"}, Match{}); return err },
-		func() error { _, err := f.SetOwner(ctx, "o", "bob", Match{}); return err },
+		func() error {
+			f.limited.forget() // as if the last look were a second ago
+			_, err := f.SetOwner(ctx, "o", "bob", Match{})
+			return err
+		},
 		func() error { _, err := f.SetTimelapseMetadata(ctx, "t2", u); return err },
 		func() error { return putRaw(ctx, f.Service, "n", "notes.txt", "x") },
 		func() error {
