@@ -13,20 +13,33 @@ import (
 	"github.com/google/uuid"
 )
 
-const adoptEvents = `-- name: AdoptEvents :execrows
-UPDATE scan_events SET written_by = 0
-WHERE written_by > 0
-  AND (SELECT max(written_by) FROM scan_events) >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint
+const adoptEvents = `-- name: AdoptEvents :exec
+WITH foreign_numbers AS MATERIALIZED (
+    SELECT greatest((SELECT max(e.written_by) FROM scan_events e), (SELECT max(w.written_by) FROM webhooks w), h.written_by)
+           >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS found
+    FROM event_horizon h
+), told AS (
+    UPDATE scan_events SET written_by = 0 WHERE written_by > 0 AND (SELECT f.found FROM foreign_numbers f)
+), placed AS (
+    UPDATE webhooks w
+    SET written_by = 0,
+        seq = coalesce((SELECT min(e.seq) - 1 FROM scan_events e WHERE e.seq > w.seq OR (e.written_by, e.seq) > (w.written_by, w.seq)),
+                       (SELECT max(e.seq) FROM scan_events e), w.seq)
+    WHERE w.written_by > 0 AND (SELECT f.found FROM foreign_numbers f)
+)
+UPDATE event_horizon h
+SET written_by = 0, seq = coalesce((SELECT min(e.seq) - 1 FROM scan_events e), h.seq)
+WHERE h.written_by > 0 AND (SELECT f.found FROM foreign_numbers f)
 `
 
 // AdoptEvents puts events of another cluster, from which the database was
-// copied, before all of this one, whose numbers of transactions begin anew.
-func (q *Queries) AdoptEvents(ctx context.Context, db DBTX) (int64, error) {
-	result, err := db.Exec(ctx, adoptEvents)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+// copied, before all of this one, whose numbers of transactions begin anew; and
+// with them the place up to which they were forgotten and those of webhooks. A
+// webhook goes on before the first that it may not have been sent: what was
+// written here meanwhile has a higher seq, but a lower number of transaction.
+func (q *Queries) AdoptEvents(ctx context.Context, db DBTX) error {
+	_, err := db.Exec(ctx, adoptEvents)
+	return err
 }
 
 const eventHorizon = `-- name: EventHorizon :one
@@ -101,19 +114,25 @@ func (q *Queries) ForgetEvents(ctx context.Context, db DBTX, pageSize int32, bef
 }
 
 const getForgotten = `-- name: GetForgotten :one
-SELECT written_by, seq FROM event_horizon
+SELECT h.written_by, h.seq,
+       ((h.written_by, h.seq) = ($1::bigint, $2::bigint)
+        OR EXISTS (SELECT FROM scan_events e WHERE e.written_by = $1::bigint AND e.seq = $2::bigint))::boolean AS known
+FROM event_horizon h
 `
 
 type GetForgottenRow struct {
 	WrittenBy int64
 	Seq       int64
+	Known     bool
 }
 
-// GetForgotten returns the place up to which events were forgotten.
-func (q *Queries) GetForgotten(ctx context.Context, db DBTX) (GetForgottenRow, error) {
-	row := db.QueryRow(ctx, getForgotten)
+// GetForgotten returns the place up to which events were forgotten, and whether
+// a place is that one or of an event that is there: of another copy of the
+// database it would not be.
+func (q *Queries) GetForgotten(ctx context.Context, db DBTX, writtenBy int64, seq int64) (GetForgottenRow, error) {
+	row := db.QueryRow(ctx, getForgotten, writtenBy, seq)
 	var i GetForgottenRow
-	err := row.Scan(&i.WrittenBy, &i.Seq)
+	err := row.Scan(&i.WrittenBy, &i.Seq, &i.Known)
 	return i, err
 }
 

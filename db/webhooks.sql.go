@@ -190,13 +190,15 @@ func (q *Queries) HoldWebhook(ctx context.Context, db DBTX, id uuid.UUID) (Webho
 	return i, err
 }
 
-const insertDelivery = `-- name: InsertDelivery :exec
+const insertDelivery = `-- name: InsertDelivery :execrows
 INSERT INTO webhook_deliveries (webhook_id, event_id, kind, attempt, delivered, status, fault, duration_ms)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+SELECT w.id, $1, $2, $3, $4, $5, $6, $7
+FROM webhooks w
+WHERE w.id = $8
+FOR KEY SHARE
 `
 
 type InsertDeliveryParams struct {
-	WebhookID  uuid.UUID
 	EventID    uuid.UUID
 	Kind       string
 	Attempt    int32
@@ -204,12 +206,12 @@ type InsertDeliveryParams struct {
 	Status     *int32
 	Fault      *string
 	DurationMs int32
+	WebhookID  uuid.UUID
 }
 
-// InsertDelivery keeps what became of an attempt.
-func (q *Queries) InsertDelivery(ctx context.Context, db DBTX, arg InsertDeliveryParams) error {
-	_, err := db.Exec(ctx, insertDelivery,
-		arg.WebhookID,
+// InsertDelivery keeps what became of an attempt, unless the webhook was removed meanwhile.
+func (q *Queries) InsertDelivery(ctx context.Context, db DBTX, arg InsertDeliveryParams) (int64, error) {
+	result, err := db.Exec(ctx, insertDelivery,
 		arg.EventID,
 		arg.Kind,
 		arg.Attempt,
@@ -217,8 +219,12 @@ func (q *Queries) InsertDelivery(ctx context.Context, db DBTX, arg InsertDeliver
 		arg.Status,
 		arg.Fault,
 		arg.DurationMs,
+		arg.WebhookID,
 	)
-	return err
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const insertWebhook = `-- name: InsertWebhook :one
@@ -321,16 +327,17 @@ func (q *Queries) ListDeliveries(ctx context.Context, db DBTX, webhookID uuid.UU
 const listDueWebhooks = `-- name: ListDueWebhooks :many
 SELECT w.id
 FROM webhooks w
-WHERE w.enabled AND (w.leased_until IS NULL OR w.leased_until NOT BETWEEN clock_timestamp() AND clock_timestamp() + make_interval(secs => $1::float8)) AND (w.next_attempt_at IS NULL OR w.next_attempt_at <= now())
-  AND EXISTS (SELECT FROM scan_events e WHERE (e.written_by, e.seq) > (w.written_by, w.seq) AND e.written_by < $2::bigint)
+WHERE w.enabled AND (w.leased_until IS NULL OR w.leased_until NOT BETWEEN clock_timestamp() AND clock_timestamp() + make_interval(secs => $1::float8)) AND (w.next_attempt_at IS NULL OR w.next_attempt_at NOT BETWEEN now() AND now() + make_interval(secs => $2::float8))
+  AND EXISTS (SELECT FROM scan_events e WHERE (e.written_by, e.seq) > (w.written_by, w.seq) AND e.written_by < $3::bigint)
 `
 
 // ListDueWebhooks returns those for which there may be events below a horizon and nobody
 // delivers. A lease that ends later than one of now could is of a clock that went wrong;
 // now() will not do for it, which is when this transaction began: a lease that was
-// renewed since then ends later, too.
-func (q *Queries) ListDueWebhooks(ctx context.Context, db DBTX, seconds float64, horizon int64) ([]uuid.UUID, error) {
-	rows, err := db.Query(ctx, listDueWebhooks, seconds, horizon)
+// renewed since then ends later, too. Nor counts an attempt that is put off for
+// longer than any is.
+func (q *Queries) ListDueWebhooks(ctx context.Context, db DBTX, seconds float64, longest float64, horizon int64) ([]uuid.UUID, error) {
+	rows, err := db.Query(ctx, listDueWebhooks, seconds, longest, horizon)
 	if err != nil {
 		return nil, err
 	}
@@ -454,13 +461,13 @@ const takeWebhook = `-- name: TakeWebhook :one
 UPDATE webhooks
 SET turn = turn + 1, leased_until = now() + make_interval(secs => $1::float8)
 WHERE id = $2 AND enabled
-  AND (leased_until IS NULL OR leased_until NOT BETWEEN clock_timestamp() AND clock_timestamp() + make_interval(secs => $1::float8)) AND (next_attempt_at IS NULL OR next_attempt_at <= now())
+  AND (leased_until IS NULL OR leased_until NOT BETWEEN clock_timestamp() AND clock_timestamp() + make_interval(secs => $1::float8)) AND (next_attempt_at IS NULL OR next_attempt_at NOT BETWEEN now() AND now() + make_interval(secs => $3::float8))
 RETURNING turn
 `
 
 // TakeWebhook begins a turn to deliver, unless somebody else has meanwhile.
-func (q *Queries) TakeWebhook(ctx context.Context, db DBTX, seconds float64, iD uuid.UUID) (int64, error) {
-	row := db.QueryRow(ctx, takeWebhook, seconds, iD)
+func (q *Queries) TakeWebhook(ctx context.Context, db DBTX, seconds float64, iD uuid.UUID, longest float64) (int64, error) {
+	row := db.QueryRow(ctx, takeWebhook, seconds, iD, longest)
 	var turn int64
 	err := row.Scan(&turn)
 	return turn, err

@@ -127,8 +127,13 @@ ORDER BY e.seq DESC
 LIMIT @page_size::int;
 
 -- name: GetForgotten :one
--- GetForgotten returns the place up to which events were forgotten.
-SELECT written_by, seq FROM event_horizon;
+-- GetForgotten returns the place up to which events were forgotten, and whether
+-- a place is that one or of an event that is there: of another copy of the
+-- database it would not be.
+SELECT h.written_by, h.seq,
+       ((h.written_by, h.seq) = (@written_by::bigint, @seq::bigint)
+        OR EXISTS (SELECT FROM scan_events e WHERE e.written_by = @written_by::bigint AND e.seq = @seq::bigint))::boolean AS known
+FROM event_horizon h;
 
 -- name: ForgetEvents :one
 -- ForgetEvents removes the oldest events that are from before a time, a page of
@@ -146,12 +151,28 @@ WITH oldest AS (
 )
 SELECT count(*) FROM gone;
 
--- name: AdoptEvents :execrows
+-- name: AdoptEvents :exec
 -- AdoptEvents puts events of another cluster, from which the database was
--- copied, before all of this one, whose numbers of transactions begin anew.
-UPDATE scan_events SET written_by = 0
-WHERE written_by > 0
-  AND (SELECT max(written_by) FROM scan_events) >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint;
+-- copied, before all of this one, whose numbers of transactions begin anew; and
+-- with them the place up to which they were forgotten and those of webhooks. A
+-- webhook goes on before the first that it may not have been sent: what was
+-- written here meanwhile has a higher seq, but a lower number of transaction.
+WITH foreign_numbers AS MATERIALIZED (
+    SELECT greatest((SELECT max(e.written_by) FROM scan_events e), (SELECT max(w.written_by) FROM webhooks w), h.written_by)
+           >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS found
+    FROM event_horizon h
+), told AS (
+    UPDATE scan_events SET written_by = 0 WHERE written_by > 0 AND (SELECT f.found FROM foreign_numbers f)
+), placed AS (
+    UPDATE webhooks w
+    SET written_by = 0,
+        seq = coalesce((SELECT min(e.seq) - 1 FROM scan_events e WHERE e.seq > w.seq OR (e.written_by, e.seq) > (w.written_by, w.seq)),
+                       (SELECT max(e.seq) FROM scan_events e), w.seq)
+    WHERE w.written_by > 0 AND (SELECT f.found FROM foreign_numbers f)
+)
+UPDATE event_horizon h
+SET written_by = 0, seq = coalesce((SELECT min(e.seq) - 1 FROM scan_events e), h.seq)
+WHERE h.written_by > 0 AND (SELECT f.found FROM foreign_numbers f);
 
 -- name: NotifyEvents :exec
 SELECT pg_notify('plantdb_events', '');

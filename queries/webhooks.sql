@@ -42,10 +42,11 @@ DELETE FROM webhooks WHERE id = @id;
 -- ListDueWebhooks returns those for which there may be events below a horizon and nobody
 -- delivers. A lease that ends later than one of now could is of a clock that went wrong;
 -- now() will not do for it, which is when this transaction began: a lease that was
--- renewed since then ends later, too.
+-- renewed since then ends later, too. Nor counts an attempt that is put off for
+-- longer than any is.
 SELECT w.id
 FROM webhooks w
-WHERE w.enabled AND (w.leased_until IS NULL OR w.leased_until NOT BETWEEN clock_timestamp() AND clock_timestamp() + make_interval(secs => @seconds::float8)) AND (w.next_attempt_at IS NULL OR w.next_attempt_at <= now())
+WHERE w.enabled AND (w.leased_until IS NULL OR w.leased_until NOT BETWEEN clock_timestamp() AND clock_timestamp() + make_interval(secs => @seconds::float8)) AND (w.next_attempt_at IS NULL OR w.next_attempt_at NOT BETWEEN now() AND now() + make_interval(secs => @longest::float8))
   AND EXISTS (SELECT FROM scan_events e WHERE (e.written_by, e.seq) > (w.written_by, w.seq) AND e.written_by < @horizon::bigint);
 
 -- name: TakeWebhook :one
@@ -53,7 +54,7 @@ WHERE w.enabled AND (w.leased_until IS NULL OR w.leased_until NOT BETWEEN clock_
 UPDATE webhooks
 SET turn = turn + 1, leased_until = now() + make_interval(secs => @seconds::float8)
 WHERE id = @id AND enabled
-  AND (leased_until IS NULL OR leased_until NOT BETWEEN clock_timestamp() AND clock_timestamp() + make_interval(secs => @seconds::float8)) AND (next_attempt_at IS NULL OR next_attempt_at <= now())
+  AND (leased_until IS NULL OR leased_until NOT BETWEEN clock_timestamp() AND clock_timestamp() + make_interval(secs => @seconds::float8)) AND (next_attempt_at IS NULL OR next_attempt_at NOT BETWEEN now() AND now() + make_interval(secs => @longest::float8))
 RETURNING turn;
 
 -- name: GetWebhookTurn :one
@@ -78,10 +79,13 @@ SET failures = failures + 1, failing_since = coalesce(failing_since, now()), nex
     enabled = NOT @disable::boolean, disabled_for = sqlc.narg(disabled_for), leased_until = NULL
 WHERE id = @id AND turn = @turn AND enabled;
 
--- name: InsertDelivery :exec
--- InsertDelivery keeps what became of an attempt.
+-- name: InsertDelivery :execrows
+-- InsertDelivery keeps what became of an attempt, unless the webhook was removed meanwhile.
 INSERT INTO webhook_deliveries (webhook_id, event_id, kind, attempt, delivered, status, fault, duration_ms)
-VALUES (@webhook_id, @event_id, @kind, @attempt, @delivered, @status, @fault, @duration_ms);
+SELECT w.id, @event_id, @kind, @attempt, @delivered, @status, @fault, @duration_ms
+FROM webhooks w
+WHERE w.id = @webhook_id
+FOR KEY SHARE;
 
 -- name: ListDeliveries :many
 -- ListDeliveries pages through the attempts of a webhook, the latest first.

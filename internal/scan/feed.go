@@ -91,7 +91,7 @@ func signal(c chan struct{}) {
 // followers end. Follow works only while it runs.
 func (s *Service) FeedEvents(ctx context.Context) error {
 	for {
-		_, err := s.q.AdoptEvents(ctx, s.pool)
+		err := s.q.AdoptEvents(ctx, s.pool)
 		if err == nil {
 			break
 		}

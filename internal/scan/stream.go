@@ -149,7 +149,8 @@ func listener(ctx context.Context) (actor.Actor, error) {
 }
 
 // startOf returns where to begin. ErrEventsGone for a place before the oldest
-// event that is kept, or that this database never had.
+// event that is kept, or that this database never had: every place that was told
+// is one of an event, or the one up to which events are forgotten.
 func (s *Service) startOf(ctx context.Context, from Start) (Position, error) {
 	if from.Now {
 		h, err := s.horizon(ctx, s.pool)
@@ -163,7 +164,7 @@ func (s *Service) startOf(ctx context.Context, from Start) (Position, error) {
 	if err != nil {
 		return Position{}, err
 	}
-	gone, err := s.q.GetForgotten(ctx, s.pool)
+	gone, err := s.q.GetForgotten(ctx, s.pool, from.After.tx, from.After.seq)
 	if err != nil {
 		return Position{}, fmt.Errorf("ask for the oldest event: %w", err)
 	}
@@ -171,7 +172,7 @@ func (s *Service) startOf(ctx context.Context, from Start) (Position, error) {
 	switch {
 	case from.Oldest:
 		return oldest, nil
-	case from.After.Compare(oldest) < 0, from.After.tx > h.Horizon:
+	case from.After.Compare(oldest) < 0, from.After.tx > h.Horizon, !gone.Known:
 		return Position{}, ErrEventsGone
 	}
 	return from.After, nil

@@ -344,6 +344,81 @@ func TestEventsOfAnotherClusterComeFirst(t *testing.T) {
 	}
 }
 
+// Of a copy on another cluster also the place up to which events were forgotten
+// counts anew: what is kept is told, and a reader of the copy goes on.
+func TestForgottenOfAnotherCluster(t *testing.T) {
+	t.Parallel()
+	f := indexed(t)
+	for _, name := range []string{"a", "b"} {
+		if err := f.Create(as(t, ann), name, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.settled(t)
+	if _, err := f.pool.Exec(t.Context(), `UPDATE scan_events SET at = now() - interval '400 days' WHERE scan = 'a'`); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := f.forgetEvents(t.Context()); n != 1 || err != nil {
+		t.Fatalf("forgetEvents = %d, %v, want 1", n, err)
+	}
+	for _, table := range []string{"scan_events", "event_horizon"} {
+		if _, err := f.pool.Exec(t.Context(), `UPDATE `+table+` SET written_by = written_by + 1000000000000`); err != nil {
+			t.Fatal(err)
+		}
+	}
+	feeding(t, f.Service)
+	if err := f.Create(as(t, ann), "c", nil); err != nil {
+		t.Fatal(err)
+	}
+	f.settled(t)
+	if got, want := f.all(t, ann, EventFilter{}, 1), []string{"scan.created b", "scan.created c"}; !slices.Equal(got, want) {
+		t.Errorf("events = %q, want %q", got, want)
+	}
+	page := must[EventPage](t)(f.Events(as(t, ann), Start{Oldest: true}, EventFilter{}, 10))
+	if _, err := f.Events(as(t, ann), Start{After: page.Next}, EventFilter{}, 10); err != nil {
+		t.Errorf("Events from where a page ended = %v", err)
+	}
+}
+
+// A place of another copy of the database, of what came after the backup that was
+// restored say, is told from one of this: what came since would be missed.
+func TestPlacesOfAnotherCopy(t *testing.T) {
+	t.Parallel()
+	f := indexed(t)
+	for _, name := range []string{"a", "lost"} {
+		if err := f.Create(as(t, ann), name, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.settled(t)
+	page := must[EventPage](t)(f.Events(as(t, ann), Start{Oldest: true}, EventFilter{}, 10))
+	if _, err := f.pool.Exec(t.Context(), `DELETE FROM scan_events WHERE scan = 'lost'`); err != nil { // as in a backup from before it
+		t.Fatal(err)
+	}
+	if err := f.Create(as(t, ann), "b", nil); err != nil {
+		t.Fatal(err)
+	}
+	f.settled(t)
+	if _, err := f.Events(as(t, ann), Start{After: page.Next}, EventFilter{}, 10); !errors.Is(err, ErrEventsGone) {
+		t.Errorf("Events after one that this database never had = %v, want %v", err, ErrEventsGone)
+	}
+	if _, err := f.OutboxStart(as(t, actor.System()), Start{After: page.Next}); !errors.Is(err, ErrEventsGone) {
+		t.Errorf("OutboxStart after one that this database never had = %v, want %v", err, ErrEventsGone)
+	}
+	feeding(t, f.Service)
+	follower := must[*Follower](t)(f.Follow(as(t, ann), Start{After: page.Next}, EventFilter{}))
+	defer follower.Close()
+	got, _, err := follower.Next(t.Context(), ann)
+	if want := []string{"scan.created a", "scan.created b"}; !follower.Reset || err != nil || !slices.Equal(listed(got), want) {
+		t.Errorf("a follower from there: reset %v, %q, %v, want %q", follower.Reset, listed(got), err, want)
+	}
+	first := must[EventPage](t)(f.Events(as(t, ann), Start{Oldest: true}, EventFilter{}, 1))
+	rest := must[EventPage](t)(f.Events(as(t, ann), Start{After: first.Next}, EventFilter{}, 10))
+	if got := listed(rest.Events); !slices.Equal(got, []string{"scan.created b"}) {
+		t.Errorf("Events after the first = %q, want the other", got)
+	}
+}
+
 // Each follower on each of two servers is told every event once, and all in the
 // same order, while eight write on both.
 func TestFollowersOfTwoServers(t *testing.T) {

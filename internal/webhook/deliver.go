@@ -41,6 +41,9 @@ const (
 	// maxFailures disables a webhook. With the waits before each attempt that is
 	// after three days and a half.
 	maxFailures = 12
+	// maxWait is longer than any wait before an attempt: one that is put off for
+	// more was by a clock that went wrong.
+	maxWait = 27 * time.Hour
 	// maxRetryAfter bounds for how long a receiver can ask to be left alone.
 	maxRetryAfter = time.Hour
 	// keepDeliveries is how long attempts can be looked at.
@@ -150,13 +153,13 @@ func (s *Service) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	due, err := s.q.ListDueWebhooks(ctx, s.Pool, lease.Seconds(), horizon)
+	due, err := s.q.ListDueWebhooks(ctx, s.Pool, lease.Seconds(), maxWait.Seconds(), horizon)
 	if err != nil {
 		return fmt.Errorf("list webhooks that are due: %w", err)
 	}
 	for _, id := range due {
 		err := postgres.InTx(ctx, s.Pool, func(tx pgx.Tx) error {
-			turn, err := s.q.TakeWebhook(ctx, tx, lease.Seconds(), id)
+			turn, err := s.q.TakeWebhook(ctx, tx, lease.Seconds(), id, maxWait.Seconds())
 			if errors.Is(err, pgx.ErrNoRows) {
 				return nil // another server's
 			}
@@ -228,7 +231,8 @@ func (s *Service) deliverOne(ctx context.Context, w db.Webhook, e *scan.Event) (
 		if err != nil {
 			return err
 		}
-		return s.keep(ctx, tx, w.ID, d)
+		_, err = s.keep(ctx, tx, w.ID, d)
+		return err
 	})
 	return on, err
 }
@@ -283,7 +287,8 @@ func (s *Service) fail(ctx context.Context, tx db.DBTX, w db.Webhook, d attempt)
 	return nil
 }
 
-func (s *Service) keep(ctx context.Context, tx db.DBTX, id uuid.UUID, d attempt) error {
+// keep records an attempt. there is false if the webhook was removed meanwhile.
+func (s *Service) keep(ctx context.Context, tx db.DBTX, id uuid.UUID, d attempt) (there bool, err error) {
 	arg := db.InsertDeliveryParams{
 		WebhookID: id, EventID: d.Event, Kind: d.Kind, Attempt: int32(d.Attempt), Delivered: d.Delivered, DurationMs: int32(d.Took.Milliseconds()), //nolint:gosec // Bounded by maxFailures and sendTimeout.
 	}
@@ -294,10 +299,11 @@ func (s *Service) keep(ctx context.Context, tx db.DBTX, id uuid.UUID, d attempt)
 	if d.Fault != "" {
 		arg.Fault = &d.Fault
 	}
-	if err := s.q.InsertDelivery(ctx, tx, arg); err != nil {
-		return fmt.Errorf("record attempt of webhook %s: %w", id, err)
+	n, err := s.q.InsertDelivery(ctx, tx, arg)
+	if err != nil {
+		return false, fmt.Errorf("record attempt of webhook %s: %w", id, err)
 	}
-	return nil
+	return n == 1, nil
 }
 
 // message is the body, as Standard Webhooks recommends it.
@@ -320,7 +326,11 @@ func (s *Service) Test(ctx context.Context, id uuid.UUID) (Delivery, error) {
 		return Delivery{}, fmt.Errorf("encode test: %w", err)
 	}
 	d := s.send(ctx, w, uuid.Must(uuid.NewV7()), testKind, body)
-	if err := s.keep(ctx, s.Pool, id, d); err != nil {
+	there, err := s.keep(ctx, s.Pool, id, d)
+	if err == nil && !there {
+		err = ErrUnknown
+	}
+	if err != nil {
 		return Delivery{}, err
 	}
 	d.At = s.now()

@@ -437,6 +437,54 @@ func TestTurnOfWrongClock(t *testing.T) {
 	testTurnIsTaken(t, "leased_until = leased_until + interval '5 hours'")
 }
 
+// An attempt that failed while the clock was years ahead is made again when the
+// clock is right.
+func TestAttemptOfWrongClock(t *testing.T) {
+	t.Parallel()
+	s, to := newSite(t), newReceiver(t)
+	s.now = func() time.Time { return time.Now().AddDate(3, 0, 0) }
+	to.answer.Store(http.StatusServiceUnavailable)
+	w, _ := s.create(Change{URL: &to.url})
+	s.scan("a")
+	s.takeTurn()
+	if err := s.deliver(s.as(actor.System()), w.ID, 1); err != nil || s.get(w.ID).Failures != 1 {
+		t.Fatalf("deliver = %v, webhook %+v, want one failure", err, s.get(w.ID))
+	}
+	to.answer.Store(0)
+	s.now = time.Now
+	if _, err := s.pool.Exec(t.Context(), "DELETE FROM river.river_job"); err != nil { // it is done
+		t.Fatal(err)
+	}
+	s.start()
+	eventually(t, "it is tried again", func() bool { return len(to.list()) == 1 })
+	for n, d := range backoffs() {
+		if d+d/10 > maxWait {
+			t.Errorf("the wait after failure %d can be longer than %v", n+1, maxWait)
+		}
+	}
+}
+
+// An attempt that is put off is not made before its time.
+func TestAttemptIsPutOff(t *testing.T) {
+	t.Parallel()
+	s, to := newSite(t), newReceiver(t)
+	s.backoffs = []time.Duration{24 * time.Hour}
+	to.answer.Store(http.StatusServiceUnavailable)
+	w, _ := s.create(Change{URL: &to.url})
+	s.scan("a")
+	s.takeTurn()
+	if err := s.deliver(s.as(actor.System()), w.ID, 1); err != nil || s.get(w.ID).Failures != 1 {
+		t.Fatalf("deliver = %v, webhook %+v, want one failure", err, s.get(w.ID))
+	}
+	if err := s.look(s.as(actor.System())); err != nil {
+		t.Fatal(err)
+	}
+	var turn int64
+	if err := s.pool.QueryRow(t.Context(), "SELECT turn FROM webhooks").Scan(&turn); err != nil || turn != 1 {
+		t.Errorf("turn %d is taken of a webhook whose next attempt is tomorrow (%v)", turn, err)
+	}
+}
+
 // Who began to look before a turn was taken, and sees it only now, does not take it
 // for one of a wrong clock.
 func TestTurnOfAnotherIsLeftAlone(t *testing.T) {
@@ -457,10 +505,10 @@ func TestTurnOfAnotherIsLeftAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if due, err := s.q.ListDueWebhooks(t.Context(), early, lease.Seconds(), horizon); err != nil || len(due) != 0 {
+	if due, err := s.q.ListDueWebhooks(t.Context(), early, lease.Seconds(), maxWait.Seconds(), horizon); err != nil || len(due) != 0 {
 		t.Errorf("while another has its turn, due are %v, %v", due, err)
 	}
-	if turn, err := s.q.TakeWebhook(t.Context(), early, lease.Seconds(), w.ID); !errors.Is(err, pgx.ErrNoRows) {
+	if turn, err := s.q.TakeWebhook(t.Context(), early, lease.Seconds(), w.ID, maxWait.Seconds()); !errors.Is(err, pgx.ErrNoRows) {
 		t.Errorf("while another has its turn, TakeWebhook = %d, %v", turn, err)
 	}
 }
@@ -508,6 +556,74 @@ func testTurnIsTaken(t *testing.T, over string) {
 	row.Turn = 1
 	if on, err := s.advance(t.Context(), s.pool, row, scan.PositionOf(1, 1)); on || err != nil {
 		t.Errorf("the turn that is over moves the place: %v, %v", on, err)
+	}
+}
+
+// On another cluster, whose transactions count anew, a webhook goes on from its
+// place: what was not delivered is, and what was is not sent again.
+func TestWebhookOfAnotherCluster(t *testing.T) {
+	t.Parallel()
+	s, to := newSite(t), newReceiver(t)
+	w, _ := s.create(Change{URL: &to.url, Enabled: new(false)})
+	s.scan("a", "b")
+	eventually(t, "the events can be told", func() bool {
+		at, err := s.scans.OutboxStart(s.as(actor.System()), scan.Start{Now: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		events, _, _, err := s.scans.Outbox(s.as(actor.System()), w.Position, 10)
+		return err == nil && len(events) == 2 && events[1].Position == at
+	})
+	for _, statement := range []string{
+		"UPDATE webhooks SET (written_by, seq) = (SELECT e.written_by, e.seq FROM scan_events e WHERE e.scan = 'a')",
+		"UPDATE webhooks SET written_by = written_by + 1000000000000", "UPDATE scan_events SET written_by = written_by + 1000000000000",
+	} {
+		if _, err := s.pool.Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.scan("c") // before the copy knows where it is
+	ctx, cancel := context.WithCancel(t.Context())
+	var feed sync.WaitGroup
+	feed.Go(func() {
+		if err := s.scans.FeedEvents(ctx); err != nil {
+			t.Errorf("FeedEvents = %v", err)
+		}
+	})
+	defer func() { cancel(); feed.Wait() }()
+	s.start()
+	if _, err := s.Update(s.as(admin), w.ID, Change{Enabled: new(true)}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "what was not delivered is", func() bool { return len(to.list()) >= 2 })
+	s.scan("d")
+	eventually(t, "the next is delivered", func() bool { return slices.Contains(to.scans(), "d") })
+	if got := to.scans(); !slices.Equal(got, []string{"b", "c", "d"}) {
+		t.Errorf("received %q, want b, c and d", got)
+	}
+}
+
+// A webhook that is removed while a message is on its way was not there.
+func TestRemovedWhileSending(t *testing.T) {
+	t.Parallel()
+	s, to := newSite(t), newReceiver(t)
+	removed := make(chan uuid.UUID, 1)
+	to.before = func(int) {
+		if err := s.Delete(s.as(admin), <-removed); err != nil {
+			t.Errorf("Delete while a message is on its way = %v", err)
+		}
+	}
+	w, _ := s.create(Change{URL: &to.url})
+	removed <- w.ID
+	if d, err := s.Test(s.as(admin), w.ID); !errors.Is(err, ErrUnknown) {
+		t.Errorf("Test of one that is removed meanwhile = %+v, %v, want %v", d, err, ErrUnknown)
+	}
+	w, _ = s.create(Change{URL: &to.url})
+	s.scan("a")
+	s.takeTurn()
+	removed <- w.ID
+	if err := s.deliver(s.as(actor.System()), w.ID, 1); err != nil || to.attempts() != 2 {
+		t.Errorf("deliver to one that is removed meanwhile = %v, with %d requests, want 2", err, to.attempts())
 	}
 }
 
