@@ -194,6 +194,9 @@ const (
 	// sendTimeout is how long a client may take to read what was sent, beyond
 	// what the buffers of the connection hold; then it is cut.
 	sendTimeout = 5 * time.Second
+	// sendAtOnce is about how much is sent in that time, and held of a stream:
+	// who comes after much was done is not cut while they read.
+	sendAtOnce = 64 << 10
 	// retryAfter is when a client comes again, in milliseconds.
 	retryAfter = 2000
 )
@@ -295,6 +298,9 @@ func (s *server) follow(ctx context.Context, follower *scan.Follower, out *sende
 		for i := range events {
 			if err := out.add(events[i].Position.String(), string(events[i].Kind), events[i].View()); err != nil {
 				return err
+			}
+			if out.buf.Len() >= sendAtOnce && out.send() != nil {
+				return nil
 			}
 		}
 		if len(events) == 0 && time.Since(out.wrote) >= beatEvery {

@@ -325,6 +325,59 @@ func TestStreamOfWhoDoesNotRead(t *testing.T) {
 	}
 }
 
+// counting is a client's connection that counts what is written to it at once.
+type counting struct {
+	header  http.Header
+	largest int
+	text    int // bytes
+	enough  func(written int)
+}
+
+// Header implements http.ResponseWriter.
+func (c *counting) Header() http.Header { return c.header }
+
+// WriteHeader implements http.ResponseWriter.
+func (c *counting) WriteHeader(int) {}
+
+// Write implements http.ResponseWriter.
+func (c *counting) Write(b []byte) (int, error) {
+	c.largest = max(c.largest, len(b))
+	c.text += len(b)
+	c.enough(c.text)
+	return len(b), nil
+}
+
+// Flush implements http.Flusher.
+func (c *counting) Flush() {}
+
+// Who comes after much was done is sent it in small pieces, each with its own time
+// to be read: on a slow line one that reads all the time is not cut, and a stream
+// holds little memory.
+func TestStreamSendsPieces(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, api.Config{Rates: api.NoRates})
+	carol, _ := s.login("carol")
+	const events, size = 400, 15_000
+	_, err := s.pool.Exec(t.Context(), `INSERT INTO scan_events (id, kind, timelapse, detail)
+		SELECT gen_random_uuid(), 'timelapse.changed', 'tl', jsonb_build_object('filename', repeat('x', $1)) FROM generate_series(1, $2)`, size, events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/api/v1/events?after=0", nil)
+	r.Header.Set("Authorization", "Bearer "+carol)
+	w := &counting{header: http.Header{}, enough: func(written int) {
+		if written >= events*size {
+			cancel()
+		}
+	}}
+	s.handler.ServeHTTP(w, r)
+	if w.text < events*size || w.largest > 100_000 {
+		t.Errorf("a stream is sent %d bytes, at most %d at once, want %d and at most 100,000", w.text, w.largest, events*size)
+	}
+}
+
 // TestStreamOutlivesTheTimesOfTheServer lets a request that came after the
 // stream wait for its body until the time for that is over, and write until the
 // time for that is over: the same times have then ended for the stream as well.
