@@ -253,6 +253,9 @@ func (s *server) streamEvents(hctx huma.Context, follower *scan.Follower) {
 	w.Header().Set("Content-Type", eventStream)
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Accel-Buffering", "no") // which proxies take for "do not wait for more"
+	if hctx.Method() == http.MethodHead {
+		return // its connection would be held, and take no other request
+	}
 	out := &sender{w: w, ctl: http.NewResponseController(w)}
 	fmt.Fprintf(&out.buf, "retry: %d\n", retryAfter)
 	name := "ready"

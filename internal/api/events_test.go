@@ -425,6 +425,85 @@ func TestStreamOutlivesTheTimesOfTheServer(t *testing.T) {
 	}
 }
 
+// Who asks for the head of a stream is answered and done: the connection takes the
+// next request, and no place among the streams is held.
+func TestHeadOfStream(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, api.Config{Rates: api.NoRates})
+	carol, _ := s.login("carol")
+	transport := &http.Transport{MaxConnsPerHost: 1} // the second request goes on the connection of the first
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport, Timeout: time.Minute}
+	ask := func(method, path string) *http.Response {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), method, s.url+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+carol)
+		resp, err := client.Do(r)
+		if err != nil {
+			t.Fatalf("%s %s = %v", method, path, err)
+		}
+		defer func() { _ = resp.Body.Close() }() // there is none, or only read
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+			t.Fatal(err)
+		}
+		return resp
+	}
+	for range 12 { // more than a user may have
+		head := ask(http.MethodHead, "/api/v1/events")
+		if ct := head.Header.Get("Content-Type"); head.StatusCode != http.StatusOK || ct != "text/event-stream" {
+			t.Fatalf("HEAD /events = %d %s, want that of a stream", head.StatusCode, ct)
+		}
+		if got := ask(http.MethodGet, "/api/v1/scans"); got.StatusCode != http.StatusOK {
+			t.Errorf("the next request = %d", got.StatusCode)
+		}
+	}
+}
+
+// What a scan that becomes public and private again tells who follows: what is done
+// while they may read it.
+func TestStreamFollowsVisibility(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, api.Config{Rates: api.NoRates})
+	carol, _ := s.login("carol")
+	rita, _ := s.login("rita")
+	events := s.stream("/api/v1/events", bearer(rita))
+	events.want("ready")
+	set := func(visibility string) {
+		t.Helper()
+		if a := s.do(http.MethodPut, "/api/v1/scans/private_v/visibility", `{"visibility":"`+visibility+`"}`, bearer(carol), asJSON); a.status != http.StatusOK {
+			t.Fatalf("PUT = %d %s", a.status, a.body)
+		}
+	}
+	fileset := func(name string) {
+		t.Helper()
+		s.made(s.do(http.MethodPost, "/api/v1/filesets/private_v/"+name, "", bearer(carol), asJSON))
+	}
+	s.create(carol, "private_v")
+	fileset("hidden")
+	s.create(carol, "before")
+	if got := events.want("scan.created").json(t)["scan"]; got != "before" {
+		t.Errorf("of a private scan a reader is told %v", got)
+	}
+	set("public")
+	events.want("scan.visibility")
+	fileset("seen")
+	if got := events.want("fileset.created").json(t)["fileset"]; got != "seen" {
+		t.Errorf("once it is public a reader is told of %v", got)
+	}
+	set("private")
+	fileset("hidden_again")
+	s.create(carol, "after")
+	if got := events.want("scan.created").json(t)["scan"]; got != "after" {
+		t.Errorf("of a scan that is private again a reader is told %v", got)
+	}
+	if got := s.listed("/api/v1/events?kind=scan.visibility,fileset.created", bearer(rita)); len(got) != 0 {
+		t.Errorf("of a scan that is private again a list tells %q", got)
+	}
+}
+
 // TestStreamBeats waits for a sign of life of a stream on which nothing comes that
 // was asked for. Its id spares who comes again what was passed over.
 func TestStreamBeats(t *testing.T) {
