@@ -69,11 +69,11 @@ func (p *program) scans(s *store) *scan.Service {
 
 // outside refuses a target inside of the tree, which would be copied into itself.
 func outside(tree, dir string) error {
-	from, err := filepath.Abs(tree)
+	from, err := resolved(tree)
 	if err != nil {
 		return fmt.Errorf("find %s: %w", tree, err)
 	}
-	to, err := filepath.Abs(dir)
+	to, err := resolved(dir)
 	if err != nil {
 		return fmt.Errorf("find %s: %w", dir, err)
 	}
@@ -81,6 +81,23 @@ func outside(tree, dir string) error {
 		return fmt.Errorf("%s lies inside of the tree", describe(dir))
 	}
 	return nil
+}
+
+// resolved is where a path leads, all links followed; what of it is not there yet
+// is taken as it is.
+func resolved(name string) (string, error) {
+	name, err := filepath.Abs(name)
+	if err != nil {
+		return "", err
+	}
+	rest := ""
+	for {
+		at, err := filepath.EvalSymlinks(name)
+		if err == nil || !errors.Is(err, fs.ErrNotExist) || name == filepath.Dir(name) {
+			return filepath.Join(at, rest), err
+		}
+		name, rest = filepath.Dir(name), filepath.Join(filepath.Base(name), rest)
+	}
 }
 
 func (p *program) verifyBackup(ctx context.Context, dir string) error {

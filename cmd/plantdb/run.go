@@ -41,7 +41,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		p.trashCommand(), p.quotaCommand(), p.checkCommand(), p.backupCommand(), p.restoreCommand(), p.exportCommand(), p.reportCommand(), p.openapiCommand(), p.healthCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		if errors.Is(err, context.Canceled) && ctx.Err() != nil {
-			return 0 // asked to stop
+			err = errors.New("stopped before it was done")
 		}
 		fmt.Fprintln(stderr, "plantdb:", sentence(err))
 		return 1

@@ -39,7 +39,13 @@ func (p *program) serveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "serve", Short: "Serve a scan tree over HTTP.", Args: cobra.NoArgs,
 		Long: "Serve a scan tree over HTTP. Every flag is also a variable of the environment, named in its help.",
-		RunE: func(cmd *cobra.Command, _ []string) error { return p.serve(cmd.Context()) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			err := p.serve(cmd.Context())
+			if cmd.Context().Err() != nil {
+				return ended(err) // to be asked to stop is how it ends
+			}
+			return err
+		},
 	}
 	p.config.TreeFlags(cmd.Flags())
 	p.config.ServeFlags(cmd.Flags())

@@ -150,6 +150,11 @@ func (b *Backup) files(ctx context.Context, progress func(files, bytes int64), t
 		return ErrDamaged.Because(err)
 	}
 	defer tree.Close() // Only read.
+	if to != nil {
+		if err := fsdb.RestoreDirs(ctx, tree, to); err != nil {
+			return err
+		}
+	}
 	var files, size int64
 	return b.each(ctx, func(f fsdb.Copied) error {
 		name, ofTree := strings.CutPrefix(f.Path, treeDir+"/")

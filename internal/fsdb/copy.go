@@ -89,10 +89,11 @@ func (t *Tree) Units(ctx context.Context) ([]Unit, error) {
 // Target is where a copy goes.
 type Target interface {
 	mkdir(name string, perm fs.FileMode) error
-	// put stores a regular file and returns its digest.
-	put(ctx context.Context, name string, from *os.File, info fs.FileInfo) ([sha256.Size]byte, error)
+	// put stores what a regular file holds, which may be more or less than info
+	// says where somebody writes to it, and returns size and digest of what it stored.
+	put(ctx context.Context, name string, from *os.File, info fs.FileInfo) (size int64, sum [sha256.Size]byte, err error)
 	link(name, to string) error
-	// remove takes back what put or link stored.
+	// remove takes back what put or link stored, or an empty directory.
 	remove(name string) error
 	// again says whether put may replace what it stored before.
 	again() bool
@@ -104,7 +105,7 @@ type Target interface {
 // allows that. What is neither file, directory nor link is left out. record is told each
 // file in the order of paths. A unit that is gone is empty.
 func (t *Tree) Copy(ctx context.Context, u Unit, to Target, hold func(fn func() error) error, record func(Copied) error) error {
-	c := copier{tree: t, to: to, done: map[string]copiedFile{}}
+	c := copier{tree: t, to: to, done: map[string]copiedFile{}, dirs: map[string]int{}}
 	if to.again() {
 		if err := c.pass(ctx, u); err != nil {
 			return wrap("copy", u.Dir, err)
@@ -125,11 +126,42 @@ func (t *Tree) Copy(ctx context.Context, u Unit, to Target, hold func(fn func() 
 			return err
 		}
 	}
+	for _, dir := range slices.Backward(slices.Sorted(maps.Keys(c.dirs))) { // what lies in it first
+		if c.dirs[dir] == c.passes {
+			continue
+		}
+		if err := to.remove(dir); err != nil && !errors.Is(err, syscall.ENOTEMPTY) {
+			return wrap("copy", dir, err)
+		}
+	}
 	return nil
 }
 
-// CopyOurs copies what is ours and belongs to a copy: keys, trash, quarantine.
-func (t *Tree) CopyOurs(ctx context.Context, to Target, record func(Copied) error) error {
+// CopyTrash copies those entries of the trash with which nobody is busy, and notes
+// their ids in done. A copy of the tree begins with it: what is taken out afterwards
+// is in the copy of its scan, which comes later.
+func (t *Tree) CopyTrash(ctx context.Context, to Target, record func(Copied) error, done map[string]bool) error {
+	entries, _, err := t.TrashEntries(ctx)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Pending {
+			continue
+		}
+		if err := t.Copy(ctx, Unit{Dir: trashDir + "/" + e.ID}, to, free, record); err != nil {
+			return err
+		}
+		done[e.ID] = true
+	}
+	return nil
+}
+
+func free(fn func() error) error { return fn() }
+
+// CopyOurs copies what is ours and belongs to a copy: keys, quarantine, and the
+// trash but for the entries that were copied before.
+func (t *Tree) CopyOurs(ctx context.Context, to Target, record func(Copied) error, before map[string]bool) error {
 	top, err := fs.ReadDir(t.root.FS(), Hidden)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -137,15 +169,24 @@ func (t *Tree) CopyOurs(ctx context.Context, to Target, record func(Copied) erro
 	if err != nil {
 		return wrap("list", Hidden, err)
 	}
-	free := func(fn func() error) error { return fn() }
-	if err := t.Copy(ctx, Unit{Dir: Hidden, Flat: true}, to, free, record); err != nil {
-		return err
-	}
+	units := []Unit{{Dir: Hidden, Flat: true}}
 	for _, e := range top {
-		if !e.IsDir() || slices.Contains(uncopied, e.Name()) {
-			continue
+		dir := Hidden + "/" + e.Name()
+		if e.IsDir() && !slices.Contains(uncopied, e.Name()) {
+			units = append(units, Unit{Dir: dir, Flat: dir == trashDir})
 		}
-		if err := t.Copy(ctx, Unit{Dir: Hidden + "/" + e.Name()}, to, free, record); err != nil {
+	}
+	trash, err := listDir(t.root, trashDir)
+	if err != nil {
+		return wrap("list", trashDir, err)
+	}
+	for _, e := range trash {
+		if e.IsDir() && !before[e.Name()] {
+			units = append(units, Unit{Dir: trashDir + "/" + e.Name()})
+		}
+	}
+	for _, u := range units {
+		if err := t.Copy(ctx, u, to, free, record); err != nil {
 			return err
 		}
 	}
@@ -164,6 +205,7 @@ type copier struct {
 	to     Target
 	passes int
 	done   map[string]copiedFile
+	dirs   map[string]int // which pass saw them last
 }
 
 func (c *copier) pass(ctx context.Context, u Unit) error {
@@ -194,6 +236,7 @@ func (c *copier) walk(ctx context.Context, dir string, perm fs.FileMode, flat bo
 	if err := c.to.mkdir(dir, perm); err != nil {
 		return err
 	}
+	c.dirs[dir] = c.passes
 	entries, err := listDir(c.tree.root, dir)
 	if err != nil {
 		return err
@@ -251,10 +294,10 @@ func (c *copier) file(ctx context.Context, name string) error {
 		return err
 	}
 	defer func() { _ = f.Close() }() // only read
-	if now.SHA256, err = c.to.put(ctx, name, f, opened); err != nil {
+	if now.Size, now.SHA256, err = c.to.put(ctx, name, f, opened); err != nil {
 		return err
 	}
-	now.Size, now.Modified, now.inode = opened.Size(), opened.ModTime(), InodeOf(opened)
+	now.Modified, now.inode = opened.ModTime(), InodeOf(opened)
 	c.done[name] = now
 	return nil
 }
@@ -317,58 +360,74 @@ func (d *DirTarget) remove(name string) error {
 	return nil
 }
 
-func (d *DirTarget) put(ctx context.Context, name string, from *os.File, info fs.FileInfo) (sum [sha256.Size]byte, err error) {
+func (d *DirTarget) put(ctx context.Context, name string, from *os.File, info fs.FileInfo) (size int64, sum [sha256.Size]byte, err error) {
 	if err := d.remove(name); err != nil {
-		return sum, err
+		return 0, sum, err
 	}
 	to, err := d.root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return sum, err
+		return 0, sum, err
 	}
 	defer func() { err = errors.Join(err, to.Close()) }()
 	h := sha256.New()
 	// A clone takes no room and no time; what it holds is read from it.
 	if unix.IoctlFileClone(int(to.Fd()), int(from.Fd())) == nil {
-		err = drain(ctx, h, to)
+		size, err = drain(ctx, h, to)
 	} else {
-		err = drain(ctx, io.MultiWriter(to, h), from)
+		size, err = drain(ctx, io.MultiWriter(to, h), from)
 	}
 	if err != nil {
-		return sum, err
+		return 0, sum, err
 	}
 	h.Sum(sum[:0])
 	if err := to.Chmod(info.Mode().Perm()); err != nil {
-		return sum, err
+		return 0, sum, err
 	}
-	return sum, d.root.Chtimes(name, info.ModTime(), info.ModTime())
+	return size, sum, d.root.Chtimes(name, info.ModTime(), info.ModTime())
 }
 
 // drain copies with a fixed buffer and ends with ctx.
-func drain(ctx context.Context, to io.Writer, from io.Reader) error {
-	_, err := io.CopyBuffer(struct{ io.Writer }{to}, contextReader{ctx, from}, make([]byte, digestChunk))
-	return err
+func drain(ctx context.Context, to io.Writer, from io.Reader) (int64, error) {
+	return io.CopyBuffer(struct{ io.Writer }{to}, contextReader{ctx, from}, make([]byte, digestChunk))
 }
 
 // ZipTarget is a copy in a ZIP archive.
-type ZipTarget struct{ z *zip.Writer }
+type ZipTarget struct {
+	z    *zip.Writer
+	dirs map[string]bool
+}
 
 // NewZipTarget makes a copy in an archive, which the caller closes.
-func NewZipTarget(z *zip.Writer) *ZipTarget { return &ZipTarget{z} }
+func NewZipTarget(z *zip.Writer) *ZipTarget { return &ZipTarget{z, map[string]bool{}} }
 
-func (z *ZipTarget) again() bool                     { return false }
-func (z *ZipTarget) mkdir(string, fs.FileMode) error { return nil }
-func (z *ZipTarget) remove(string) error             { return nil }
+func (z *ZipTarget) again() bool         { return false }
+func (z *ZipTarget) remove(string) error { return nil }
+
+// mkdir makes an entry of a directory, for there may be nothing in it.
+func (z *ZipTarget) mkdir(name string, perm fs.FileMode) error {
+	if z.dirs[name] {
+		return nil
+	}
+	z.dirs[name] = true
+	header := &zip.FileHeader{Name: name + "/", Method: zip.Store}
+	header.SetMode(fs.ModeDir | perm | 0o700) // whoever unpacks must be able to write
+	_, err := z.z.CreateHeader(header)
+	return err
+}
+
 func (z *ZipTarget) link(name, to string) error {
-	return z.entry(name, fs.ModeSymlink|0o777, time.Time{}, strings.NewReader(to), io.Discard)
-}
-func (z *ZipTarget) put(ctx context.Context, name string, from *os.File, info fs.FileInfo) (sum [sha256.Size]byte, err error) {
-	h := sha256.New()
-	err = z.entry(name, info.Mode().Perm(), info.ModTime(), contextReader{ctx, from}, h)
-	h.Sum(sum[:0])
-	return sum, err
+	_, err := z.entry(name, fs.ModeSymlink|0o777, time.Time{}, strings.NewReader(to), io.Discard)
+	return err
 }
 
-func (z *ZipTarget) entry(name string, mode fs.FileMode, modified time.Time, from io.Reader, also io.Writer) error {
+func (z *ZipTarget) put(ctx context.Context, name string, from *os.File, info fs.FileInfo) (size int64, sum [sha256.Size]byte, err error) {
+	h := sha256.New()
+	size, err = z.entry(name, info.Mode().Perm(), info.ModTime(), contextReader{ctx, from}, h)
+	h.Sum(sum[:0])
+	return size, sum, err
+}
+
+func (z *ZipTarget) entry(name string, mode fs.FileMode, modified time.Time, from io.Reader, also io.Writer) (int64, error) {
 	header := &zip.FileHeader{Name: name, Method: zip.Store, Modified: modified}
 	header.SetMode(mode)
 	if ext := path.Ext(name); ext == ".json" || ext == ".toml" || ext == ".csv" || ext == ".ply" {
@@ -376,10 +435,9 @@ func (z *ZipTarget) entry(name string, mode fs.FileMode, modified time.Time, fro
 	}
 	w, err := z.z.CreateHeader(header)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	_, err = io.CopyBuffer(io.MultiWriter(w, also), struct{ io.Reader }{from}, make([]byte, digestChunk))
-	return err
+	return io.CopyBuffer(io.MultiWriter(w, also), struct{ io.Reader }{from}, make([]byte, digestChunk))
 }
 
 // ErrCopyDamaged is what RestoreCopy answers for a file that is not what was
@@ -425,6 +483,45 @@ func RestoreCopy(ctx context.Context, from, to *os.Root, f Copied) error {
 	return wrap("restore", f.Path, err)
 }
 
+// RestoreDirs makes the directories of a copy in from also in to, for there may be
+// nothing in them: a fileset without files is one all the same.
+func RestoreDirs(ctx context.Context, from, to *os.Root) error {
+	return wrap("restore", "directories", restoreDirs(ctx, from, to, ".", 0))
+}
+
+func restoreDirs(ctx context.Context, from, to *os.Root, dir string, depth int) error {
+	if depth > copyDepth+2 { // what a copy may hold, and what is above it
+		return ErrTooLarge.With("directories nest more than %d deep", copyDepth)
+	}
+	entries, err := listDir(from, dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if !e.IsDir() {
+			continue
+		}
+		name := path.Join(dir, e.Name())
+		info, err := from.Lstat(name)
+		if err == nil {
+			err = makeParents(to, name+"/.")
+		}
+		if err == nil && name != Hidden && dir != Hidden {
+			err = to.Chmod(name, info.Mode().Perm()|0o700)
+		}
+		if err == nil {
+			err = restoreDirs(ctx, from, to, name, depth+1)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // makeParents makes the directories above a restored file; what lies below ours
 // is nobody else's to read.
 func makeParents(to *os.Root, name string) error {
@@ -464,10 +561,11 @@ func InodeOf(info fs.FileInfo) uint64 {
 
 func restored(ctx context.Context, src *os.File, to *os.Root, f Copied) (sum [sha256.Size]byte, err error) {
 	if to != nil {
-		return NewDirTarget(to).put(ctx, f.Path, src, copiedInfo{f})
+		_, sum, err = NewDirTarget(to).put(ctx, f.Path, src, copiedInfo{f})
+		return sum, err
 	}
 	var h = sha256.New()
-	err = drain(ctx, h, src)
+	_, err = drain(ctx, h, src)
 	h.Sum(sum[:0])
 	return sum, err
 }

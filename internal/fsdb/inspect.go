@@ -70,7 +70,7 @@ const maxFlaws = 1000
 // fileset (one) or a file. ErrNotFound if there is no such directory; damage is
 // in the result.
 func (t *Tree) Inspect(ctx context.Context, loc Loc, sound func(fileset, file string) bool) (*Inspection, error) {
-	in := &inspector{ctx: ctx, sound: sound, seen: map[string]map[string]string{}}
+	in := &inspector{ctx: ctx, sound: sound, seen: map[string]listedFileset{}}
 	dir, err := t.openScan(loc)
 	switch {
 	case errors.Is(err, ErrNotFound) || exhausted(err):
@@ -99,8 +99,11 @@ type inspector struct {
 	journal *Journal
 	sound   func(fileset, file string) bool
 	found   Inspection
-	seen    map[string]map[string]string // of each listed fileset: names on disk and their ids
+	seen    map[string]listedFileset // filesets
 }
+
+// listedFileset is what files.json lists of a fileset. Two ids may have one name.
+type listedFileset struct{ names, ids map[string]bool }
 
 func (in *inspector) flaw(f Flaw) {
 	if len(in.found.Flaws) >= maxFlaws {
@@ -172,15 +175,15 @@ func (in *inspector) fileset(e *filesetEntry) error {
 		in.flaw(Flaw{Kind: BadEntry, Path: indexFile, Detail: "a fileset has no usable id, or no list of files"})
 		return nil
 	}
-	ids := map[string]string{}
+	all := listedFileset{map[string]bool{}, map[string]bool{}}
 	if _, twice := in.seen[e.id]; twice {
 		in.flaw(Flaw{Kind: BadEntry, Fileset: e.id, Path: indexFile, Detail: "the fileset is listed twice, and the last entry counts"})
 		in.found.Files = slices.DeleteFunc(in.found.Files, func(f ListedFile) bool { return f.Fileset == e.id })
 	}
-	in.seen[e.id] = ids
+	in.seen[e.id] = all
 	for _, f := range e.files {
 		if f.id != "" {
-			ids[f.name] = f.id // also of what is missing: its metadata are kept for it
+			all.names[f.name], all.ids[f.id] = true, true // also of what is missing: its metadata are kept for it
 		}
 	}
 	if info, err := in.dir.Stat(e.id); err != nil || !info.IsDir() {
@@ -232,7 +235,7 @@ func (in *inspector) unlisted() error {
 		return err
 	}
 	for _, e := range top {
-		ids, listed := in.seen[e.Name()]
+		all, listed := in.seen[e.Name()]
 		switch {
 		case !e.IsDir() || !readable(e.Name()) || e.Name() == metadataDir || e.Name() == webcacheDir:
 			continue
@@ -245,7 +248,7 @@ func (in *inspector) unlisted() error {
 			return err
 		}
 		for _, f := range files {
-			if _, known := ids[f.Name()]; known || !f.Type().IsRegular() || !readable(f.Name()) {
+			if all.names[f.Name()] || !f.Type().IsRegular() || !readable(f.Name()) {
 				continue
 			}
 			in.flaw(Flaw{Kind: ExtraFile, Fileset: e.Name(), Path: e.Name() + "/" + f.Name(), Detail: "files.json does not list it"})
@@ -266,11 +269,11 @@ func (in *inspector) orphans() error {
 		if e.IsDir() {
 			id = e.Name()
 		}
-		ids, listed := in.seen[id]
+		all, listed := in.seen[id]
 		switch {
 		case !readable(e.Name()) || name == scanMetadata:
 		case e.IsDir() && listed:
-			if err := in.orphansOf(id, ids); err != nil {
+			if err := in.orphansOf(id, all.ids); err != nil {
 				return err
 			}
 		case (e.IsDir() || isJSON) && !listed && !in.extra(id):
@@ -286,18 +289,14 @@ func (in *inspector) extra(name string) bool {
 	return err == nil && info.IsDir()
 }
 
-func (in *inspector) orphansOf(fileset string, names map[string]string) error {
+func (in *inspector) orphansOf(fileset string, ids map[string]bool) error {
 	files, err := in.list(metadataDir + "/" + fileset)
 	if err != nil {
 		return err
 	}
-	known := make(map[string]bool, len(names))
-	for _, id := range names {
-		known[id] = true
-	}
 	for _, f := range files {
 		id, isJSON := strings.CutSuffix(f.Name(), ".json")
-		if !isJSON || known[id] || !readable(f.Name()) || f.IsDir() || in.describes(fileset, id) {
+		if !isJSON || ids[id] || !readable(f.Name()) || f.IsDir() || in.describes(fileset, id) {
 			continue
 		}
 		in.flaw(Flaw{

@@ -112,11 +112,12 @@ func (p *Partial) Close() { unlock(p.file) }
 
 // Continue has the next Receive write at offset at, after bytes that are durable
 // and whose digest has that state; what lies behind them was never
-// acknowledged and goes.
+// acknowledged and goes. ErrNoPartial if not all of them are there, as in a backup
+// that was made while they came.
 func (p *Partial) Continue(at int64, state []byte) error {
 	info, err := p.file.Stat()
 	if err == nil && info.Size() < at {
-		err = fmt.Errorf("it has %d bytes of %d that were acknowledged", info.Size(), at)
+		err = ErrNoPartial.Because(fmt.Errorf("it has %d bytes of %d that were acknowledged", info.Size(), at))
 	}
 	if err == nil {
 		err = p.tree.disk.truncate(p.file, at)

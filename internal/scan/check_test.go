@@ -8,10 +8,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/romi/plantdb-go/internal/actor"
 	"github.com/romi/plantdb-go/internal/fsdb"
@@ -339,6 +341,65 @@ func TestCheckPass(t *testing.T) {
 		if seen, after, err := again.CheckPass(ctx, resume, o); err != nil || after != "" || seen.Scans != 30 {
 			t.Errorf("CheckPass(%t) = %+v after %q, %v, want all", resume, seen, after, err)
 		}
+	}
+}
+
+// What the index has of scans that are not there is found by a pass that was cut
+// short, too, wherever it was.
+func TestCheckPassFindsWhatIsLost(t *testing.T) {
+	t.Parallel()
+	f := indexed(t, plainScan("a", `{}`), plainScan("b", `{}`), plainScan("c", `{}`))
+	f.remove(t, "a")
+	if _, err := f.beginPass(t.Context(), passCheck, false); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.movePass(t.Context(), passCheck, "b", Checked{Scans: 1}); err != nil { // and cut short
+		t.Fatal(err)
+	}
+	var found []string
+	o := CheckOptions{Report: func(f Finding) error { found = append(found, string(f.Kind)+" "+f.Scan); return nil }}
+	seen, after, err := f.CheckPass(as(t, actor.System()), true, o)
+	if err != nil || after != "b" || seen.Scans != 1 || !slices.Equal(found, []string{"row_without_scan a"}) {
+		t.Errorf("CheckPass() = %+v after %q, %v, found %q", seen, after, err, found)
+	}
+}
+
+// A scan that somebody holds ends no check, whatever it is found for.
+func TestCheckBesideHeldScans(t *testing.T) {
+	t.Parallel()
+	f := indexed(t, plainScan("a", `{}`), plainScan("gone", `{}`), plainScan("z", `{}`))
+	f.remove(t, "gone")
+	files{"z/images/extra.jpg": "x"}.write(t, f.dir)
+	held, free, done := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	let := sync.OnceFunc(func() { close(free) })
+	defer let()
+	other := fixtureOn(t, f.pool, f.dir)
+	go func() {
+		done <- other.still(as(t, ann), "test", func(pgx.Tx) error { close(held); <-free; return nil }, "gone", "z")
+	}()
+	<-held
+	f.config.LockTimeout = 50 * time.Millisecond
+	for _, repair := range []bool{false, true} {
+		f.expectFound(t, "held", CheckOptions{Repair: repair}, "not_checked gone", "not_checked z")
+	}
+	let()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	f.config.LockTimeout = 2 * time.Minute
+	f.expectFound(t, "free", CheckOptions{}, "row_without_scan gone", "extra_file z/images/extra.jpg")
+}
+
+// Of two ids with one name both have metadata.
+func TestCheckOfTwoIDsWithOneName(t *testing.T) {
+	t.Parallel()
+	f := indexed(t, files{
+		"s/files.json":             `{"filesets": [{"id": "images", "files": [{"id": "a", "file": "x.jpg"}, {"id": "b", "file": "x.jpg"}]}]}`,
+		"s/metadata/metadata.json": `{}`, "s/metadata/images/a.json": `{"n": 1}`, "s/metadata/images/b.json": `{"n": 2}`, "s/images/x.jpg": "bytes",
+	})
+	f.expectFound(t, "two", CheckOptions{Digests: true, Repair: true})
+	if got := f.read(t, "s/metadata/images/a.json"); got != `{"n": 1}` {
+		t.Errorf("metadata of the first = %q", got)
 	}
 }
 

@@ -88,8 +88,9 @@ func (c *checker) reindex(ctx context.Context, e fsdb.Entry, findings []Finding)
 // lost reports scans that the index has and the tree does not.
 func (c *checker) lost(ctx context.Context, list *fsdb.Listing) error {
 	for r, err := range c.signatures("").all(ctx) {
-		if err == nil && c.wanted(r.Name) && !list.Has(r.Name) {
-			err = c.lostOne(ctx, r.Name)
+		// Also those before After: whoever was cut short had not come here yet.
+		if err == nil && (len(c.only) == 0 || c.only[r.Name]) && !list.Has(r.Name) {
+			err = c.lostOne(ctx, fsdb.Loc{Timelapse: r.Timelapse, Scan: r.Name})
 		}
 		if err != nil {
 			return err
@@ -98,8 +99,8 @@ func (c *checker) lost(ctx context.Context, list *fsdb.Listing) error {
 	return nil
 }
 
-func (c *checker) lostOne(ctx context.Context, name string) error {
-	var at fsdb.Loc
+func (c *checker) lostOne(ctx context.Context, at fsdb.Loc) error {
+	name := at.Scan
 	gone := false
 	err := c.lockedRows(ctx, func(tx pgx.Tx) error {
 		found, err := c.scan(ctx, tx, name)
@@ -114,17 +115,27 @@ func (c *checker) lostOne(ctx context.Context, name string) error {
 		gone = !present
 		return err
 	}, name)
+	if errors.Is(err, ErrBusy) {
+		return c.notChecked(fsdb.Entry{Loc: at})
+	}
 	if err != nil || !gone {
 		return err
 	}
 	f := Finding{Kind: RowWithoutScan, Scan: name, Path: at.Dir(), Detail: "the index has it, the tree does not"}
 	if c.o.Repair {
-		if _, err := c.forget(ctx, name); err != nil {
+		switch _, err := c.forget(ctx, name); {
+		case err == nil:
+			f.Repaired = "forgotten by the index"
+		case !errors.Is(err, ErrBusy): // it stays wrong
 			return err
 		}
-		f.Repaired = "forgotten by the index"
 	}
 	return c.report(f)
+}
+
+// notChecked reports a scan of which nobody can say how it is.
+func (c *checker) notChecked(e fsdb.Entry) error {
+	return c.report(c.finding(e, NotChecked, "", "", "somebody held it all the time; something may be wrong with it"))
 }
 
 // leftovers looks at what is ours: the trash and the staging directory.
@@ -232,10 +243,12 @@ func (c *checker) unsettled(ctx context.Context, id string, names []string, sett
 	}
 	f := Finding{Kind: TrashUnsettled, Path: ".plantdb/trash/" + id, Detail: detail}
 	if c.o.Repair {
-		if err := settle(); err != nil {
+		switch err := settle(); {
+		case err == nil:
+			f.Repaired = "settled"
+		case !errors.Is(err, ErrBusy): // it stays wrong
 			return err
 		}
-		f.Repaired = "settled"
 	}
 	return c.report(f)
 }

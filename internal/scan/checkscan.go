@@ -247,10 +247,12 @@ func (c *checker) again(ctx context.Context, l look) error {
 		err = c.lockedRows(ctx, hold, names...) // nobody else can write there either
 	}
 	if errors.Is(err, ErrBusy) {
-		return c.report(c.finding(l.entry, NotChecked, "", "", "somebody held it all the time; something may be wrong with it"))
+		return c.notChecked(l.entry)
 	}
 	if err == nil && c.o.Repair {
-		err = c.reindex(ctx, l.entry, now.findings)
+		if err = c.reindex(ctx, l.entry, now.findings); errors.Is(err, ErrBusy) {
+			err = nil // what it was to mend stays wrong, and is told so
+		}
 	}
 	if err != nil {
 		return err

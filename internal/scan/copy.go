@@ -31,7 +31,10 @@ func (s *Service) CopyAll(ctx context.Context, to fsdb.Target, record func(fsdb.
 	if err := s.tree.Copy(ctx, fsdb.Unit{Flat: true}, to, free, record); err != nil {
 		return err
 	}
-	done := map[string]bool{}
+	done, trash := map[string]bool{}, map[string]bool{}
+	if err := s.tree.CopyTrash(ctx, to, record, trash); err != nil {
+		return err
+	}
 	for _, ours := range []bool{true, false} {
 		// Again while something new comes, for it may come out of the trash.
 		for more := true; more; {
@@ -51,7 +54,7 @@ func (s *Service) CopyAll(ctx context.Context, to fsdb.Target, record func(fsdb.
 			}
 		}
 		if ours {
-			if err := s.tree.CopyOurs(ctx, to, record); err != nil {
+			if err := s.tree.CopyOurs(ctx, to, record, trash); err != nil {
 				return err
 			}
 		}

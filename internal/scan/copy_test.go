@@ -41,3 +41,44 @@ func TestCopyAndCheckOfAJournal(t *testing.T) {
 		"s": "s ann public 3 22 sound images[00000_rgb=00000_rgb.jpg:11,00001_rgb=00001_rgb.jpg:6,fresh=fresh.jpg:5]",
 	})
 }
+
+// What is taken out of the trash while the tree is copied is in the copy: its scan may
+// have been copied before.
+func TestCopyOfWhatComesOutOfTheTrash(t *testing.T) {
+	t.Parallel()
+	f := indexed(t, plainScan("s", `{"owner": "ann"}`))
+	if _, err := f.DeleteFile(as(t, ann), "s", "images", "00001_rgb", Match{}); err != nil {
+		t.Fatal(err)
+	}
+	entry := must[[]TrashEntry](t)(f.Trash(as(t, ann), nil, 10))[0]
+	root, err := os.OpenRoot(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	restored, told := false, map[string]int{}
+	record := func(c fsdb.Copied) error {
+		told[c.Path]++
+		if restored || c.Path != "s/files.json" {
+			return nil
+		}
+		restored = true
+		_, err := f.Restore(as(t, ann), entry.ID, "")
+		return err
+	}
+	if err := f.CopyAll(as(t, actor.System()), fsdb.NewDirTarget(root), record); err != nil || !restored {
+		t.Fatalf("CopyAll() = %v, restored %t", err, restored)
+	}
+	found := 0
+	for path, n := range told {
+		if n != 1 {
+			t.Errorf("%s is told %d times", path, n)
+		}
+		if content, err := root.ReadFile(path); err == nil && string(content) == "second" {
+			found++
+		}
+	}
+	if found != 1 {
+		t.Errorf("the file is %d times in the copy, which has %v", found, told)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"time"
 
 	"github.com/google/uuid"
@@ -158,7 +159,7 @@ func (s *Service) Resumable(ctx context.Context, id uuid.UUID) (Resumable, error
 		if r.Finished {
 			return nil
 		}
-		if err := p.Continue(r.Received, r.Digest); err != nil {
+		if err := s.goOn(ctx, r, p); err != nil {
 			return err
 		}
 		return s.finish(ctx, r, p)
@@ -186,7 +187,7 @@ func (s *Service) Resume(ctx context.Context, id uuid.UUID, piece Piece) (Resuma
 		if _, _, err := s.open(ctx, s.pool, r.Scan, opCreateFile); err != nil {
 			return err // what was allowed when it began
 		}
-		if err := p.Continue(r.Received, r.Digest); err != nil {
+		if err := s.goOn(ctx, r, p); err != nil {
 			return err
 		}
 		if err := s.receive(ctx, r, p, piece); err != nil || r.Received < r.Size {
@@ -200,6 +201,17 @@ func (s *Service) Resume(ctx context.Context, id uuid.UUID, piece Piece) (Resuma
 // stays. Errors: ErrNoActor, ErrUnknownUpload, ErrUploadBusy.
 func (s *Service) EndResumable(ctx context.Context, id uuid.UUID) error {
 	_, err := s.writing(ctx, id, func(r *db.GetUploadRow, _ *fsdb.Partial) error { return s.drop(ctx, r.ID) })
+	return err
+}
+
+// goOn has the next piece go where the upload is. One that has lost bytes, as in a
+// backup that was made while they came, ends: its client is told so, and begins anew.
+func (s *Service) goOn(ctx context.Context, r *db.GetUploadRow, p *fsdb.Partial) error {
+	err := p.Continue(r.Received, r.Digest)
+	if errors.Is(err, ErrUnknownUpload) {
+		s.log.WarnContext(ctx, "an upload has lost bytes and ends", slog.String("upload", r.ID.String()), slog.Any("err", err))
+		err = errors.Join(err, s.drop(ctx, r.ID))
+	}
 	return err
 }
 

@@ -505,3 +505,40 @@ func TestResumablesAreBounded(t *testing.T) {
 		t.Errorf("CreateResumable by another = %v", err)
 	}
 }
+
+// An upload whose bytes are fewer than were acknowledged, as in a backup that was made
+// while they came, ends: its client is told that there is none and begins anew.
+func TestUploadThatLostBytesEnds(t *testing.T) {
+	t.Parallel()
+	f := indexed(t, plainScan("s", `{"owner": "ann"}`))
+	ctx := as(t, ann)
+	for name, content := range map[string]string{"half": "12345", "whole": "1234567890"} {
+		id := begin(t, f, name, 10)
+		if _, err := f.Resume(ctx, id, piece(0, "12345")); err != nil {
+			t.Fatal(err)
+		}
+		if name == "whole" { // and the last step is to come
+			if _, err := f.pool.Exec(t.Context(), `UPDATE uploads SET received = size WHERE id = $1`, id); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.Truncate(filepath.Join(f.dir, ".plantdb/uploads", id.String()), 3); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		if name == "whole" {
+			_, err = f.Resumable(ctx, id)
+		} else {
+			_, err = f.Resume(ctx, id, piece(len(content), "67890"))
+		}
+		if !errors.Is(err, ErrUnknownUpload) {
+			t.Errorf("%s: going on = %v, want ErrUnknownUpload", name, err)
+		}
+		if r, err := f.Resumable(ctx, id); !errors.Is(err, ErrUnknownUpload) {
+			t.Errorf("%s: Resumable() = %+v, %v, want ErrUnknownUpload", name, r, err)
+		}
+	}
+	if left := f.left(t); len(left) > 0 {
+		t.Errorf("left are %q", left)
+	}
+}
