@@ -41,7 +41,7 @@ func TestStoppedCommandsFail(t *testing.T) {
 	copied := filepath.Join(home, "backup")
 	for _, args := range [][]string{{"backup", copied}, {"check"}, {"export", "--all", "--to", filepath.Join(home, "all.zip")}} {
 		code, said := stopped(t, append(o.Env, "PLANTDB_LOCK_TIMEOUT=600"), args...)
-		if code != 1 || !strings.HasSuffix(said, "plantdb: stopped before it was done\n") {
+		if code != 1 || !strings.HasSuffix(said, ": stopped before it was done\n") {
 			t.Errorf("%q, stopped, ends with %d and says %s", args, code, said)
 		}
 	}

@@ -40,10 +40,11 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	root.AddCommand(p.serveCommand(), p.migrateCommand(), p.userCommand(), p.groupCommand(), p.keysCommand(), p.importCommand(), p.migrateMetadataCommand(), p.demoCommand(),
 		p.trashCommand(), p.quotaCommand(), p.checkCommand(), p.backupCommand(), p.restoreCommand(), p.exportCommand(), p.reportCommand(), p.openapiCommand(), p.healthCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
-		if errors.Is(err, context.Canceled) && ctx.Err() != nil {
-			err = errors.New("stopped before it was done")
+		text := sentence(err)
+		if ctx.Err() != nil {
+			text = strings.Replace(text, context.Canceled.Error(), "stopped before it was done", 1)
 		}
-		fmt.Fprintln(stderr, "plantdb:", sentence(err))
+		fmt.Fprintln(stderr, "plantdb:", text)
 		return 1
 	}
 	return 0

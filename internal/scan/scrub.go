@@ -140,10 +140,8 @@ func (c *checker) scrub(ctx context.Context, e fsdb.Entry, from filePath) (done 
 	}
 	if from != (filePath{}) {
 		l.findings = nil // told before
-	} else if err := c.q.ForgetFindings(ctx, c.pool, []string{name}); err != nil {
-		return false, fmt.Errorf("forget what was found in scan %q: %w", name, err)
 	}
-	c.o.Report = func(f Finding) error { return c.keepFinding(ctx, f) }
+	settle := c.settler(ctx, name, from == filePath{})
 	slices.SortFunc(files, func(a, b fsdb.ListedFile) int {
 		return cmp.Or(strings.Compare(a.Fileset, b.Fileset), strings.Compare(a.ID, b.ID))
 	})
@@ -167,7 +165,7 @@ func (c *checker) scrub(ctx context.Context, e fsdb.Entry, from filePath) (done 
 		l.bad = append(l.bad, bad...)
 		seen++
 		if up := c.now().After(c.until); up || c.read.Load() >= scrubCommit {
-			if err := c.settle(ctx, &l); err != nil {
+			if err := settle(&l); err != nil {
 				return false, err
 			}
 			if err := c.moved(ctx, name+"/"+f.Fileset+"/"+f.ID, seen); err != nil || up {
@@ -176,10 +174,44 @@ func (c *checker) scrub(ctx context.Context, e fsdb.Entry, from filePath) (done 
 			seen = 0
 		}
 	}
-	if err := c.settle(ctx, &l); err != nil {
+	if err := settle(&l); err != nil {
 		return false, err
 	}
 	return !c.now().After(c.until), c.moved(ctx, name, seen)
+}
+
+// settler returns what settles what was found in a scan. What was found there before
+// is forgotten, if that is asked for, once somebody can say how the scan is now: not
+// while another holds it.
+func (c *checker) settler(ctx context.Context, name string, forget bool) func(*look) error {
+	held := false
+	replace := func() error {
+		if !forget {
+			return nil
+		}
+		forget = false
+		if err := c.q.ForgetFindings(ctx, c.pool, []string{name}); err != nil {
+			return fmt.Errorf("forget what was found in scan %q: %w", name, err)
+		}
+		return nil
+	}
+	c.o.Report = func(f Finding) error {
+		if f.Kind == NotChecked {
+			held = true
+			return nil
+		}
+		if err := replace(); err != nil {
+			return err
+		}
+		return c.keepFinding(ctx, f)
+	}
+	return func(l *look) error {
+		held = false
+		if err := c.settle(ctx, l); err != nil || held {
+			return err
+		}
+		return replace()
+	}
 }
 
 // settle looks again at what was found so far, and keeps what is still so.
@@ -207,7 +239,7 @@ func (c *checker) moved(ctx context.Context, after string, files int) error {
 }
 
 func (c *checker) keepFinding(ctx context.Context, f Finding) error {
-	if f.Note || f.Kind == NotChecked {
+	if f.Note {
 		return nil
 	}
 	c.log.WarnContext(ctx, "the scrub found damage", slog.String("kind", string(f.Kind)), slog.String("path", f.Path),

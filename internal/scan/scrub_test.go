@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/romi/plantdb-go/internal/actor"
 )
 
@@ -92,6 +94,49 @@ func TestScrub(t *testing.T) {
 	}
 	if err := f.Scrub(as(t, admin), long); !errors.Is(err, ErrForbidden) {
 		t.Errorf("Scrub() by an administrator = %v, want ErrForbidden", err)
+	}
+}
+
+// What was found in a scan is kept where nobody can say how it is now, for somebody
+// holds it.
+func TestScrubOfHeldScan(t *testing.T) {
+	t.Parallel()
+	f := indexed(t, plainScan("s", `{}`), files{"s/images/x.jpg": "x"})
+	scrub := func() {
+		t.Helper()
+		if _, err := f.pool.Exec(t.Context(), `UPDATE care_passes SET finished_at = finished_at - interval '25 hours'`); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Scrub(as(t, actor.System()), time.Now().Add(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	faults := func() int64 {
+		t.Helper()
+		return must[ScrubReport](t)(f.ScrubReport(as(t, admin), "", 1)).Faults
+	}
+	scrub()
+	other := fixtureOn(t, f.pool, f.dir)
+	f.config.LockTimeout = 50 * time.Millisecond
+	err := other.still(as(t, ann), "test", func(pgx.Tx) error {
+		scrub()
+		if n := faults(); n != 1 {
+			t.Errorf("%d faults while somebody holds the scan, want the one that was found before", n)
+		}
+		return nil
+	}, "s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.config.LockTimeout = 2 * time.Minute
+	scrub()
+	if n := faults(); n != 1 {
+		t.Errorf("%d faults, want one", n)
+	}
+	f.remove(t, "s/images/x.jpg")
+	scrub()
+	if n := faults(); n != 0 {
+		t.Errorf("%d faults of a scan that was mended", n)
 	}
 }
 
