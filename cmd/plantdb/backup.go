@@ -142,7 +142,12 @@ func (p *program) restore(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	err = p.withBare(ctx, func(s *store) error { return b.RestoreDatabase(ctx, s.url, s.log) })
+	err = p.withBare(ctx, func(s *store) error {
+		if err := b.RestoreDatabase(ctx, s.url, s.log); err != nil {
+			return err
+		}
+		return s.tree.EndRestore()
+	})
 	if err != nil {
 		return fmt.Errorf("%w; %s has the tree, and is to be removed before the next attempt", err, describe(p.config.Root))
 	}

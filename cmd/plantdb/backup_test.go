@@ -144,6 +144,9 @@ func TestBackupBesideWriters(t *testing.T) {
 			t.Errorf("restore over a %s = %+v", name, got)
 		}
 	}
+	// A tree without its database is none: a server would begin with empty accounts.
+	half := servertest.Options{Env: []string{"DATABASE_URL=" + emptyDatabase(t), "ROMI_DB=" + filepath.Join(home, "third")}}
+	refused(t, half)
 	if got := servertest.Run(t, o, "backup", copied); got.Code != 1 || !strings.Contains(got.Stderr, "is not empty") {
 		t.Errorf("backup over a backup = %+v", got)
 	}
@@ -222,6 +225,16 @@ func TestBackupOfEverything(t *testing.T) {
 	}
 }
 
+// refused has nobody open a tree that was not restored to its end.
+func refused(t *testing.T, o servertest.Options) {
+	t.Helper()
+	for _, args := range [][]string{{"check"}, {"serve", "--port", "0"}} {
+		if got := servertest.Run(t, o, args...); got.Code != 1 || !strings.Contains(got.Stderr, "was not finished") {
+			t.Fatalf("%q of a tree that was not restored = %+v", args, got)
+		}
+	}
+}
+
 // emptyDatabase returns the URL of a database without tables.
 func emptyDatabase(t *testing.T) string {
 	t.Helper()
@@ -259,6 +272,9 @@ func damaged(t *testing.T, dir, home string) {
 		}
 		if _, err := os.Stat(filepath.Join(home, fmt.Sprint("bad", i), "romidb")); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("what a bad %s left is a tree: %v", name, err)
+		}
+		if strings.Contains(name, "/") { // the head is read before anything is written
+			refused(t, o)
 		}
 		if err := os.WriteFile(path, whole, 0o600); err != nil {
 			t.Fatal(err)

@@ -30,6 +30,9 @@ type store struct {
 // unless another one is set, and brings the schema up to date. The caller
 // closes it.
 func (p *program) openStore(ctx context.Context, log *slog.Logger) (*store, error) {
+	if err := fsdb.Restoring(p.config.Root); err != nil {
+		return nil, err
+	}
 	s, err := p.openBare(ctx, log)
 	if err != nil {
 		return nil, err

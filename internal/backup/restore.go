@@ -130,14 +130,17 @@ func (b *Backup) Verify(ctx context.Context, progress func(files, bytes int64)) 
 
 // RestoreTree copies the tree into dir, which is empty or not there, and compares
 // each file with the manifest, and those of the database as well. Before the
-// restoration is finished dir is no tree that a server would open: the marker
-// comes last. ErrNotEmpty, ErrDamaged, fsdb.ErrCopyDamaged.
+// restoration is finished, that of the database too and fsdb.Tree.EndRestore after it,
+// dir is no tree that a server would open. ErrNotEmpty, ErrDamaged, fsdb.ErrCopyDamaged.
 func (b *Backup) RestoreTree(ctx context.Context, dir string, progress func(files, bytes int64)) error {
 	to, err := OpenEmpty(dir, 0o755) // PostgreSQL, another user's where we are root, has to pass.
 	if err != nil {
 		return err
 	}
 	defer to.Close() // What was written is synced here.
+	if err := fsdb.BeginRestore(to); err != nil {
+		return err
+	}
 	if err := b.files(ctx, progress, to); err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -481,6 +482,47 @@ func RestoreCopy(ctx context.Context, from, to *os.Root, f Copied) error {
 		err = damaged(nil)
 	}
 	return wrap("restore", f.Path, err)
+}
+
+// restoring lies in a tree that is being restored, until its database is too.
+const restoring = Hidden + "/restoring"
+
+// ErrRestoring is what Restoring answers.
+var ErrRestoring = ErrNotTree.With("the restoration of the tree was not finished: remove it and its database, and restore it again")
+
+// BeginRestore says of an empty directory that it is being restored, durably.
+func BeginRestore(to *os.Root) error {
+	d := rootDisk{to}
+	err := makeParents(to, restoring)
+	if err == nil {
+		var f file
+		if f, err = d.create(restoring); err == nil {
+			err = errors.Join(f.Sync(), f.Close(), d.syncDir(Hidden), d.syncDir("."))
+		}
+	}
+	return wrap("begin to restore", "tree", err)
+}
+
+// EndRestore says of a tree that it and its database were restored.
+func (t *Tree) EndRestore() error {
+	err := t.disk.removeAll(restoring)
+	if err == nil {
+		err = t.disk.syncDir(Hidden)
+	}
+	return wrap("end to restore", "tree", err)
+}
+
+// Restoring returns ErrRestoring for a directory whose restoration was not finished.
+func Restoring(dir string) error {
+	_, err := os.Lstat(filepath.Join(dir, restoring))
+	switch {
+	case err == nil:
+		return ErrRestoring
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	default:
+		return fmt.Errorf("look at tree: %w", err)
+	}
 }
 
 // RestoreDirs makes the directories of a copy in from also in to, for there may be
