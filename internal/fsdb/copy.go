@@ -518,7 +518,7 @@ func Restoring(dir string) error {
 	switch {
 	case err == nil:
 		return ErrRestoring
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR): // Open says what is wrong
 		return nil
 	default:
 		return fmt.Errorf("look at tree: %w", err)
