@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // unserved are the names that OpenPath gives out nowhere: accounts lie in the
@@ -145,4 +147,28 @@ func OpenFiles() int64 {
 		return math.MaxInt32 // as good as all that it wants
 	}
 	return int64(limit.Cur)
+}
+
+// Duplicate returns another descriptor of an open file, with its offset and a life of
+// its own.
+func Duplicate(f *os.File) (*os.File, error) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return nil, fmt.Errorf("duplicate %q: %w", f.Name(), err)
+	}
+	fd, failed := -1, error(nil)
+	err = raw.Control(func(of uintptr) { fd, failed = unix.FcntlInt(of, unix.F_DUPFD_CLOEXEC, 0) })
+	if err = errors.Join(err, failed); err != nil {
+		return nil, fmt.Errorf("duplicate %q: %w", f.Name(), err)
+	}
+	return os.NewFile(uintptr(fd), f.Name()), nil
+}
+
+// InodeOf returns the number that a file keeps when it is renamed, and that no other
+// file of its filesystem has at the same time.
+func InodeOf(info fs.FileInfo) uint64 {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return st.Ino
+	}
+	return 0
 }
