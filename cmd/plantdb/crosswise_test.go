@@ -64,24 +64,14 @@ func TestDownloadsOutliveTheirScan(t *testing.T) {
 	}
 }
 
-// begun is an answer of which the first bytes are there, and no more taken yet.
+// begun is an answer of which the first byte is there, and no more taken yet.
 func begun(t *testing.T, c caller, path string) io.Reader {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, c.base+"/api/v1"+path, nil)
-	if err != nil {
-		t.Fatal(err)
+	body, first := c.begin(t, path), make([]byte, 1)
+	if _, err := io.ReadFull(body, first); err != nil {
+		t.Fatalf("GET %s: %v", path, err)
 	}
-	r.Header.Set("Authorization", "Bearer "+c.token)
-	response, err := http.DefaultClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = response.Body.Close() }) // only read
-	first := make([]byte, 1)
-	if _, err := io.ReadFull(response.Body, first); err != nil || response.StatusCode != http.StatusOK {
-		t.Fatalf("GET %s = %d, %v", path, response.StatusCode, err)
-	}
-	return io.MultiReader(bytes.NewReader(first), response.Body)
+	return io.MultiReader(bytes.NewReader(first), body)
 }
 
 // pseudorandom is text of n bytes that no packing makes smaller.

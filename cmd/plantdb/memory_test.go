@@ -93,6 +93,14 @@ func (c *counter) Write(b []byte) (int, error) {
 // copyTo writes an answer that may be long.
 func (c caller) copyTo(t *testing.T, w io.Writer, path string) {
 	t.Helper()
+	if _, err := io.Copy(w, c.begin(t, path)); err != nil {
+		t.Errorf("GET %s = %v", path, err)
+	}
+}
+
+// begin returns the body of an answer as it comes.
+func (c caller) begin(t *testing.T, path string) io.Reader {
+	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, c.base+"/api/v1"+path, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -102,10 +110,11 @@ func (c caller) copyTo(t *testing.T, w io.Writer, path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = response.Body.Close() }() // only read
-	if _, err := io.Copy(w, response.Body); err != nil || response.StatusCode != http.StatusOK {
-		t.Errorf("GET %s = %d, %v", path, response.StatusCode, err)
+	t.Cleanup(func() { _ = response.Body.Close() }) // only read
+	if response.StatusCode != http.StatusOK {
+		t.Fatalf("GET %s = %d", path, response.StatusCode)
 	}
+	return response.Body
 }
 
 // TestMemoryOfUploads sends one large file in each of the ways that there are: the
