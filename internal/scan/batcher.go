@@ -83,7 +83,8 @@ func (b *batcher) run(ctx context.Context, key uploadKey) {
 
 // AwaitUploads returns once nothing is being written any more of uploads whose
 // clients have left: who ends the server calls it when no calls run, and before the
-// tree is closed under them. The error is that of ctx, if that ends first.
+// tree is closed under them. It acts for the server itself. The error is that of
+// ctx, if that ends first.
 func (s *Service) AwaitUploads(ctx context.Context) error {
 	written := make(chan struct{})
 	go func() {
