@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"testing"
 	"time"
 
@@ -69,5 +70,21 @@ func TestInternalIsZero(t *testing.T) {
 	t.Parallel()
 	if k := new(fault.Error).Kind; k != fault.Internal {
 		t.Errorf("kind of the zero Error = %v, want Internal", k)
+	}
+}
+
+// What panics is an error with the line where it did; anything else is as it was.
+func TestGuard(t *testing.T) {
+	t.Parallel()
+	for _, want := range []error{nil, io.EOF} {
+		if err := fault.Guard(func() error { return want }); !errors.Is(err, want) {
+			t.Errorf("Guard() = %v, want %v", err, want)
+		}
+	}
+	var none []int
+	err := fault.Guard(func() error { return fmt.Errorf("%d", none[0]) })
+	p, ok := errors.AsType[*fault.PanicError](err)
+	if !ok || !strings.Contains(err.Error(), "index out of range") || !strings.Contains(p.Stack, "fault_test.go:") {
+		t.Errorf("Guard() of what panics = %v, want its panic and where it was", err)
 	}
 }

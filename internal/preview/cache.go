@@ -9,10 +9,11 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
-	"runtime/debug"
 	"sync"
 
 	"golang.org/x/sync/semaphore"
+
+	"github.com/romi/plantdb-go/internal/fault"
 )
 
 // Options of a Cache.
@@ -213,16 +214,13 @@ func (c *Cache) make(ctx context.Context, k key, mk maker) (*loose, error) {
 // is made before anybody asks takes nobody's place.
 func (c *Cache) Room(share float64) bool { return c.files.free() >= share }
 
-// guard calls mk. It runs in a goroutine of its own, where a panic of a decoder
-// on hostile bytes would end the whole server.
-func (c *Cache) guard(ctx context.Context, t *turn, w io.Writer, mk maker) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			c.log.ErrorContext(ctx, "preview panicked", slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
-			err = fmt.Errorf("panic: %v", p)
-		}
-	}()
-	return mk(ctx, t, w)
+// guard calls mk in its goroutine: a decoder may panic on hostile bytes.
+func (c *Cache) guard(ctx context.Context, t *turn, w io.Writer, mk maker) error {
+	err := fault.Guard(func() error { return mk(ctx, t, w) })
+	if p, ok := errors.AsType[*fault.PanicError](err); ok {
+		c.log.ErrorContext(ctx, "preview panicked", slog.Any("err", p))
+	}
+	return err
 }
 
 // turn is the right to use memory and a core.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/romi/plantdb-go/internal/actor"
+	"github.com/romi/plantdb-go/internal/fault"
 	"github.com/romi/plantdb-go/internal/fsdb"
 )
 
@@ -102,7 +103,16 @@ func (s *Service) AwaitUploads(ctx context.Context) error {
 func (b *batcher) write(ctx context.Context, key uploadKey, batch []pending) {
 	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
 	defer cancel()
-	for i, err := range b.flush(ctx, key, batch) {
-		batch[i].done <- err
+	var answers []error
+	panicked := fault.Guard(func() error {
+		answers = b.flush(ctx, key, batch)
+		return nil
+	})
+	for i, p := range batch {
+		if panicked != nil {
+			p.done <- panicked
+		} else {
+			p.done <- answers[i]
+		}
 	}
 }

@@ -34,8 +34,8 @@ const holdTime = 10 * time.Minute
 // and "<scan>/<fileset>/<file>" stand for upstream's locks of parts. fn locks
 // no other. ErrBusy if somebody else holds one for longer than the timeout; an
 // error of the tree if its file locks cannot be had. What fn did to the tree is
-// taken back where it returns an error; see writing. ErrBusy, too, if another
-// program takes away what fn writes to.
+// taken back where it returns an error, or panics; see writing. ErrBusy, too, if
+// another program takes away what fn writes to.
 //
 // Once the names are held fn goes on to its end, and the commit with it, whether
 // the caller leaves or not: fn has a context of its own. It is run once, for what
@@ -46,7 +46,7 @@ func (s *Service) locked(ctx context.Context, operation string, fn func(ctx cont
 	w := new(writing)
 	err := s.hold(ctx, claim{operation: operation, names: names, toEnd: true}, func(ctx context.Context, tx pgx.Tx) error {
 		w.Tx = tx
-		err := fn(ctx, w)
+		err := fault.Guard(func() error { return fn(ctx, w) })
 		if err != nil {
 			s.takeBack(ctx, w)
 			return s.takenAway(ctx, names, err)

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/romi/plantdb-go/internal/fault"
 	"github.com/romi/plantdb-go/internal/fsdb"
 )
 
@@ -198,7 +199,7 @@ func (c *coalescer) loop(ctx context.Context, fn func(context.Context) error) {
 			return
 		}
 		c.mu.Unlock()
-		r.err = fn(ctx)
+		r.err = fault.Guard(func() error { return fn(ctx) })
 		close(r.done)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/romi/plantdb-go/internal/actor"
+	"github.com/romi/plantdb-go/internal/fault"
 )
 
 func TestRefresh(t *testing.T) {
@@ -183,6 +184,19 @@ func TestCoalescer(t *testing.T) {
 			}
 			return
 		}
+	}
+}
+
+// A run that panics is an error of those who asked, and the next one is as good as ever.
+func TestCoalescerPanics(t *testing.T) {
+	t.Parallel()
+	var c coalescer
+	err := c.do(t.Context(), func(context.Context) error { panic("a bug") })
+	if p, ok := errors.AsType[*fault.PanicError](err); !ok || p.Value != "a bug" {
+		t.Errorf("do() of what panics = %v, want its panic", err)
+	}
+	if err := c.do(t.Context(), func(context.Context) error { return nil }); err != nil {
+		t.Errorf("do() after it = %v", err)
 	}
 }
 

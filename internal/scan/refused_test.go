@@ -19,6 +19,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/romi/plantdb-go/internal/actor"
+	"github.com/romi/plantdb-go/internal/fault"
 	"github.com/romi/plantdb-go/internal/fsdb"
 	"github.com/romi/plantdb-go/internal/pgtest"
 )
@@ -223,7 +224,8 @@ func (f fixture) content(t *testing.T) files {
 
 // A write whose statements PostgreSQL refuses, here for a full disk, has changed
 // nothing in the tree either: no reader, no program and no later sweep finds it.
-// That holds whichever of its statements is the one. Once there is room it works,
+// That holds whichever of its statements is the one, and where our code panics
+// instead. Once there is room it works,
 // and goes on to its end though the client leaves.
 func TestWritesAreWholeOrNothing(t *testing.T) {
 	t.Parallel()
@@ -253,19 +255,20 @@ func TestWritesAreWholeOrNothing(t *testing.T) {
 			unchanged("reconciled")
 			f.wantOutbox(t, 0, events...)
 
-			for n := int64(1); ; n++ {
+			for n := int64(2); ; n++ { // each twice: see cutting
 				ctx, cancel := context.WithCancel(as(t, ann))
 				defer cancel()
 				pool.cut.Store(&cancel)
-				pool.fullAt.Store(n)
-				err := call(ctx, f.Service, trash)
+				pool.panics.Store(n%2 == 1)
+				pool.fullAt.Store(n / 2)
+				err := fault.Guard(func() error { return call(ctx, f.Service, trash) })
 				full := pool.fullAt.Swap(0) <= 0
 				pool.cut.Store(nil)
 				if full {
 					if err == nil {
-						t.Errorf("it works though statement %d was refused", n)
+						t.Errorf("it works though statement %d was refused", n/2)
 					}
-					unchanged(fmt.Sprintf("refused at statement %d", n))
+					unchanged(fmt.Sprintf("refused at statement %d, by a panic: %v", n/2, n%2 == 1))
 					if t.Failed() {
 						return
 					}
@@ -308,11 +311,13 @@ func (f fixture) onlyOnce(t *testing.T, since int) {
 }
 
 // cutting is a database that has the client leave once a transaction of it writes
-// events, and that has no room for one of the statements in its transactions.
+// events, and that has no room for one of the statements in its transactions, or
+// panics at it.
 type cutting struct {
 	*pgxpool.Pool
 
 	cut    atomic.Pointer[context.CancelFunc]
+	panics atomic.Bool
 	fullAt atomic.Int64 // for which, counted from 1; 0 for none, and below once it was refused
 }
 
@@ -333,6 +338,9 @@ func (tx cuttingTx) full(ctx context.Context) error {
 		return nil
 	}
 	tx.of.fullAt.Store(-1)
+	if tx.of.panics.Load() {
+		panic("a bug")
+	}
 	_, err := tx.Tx.Exec(ctx, `DO $$ BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = '53100'; END $$`)
 	return err
 }

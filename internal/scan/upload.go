@@ -17,6 +17,7 @@ import (
 
 	"github.com/romi/plantdb-go/db"
 	"github.com/romi/plantdb-go/internal/actor"
+	"github.com/romi/plantdb-go/internal/fault"
 	"github.com/romi/plantdb-go/internal/fsdb"
 )
 
@@ -196,12 +197,13 @@ func (s *Service) addFiles(ctx context.Context, tx *writing, r row, fs db.GetFil
 	var inserted error
 	refused, named, err := s.tree.AddFilesWhile(ctx, r.loc(), fs.Name, files, func(refused []error) {
 		var added []pending
-		for i, fault := range refused {
-			if fault == nil {
+		for i, cause := range refused {
+			if cause == nil {
 				added = append(added, batch[place[i]])
 			}
 		}
-		inserted = s.insertFiles(ctx, tx, r, fs, added)
+		// A panic here would leave behind in the tree what it has not told of yet.
+		inserted = fault.Guard(func() error { return s.insertFiles(ctx, tx, r, fs, added) })
 	})
 	if errors.Is(err, fsdb.ErrNotFound) {
 		return unknownFileset(r.Name, fs.Name)
@@ -213,8 +215,8 @@ func (s *Service) addFiles(ctx context.Context, tx *writing, r row, fs db.GetFil
 	s.folds.soon(r.loc())
 	var added []fsdb.NewFile
 	var made []creation
-	for i, fault := range refused {
-		if fault == nil {
+	for i, cause := range refused {
+		if cause == nil {
 			added, made = append(added, files[i]), append(made, created(batch[place[i]].by, r.Name, fs.Name, files[i].ID))
 		}
 	}
@@ -225,12 +227,12 @@ func (s *Service) addFiles(ctx context.Context, tx *writing, r row, fs db.GetFil
 		return inserted
 	}
 	var doubtful []pending
-	for i, fault := range refused {
-		if errors.Is(fault, fsdb.ErrFileExists) {
-			fault = fileExists(r.Name, fs.Name, files[i].ID)
+	for i, cause := range refused {
+		if errors.Is(cause, fsdb.ErrFileExists) {
+			cause = fileExists(r.Name, fs.Name, files[i].ID)
 			doubtful = append(doubtful, batch[place[i]])
 		}
-		answers[place[i]] = fault
+		answers[place[i]] = cause
 	}
 	known, err := s.adoptFiles(ctx, tx, r, fs, doubtful)
 	if err != nil {
