@@ -383,10 +383,19 @@ func (s *Service) post(ctx context.Context, w db.Webhook, id string, body []byte
 	default:
 		fault = "status"
 	}
-	if seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && seconds > 0 {
-		retryAfter = time.Duration(min(seconds, int(maxRetryAfter.Seconds()))) * time.Second
+	return resp.StatusCode, askedFor(resp.Header.Get("Retry-After"), now), fault
+}
+
+// askedFor is how long a Retry-After asks to be left alone, in either of its forms
+// (RFC 9110, 10.2.3), and no longer than maxRetryAfter; zero for what is none.
+func askedFor(header string, now time.Time) time.Duration {
+	if seconds, err := strconv.ParseUint(header, 10, 64); err == nil || errors.Is(err, strconv.ErrRange) {
+		return time.Duration(min(seconds, uint64(maxRetryAfter/time.Second))) * time.Second
 	}
-	return resp.StatusCode, retryAfter, fault
+	if at, err := http.ParseTime(header); err == nil {
+		return min(max(at.Sub(now), 0), maxRetryAfter)
+	}
+	return 0
 }
 
 // secrets are those to sign with.

@@ -669,6 +669,22 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
+// What a receiver asks for in Retry-After, as seconds or as a date, is heard within an hour.
+func TestRetryAfter(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for header, want := range map[string]time.Duration{
+		"": 0, "0": 0, "120": 2 * time.Minute, "3600": time.Hour, "3601": time.Hour, "999999999999": time.Hour,
+		"99999999999999999999999": time.Hour, "-1": 0, "1.5": 0, "soon": 0,
+		"Sun, 01 Mar 2026 12:02:00 GMT": 2 * time.Minute, "Sun, 01 Mar 2026 11:59:00 GMT": 0, "Sun, 01 Mar 2036 12:00:00 GMT": time.Hour,
+		"Sunday, 01-Mar-26 12:02:00 GMT": 2 * time.Minute, "Sun Mar  1 12:02:00 2026": 2 * time.Minute,
+	} {
+		if got := askedFor(header, now); got != want {
+			t.Errorf("Retry-After: %s asks for %v, want %v", header, got, want)
+		}
+	}
+}
+
 // A receiver cannot hold the server up, nor send it elsewhere.
 func TestHostileReceivers(t *testing.T) {
 	t.Parallel()
