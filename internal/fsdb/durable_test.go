@@ -29,6 +29,7 @@ type faultyDisk struct {
 
 	mu      sync.Mutex
 	calls   int
+	bytes   int             // written to files, the bytes of staged contents among them
 	dirty   map[string]bool // files and directories of the staging area that are not synced
 	pending []change
 	written map[string]int64    // how much is safe of a file outside of it that is not synced
@@ -116,6 +117,7 @@ func (f *faultyFile) Write(p []byte) (int, error) {
 	if err := f.disk.call(); err != nil {
 		return 0, err
 	}
+	f.disk.bytes += len(p)
 	return f.file.Write(p)
 }
 

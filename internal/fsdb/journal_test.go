@@ -44,6 +44,40 @@ func images() files {
 	return files{"files.json": `{"filesets":[{"id":"images","files":[]}]}`, "metadata/metadata.json": "{}", "images/": ""}.under("s")
 }
 
+// TestLaterFilesCostNoMore holds the steps on the disk and the bytes of one file
+// among two thousand against those of one among ten: what a fileset has already is
+// not written again for each that comes.
+func TestLaterFilesCostNoMore(t *testing.T) {
+	t.Parallel()
+	tree := newTreeInMemory(t, images())
+	disk := spareSyncs(tree)
+	n := 0
+	add := func(count int) {
+		t.Helper()
+		for ; count > 0; count-- {
+			if err := adds(tree, t, fmt.Sprintf("%05d_rgb", n), "bytes"); err != nil {
+				t.Fatal(err)
+			}
+			n++
+		}
+	}
+	cost := func(after int) (steps, bytes int) {
+		t.Helper()
+		add(after - n)
+		if err := tree.Fold(ctx, Loc{Scan: "s"}); err != nil {
+			t.Fatal(err)
+		}
+		add(1) // which begins a journal
+		steps, bytes = disk.calls, disk.bytes
+		add(1)
+		return disk.calls - steps, disk.bytes - bytes
+	}
+	steps, bytes := cost(10)
+	if laterSteps, laterBytes := cost(2000); laterSteps != steps || laterBytes != bytes {
+		t.Errorf("one file after 2,000 takes %d steps and %d bytes, after 10 it took %d and %d", laterSteps, laterBytes, steps, bytes)
+	}
+}
+
 // TestSeveralWriters has two servers and a Python program add to one scan in
 // turns: each sees what the others did.
 func TestSeveralWriters(t *testing.T) {
