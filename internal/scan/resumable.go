@@ -422,26 +422,31 @@ func (s *Service) SweepResumables(ctx context.Context) (ended int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	// One that cannot be ended keeps no other.
 	for _, id := range append(expired, orphans...) {
-		p, err := s.tree.OpenPartial(id.String())
-		if errors.Is(err, ErrUploadBusy) {
-			continue
-		}
-		if err != nil && !errors.Is(err, ErrUnknownUpload) {
-			return ended, err
-		}
-		dropped, err := s.dropExpired(ctx, id)
-		if p != nil {
-			p.Close()
-		}
-		if err != nil {
-			return ended, err
-		}
+		dropped, fault := s.endExpired(ctx, id)
 		if dropped {
 			ended++
 		}
+		if err = errors.Join(err, fault); ctx.Err() != nil {
+			break
+		}
 	}
-	return ended, nil
+	return ended, err
+}
+
+// endExpired drops an upload unless somebody writes to it.
+func (s *Service) endExpired(ctx context.Context, id uuid.UUID) (dropped bool, err error) {
+	p, err := s.tree.OpenPartial(id.String())
+	switch {
+	case err == nil:
+		defer p.Close()
+	case errors.Is(err, ErrUploadBusy):
+		return false, nil
+	case !errors.Is(err, ErrUnknownUpload):
+		return false, err
+	}
+	return s.dropExpired(ctx, id)
 }
 
 // dropExpired drops an upload that nobody writes to, but for one that went on since

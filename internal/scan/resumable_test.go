@@ -379,6 +379,34 @@ func TestResumableAsksAgain(t *testing.T) {
 	}
 }
 
+// An upload whose bytes cannot be had is said, and keeps no other from its end.
+func TestSweepOfUploadsGoesOn(t *testing.T) {
+	t.Parallel()
+	f := indexed(t, plainScan("s", `{"owner":"ann"}`))
+	var ids []uuid.UUID
+	for _, name := range []string{"a", "b", "c"} {
+		ids = append(ids, begin(t, f, name, 10))
+	}
+	// A directory stands for a file that the disk cannot open.
+	bad := filepath.Join(f.dir, ".plantdb/uploads", ids[1].String())
+	if err := errors.Join(os.Remove(bad), os.Mkdir(bad, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	system := as(t, actor.System())
+	must[int](t)(f.SweepResumables(system)) // so that the clock is known
+	later := time.Now()
+	f.now = func() time.Time { return later }
+	end := later.Add(f.config.UploadExpiry - time.Minute)
+	for ; later.Before(end); later = later.Add(time.Hour) {
+		must[int](t)(f.SweepResumables(system))
+	}
+	later = end.Add(2 * time.Minute)
+	n, err := f.SweepResumables(system)
+	if n != 2 || err == nil || !strings.Contains(err.Error(), ids[1].String()) {
+		t.Errorf("SweepResumables = %d, %v, want 2, and an error of the other", n, err)
+	}
+}
+
 func TestResumableExpires(t *testing.T) {
 	t.Parallel()
 	f := indexed(t, plainScan("s", `{"owner":"ann"}`))
