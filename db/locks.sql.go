@@ -64,7 +64,15 @@ SELECT pg_advisory_xact_lock(7353, k.key)
 FROM (SELECT DISTINCT hashtext(n.name) AS key FROM unnest($1::text[]) AS n(name) ORDER BY key) AS k
 WHERE set_config('lock_timeout', $2::text, true) IS NOT NULL
   AND set_config('application_name', $3::text, true) IS NOT NULL
+  AND set_config('plan_cache_mode', CASE WHEN $4::boolean THEN 'force_generic_plan' ELSE current_setting('plan_cache_mode') END, true) IS NOT NULL
 `
+
+type LockNamesParams struct {
+	Names   []string
+	Timeout string
+	Holder  string
+	Generic bool
+}
 
 // LockNames holds names of scans or timelapses against every other writer on
 // this database until the transaction ends. It waits timeout milliseconds for
@@ -72,8 +80,15 @@ WHERE set_config('lock_timeout', $2::text, true) IS NOT NULL
 // transaction needs are locked by one call and in the order of their keys, so
 // that two of them never wait for each other, not even when two names share a
 // key. The WHERE clause comes before the output is made: the timeout is set
-// before the first wait. holder, at most 63 bytes, is what ListLocks shows.
-func (q *Queries) LockNames(ctx context.Context, db DBTX, names []string, timeout string, holder string) error {
-	_, err := db.Exec(ctx, lockNames, names, timeout, holder)
+// before the first wait. holder, at most 63 bytes, is what ListLocks shows. Where
+// generic is true the transaction has its statements planned once a connection, and
+// not at each call.
+func (q *Queries) LockNames(ctx context.Context, db DBTX, arg LockNamesParams) error {
+	_, err := db.Exec(ctx, lockNames,
+		arg.Names,
+		arg.Timeout,
+		arg.Holder,
+		arg.Generic,
+	)
 	return err
 }

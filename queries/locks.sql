@@ -5,11 +5,14 @@
 -- transaction needs are locked by one call and in the order of their keys, so
 -- that two of them never wait for each other, not even when two names share a
 -- key. The WHERE clause comes before the output is made: the timeout is set
--- before the first wait. holder, at most 63 bytes, is what ListLocks shows.
+-- before the first wait. holder, at most 63 bytes, is what ListLocks shows. Where
+-- generic is true the transaction has its statements planned once a connection, and
+-- not at each call.
 SELECT pg_advisory_xact_lock(7353, k.key)
 FROM (SELECT DISTINCT hashtext(n.name) AS key FROM unnest(@names::text[]) AS n(name) ORDER BY key) AS k
 WHERE set_config('lock_timeout', @timeout::text, true) IS NOT NULL
-  AND set_config('application_name', @holder::text, true) IS NOT NULL;
+  AND set_config('application_name', @holder::text, true) IS NOT NULL
+  AND set_config('plan_cache_mode', CASE WHEN @generic::boolean THEN 'force_generic_plan' ELSE current_setting('plan_cache_mode') END, true) IS NOT NULL;
 
 -- name: ListLocks :many
 -- ListLocks returns who holds or waits for the locks of LockNames on any

@@ -91,7 +91,7 @@ func TestRefreshOfHeldScan(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }()
-	if err := db.New().LockNames(t.Context(), tx, []string{"real_plant"}, "10000", "another server"); err != nil {
+	if err := db.New().LockNames(t.Context(), tx, db.LockNamesParams{Names: []string{"real_plant"}, Timeout: "10000", Holder: "another server"}); err != nil {
 		t.Fatal(err)
 	}
 	metadata := filepath.Join(s.dir, "real_plant", "metadata", "metadata.json")

@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/romi/plantdb-go/db"
 	"github.com/romi/plantdb-go/internal/fault"
 	"github.com/romi/plantdb-go/internal/fsdb"
 	"github.com/romi/plantdb-go/internal/postgres"
@@ -224,7 +225,11 @@ const leastWait = 500 * time.Millisecond
 func (s *Service) lockNames(ctx context.Context, tx pgx.Tx, operation string, deadline time.Time, names []string) error {
 	left := max(time.Until(deadline), min(leastWait, s.config.LockTimeout))
 	timeout := strconv.FormatInt(left.Milliseconds(), 10)
-	err := s.q.LockNames(ctx, tx, names, timeout, s.holder(ctx, operation))
+	err := s.q.LockNames(ctx, tx, db.LockNamesParams{
+		Names: names, Timeout: timeout, Holder: s.holder(ctx, operation),
+		// Of an upload, planning its one large statement took as long as executing it.
+		Generic: operation == opCreateFile,
+	})
 	if postgres.LockTimedOut(err) {
 		return s.busy(names[len(names)-1], err)
 	}

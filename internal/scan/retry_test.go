@@ -399,16 +399,21 @@ func TestForeignNameIsAConflict(t *testing.T) {
 	}
 }
 
+// oneConnection is a database of one's own by a pool of one connection.
+func oneConnection(t *testing.T) *pgxpool.Pool {
+	t.Helper()
+	config := must[*pgxpool.Config](t)(pgxpool.ParseConfig(pgtest.URL(t)))
+	config.MaxConns = 1
+	pool := must[*pgxpool.Pool](t)(pgxpool.NewWithConfig(t.Context(), config))
+	t.Cleanup(pool.Close)
+	return pool
+}
+
 // No call takes a second connection while it holds one: with a pool of one
 // each of them would wait for itself.
 func TestOneConnectionIsEnough(t *testing.T) {
 	t.Parallel()
-	url := pgtest.URL(t)
-	config := must[*pgxpool.Config](t)(pgxpool.ParseConfig(url))
-	config.MaxConns = 1
-	pool := must[*pgxpool.Pool](t)(pgxpool.NewWithConfig(t.Context(), config))
-	t.Cleanup(pool.Close)
-	f := fixtureOn(t, pool, t.TempDir(), plainScan("s", `{"owner": "ann"}`), plainScan("tl/m", `{}`), files{"tl/timelapse.json": `{}`})
+	f := fixtureOn(t, oneConnection(t), t.TempDir(), plainScan("s", `{"owner": "ann"}`), plainScan("tl/m", `{}`), files{"tl/timelapse.json": `{}`})
 	ctx, u := as(t, ann), Update{Metadata: json.RawMessage(`{"a": 1}`)}
 	steps := []func() error{
 		func() error { _, err := f.Refresh(ctx); return err },

@@ -15,6 +15,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/romi/plantdb-go/db"
 	"github.com/romi/plantdb-go/internal/actor"
 	"github.com/romi/plantdb-go/internal/fault"
 	"github.com/romi/plantdb-go/internal/fsdb"
@@ -132,7 +133,7 @@ func TestUploadParallel(t *testing.T) {
 func hold(t *testing.T, f fixture, name string) (release func()) {
 	t.Helper()
 	tx := must[pgx.Tx](t)(f.pool.Begin(t.Context()))
-	if err := f.q.LockNames(t.Context(), tx, []string{name}, "1000", "elsewhere:1|create_file|zoe"); err != nil {
+	if err := f.q.LockNames(t.Context(), tx, db.LockNamesParams{Names: []string{name}, Timeout: "1000", Holder: "elsewhere:1|create_file|zoe"}); err != nil {
 		t.Fatal(err)
 	}
 	return sync.OnceFunc(func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }) // it wrote nothing
@@ -154,6 +155,29 @@ func waitFor(t *testing.T, what string, condition func() bool) {
 
 // A client that goes away takes its file with it only if nobody wrote it, and
 // fails none of the others.
+// What an upload asks of the database is planned once a connection, whatever
+// PostgreSQL thinks of that: to plan it takes as long as to do it.
+func TestUploadsArePlannedOnce(t *testing.T) {
+	t.Parallel()
+	f := fixtureOn(t, oneConnection(t), t.TempDir(), plainScan("s", `{"owner": "ann"}`))
+	f.reconcile(t)
+	for i := range 20 {
+		if err := upload(as(t, ann), f.Service, "s", "images", fmt.Sprint("n", i), "jpg", "bytes", `{"a": 1}`); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var generic, custom int
+	err := f.pool.QueryRow(t.Context(), `SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement LIKE '-- name: InsertFiles %'`).
+		Scan(&generic, &custom)
+	if err != nil || generic != 20 || custom != 0 {
+		t.Errorf("InsertFiles was done %d times by a plan that was there, and %d times planned anew, %v; want 20 and 0", generic, custom, err)
+	}
+	var mode string
+	if err := f.pool.QueryRow(t.Context(), `SHOW plan_cache_mode`).Scan(&mode); err != nil || mode != "auto" {
+		t.Errorf("after it plan_cache_mode is %s, %v", mode, err)
+	}
+}
+
 func TestUploadCanceled(t *testing.T) {
 	t.Parallel()
 	f := indexed(t, plainScan("s", `{"owner": "ann"}`))
