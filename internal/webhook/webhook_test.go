@@ -437,19 +437,25 @@ func TestTurnOfWrongClock(t *testing.T) {
 	testTurnIsTaken(t, "leased_until = leased_until + interval '5 hours'")
 }
 
+// failsOnce makes a webhook whose first attempt meets a receiver that is out of service.
+func (s *site) failsOnce(to *receiver) {
+	s.t.Helper()
+	to.answer.Store(http.StatusServiceUnavailable)
+	w, _ := s.create(Change{URL: &to.url})
+	s.scan("a")
+	s.takeTurn()
+	if err := s.deliver(s.as(actor.System()), w.ID, 1); err != nil || s.get(w.ID).Failures != 1 {
+		s.t.Fatalf("deliver = %v, webhook %+v, want one failure", err, s.get(w.ID))
+	}
+}
+
 // An attempt that failed while the clock was years ahead is made again when the
 // clock is right.
 func TestAttemptOfWrongClock(t *testing.T) {
 	t.Parallel()
 	s, to := newSite(t), newReceiver(t)
 	s.now = func() time.Time { return time.Now().AddDate(3, 0, 0) }
-	to.answer.Store(http.StatusServiceUnavailable)
-	w, _ := s.create(Change{URL: &to.url})
-	s.scan("a")
-	s.takeTurn()
-	if err := s.deliver(s.as(actor.System()), w.ID, 1); err != nil || s.get(w.ID).Failures != 1 {
-		t.Fatalf("deliver = %v, webhook %+v, want one failure", err, s.get(w.ID))
-	}
+	s.failsOnce(to)
 	to.answer.Store(0)
 	s.now = time.Now
 	if _, err := s.pool.Exec(t.Context(), "DELETE FROM river.river_job"); err != nil { // it is done
@@ -469,13 +475,7 @@ func TestAttemptIsPutOff(t *testing.T) {
 	t.Parallel()
 	s, to := newSite(t), newReceiver(t)
 	s.backoffs = []time.Duration{24 * time.Hour}
-	to.answer.Store(http.StatusServiceUnavailable)
-	w, _ := s.create(Change{URL: &to.url})
-	s.scan("a")
-	s.takeTurn()
-	if err := s.deliver(s.as(actor.System()), w.ID, 1); err != nil || s.get(w.ID).Failures != 1 {
-		t.Fatalf("deliver = %v, webhook %+v, want one failure", err, s.get(w.ID))
-	}
+	s.failsOnce(to)
 	if err := s.look(s.as(actor.System())); err != nil {
 		t.Fatal(err)
 	}
